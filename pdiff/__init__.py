@@ -1,0 +1,47 @@
+"""pdiff generates the parameters of neural networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from pdiff.api import Run
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "hookimpl", "open_run", "run"]
+
+hookimpl = pluggy.HookimplMarker("pdiff")
+"""Marks a plugin's function as an implementation of one of the hooks in `pdiff.hookspecs`."""
+
+
+def run(recipe: str | PathLike[str], *, set: dict[str, Any] | None = None, quiet: bool = False) -> Run:
+    """Run a recipe file from start to report, re-using every stage that is there already.
+
+    Args:
+        recipe: path of a TOML file.
+        set: values that replace the file's, by dotted key: `{"sample.count": 50}`.
+        quiet: show no progress.
+
+    Raises:
+        UserError: for any fault of the recipe or its data, in one line each.
+    """
+    from pdiff.api import run as run_recipe
+
+    return run_recipe(recipe, set=set, quiet=quiet)
+
+
+def open_run(name: str | PathLike[str], *, out: str | PathLike[str] = "runs") -> Run:
+    """Open a finished run: its folder, its recipe's path, or its recipe's name.
+
+    Raises:
+        UserError: when there is no such run.
+    """
+    from pdiff.api import open_run as open_existing
+
+    return open_existing(name, out=out)

@@ -1,0 +1,276 @@
+"""The kinds of component: one frozen pydantic model for everything that has a name.
+
+A component's fields are its recipe options, its class docstring is its help, and its one or two methods return
+ordinary torch objects. Shapes in this project: N checkpoints, M sampled networks, D selected parameters, Z latent,
+B batch, C condition, K classes, E examples.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pdiff.context import Context
+    from pdiff.data import Batch, DatasetSplits
+    from pdiff.view import View
+    from pdiff.zoo import Layout, Zoo
+
+
+class Component(BaseModel):
+    """A named, validated, hashable piece of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    """Raise it when the same options give another result: stages computed by the older version are not reused."""
+    source: ClassVar[str] = ""
+    """Where it comes from: paper, section, equation."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Further names under which the component can be asked for, each with its own values."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_table(cls, value: Any, handler: Any) -> Any:
+        """Turn a recipe table into the component that its `name` asks for, where the field says only the kind."""
+        if cls.name or not cls.kind or not isinstance(value, Mapping):
+            return handler(value)
+        from pdiff.plugins import NoSuchComponent, registry
+
+        table = dict(value)
+        wanted = table.pop("name", None)
+        if not isinstance(wanted, str):
+            raise PydanticCustomError("no_name", "needs name = one of: {known}", {"known": registry().known(cls.kind)})
+        try:
+            found, values = registry().find(cls.kind, wanted)
+        except NoSuchComponent as error:
+            raise PydanticCustomError("no_component", "{why}", {"why": str(error)}) from None
+        return found.model_validate(merge(values, table))
+
+    def table(self) -> dict[str, Any]:
+        """Return the recipe table that rebuilds this component, every option written out."""
+        return {"name": self.name} | {field: plain(getattr(self, field)) for field in type(self).model_fields}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides this component's result, for the keys of stages: origin, version and options."""
+        from pdiff.plugins import registry
+
+        options = {field: identity(getattr(self, field)) for field in type(self).model_fields}
+        return {"component": registry().qualified(type(self)), "version": self.version} | options
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON-ready data, components as their tables."""
+    return _walk(value, Component.table)
+
+
+def identity(value: Any) -> Any:
+    """Return `value` as JSON-ready data, components as their identities."""
+    return _walk(value, lambda component: component.identity())
+
+
+def _walk(value: Any, leaf: Any) -> Any:
+    if isinstance(value, Component):
+        return leaf(value)
+    if isinstance(value, BaseModel):
+        return {field: _walk(getattr(value, field), leaf) for field in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {str(key): _walk(item, leaf) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_walk(item, leaf) for item in value]
+    return value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` overlaid by `over`, table by table; a nested table with another name replaces the whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        tables = isinstance(old, Mapping) and isinstance(value, Mapping)
+        same = tables and value.get("name", old.get("name")) == old.get("name")
+        merged[key] = merge(old, value) if same else value
+    return merged
+
+
+class Architecture(Component):
+    """Builds a network."""
+
+    kind: ClassVar[str] = "architecture"
+    weights: str = Field(
+        "", description="start from: a .safetensors or .pt file, 'pretrained' where the component offers it, or nothing"
+    )
+
+    @abstractmethod
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """Return the network for inputs `[B, *input_shape]` and `outputs` outputs, on the CPU, newly initialised.
+
+        The caller seeds torch's global generator first, and afterwards loads `weights` where it names a file.
+        Raises UserError for sizes that the network cannot take.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Name a weights file by its content, so that moving it changes no key."""
+        from pdiff.files import digest_of
+
+        return super().identity() | {"weights": digest_of(self.weights)}
+
+
+class Dataset(Component):
+    """Examples in three splits: train, validation, test."""
+
+    kind: ClassVar[str] = "dataset"
+
+    @abstractmethod
+    def load(self, ctx: Context) -> DatasetSplits:
+        """Return the splits; the validation split is cut from train by `ctx.seed`. Raises UserError when absent."""
+
+
+class Task(Component):
+    """The objective of a dataset: its loss, its prediction, its score."""
+
+    kind: ClassVar[str] = "task"
+    metric: ClassVar[str] = ""
+    """Name of the score, e.g. `accuracy`; higher is better."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of `model` (a module or a function) on the batch, a scalar."""
+
+    @abstractmethod
+    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+        """Return small storable predictions `[B, ...]`; must work under torch.func.vmap."""
+
+    @abstractmethod
+    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return one score per network, `[M]` in float64, from predictions `[M, E, ...]` and targets `[E, ...]`."""
+
+    @abstractmethod
+    def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return a bool tensor `[M, E]`: the examples that each network gets wrong."""
+
+
+class Selector(Component):
+    """Names the state-dict entries that are generated; all others are the anchor."""
+
+    kind: ClassVar[str] = "selector"
+
+    @abstractmethod
+    def select(self, model: nn.Module) -> list[str]:
+        """Return state-dict keys in state-dict order. Raises UserError when nothing matches."""
+
+
+class Collector(Component):
+    """Makes checkpoints."""
+
+    kind: ClassVar[str] = "collector"
+
+    @abstractmethod
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context
+    ) -> Zoo:
+        """Return the zoo. `model` is the base network; the collector may change it. Resumes from `ctx.snapshot`."""
+
+
+class Codec(Component):
+    """Maps normalised parameter vectors to latents and back."""
+
+    kind: ClassVar[str] = "codec"
+
+    @abstractmethod
+    def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
+        """Return a module with `latent_dim`, `encode(x_BD) -> z_BZ` and `decode(z_BZ) -> x_BD`; here D is `dim`."""
+
+    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+        """Train `module` in place on normalised vectors and return the log; nothing to do unless overridden."""
+        return []
+
+
+class Denoiser(Component):
+    """The network inside a diffusion or flow model."""
+
+    kind: ClassVar[str] = "denoiser"
+
+    @abstractmethod
+    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
+        """Return a module called as `(z_BZ, t_B, condition_BC | None) -> [B, Z]`, Z = `dim`, t in 0..T-1 (float)."""
+
+
+class Method(Component):
+    """Learns a zoo and samples new parameter vectors."""
+
+    kind: ClassVar[str] = "method"
+
+    @abstractmethod
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        """Learn the zoo. Resumes from `ctx.snapshot`."""
+
+    @abstractmethod
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        """Rebuild the generator from what `Generator.tensors` gave."""
+
+    def variants(self) -> dict[str, Method]:
+        """Return the methods that this table stands for, by label: one, unless an option lists several settings."""
+        return {self.name: self}
+
+
+class Generator:
+    """A fitted method."""
+
+    log: list[dict[str, float]]
+    """Training curve: rows of `step` and losses; `part` tells curves apart."""
+    facts: dict[str, Any]
+    """What the fit found worth telling, JSON-ready (the codec gate, for one)."""
+
+    def __init__(self, log: list[dict[str, float]] | None = None, facts: dict[str, Any] | None = None):
+        self.log, self.facts = log or [], facts or {}
+
+    def sample(self, count: int, ctx: Context) -> Tensor:
+        """Return up to `count` vectors theta_MD in the original scale (fewer where a method has fewer to give)."""
+        raise TypeError(f"{type(self).__name__} has no sample()")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what `Method.load` needs beside the zoo."""
+        return {}
+
+    def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], torch.Tensor] | None:
+        """Return (progress in 0..1, theta `[points, count, D]`) along the way from noise, or None if there is none."""
+        return None
+
+
+class Evaluator(Component):
+    """Turns the populations of a run into scores."""
+
+    kind: ClassVar[str] = "evaluator"
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
+    """What the summary table shows per source: (title, key in the source's scores, format spec)."""
+
+    @abstractmethod
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        """Return JSON: `networks` maps each source to its scores; everything else is about the run as a whole."""
+
+
+class Report(Component):
+    """Writes what a person reads."""
+
+    kind: ClassVar[str] = "report"
+
+    @abstractmethod
+    def render(self, view: View, out: Any) -> list[Any]:
+        """Write files below the folder `out` and return their paths."""
+
+
+KINDS: dict[str, type[Component]] = {
+    kind.kind: kind
+    for kind in (
+        Architecture, Dataset, Task, Selector, Collector, Codec, Denoiser, Method, Evaluator, Report,
+    )
+}  # fmt: skip

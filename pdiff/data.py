@@ -1,0 +1,78 @@
+"""What a dataset gives: three splits that hand out batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Inputs `[B, *input_shape]` (float32) and targets `[B, ...]`."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
+
+
+class Split(Protocol):
+    """Examples that can be read in any order, as they are evaluated or as they are trained on."""
+
+    targets: Tensor
+    """`[E]`, on the CPU."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        """Return the examples `index` `[B]` (int64, CPU), ready for the network, on `device`.
+
+        With `augment` (a CPU generator) the training transform is drawn from it; without, the evaluation transform
+        is applied, which depends on nothing but the example.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split of ready tensors, without a training transform."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        return Batch(self.inputs[index], self.targets[index]).to(device)
+
+
+@dataclass(frozen=True)
+class DatasetSplits:
+    """Train, validation and test, and the sizes that a network needs."""
+
+    train: Split
+    validation: Split
+    test: Split
+    input_shape: tuple[int, ...]
+    outputs: int
+
+    def split(self, name: str) -> Split:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+
+def holdout(count: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut `count` examples at random into (train, validation) index tensors, each sorted."""
+    order = torch.randperm(count, generator=generator)
+    cut = round(count * fraction)
+    return order[cut:].sort().values, order[:cut].sort().values
+
+
+def evaluation_batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
+    """Yield (positions, Batch) over the whole split in order."""
+    for index in torch.arange(len(split)).split(size):
+        yield index, split.batch(index, device)

@@ -1,0 +1,28 @@
+"""The device of a run."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from pdiff.errors import UserError
+
+
+def device_for(wanted: str) -> torch.device:
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises UserError when it is not there.
+
+    On CUDA it asks for deterministic kernels: the same recipe gives the same bytes on the same machine.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"run.device = {wanted!r}: torch finds no CUDA device; write 'auto' or 'cpu'")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise UserError(f"run.device = {wanted!r}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return device

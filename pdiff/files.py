@@ -1,0 +1,118 @@
+"""Tensors and state dicts on disk: safetensors and JSON are written, pickles are never."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PRETRAINED = "pretrained"
+
+
+def digest_of(path: str) -> str:
+    """Return `sha256:...` of a file's bytes; `path` itself where it names none (`""`, `"pretrained"`)."""
+    if not path or path == PRETRAINED or not Path(path).is_file():
+        return path
+    with open(path, "rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file in one step: readers see the old file or the whole new one.
+
+    Raises UserError when the disk is full or not writable; the old file is then still there.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    part = path.with_name(path.name + ".tmp")
+    owned = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    try:
+        save_file(owned, part, metadata={"format": "pt"} | dict(metadata or {}))
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error}); make room or choose another run.out, then run again") from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, memory-mapped. Raises UserError when it is missing, truncated or no such file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}); it is truncated or damaged") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the text metadata of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from .safetensors, or from .pt / .pth / .bin with `weights_only=True`.
+
+    A state dict wrapped as `{"state_dict": ...}` or `{"model": ...}` is unwrapped, and a common `module.` prefix
+    (DataParallel) is dropped. Raises UserError for a missing, damaged or code-carrying file.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        return load_tensors(path)
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path}: holds more than tensors, and pdiff runs no code from a checkpoint; "
+            "save it as torch.save(model.state_dict(), ...) or as .safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from None
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no state dict (a mapping of names to tensors)")
+    prefix = "module."
+    wrapped = bool(state) and all(key.startswith(prefix) for key in state)
+    return {key[len(prefix) :] if wrapped else key: value for key, value in state.items()}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in one step. Raises UserError when the disk is full or not writable."""
+    part = path.with_name(path.name + ".tmp")
+    try:
+        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error}); make room or choose another run.out, then run again") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises UserError when the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,324 @@
+"""The hooks: everything that a plugin can do to pdiff.
+
+A plugin is a module (or any object) that a distribution names in its entry-point group `pdiff`; pdiff calls the hooks
+that it implements. Each example below is a whole plugin module. The `register_*` hooks and `register_commands` are
+called once, when the program starts: import torch inside functions, so that `pdiff --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from pdiff.components import Component
+
+hookspec = pluggy.HookspecMarker("pdiff")
+
+Register = Callable[[type["Component"]], None]
+"""Takes a component class; raises ValueError when it is not fit to be one."""
+
+
+@hookspec
+def register_architectures(register: Register) -> None:
+    """Register networks: subclasses of `pdiff.components.Architecture`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Architecture
+
+        class Perceptron(Architecture):
+            '''Two-layer perceptron.'''
+            name = "perceptron"
+            width: int = 16
+
+            def build(self, *, input_shape, outputs):
+                from math import prod
+                from torch import nn
+                first = nn.Linear(prod(input_shape), self.width)
+                return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(self.width, outputs))
+
+        @hookimpl
+        def register_architectures(register):
+            register(Perceptron)
+    """
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Register datasets: subclasses of `pdiff.components.Dataset`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Dataset
+
+        class Blobs(Dataset):
+            '''Two noisy points in the plane.'''
+            name = "blobs"
+
+            def load(self, ctx):
+                import torch
+                from pdiff.data import DatasetSplits, TensorSplit
+                y = torch.arange(300) % 2
+                x = torch.randn(300, 2, generator=ctx.generator("blobs")) + 3.0 * y[:, None]
+                splits = [TensorSplit(x[part], y[part]) for part in torch.arange(300).split(100)]
+                return DatasetSplits(*splits, input_shape=(2,), outputs=2)
+
+        @hookimpl
+        def register_datasets(register):
+            register(Blobs)
+    """
+
+
+@hookspec
+def register_tasks(register: Register) -> None:
+    """Register tasks: subclasses of `pdiff.components.Task`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Task
+
+        class Ordinal(Task):
+            '''Regression on class numbers, rounded to predict.'''
+            name = "ordinal"
+            metric = "accuracy"
+
+            def loss(self, model, batch):
+                return (model(batch.inputs)[:, 0] - batch.targets).square().mean()
+
+            def predict(self, model, inputs):
+                return model(inputs)[:, 0].round()
+
+            def wrong(self, predictions, targets):
+                return predictions != targets
+
+            def score(self, predictions, targets):
+                return 1 - self.wrong(predictions, targets).double().mean(dim=1)
+
+        @hookimpl
+        def register_tasks(register):
+            register(Ordinal)
+    """
+
+
+@hookspec
+def register_selectors(register: Register) -> None:
+    """Register selectors: subclasses of `pdiff.components.Selector`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Selector
+
+        class Biases(Selector):
+            '''Every bias.'''
+            name = "biases"
+
+            def select(self, model):
+                return [key for key, _ in model.named_parameters() if key.endswith("bias")]
+
+        @hookimpl
+        def register_selectors(register):
+            register(Biases)
+    """
+
+
+@hookspec
+def register_collectors(register: Register) -> None:
+    """Register collectors: subclasses of `pdiff.components.Collector`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Collector
+
+        class Jitter(Collector):
+            '''Noisy copies of the base network, for trying things out.'''
+            name = "jitter"
+            count: int = 60
+
+            def collect(self, model, *, data, task, layout, ctx):
+                import torch
+                from pdiff.zoo import Zoo
+                base = layout.vector(model.state_dict())
+                noise = torch.randn(self.count, layout.dim, generator=ctx.generator("jitter"))
+                rows = [{"run": 0, "step": i, "metrics": {}} for i in range(self.count)]
+                return Zoo(base + 0.01 * noise, layout, dict(model.state_dict()), rows)
+
+        @hookimpl
+        def register_collectors(register):
+            register(Jitter)
+    """
+
+
+@hookspec
+def register_backbones(register: Register) -> None:
+    """Register codecs and denoisers: subclasses of `pdiff.components.Codec` and `pdiff.components.Denoiser`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Denoiser
+
+        class Tiny(Denoiser):
+            '''One hidden layer; the step is one more input.'''
+            name = "tiny"
+            width: int = 64
+
+            def build(self, *, dim, condition_dim=0, layout=None):
+                import torch
+                from torch import nn
+
+                class Net(nn.Sequential):
+                    def forward(self, z, t, condition=None):
+                        return super().forward(torch.cat([z, t[:, None] / 1000], dim=1))
+
+                return Net(nn.Linear(dim + 1, self.width), nn.SiLU(), nn.Linear(self.width, dim))
+
+        @hookimpl
+        def register_backbones(register):
+            register(Tiny)
+    """
+
+
+@hookspec
+def register_methods(register: Register) -> None:
+    """Register methods: subclasses of `pdiff.components.Method`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Generator, Method
+
+        class Bootstrap(Method):
+            '''Checkpoints drawn again at random: the copy that any generator should beat.'''
+            name = "bootstrap"
+
+            def fit(self, zoo, ctx):
+                return Draws(zoo)
+
+            def load(self, tensors, zoo, ctx):
+                return Draws(zoo)
+
+        class Draws(Generator):
+            def __init__(self, zoo):
+                super().__init__()
+                self.zoo = zoo
+
+            def sample(self, count, ctx):
+                import torch
+                return self.zoo.theta_ND[torch.randint(len(self.zoo), (count,), generator=ctx.generator("draw"))]
+
+        @hookimpl
+        def register_methods(register):
+            register(Bootstrap)
+    """
+
+
+@hookspec
+def register_evaluators(register: Register) -> None:
+    """Register evaluators: subclasses of `pdiff.components.Evaluator`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Evaluator
+
+        class Norm(Evaluator):
+            '''Mean length of the parameter vectors.'''
+            name = "norm"
+            columns = (("norm", "mean", ".2f"),)
+
+            def evaluate(self, view, ctx):
+                return {"networks": {
+                    source: {"mean": float(theta_MD.norm(dim=1).mean())} for source, theta_MD in view.theta.items()
+                }}
+
+        @hookimpl
+        def register_evaluators(register):
+            register(Norm)
+    """
+
+
+@hookspec
+def register_reports(register: Register) -> None:
+    """Register reports: subclasses of `pdiff.components.Report`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Report
+
+        class Csv(Report):
+            '''The summary table as comma-separated values.'''
+            name = "csv"
+
+            def render(self, view, out):
+                head, rows = view.table()
+                path = out / "summary.csv"
+                path.write_text("\\n".join(",".join(row) for row in [head, *rows]) + "\\n")
+                return [path]
+
+        @hookimpl
+        def register_reports(register):
+            register(Csv)
+    """
+
+
+@hookspec
+def register_commands(app: typer.Typer) -> None:
+    """Add commands to the `pdiff` program, which is a Typer app.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def register_commands(app):
+            @app.command()
+            def hello(name: str = "world"):
+                '''Say hello.'''
+                print(f"hello {name}")
+    """
+
+
+@hookspec
+def stage_started(stage: str, key: str, run: str, config: dict[str, Any]) -> None:
+    """Observe that a stage begins to be computed (not called for a stage that is taken from the store).
+
+    Args:
+        stage: `train`, `collect`, `fit`, `sample`, `predict` or `evaluate`.
+        key: the stage's key in the store.
+        run: the run's name, `<recipe>-<key>`.
+        config: what the key was made from.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def stage_started(stage, key, run, config):
+            print("begins:", stage)
+    """
+
+
+@hookspec
+def stage_progress(stage: str, key: str, step: int, values: dict[str, float]) -> None:
+    """Observe a step of a training loop inside a stage, with its loss; called about every second.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def stage_progress(stage, key, step, values):
+            print(stage, step, values)
+    """
+
+
+@hookspec
+def stage_finished(stage: str, key: str, seconds: float) -> None:
+    """Observe that a stage was computed and stored.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def stage_finished(stage, key, seconds):
+            print("ends:", stage, f"{seconds:.1f} s")
+    """

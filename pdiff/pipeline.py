@@ -1,0 +1,246 @@
+"""Pipeline: runs the stages of a recipe, each only when its result is not in the store."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pdiff import stages
+from pdiff.components import Evaluator, Generator, Method
+from pdiff.context import Context, derive
+from pdiff.data import DatasetSplits
+from pdiff.device import device_for
+from pdiff.errors import UserError
+from pdiff.files import load_tensors, read_json
+from pdiff.observe import Observed, notify
+from pdiff.population import predict, score_on
+from pdiff.progress import Progress
+from pdiff.recipe import Recipe
+from pdiff.snapshot import Snapshot
+from pdiff.store import Stage, Store
+from pdiff.view import ORIGINAL, View
+from pdiff.zoo import Zoo
+
+
+class Pipeline:
+    """The stages of one recipe, over one store."""
+
+    def __init__(self, recipe: Recipe, name: str, progress: Progress | None = None):
+        self.recipe, self.name, self.progress = recipe, name, progress or Progress()
+        self.store = Store(Path(recipe.run.out) / "store")
+        self.device = device_for(recipe.run.device)
+        self.train_stage = stages.train_stage(recipe)
+        self.collect_stage = stages.collect_stage(recipe, self.train_stage)
+
+    # What there is to do
+
+    @functools.cached_property
+    def methods(self) -> dict[str, Method]:
+        """The recipe's method and its baselines, by source: the label in every table."""
+        found: dict[str, Method] = {}
+        for method in (self.recipe.method, *self.recipe.baseline):
+            for label, variant in method.variants().items():
+                number = 2
+                while label in found or label == ORIGINAL:
+                    label, number = f"{label.split(' #')[0]} #{number}", number + 1
+                found[label] = variant
+        return found
+
+    @property
+    def method(self) -> str:
+        """The source that is the recipe's method."""
+        return next(iter(self.methods))
+
+    def fit_stage(self, source: str) -> Stage:
+        return stages.fit_stage(self.recipe, self.collect_stage, self.methods[source])
+
+    def sample_stage(self, source: str, count: int = 0, draw: int = 0) -> Stage:
+        sample = self.recipe.sample
+        count = count or (sample.count if source == self.method else sample.baseline_count)
+        return stages.sample_stage(self.recipe, self.fit_stage(source), count, draw)
+
+    @property
+    def populations(self) -> dict[str, Stage]:
+        """Source -> the stage that holds its networks."""
+        return {ORIGINAL: self.collect_stage} | {source: self.sample_stage(source) for source in self.methods}
+
+    def evaluate_stage(self, evaluator: Evaluator) -> Stage:
+        return stages.evaluate_stage(self.recipe, self.populations, evaluator)
+
+    def plan(self) -> Iterator[tuple[str, Stage]]:
+        """Yield (what, stage) for everything that the recipe leads to, but predictions, which evaluators ask for."""
+        yield "train", self.train_stage
+        yield "collect", self.collect_stage
+        for source in self.methods:
+            yield f"fit {source}", self.fit_stage(source)
+            yield f"sample {source}", self.sample_stage(source)
+        for evaluator in self.recipe.evaluate:
+            yield f"evaluate {evaluator.name}", self.evaluate_stage(evaluator)
+
+    # Doing it
+
+    def _do(self, stage: Stage, seed_words: tuple[Any, ...], work: Callable[[Path, Context], None]) -> Path:
+        """Compute a stage unless it is there, with its own seed, snapshot and observers."""
+
+        def observed(part: Path) -> None:
+            notify(self.progress, "stage_started", stage=stage.name, key=stage.key, run=self.name, config=stage.config)
+            ctx = self.context(*seed_words, folder=part, progress=Observed(self.progress, stage))
+            work(part, ctx)
+
+        fresh = not self.store.has(stage)
+        folder = self.store.compute(stage, observed, waiting=self.progress.say)
+        if fresh:
+            seconds = self.store.seconds(stage)
+            notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
+        return folder
+
+    def context(self, *words: Any, folder: Path | None = None, progress: Progress | None = None) -> Context:
+        run = self.recipe.run
+        return Context(
+            seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
+            snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
+            threads=run.threads, warn=lambda line: self.progress.say(f"warning: {line}"),
+        )  # fmt: skip
+
+    @functools.cached_property
+    def data(self) -> DatasetSplits:
+        """The dataset. Raises UserError when a split that the protocol needs is empty."""
+        data = self.recipe.dataset.load(self.context("data"))
+        for split in {"train", "test", self.recipe.selection}:
+            if not len(data.split(split)):
+                raise UserError(
+                    f"dataset {self.recipe.dataset.name}: the {split} split is empty; "
+                    f"protocol = {self.recipe.protocol!r} selects on {self.recipe.selection}"
+                )
+        return data
+
+    def train(self) -> Path:
+        recipe = self.recipe
+
+        def work(part: Path, ctx: Context) -> None:
+            model = stages.build_network(recipe.architecture, self.data, recipe.seed)
+            stages.do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
+
+        return self._do(self.train_stage, ("train",), work)
+
+    def base_network(self) -> nn.Module:
+        """Return a new copy of the base network, as the train stage left it."""
+        state = load_tensors(self.train() / "network.safetensors")
+        model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
+        model.load_state_dict(state)
+        return model
+
+    @functools.cached_property
+    def zoo(self) -> Zoo:
+        def work(part: Path, ctx: Context) -> None:
+            stages.do_collect(self.recipe, self.base_network(), self.data, part, ctx)
+
+        self.train()
+        return Zoo.open(self._do(self.collect_stage, ("collect",), work))
+
+    @functools.cached_property
+    def network(self) -> nn.Module:
+        """A network that holds the zoo's anchor, to be overwritten population by population."""
+        model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
+        model.load_state_dict(self.zoo.anchor)
+        return model.to(self.device)
+
+    @functools.cache  # noqa: B019 - a pipeline lives as long as its run
+    def generator(self, source: str) -> Generator:
+        method = self.methods[source]
+
+        def work(part: Path, ctx: Context) -> None:
+            stages.do_fit(method, self.zoo, part, ctx.replace(score=self._score))
+
+        zoo = self.zoo
+        folder = self._do(self.fit_stage(source), ("fit", method.name), work)
+        return stages.load_generator(method, zoo, folder, self.context("fit", method.name))
+
+    def _score(self, theta_MD: Tensor) -> Tensor:
+        split = self.data.split(self.recipe.selection)
+        ctx = self.context("score", progress=Progress())
+        return score_on(self.network, self.zoo.layout, theta_MD, task=self.recipe.task, split=split, ctx=ctx, what="")
+
+    def sample(self, source: str, count: int = 0, draw: int = 0) -> Tensor:
+        """Return theta_MD of a source; `original` gives the zoo."""
+        if source == ORIGINAL:
+            return self.zoo.theta_ND
+        stage = self.sample_stage(source, count, draw)
+
+        def work(part: Path, ctx: Context) -> None:
+            stages.do_sample(self.generator(source), stage.config["count"], self.zoo, source, part, ctx)
+
+        folder = self._do(stage, ("sample", self.methods[source].name, draw), work)
+        return load_tensors(folder / "samples.safetensors")["theta"]
+
+    @functools.cache  # noqa: B019
+    def predictions(self, source: str, split: str) -> Tensor:
+        """Return the predictions `[M, E, ...]` of a source on a split, from the store where they are there."""
+        stage = stages.predict_stage(self.populations[source], split)
+
+        def work(part: Path, ctx: Context) -> None:
+            theta_MD, what = self.sample(source), f"predict {source} ({split})"
+            stages.do_predict(
+                self.network, self.zoo, theta_MD, self.recipe.task, self.data.split(split), part, ctx, what
+            )
+
+        return load_tensors(self._do(stage, ("predict",), work) / "predictions.safetensors")["predictions"]
+
+    def _predict_networks(self, theta_MD: Tensor, split: str) -> Tensor:
+        ctx = self.context("predict")
+        return predict(
+            self.network, self.zoo.layout, theta_MD, task=self.recipe.task, split=self.data.split(split), ctx=ctx,
+            what=f"predict ({split})",
+        )  # fmt: skip
+
+    def view(self, scores: dict[str, Any] | None = None) -> View:
+        theta = {source: self.sample(source) for source in self.populations}
+        generators = {source: self.generator(source) for source in self.methods}
+        logs = {"train": read_json(self.train() / "log.json")} | {s: g.log for s, g in generators.items()}
+        return View(
+            recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.method, generators=generators,
+            predict=self.predictions, predict_networks=self._predict_networks,
+            targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
+        )  # fmt: skip
+
+    def evaluate(self, evaluator: Evaluator) -> dict[str, Any]:
+        def work(part: Path, ctx: Context) -> None:
+            stages.do_evaluate(evaluator, self.view(), part, ctx)
+
+        return read_json(self._do(self.evaluate_stage(evaluator), ("evaluate", evaluator.name), work) / "scores.json")
+
+    def scores(self, extra: tuple[Evaluator, ...] = ()) -> dict[str, Any]:
+        """Run every stage up to the evaluators, and return what they gave, put together."""
+        self.zoo  # noqa: B018 - in the order of the table, so that the base network comes first
+        for source in self.methods:
+            self.sample(source)
+        evaluators = [*self.recipe.evaluate, *extra]
+        networks = {source: {"count": len(self.sample(source))} for source in self.populations}
+        scores: dict[str, Any] = {
+            "run": self.name, "recipe": self.recipe.table(), "protocol": self.recipe.protocol,
+            "selection": self.recipe.selection, "method": self.method, "main": self.recipe.task.metric,
+            "device": str(self.device), "parameters": self.zoo.layout.dim, "networks": networks,
+            "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
+            "facts": {source: self.generator(source).facts for source in self.methods},
+            "base": read_json(self.train() / "result.json"), "expect": self.recipe.expect,
+            "seconds": {what: self.store.seconds(stage) for what, stage in self.plan() if self.store.has(stage)},
+        }  # fmt: skip
+        for evaluator in evaluators:
+            own = self.evaluate(evaluator)
+            for source, values in own.pop("networks", {}).items():
+                networks[source][evaluator.name] = values
+            scores[evaluator.name] = own
+        return json.loads(json.dumps(scores))
+
+
+def run_key(recipe: Recipe) -> str:
+    """Return the first 8 digits of the hash of everything that decides the run."""
+    table = recipe.table()
+    table.pop("run")
+    return Stage("run", table).key[:8]
+

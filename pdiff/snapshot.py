@@ -1,0 +1,50 @@
+"""Snapshot: how a long stage goes on where it was killed, with the same final bytes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pdiff.errors import UserError
+from pdiff.files import load_tensors, read_metadata, save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Snapshot:
+    """One file, replaced in one step; without a folder it keeps nothing."""
+
+    def __init__(self, folder: Path | None = None, name: str = "snapshot", every_s: float = 20.0):
+        self.folder, self.name, self.every_s = folder, name, every_s
+        self._last = time.monotonic()
+
+    @property
+    def path(self) -> Path | None:
+        return self.folder / f"{self.name}.safetensors" if self.folder else None
+
+    def scope(self, name: str) -> Snapshot:
+        """Return a snapshot beside this one, for a part of the stage."""
+        return Snapshot(self.folder, f"{self.name}-{name}", self.every_s)
+
+    def due(self) -> bool:
+        """True when the last save is long enough ago."""
+        return self.folder is not None and time.monotonic() - self._last >= self.every_s
+
+    def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Write tensors and JSON-ready state together."""
+        if self.path:
+            save_tensors(self.path, tensors, {"state": json.dumps(state)})
+            self._last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return what `save` wrote last, or None where there is nothing that can be read."""
+        if not self.path or not self.path.is_file():
+            return None
+        try:
+            return load_tensors(self.path), json.loads(read_metadata(self.path)["state"])
+        except (UserError, KeyError, ValueError):
+            return None

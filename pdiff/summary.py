@@ -1,0 +1,54 @@
+"""Summary: the scores of a run as a table; reads JSON only, so showing a run imports no torch."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+
+def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return (head, rows), one row per source, one column per number that an evaluator wants shown."""
+    columns = [(name, *column) for name, listed in scores["columns"].items() for column in listed]
+    head = ["networks", "n", *[title for _, title, _, _ in columns]]
+    rows = []
+    for source, own in scores["networks"].items():
+        cells = [_cell(own.get(name, {}).get(key), spec) for name, _, key, spec in columns]
+        rows.append([source, str(own["count"]), *cells])
+    return head, rows
+
+
+def _cell(value: Any, spec: str) -> str:
+    return "" if value is None else format(value, spec)
+
+
+def expected(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return (head, rows) that set `[expect]` beside ours: one row per published number."""
+    rows = []
+    for group, published in scores.get("expect", {}).items():
+        if not isinstance(published, dict):
+            continue
+        for key, value in published.items():
+            ours = _ours(scores, group, key)
+            rows.append([group, key, f"{value:g}", "" if ours is None else f"{ours:.4g}"])
+    return ["what", "", "published", "ours"], rows
+
+
+def _ours(scores: dict[str, Any], group: str, key: str) -> float | None:
+    """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
+    if group in scores["networks"]:
+        own = scores["networks"][group].get(scores["main"], {})
+        name = "max" if key == "best" and "max" in own and scores["protocol"] == "paper" else key
+        return 100 * own[name] if name in own else None
+    value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None
+    return value if isinstance(value, int | float) else None
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return mean, std (population), median, min and max of a list."""
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.pstdev(values),
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+    }

@@ -1,0 +1,210 @@
+"""The training loop: written once, used for base networks, trajectories, codecs and denoisers.
+
+Every step is a pure function of (seed, step, state), so a run that was killed goes on to the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.context import Context, derive
+from pdiff.errors import UserError
+
+Loss = Callable[[int, torch.Generator], Tensor]
+LOG_ROWS = 200
+SMALL_NETWORK = 1_000_000
+
+
+class Observer(Protocol):
+    """Sees every step, and keeps something that must survive a kill."""
+
+    def after(self, step: int) -> dict[str, float]:
+        """Called when `step` updates are done; returns values to show."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None: ...
+
+
+def train(
+    module: nn.Module,
+    loss: Loss,
+    *,
+    steps: int,
+    ctx: Context,
+    what: str,
+    lr: float,
+    optimizer: str = "adamw",
+    weight_decay: float = 0.0,
+    schedule: str | Callable[[int], float] = "cosine",
+    clip: float | None = None,
+    ema: float = 0.0,
+    observer: Observer | None = None,
+) -> list[dict[str, float]]:
+    """Train `module` in place and return the log, at most 200 rows of `step`, `loss`, `lr`.
+
+    Args:
+        loss: called as `loss(step, generator)`; the generator is on the CPU and depends on (ctx.seed, step) alone.
+            torch's global generator is seeded alike, for dropout.
+        schedule: `cosine` to 0 step by step, `constant`, or the factor on `lr` as a function of the step.
+        ema: decay of an exponential moving average of the weights, which `module` holds at the end (0: none).
+            The decay is warmed up as (1 + step) / (10 + step).
+
+    Raises:
+        UserError: when the loss is not finite.
+    """
+    loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer)
+    factor = schedule if callable(schedule) else SCHEDULES[schedule](steps)
+    start = loop.resume()
+    every = max(1, steps // LOG_ROWS)
+    with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
+        for step in range(start, steps):
+            seed = derive(ctx.seed, "step", step)
+            torch.manual_seed(seed)
+            value = loss(step, torch.Generator().manual_seed(seed))
+            loop.update(value, lr * factor(step), clip)
+            loop.pending.append(value.detach())
+            shown = observer.after(step + 1) if observer else {}
+            if (step + 1) % every == 0 or step + 1 == steps:
+                loop.write_row(step + 1, lr * factor(step), what)
+                shown = {"loss": loop.log[-1]["loss"]} | shown
+            bar.advance(1, **shown)
+            if ctx.snapshot.due():
+                loop.save(step + 1)
+    if loop.average is not None:
+        module.load_state_dict(loop.average)
+    return loop.log
+
+
+def _cosine(steps: int) -> Callable[[int], float]:
+    return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _constant(steps: int) -> Callable[[int], float]:
+    return lambda step: 1.0
+
+
+SCHEDULES = {"cosine": _cosine, "constant": _constant}
+
+
+class _Loop:
+    """The state of one training run: what a snapshot holds."""
+
+    def __init__(
+        self, module: nn.Module, ctx: Context, lr: float, optimizer: str, decay: float, ema: float, observer: Any
+    ):
+        self.module, self.ctx, self.ema, self.observer = module, ctx, ema, observer
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = _optimizer(optimizer, self.parameters, lr, decay)
+        self.average = {k: v.detach().clone() for k, v in module.state_dict().items()} if ema else None
+        self.log: list[dict[str, float]] = []
+        self.pending: list[Tensor] = []
+
+    def update(self, value: Tensor, lr: float, clip: float | None) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(self.parameters, clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self._average(len(self.pending) + (self.log[-1]["step"] if self.log else 0))
+
+    @torch.no_grad()
+    def _average(self, step: float) -> None:
+        decay = min(self.ema, (1 + step) / (10 + step))
+        assert self.average is not None
+        for key, value in self.module.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - decay)
+            else:
+                self.average[key].copy_(value)
+
+    def write_row(self, step: int, lr: float, what: str) -> None:
+        mean = float(torch.stack(self.pending).double().mean())
+        if not math.isfinite(mean):
+            raise UserError(f"{what}: the loss is not finite at step {step}; try a lower lr (it was {lr:.3g})")
+        self.log.append({"step": step, "loss": mean, "lr": lr})
+        self.pending = []
+
+    def save(self, step: int) -> None:
+        tensors = {f"module/{k}": v for k, v in self.module.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+        if self.average is not None:
+            tensors |= {f"average/{k}": v for k, v in self.average.items()}
+        if self.observer:
+            tensors |= {f"observer/{k}": v for k, v in self.observer.tensors().items()}
+        pending = [float(value) for value in self.pending]
+        self.ctx.snapshot.save(tensors, {"step": step, "log": self.log, "pending": pending})
+
+    def resume(self) -> int:
+        """Load the snapshot, if there is one, and return the number of steps done."""
+        saved = self.ctx.snapshot.load()
+        if saved is None:
+            return 0
+        tensors, state = saved
+        self.module.load_state_dict(_below(tensors, "module/"))
+        self._restore_optimizer(_below(tensors, "optimizer/"))
+        if self.average is not None:
+            device = next(iter(self.average.values())).device
+            self.average = {k: v.to(device) for k, v in _below(tensors, "average/").items()}
+        if self.observer:
+            self.observer.restore(_below(tensors, "observer/"))
+        self.log, self.pending = state["log"], [torch.tensor(v) for v in state["pending"]]
+        return int(state["step"])
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, value in tensors.items():
+            index, name = path.split("/", 1)
+            state.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return copies of the tensors under a prefix: what is loaded may be a read-only map of the file."""
+    return {key.removeprefix(prefix): value.clone() for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _optimizer(name: str, parameters: list[nn.Parameter], lr: float, decay: float) -> torch.optim.Optimizer:
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
+    return kind(parameters, lr=lr, weight_decay=decay, fused=True)
+
+
+@contextlib.contextmanager
+def threads_for(module: nn.Module, threads: int = 0) -> Iterator[None]:
+    """Set torch's CPU threads: `threads`, or by size, because for small networks one is the quickest.
+
+    The choice depends on nothing that is measured, since another number of threads can change the last bit.
+    """
+    small = sum(p.numel() for p in module.parameters()) < SMALL_NETWORK
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or (1 if small else os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def epoch_order(count: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Return the indices of step's batch when `count` examples are shuffled anew each epoch (last batch short)."""
+    epoch, position = divmod(step, math.ceil(count / batch_size))
+    return _shuffled(count, derive(seed, "epoch", epoch))[position * batch_size : (position + 1) * batch_size]
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,52 @@
+"""View: what evaluators and reports see of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pdiff.summary import table as summary_table
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pdiff.components import Generator
+    from pdiff.recipe import Recipe
+    from pdiff.zoo import Zoo
+
+ORIGINAL = "original"
+
+
+@dataclass
+class View:
+    """The populations of a run, by source: `original`, the method, each baseline."""
+
+    recipe: Recipe
+    name: str
+    zoo: Zoo
+    theta: Mapping[str, Tensor]
+    """Source -> theta_MD, float32 on the CPU, in the order of the table."""
+    method: str
+    """The source that is the recipe's method."""
+    generators: Mapping[str, Generator]
+    """Source -> fitted method; `original` has none."""
+    predict: Callable[[str, str], Tensor]
+    """(source, split) -> predictions `[M, E, ...]`, computed once and shared."""
+    predict_networks: Callable[[Tensor, str], Tensor]
+    """(theta_MD, split) -> predictions of other networks, not stored."""
+    targets: Callable[[str], torch.Tensor]
+    """split -> targets `[E, ...]`."""
+    logs: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)
+    """Training curves: `train`, and each method by source."""
+    scores: dict[str, Any] = field(default_factory=dict)
+    """For reports: everything that the evaluators gave."""
+
+    @property
+    def selection(self) -> str:
+        return self.recipe.selection
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return (head, rows) of the summary table, as text."""
+        return summary_table(self.scores)

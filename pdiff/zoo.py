@@ -1,0 +1,153 @@
+"""Zoo: N checkpoints as one tensor; Layout: the map between state-dict entries and its columns."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.errors import UserError
+from pdiff.files import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One selected state-dict entry: columns `start:stop` of the vector."""
+
+    key: str
+    shape: tuple[int, ...]
+    start: int
+    positive: bool = False
+    """True for variances: values must stay above zero."""
+
+    @property
+    def stop(self) -> int:
+        return self.start + math.prod(self.shape)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The selected entries of a state dict, in order."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, keys: Sequence[str]) -> Layout:
+        """Return the layout of `keys`; integer entries (step counters) stay with the anchor."""
+        state, entries, start = model.state_dict(), [], 0
+        for key in keys:
+            if not state[key].is_floating_point():
+                continue
+            positive = key.rsplit(".", 1)[-1] == "running_var"
+            entries.append(Entry(key, tuple(state[key].shape), start, positive))
+            start = entries[-1].stop
+        if not start:
+            raise UserError("selector: the selected entries hold no floating-point numbers; select others")
+        return cls(tuple(entries))
+
+    @property
+    def dim(self) -> int:
+        """D, the number of selected parameters."""
+        return self.entries[-1].stop
+
+    @property
+    def keys(self) -> list[str]:
+        return [entry.key for entry in self.entries]
+
+    def vector(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Return theta_D, float32 on the CPU, from a state dict."""
+        return torch.cat([state[e.key].detach().to("cpu", torch.float32).reshape(-1) for e in self.entries])
+
+    def tensors(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return state-dict entries as views of `theta` `[..., D]`, each `[..., *shape]`."""
+        return {e.key: theta[..., e.columns].reshape(*theta.shape[:-1], *e.shape) for e in self.entries}
+
+    def to_free(self, theta: Tensor) -> Tensor:
+        """Return coordinates without bounds: the logarithm where an entry must be positive, else itself."""
+        return self._on_positive(theta, torch.log)
+
+    def from_free(self, x: Tensor) -> Tensor:
+        """Invert `to_free`; what it returns is positive where it must be."""
+        return self._on_positive(x, torch.exp)
+
+    def _on_positive(self, values: Tensor, function: Any) -> Tensor:
+        if not any(e.positive for e in self.entries):
+            return values
+        values = values.clone()
+        for e in self.entries:
+            if e.positive:
+                values[..., e.columns] = function(values[..., e.columns])
+        return values
+
+    def per_entry(self, values: Sequence[float] | Tensor) -> Tensor:
+        """Return a `[D]` tensor from one number per entry."""
+        counts = torch.tensor([math.prod(e.shape) for e in self.entries])
+        return torch.as_tensor(values, dtype=torch.float32).repeat_interleave(counts)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [{"key": e.key, "shape": list(e.shape), "positive": e.positive} for e in self.entries]
+
+    @classmethod
+    def from_json(cls, rows: list[dict[str, Any]]) -> Layout:
+        entries, start = [], 0
+        for row in rows:
+            entries.append(Entry(row["key"], tuple(row["shape"]), start, row["positive"]))
+            start = entries[-1].stop
+        return cls(tuple(entries))
+
+
+@dataclass
+class Zoo:
+    """Checkpoints that differ only in the selected parameters."""
+
+    theta_ND: Tensor
+    """float32, on the CPU."""
+    layout: Layout
+    anchor: dict[str, Tensor]
+    """The base network's whole state dict."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """One per checkpoint: `run`, `step`, `metrics`."""
+
+    def __post_init__(self) -> None:
+        count, dim = self.theta_ND.shape
+        assert dim == self.layout.dim and len(self.rows) == count
+
+    def __len__(self) -> int:
+        return len(self.theta_ND)
+
+    @property
+    def base(self) -> Tensor:
+        """The base network's selected parameters, theta_D."""
+        return self.layout.vector(self.anchor)
+
+    def state_dict(self, theta_D: Tensor) -> dict[str, Tensor]:
+        """Return a whole state dict: the anchor with the selected parameters replaced."""
+        state = {key: value.clone() for key, value in self.anchor.items()}
+        for key, value in self.layout.tensors(theta_D).items():
+            state[key] = value.to(state[key].dtype).clone()
+        return state
+
+    def save(self, folder: Path) -> None:
+        """Write zoo.safetensors and zoo.json."""
+        save_tensors(folder / "zoo.safetensors", {"theta": self.theta_ND})
+        save_tensors(folder / "anchor.safetensors", self.anchor)
+        text = json.dumps({"layout": self.layout.to_json(), "rows": self.rows})
+        (folder / "zoo.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Zoo:
+        """Read what `save` wrote; theta is memory-mapped."""
+        about = json.loads((folder / "zoo.json").read_text(encoding="utf-8"))
+        theta = load_tensors(folder / "zoo.safetensors")["theta"]
+        anchor = load_tensors(folder / "anchor.safetensors")
+        return cls(theta, Layout.from_json(about["layout"]), anchor, about["rows"])

@@ -1,0 +1,1 @@
+"""The components that come with pdiff, one plugin per module; each is found through its entry point."""

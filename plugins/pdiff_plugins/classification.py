@@ -1,0 +1,44 @@
+"""The task of naming an example's class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.data import Batch
+
+
+class Classification(Task):
+    """Cross-entropy on class labels; a prediction is the class with the largest logit."""
+
+    name = "classification"
+    metric = "accuracy"
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(model(batch.inputs), batch.targets, label_smoothing=self.label_smoothing)
+
+    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+        import torch
+
+        return model(inputs).argmax(dim=1).to(torch.int16)
+
+    def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return predictions != targets.to(predictions.dtype)
+
+    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return 1 - self.wrong(predictions, targets).double().mean(dim=1)
+
+
+@hookimpl
+def register_tasks(register: Any) -> None:
+    register(Classification)

@@ -1,0 +1,197 @@
+"""Collectors: where checkpoints come from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Collector, Task
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits
+    from pdiff.zoo import Layout, Zoo
+
+
+class Trajectory(Collector):
+    """The subset after each further training step, everything else frozen (the paper's)."""
+
+    name = "trajectory"
+    source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, section 3.1; settings from the authors' code"
+    count: int = Field(300, gt=1, description="checkpoints")
+    lr: float = Field(gt=0, description="learning rate, constant unless lr_end is given")
+    lr_end: float = Field(0.0, ge=0, description="rate reached at the end of the first epoch by a cosine; 0: constant")
+    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(128, gt=0)
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
+    batch_norm: Literal["train", "eval"] = Field(
+        "eval",
+        description="eval: BatchNorm uses its frozen statistics; train: those of the batch, although the saved networks "
+        "are evaluated with the frozen ones. The authors' cells differ in this",
+    )
+    every: int = Field(1, gt=0, description="save every so many steps")
+    skip_steps: int = Field(0, ge=0, description="steps before the first is saved")
+    skip_first_batch: bool = Field(False, description="do not save after the first batch of an epoch, as some cells do")
+
+    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+        from pdiff.training import epoch_order, train
+        from pdiff.zoo import Zoo
+
+        anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+        for key, parameter in model.named_parameters():
+            parameter.requires_grad_(key in layout.keys)
+        model.train(self.batch_norm == "train")
+        per_epoch = math.ceil(len(data.train) / self.batch_size)
+        saved = self.saved_steps(per_epoch)
+
+        def loss(step: int, generator: Any) -> Tensor:
+            index = epoch_order(len(data.train), self.batch_size, step, ctx.seed)
+            return task.loss(model, data.train.batch(index, ctx.device, generator))
+
+        recorder = _Recorder(model, layout, set(saved))
+        train(
+            model, loss, steps=saved[-1], ctx=ctx, what="collect", lr=self.lr, optimizer=self.optimizer,
+            weight_decay=self.weight_decay, schedule=self._factor(per_epoch), observer=recorder,
+        )  # fmt: skip
+        rows = [{"run": 0, "step": step, "metrics": {}} for step in saved]
+        return Zoo(recorder.theta(), layout, anchor, rows)
+
+    def saved_steps(self, per_epoch: int) -> list[int]:
+        """Return the steps (counted from 1) after which a checkpoint is saved."""
+        steps: list[int] = []
+        step = self.skip_steps
+        while len(steps) < self.count:
+            step += 1
+            first = self.skip_first_batch and per_epoch > 1 and (step - 1) % per_epoch == 0
+            if (step - self.skip_steps) % self.every == 0 and not first:
+                steps.append(step)
+        return steps
+
+    def _factor(self, per_epoch: int) -> Any:
+        if not self.lr_end:
+            return "constant"
+        low = self.lr_end / self.lr
+        return lambda step: low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(step / per_epoch, 1.0)))
+
+
+class _Recorder:
+    """Keeps the selected parameters after the steps asked for."""
+
+    def __init__(self, model: nn.Module, layout: Layout, steps: set[int]):
+        self.model, self.layout, self.steps = model, layout, steps
+        self.rows: list[Tensor] = []
+
+    def after(self, step: int) -> dict[str, float]:
+        if step in self.steps:
+            self.rows.append(self.layout.vector(self.model.state_dict()))
+        return {}
+
+    def theta(self) -> Tensor:
+        import torch
+
+        return torch.stack(self.rows) if self.rows else torch.empty(0, self.layout.dim)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"theta": self.theta()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.rows = list(tensors["theta"].unbind())
+
+
+class Folder(Collector):
+    """The user's own checkpoints: a folder of .safetensors, or of .pt files that hold tensors only."""
+
+    name = "folder"
+    path: str = Field(min_length=1, description="folder of checkpoint files, taken in the order of their names")
+    pattern: str = Field("*", description="glob of the files that count")
+    anchor: Literal["same", "first", "base"] = Field(
+        "same",
+        description="where entries outside the selection come from: same: the files, which must agree; "
+        "first: the first file; base: the base network (files that hold only the subset always take it)",
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Name the files by their content, so that moving the folder changes no key."""
+        digest = hashlib.sha256()
+        for file in self.files():
+            with open(file, "rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        return super().identity() | {"path": f"sha256:{digest.hexdigest()}", "pattern": ""}
+
+    def files(self) -> list[Path]:
+        """Return the checkpoint files. Raises UserError when there are fewer than two."""
+        folder = Path(self.path)
+        if not folder.is_dir():
+            raise UserError(f"collect.path = {self.path!r}: no such folder")
+        kinds = (".safetensors", ".pt", ".pth", ".bin")
+        files = sorted(file for file in folder.glob(self.pattern) if file.suffix in kinds)
+        if len(files) < 2:
+            raise UserError(
+                f"collect.path = {self.path!r}: holds {len(files)} files {self.pattern!r} of {', '.join(kinds)}; "
+                "at least 2 are needed"
+            )
+        return files
+
+    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+        import torch
+
+        from pdiff.zoo import Zoo
+
+        anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+        others = [key for key in anchor if key not in layout.keys and anchor[key].is_floating_point()]
+        files, thetas, first = self.files(), [], None
+        with ctx.progress.step("collect", len(files)) as bar:
+            for file in files:
+                state = self._read(file, anchor, layout)
+                thetas.append(layout.vector(state))
+                if self.anchor != "base" and all(key in state for key in others):
+                    first = first or state
+                    self._compare(file, state, first, others)
+                bar.advance()
+        if first is not None:
+            anchor |= {key: first[key].to(anchor[key].dtype) for key in anchor if key in first}
+        rows = [{"run": number, "step": 0, "metrics": {}, "file": file.name} for number, file in enumerate(files)]
+        return Zoo(torch.stack(thetas), layout, anchor, rows)
+
+    def _read(self, file: Path, anchor: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+        """Read one file and check it against the network and the selection."""
+        import torch
+
+        from pdiff.files import load_state
+
+        state = load_state(file)
+        for entry in layout.entries:
+            if entry.key not in state:
+                raise UserError(f"{file}: lacks {entry.key!r}, which the selector names")
+        for key, value in state.items():
+            if key not in anchor:
+                raise UserError(f"{file}: holds {key!r}, which the architecture has not; is it another network?")
+            if value.shape != anchor[key].shape:
+                raise UserError(f"{file}: {key} has shape {list(value.shape)}, expected {list(anchor[key].shape)}")
+            if not torch.isfinite(value).all():
+                raise UserError(f"{file}: {key} holds NaN or Inf; remove the file")
+        return state
+
+    def _compare(self, file: Path, state: dict[str, Tensor], first: dict[str, Tensor], others: list[str]) -> None:
+        if self.anchor != "same":
+            return
+        for key in others:
+            if not state[key].equal(first[key]):
+                raise UserError(
+                    f"{file}: {key} is outside the selection and differs from the first file's; "
+                    "select it (selector 'entire'), or set collect.anchor = 'first'"
+                )
+
+
+@hookimpl
+def register_collectors(register: Any) -> None:
+    register(Trajectory)
+    register(Folder)

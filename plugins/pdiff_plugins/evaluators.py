@@ -1,0 +1,171 @@
+"""Evaluators: how good the networks are, and how new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Evaluator
+from pdiff.summary import spread
+from pdiff.view import ORIGINAL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.view import View
+
+
+class Accuracy(Evaluator):
+    """Score of every network on the test split.
+
+    `best` is the test score of the network that is best on the selection split: under `protocol = "paper"` that is the
+    test split itself, so `best` is the maximum. `mean`, `std`, `median`, `min` and `max` are over the source's networks.
+    """
+
+    name = "accuracy"
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("best", "best", ".2%"), ("mean", "mean", ".2%"), ("std", "std", ".2%"), ("min", "min", ".2%"),
+    )  # fmt: skip
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        networks = {source: self._source(view, source) for source in view.theta}
+        return {"networks": networks, "notes": _degenerate(view, networks)}
+
+    def _source(self, view: View, source: str) -> dict[str, Any]:
+        score = view.recipe.task.score
+        test = score(view.predict(source, "test"), view.targets("test"))
+        chosen = test
+        if view.selection != "test":
+            chosen = score(view.predict(source, view.selection), view.targets(view.selection))
+        best = int(chosen.argmax())
+        own = {"best": float(test[best]), "best_index": best} | spread(test.tolist())
+        return own | {"values": test.tolist(), "selection_values": chosen.tolist()}
+
+
+def _degenerate(view: View, networks: dict[str, Any]) -> list[str]:
+    """Say so where networks without information score as well as the originals."""
+    constant = [source for source, g in view.generators.items() if view.recipe and _name(view, source) == "constant"]
+    original = networks[ORIGINAL]
+    if not constant or networks[constant[0]]["mean"] < original["mean"] - original["std"]:
+        return []
+    return [
+        f"A network whose every generated tensor is replaced by its mean scores {networks[constant[0]]['mean']:.2%}, "
+        f"the originals {original['mean']:.2%}: on this task the score says nothing about a generator. "
+        "Look at similarity and distance."
+    ]
+
+
+def _name(view: View, source: str) -> str:
+    """Return the component's name behind a source's label."""
+    return source.split(" ")[0]
+
+
+class Similarity(Evaluator):
+    """Overlap of wrong answers between networks: intersection over union (the paper's eq. 7).
+
+    o-o: originals among themselves, each against the others; g-g: the method's; o-g: across; max: the largest overlap
+    of each network with any original (for originals, with any other). Two networks without errors overlap fully.
+    """
+
+    name = "similarity"
+    source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, eq. 7"
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("IoU within", "within", ".3f"), ("IoU to orig.", "to_original", ".3f"), ("IoU max", "max", ".3f"),
+    )  # fmt: skip
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        wrong = {s: view.recipe.task.wrong(view.predict(s, "test"), view.targets("test")) for s in view.theta}
+        networks = {source: self._source(wrong, source) for source in wrong}
+        own, original = networks[view.method], networks[ORIGINAL]
+        summary = {
+            "oo": original["within"], "gg": own["within"], "og": own["to_original"], "og_max": own["max"],
+            "oo_max": original["max"],
+        }  # fmt: skip
+        return {"networks": networks} | summary
+
+    def _source(self, wrong: dict[str, Tensor], source: str) -> dict[str, Any]:
+        within = iou(wrong[source], wrong[source])
+        count = len(within)
+        pairs = (float(within.sum()) - count) / (count * (count - 1)) if count > 1 else None
+        across = within.clone().fill_diagonal_(float("nan")) if source == ORIGINAL else iou(wrong[source], wrong[ORIGINAL])
+        largest = across.nan_to_num(-1.0).amax(dim=1)
+        to_original = pairs if source == ORIGINAL else float(across.mean())
+        mean_each = across.nanmean(dim=1)
+        return {
+            "within": pairs, "to_original": to_original, "max": float(largest.mean()),
+            "max_values": largest.tolist(), "mean_values": mean_each.tolist(),
+            "within_values": ((within.sum(dim=1) - 1) / max(count - 1, 1)).tolist(),
+        }  # fmt: skip
+
+
+def iou(a_ME: Tensor, b_NE: Tensor) -> Tensor:
+    """Return intersection over union `[M, N]` (float64) of sets given as bool rows; 1 where both are empty."""
+    import torch
+
+    intersection = (a_ME.float() @ b_NE.float().T).double()
+    union = a_ME.sum(dim=1, keepdim=True) + b_NE.sum(dim=1) - intersection
+    return torch.where(union > 0, intersection / union.clamp_min(1), 1.0)
+
+
+class Distance(Evaluator):
+    """L2 distance to the nearest checkpoint, beside the checkpoints' own leave-one-out distance.
+
+    `ratio` is the median of the first over the median of the second: near 0, a copy; near 1, as far as checkpoints
+    are from each other.
+    """
+
+    name = "distance"
+    source: ClassVar[str] = "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("L2 nearest", "median", ".3g"), ("ratio", "ratio", ".2f"))
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        own = nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)
+        reference = float(own.median())
+        networks = {}
+        for source, theta_MD in view.theta.items():
+            distance = own if source == ORIGINAL else nearest(theta_MD, view.zoo.theta_ND)
+            ratio = float(distance.median()) / reference if reference else None
+            networks[source] = spread(distance.tolist()) | {"ratio": ratio, "values": distance.tolist()}
+        return {"networks": networks, "leave_one_out": reference}
+
+
+def nearest(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> Tensor:
+    """Return the L2 distance of each row of `a` to the nearest row of `b`, `[M]`, without cancellation."""
+    import torch
+
+    rows = []
+    for index, a_D in enumerate(a_MD):
+        distance_N = (b_ND - a_D).double().norm(dim=1)
+        if leave_self_out:
+            distance_N[index] = float("inf")
+        rows.append(distance_N.min())
+    return torch.stack(rows)
+
+
+class Denoising(Evaluator):
+    """Score of a few networks along the way from noise to sample (the paper's Fig. 5b)."""
+
+    name = "denoising"
+    source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Fig. 5b"
+    networks: int = Field(5, gt=0, description="networks followed")
+    points: int = Field(21, gt=1, description="points on the way, both ends included")
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        path = view.generators[view.method].path(self.networks, self.points, ctx)
+        if path is None:
+            return {"progress": [], "scores": []}
+        fractions, theta_SMD = path
+        predictions = view.predict_networks(theta_SMD.flatten(0, 1), view.selection)
+        scores = view.recipe.task.score(predictions, view.targets(view.selection))
+        return {
+            "progress": fractions, "scores": scores.reshape(theta_SMD.shape[:2]).T.tolist(), "split": view.selection
+        }  # fmt: skip
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    for evaluator in (Accuracy, Similarity, Distance, Denoising):
+        register(evaluator)

@@ -1,0 +1,263 @@
+"""Image splits, and the antialiased crop-and-resize they stand on: two matrix products per batch.
+
+Shapes: B batch, C channels, H x W source, S side of the result, E examples. A box is (top, left, height, width) in
+pixels, as floats.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from pdiff.data import Batch
+from pdiff.errors import UserError
+
+ATTEMPTS = 10
+PADDING = 4
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error,
+              Image.DecompressionBombError)  # fmt: skip
+"""What Pillow raises for a damaged file, depending on the format and on where the damage is."""
+
+
+def crop_resize(
+    images_BCHW: Tensor, boxes_B4: Tensor, size: int, extent_B4: Tensor | None = None, flip_B: Tensor | None = None
+) -> Tensor:
+    """Return float32 `[B, C, S, S]`: each box resampled with the antialiased triangle filter, as Pillow does.
+
+    Pixels outside `extent_B4` (default: the box, i.e. crop first, then resize) never contribute. One box `[1, 4]`
+    serves the whole batch. Where `flip_B` is true the result is mirrored left to right. Values stay in their scale.
+    """
+    extent_B4 = boxes_B4 if extent_B4 is None else extent_B4
+    height, width = images_BCHW.shape[-2:]
+    rows_BSH = _weights(boxes_B4[:, 0::2], extent_B4[:, 0::2], height, size)
+    columns_BSW = _weights(boxes_B4[:, 1::2], extent_B4[:, 1::2], width, size)
+    if flip_B is not None:
+        columns_BSW = torch.where(flip_B[:, None, None], columns_BSW.flip(1), columns_BSW)
+    # Under autocast the products would round grey levels to eight bits of mantissa.
+    with torch.autocast(images_BCHW.device.type, enabled=False):
+        return rows_BSH[:, None] @ (images_BCHW.float() @ columns_BSW.mT[:, None])
+
+
+def _weights(span_B2: Tensor, extent_B2: Tensor, length: int, size: int) -> Tensor:
+    """Return `[B, S, length]`: the weight of each source pixel in each target pixel, along one axis."""
+    start_B1, stride_B1 = span_B2[:, :1], span_B2[:, 1:] / size
+    first_B11, count_B11 = extent_B2[:, :1, None], extent_B2[:, 1:, None]
+    pixel = torch.arange(length, device=span_B2.device, dtype=torch.float32)
+    centre_BS = start_B1 + (torch.arange(size, device=span_B2.device) + 0.5) * stride_B1
+    distance = (pixel + 0.5 - centre_BS[:, :, None]).abs()
+    weight = (1 - distance / stride_B1[:, :, None].clamp(min=1)).clamp(min=0)
+    weight = weight * ((pixel + 1 > first_B11) & (pixel < first_B11 + count_B11))
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def random_boxes(
+    count: int,
+    height: int | Tensor,
+    width: int | Tensor,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    *,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return boxes `[count, 4]` distributed as torchvision's RandomResizedCrop draws them.
+
+    Ten attempts each, then the largest centred box of an allowed ratio. Sizes may differ per box (`[count]` tensors).
+    """
+    size_B2 = torch.stack([torch.as_tensor(side).double().expand(count) for side in (height, width)], 1)
+    draw = torch.rand(count, ATTEMPTS, 2, dtype=torch.float64, generator=generator)
+    place_B2 = torch.rand(count, 2, dtype=torch.float64, generator=generator)
+    area = size_B2.prod(1, keepdim=True) * (scale[0] + draw[..., 0] * (scale[1] - scale[0]))
+    low, high = (torch.tensor(bound, dtype=torch.float64).log() for bound in ratio)
+    aspect = (low + draw[..., 1] * (high - low)).exp()
+    sides = torch.stack([(area / aspect).sqrt().round(), (area * aspect).sqrt().round()], -1)
+    fits = ((sides > 0) & (sides <= size_B2[:, None])).all(-1)
+    chosen_B2 = sides[torch.arange(count), fits.int().argmax(1)]
+    offset_B2 = (place_B2 * (size_B2 - chosen_B2 + 1)).floor()
+    fallback_B2 = _largest(size_B2, ratio)
+    found_B1 = fits.any(1, keepdim=True)
+    offset_B2 = torch.where(found_B1, offset_B2, ((size_B2 - fallback_B2) / 2).floor())
+    return torch.cat([offset_B2, torch.where(found_B1, chosen_B2, fallback_B2)], 1).float()
+
+
+def _largest(size_B2: Tensor, ratio: tuple[float, float]) -> Tensor:
+    """Return the sides of the largest box whose width / height lies within `ratio`."""
+    height, width = size_B2.unbind(1)
+    return torch.stack([height.minimum((width / ratio[0]).round()), width.minimum((height * ratio[1]).round())], 1)
+
+
+def pad_crop_flip(images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images shifted by up to four pixels over black, half of them mirrored; the size stays."""
+    count, _, height, width = images_BCHW.shape
+    shift_B2 = torch.randint(2 * PADDING + 1, (count, 2), generator=generator).to(images_BCHW.device)
+    flip_B = random_flips(count, generator).to(images_BCHW.device)
+    row_BH = shift_B2[:, :1] + torch.arange(height, device=images_BCHW.device)
+    column_W = torch.arange(width, device=images_BCHW.device)
+    column_BW = shift_B2[:, 1:] + torch.where(flip_B[:, None], column_W.flip(0), column_W)
+    padded = functional.pad(images_BCHW, [PADDING] * 4)
+    which = torch.arange(count, device=images_BCHW.device)[:, None, None]
+    return padded[which, :, row_BH[:, :, None], column_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+def random_flips(count: int, generator: torch.Generator) -> Tensor:
+    """Return a bool tensor `[count]`, true for about half."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From stored images to network inputs.
+
+    `augment` is one of: crop_flip (RandomResizedCrop and horizontal flip), crop (no flip), pad_crop_flip (at the
+    stored size, before the evaluation transform), none.
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: str = "none"
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    channels: int = 3
+
+    def centre(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Return the box that Resize(R) and CenterCrop(S) keep; R is 256 for S = 224, otherwise S."""
+        resize = 256 if self.size == 224 else self.size
+        box = []
+        for side in (height, width):
+            resized = int(resize * side / min(height, width))
+            box.append((round((resized - self.size) / 2) * side / resized, self.size * side / resized))
+        (top, tall), (left, wide) = box
+        return top, left, tall, wide
+
+    def draw(self, count: int, height: int | Tensor, width: int | Tensor, generator: torch.Generator):
+        """Return random boxes `[count, 4]` and flips `[count]`."""
+        boxes_B4 = random_boxes(count, height, width, self.crop_scale, generator=generator)
+        flips = random_flips(count, generator) if self.augment == "crop_flip" else torch.zeros(count, dtype=torch.bool)
+        return boxes_B4, flips
+
+    def normalise(self, images_BCSS: Tensor) -> Tensor:
+        """Return `(x / 255 - mean) / std`, a grey image repeated to `channels`."""
+        if images_BCSS.shape[1] != self.channels:
+            images_BCSS = images_BCSS.expand(-1, self.channels, -1, -1)
+        mean, std = (torch.tensor(v, device=images_BCSS.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return images_BCSS.float().div(255).sub_(mean).div_(std)
+
+
+class ImageSplit:
+    """Images of one size held in memory as uint8; everything else happens on the device of the batch."""
+
+    def __init__(self, images_ECHW: Tensor, targets_E: Tensor, transform: Transform):
+        assert images_ECHW.dtype == torch.uint8 and len(images_ECHW) == len(targets_E)
+        self.images, self.targets, self.transform = images_ECHW, targets_E, transform
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        """Return the examples `index`; see `pdiff.data.Split`."""
+        images = self.images[index].to(device, non_blocking=True)
+        images = self._evaluated(images) if augment is None else self._augmented(images, augment)
+        return Batch(self.transform.normalise(images), self.targets[index].to(device, non_blocking=True))
+
+    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        transform = self.transform
+        if transform.augment in ("crop", "crop_flip"):
+            boxes_B4, flip_B = transform.draw(len(images), *images.shape[-2:], generator)
+            return crop_resize(images, boxes_B4.to(images.device), transform.size, flip_B=flip_B.to(images.device))
+        return self._evaluated(pad_crop_flip(images, generator) if transform.augment == "pad_crop_flip" else images)
+
+    def _evaluated(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        whole, box = (0.0, 0.0, height, width), self.transform.centre(height, width)
+        if box == whole and height == self.transform.size:
+            return images
+        box_14, whole_14 = torch.tensor([box, whole], dtype=torch.float32, device=images.device).split(1)
+        return crop_resize(images, box_14, self.transform.size, whole_14)
+
+
+class Decoder:
+    """Reads image files as RGB, and keeps the decoded pixels as long as all of them fit `budget` bytes."""
+
+    def __init__(self, budget: int):
+        self.left, self.kept, self.lock = budget, {}, threading.Lock()
+
+    def image(self, path: Path) -> Image.Image:
+        """Return the decoded image. Raises UserError for a file that is missing or damaged."""
+        kept = self.kept.get(path)
+        if kept is not None:
+            return Image.fromarray(kept)
+        image = self._read(path, lambda file: file.convert("RGB"))
+        size = image.width * image.height * 3
+        with self.lock:
+            if size <= self.left and path not in self.kept:
+                self.left -= size
+                self.kept[path] = np.asarray(image)
+        return image
+
+    def shape(self, path: Path) -> tuple[int, int]:
+        """Return (height, width), from the file's head."""
+        kept = self.kept.get(path)
+        return kept.shape[:2] if kept is not None else self._read(path, lambda file: (file.height, file.width))
+
+    def _read(self, path: Path, use):
+        try:
+            with Image.open(path) as file:
+                return use(file)
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: not a readable image ({reason}); replace or delete the file") from None
+
+
+class FileSplit:
+    """Images on disk, of any size: decoded and resampled by a pool of threads, normalised on the device."""
+
+    def __init__(
+        self, files: Sequence[Path], targets_E: Tensor, transform: Transform, decoder: Decoder, workers: int = 0
+    ):
+        assert len(files) == len(targets_E) and transform.augment != "pad_crop_flip"
+        self.files, self.targets, self.transform, self.decoder = list(files), targets_E, transform, decoder
+        self.workers = workers or os.cpu_count() or 1
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        """Return the examples `index`; see `pdiff.data.Split`. Raises UserError naming a damaged file."""
+        paths = [self.files[i] for i in index.tolist()]
+        with ThreadPoolExecutor(self.workers) as pool:
+            if augment is None or self.transform.augment == "none":
+                images = list(pool.map(self._evaluated, paths))
+            else:
+                # Drawn here, not in the threads, so that their number and order change nothing.
+                shapes = torch.tensor(list(pool.map(self.decoder.shape, paths))).view(-1, 2)
+                boxes, flips = self.transform.draw(len(paths), *shapes.unbind(1), augment)
+                images = list(pool.map(self._augmented, paths, boxes.tolist(), flips.tolist()))
+        side = self.transform.size
+        stacked = torch.from_numpy(np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8))
+        inputs = self.transform.normalise(stacked.to(device, non_blocking=True).permute(0, 3, 1, 2))
+        return Batch(inputs.contiguous(), self.targets[index].to(device, non_blocking=True))
+
+    def _evaluated(self, path: Path) -> np.ndarray:
+        image = self.decoder.image(path)
+        top, left, height, width = self.transform.centre(image.height, image.width)
+        box = (left, top, min(left + width, image.width), min(top + height, image.height))
+        return self._resized(image, box)
+
+    def _augmented(self, path: Path, box: tuple[float, ...], flip: bool) -> np.ndarray:
+        top, left, height, width = map(int, box)
+        resized = self._resized(self.decoder.image(path).crop((left, top, left + width, top + height)))
+        return resized[:, ::-1] if flip else resized
+
+    def _resized(self, image: Image.Image, box: tuple[float, ...] | None = None) -> np.ndarray:
+        side = self.transform.size
+        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))

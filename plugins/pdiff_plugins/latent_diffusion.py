@@ -1,0 +1,174 @@
+"""Fitting and sampling of p-diff: normalise, encode, standardise, diffuse, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.components import Generator
+from pdiff.context import Context
+from pdiff.training import threads_for, train
+from pdiff.zoo import Zoo
+from pdiff_plugins import diffusion, normalise
+from pdiff_plugins.method_pdiff import PDiff
+from pdiff_plugins.normalise import Normaliser
+
+GATE_NETWORKS = 16
+SMALLEST_LATENT = 0.05
+"""Latents narrower than this share of the widest keep their relation to it: whitening them would amplify noise."""
+
+
+class LatentDiffusion(Generator):
+    """A fitted p-diff."""
+
+    def __init__(self, method: PDiff, normaliser: Normaliser, codec: nn.Module, denoiser: nn.Module, mean_Z: Tensor, scale_Z: Tensor):
+        super().__init__()
+        self.method, self.normaliser, self.codec, self.denoiser = method, normaliser, codec.eval(), denoiser.eval()
+        self.mean_Z, self.scale_Z = mean_Z, scale_Z
+        self.schedule = schedule_of(method)
+
+    def sample(self, count: int, ctx: Context) -> Tensor:
+        return self._decode(self._diffuse(count, ctx, ())[0])
+
+    def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
+        fractions = [point / (points - 1) for point in range(points)]
+        kept = self._diffuse(count, ctx, fractions)[1]
+        return fractions, torch.stack([self._decode(z_MZ) for z_MZ in kept])
+
+    def _diffuse(self, count: int, ctx: Context, keep: Any) -> tuple[Tensor, list[Tensor]]:
+        method, denoiser = self.method, self.denoiser.to(ctx.device)
+        generator = ctx.generator("sample")
+        z_MZ = torch.randn(count, len(self.mean_Z), generator=generator).to(ctx.device)
+        steps = method.sampling_steps or method.timesteps
+        with threads_for(denoiser, ctx.threads), ctx.progress.step("sample", steps) as bar:
+
+            def denoise(z_BZ: Tensor, t_B: Tensor) -> Tensor:
+                bar.advance()
+                return denoiser(z_BZ, t_B, None)
+
+            return diffusion.sample(
+                denoise, z_MZ, self.schedule, prediction=method.prediction, sampler=method.sampler, steps=steps,
+                generator=generator, keep=keep,
+            )  # fmt: skip
+
+    @torch.no_grad()
+    def _decode(self, z_MZ: Tensor) -> Tensor:
+        x_MD = self.codec.cpu().decode(z_MZ.cpu() * self.scale_Z + self.mean_Z)
+        return self.normaliser.decode(x_MD)
+
+    def tensors(self) -> dict[str, Tensor]:
+        parts = {
+            "codec": self.codec.state_dict(), "denoiser": self.denoiser.state_dict(),
+            "normaliser": self.normaliser.tensors(), "latent": {"mean": self.mean_Z, "scale": self.scale_Z},
+        }  # fmt: skip
+        return {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
+
+
+def schedule_of(method: PDiff) -> diffusion.Schedule:
+    return diffusion.Schedule(method.schedule, method.timesteps, method.beta_start, method.beta_end)
+
+
+def fit(method: PDiff, zoo: Zoo, ctx: Context) -> LatentDiffusion:
+    """Train the codec, check it, then train the denoiser on its latents."""
+    normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
+    x_ND = normaliser.encode(zoo.theta_ND)
+    own = ctx.scope("codec")
+    torch.manual_seed(own.seed)
+    codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
+    log = [row | {"part": "codec"} for row in method.codec.fit(codec, x_ND, own)]
+    codec = codec.to(ctx.device).eval()
+    z_NZ = _encode(codec, x_ND.to(ctx.device))
+    facts = gate(codec, normaliser, zoo, x_ND, z_NZ, ctx)
+    mean_Z, scale_Z = _standard(z_NZ) if not method.faithful else (torch.zeros_like(z_NZ[0]), torch.ones_like(z_NZ[0]))
+    denoiser, rows = _fit_denoiser(method, (z_NZ - mean_Z) / scale_Z, zoo, ctx.scope("denoiser"))
+    generator = LatentDiffusion(method, normaliser, codec, denoiser, mean_Z.cpu(), scale_Z.cpu())
+    generator.log = log + [row | {"part": "denoiser"} for row in rows]
+    generator.facts = {"codec": facts}
+    return generator
+
+
+def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> LatentDiffusion:
+    """Rebuild a fitted p-diff."""
+
+    def part(name: str) -> dict[str, Tensor]:
+        return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+    codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
+    codec.load_state_dict(part("codec"))
+    latent = part("latent")
+    denoiser = method.denoiser.build(dim=len(latent["mean"]), layout=zoo.layout)
+    denoiser.load_state_dict(part("denoiser"))
+    own = normalise.load(zoo.layout, part("normaliser"))
+    return LatentDiffusion(method, own, codec, denoiser, latent["mean"], latent["scale"])
+
+
+@torch.no_grad()
+def _encode(codec: nn.Module, x_ND: Tensor) -> Tensor:
+    return torch.cat([codec.encode(x_BD) for x_BD in x_ND.split(64)])
+
+
+def _standard(z_NZ: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe."""
+    std_Z = z_NZ.std(dim=0)
+    widest = float(std_Z.max())
+    return z_NZ.mean(dim=0), std_Z.clamp_min(SMALLEST_LATENT * widest if widest > 0 else 1.0)
+
+
+def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[nn.Module, list[dict[str, float]]]:
+    torch.manual_seed(ctx.seed)
+    denoiser = method.denoiser.build(dim=z_NZ.shape[1], layout=zoo.layout).to(ctx.device).train()
+    schedule = schedule_of(method)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
+        z0_BZ = z_NZ[rows.to(z_NZ.device)]
+        return diffusion.loss(
+            lambda z_BZ, t_B: denoiser(z_BZ, t_B, None), z0_BZ, schedule, prediction=method.prediction, generator=generator
+        )
+
+    log = train(
+        denoiser, loss, steps=method.steps, ctx=ctx, what="diffusion", lr=method.lr,
+        weight_decay=method.weight_decay, ema=method.ema,
+    )  # fmt: skip
+    return denoiser, log
+
+
+def gate(codec: nn.Module, normaliser: Normaliser, zoo: Zoo, x_ND: Tensor, z_NZ: Tensor, ctx: Context) -> dict[str, Any]:
+    """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
+
+    Returns `error` (mean squared, normalised units), `variance` (the error of predicting the mean), `explained`
+    (1 - error / variance), and the mean scores of up to 16 checkpoints as they are, decoded, and of their average.
+    """
+    with torch.no_grad():
+        decoded_ND = torch.cat([codec.decode(z_BZ).cpu() for z_BZ in z_NZ.split(64)])
+    error = float((decoded_ND - x_ND).double().square().mean())
+    variance = float((x_ND - x_ND.mean(dim=0)).double().square().mean())
+    facts: dict[str, Any] = {"latent": z_NZ.shape[1], "error": error, "variance": variance}
+    facts["explained"] = 1 - error / variance if variance > 0 else 1.0
+    rows = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
+    if ctx.score is not None:
+        kinds = {
+            "score_original": zoo.theta_ND[rows],
+            "score_decoded": normaliser.decode(decoded_ND[rows]),
+            "score_average": zoo.theta_ND.mean(dim=0, keepdim=True),
+        }
+        facts |= {name: float(ctx.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
+    _tell(facts, ctx)
+    return facts
+
+
+def _tell(facts: dict[str, Any], ctx: Context) -> None:
+    scores = ""
+    if "score_decoded" in facts:
+        scores = (
+            f"; score of decoded networks {facts['score_decoded']:.4f}, of the originals {facts['score_original']:.4f}, "
+            f"of their average {facts['score_average']:.4f}"
+        )
+    line = f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}"
+    if facts["explained"] < 0.1:
+        line += " - the codec is hardly better than predicting the mean: train it longer, or use codec 'pca'"
+        ctx.warn(line)
+    else:
+        ctx.progress.say(line)

@@ -1,0 +1,91 @@
+"""p-diff: a codec, then a diffusion model in its latent space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pdiff import hookimpl
+from pdiff.components import Codec, Denoiser, Generator, Method
+from pdiff.errors import UserError
+from pdiff_plugins.backbones import MlpDenoiser, Pca
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+
+class PDiff(Method):
+    """Neural network diffusion: latent diffusion over parameter vectors.
+
+    `pdiff` is a configuration that a CPU can train: principal components and a perceptron. `pdiff_paper` is the
+    paper's: 1-D convolutions for both, with the original's normalisation and unscaled latents.
+    """
+
+    name = "pdiff"
+    source: ClassVar[str] = "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "pdiff_paper": {
+            "faithful": True,
+            "codec": {"name": "conv1d"},
+            "denoiser": {"name": "conv1d"},
+            "steps": 2000,
+            "lr": 1e-4,
+            "ema": 0.0,
+            "prediction": "epsilon",
+        }
+    }
+    codec: Codec = Field(default=Pca(), description="vector <-> latent")
+    denoiser: Denoiser = Field(default=MlpDenoiser(), description="network that removes the noise")
+    faithful: bool = Field(
+        False,
+        description="the original's choices: each tensor is normalised by one mean and one standard deviation, variances "
+        "by its logarithm, and latents are not rescaled before diffusion",
+    )
+    steps: int = Field(3000, gt=0, description="training steps of the denoiser")
+    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    batch_size: int = Field(50, gt=0, description="checkpoints per step")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged denoiser that samples; 0: none")
+    prediction: Literal["epsilon", "x0", "v"] = Field("v", description="what the denoiser predicts")
+    schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="first variance of the linear schedule")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="last variance of the linear schedule")
+    timesteps: int = Field(1000, gt=0, description="length T of the chain")
+    sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
+    sampling_steps: int = Field(0, ge=0, description="steps when sampling; 0: all T")
+
+    @model_validator(mode="after")
+    def _sound(self) -> PDiff:
+        if self.schedule == "cosine" and self.prediction == "epsilon":
+            raise PydanticCustomError(
+                "unsound", "schedule = 'cosine' with prediction = 'epsilon' multiplies errors at the noisy end; predict 'v'"
+            )
+        if self.sampling_steps > self.timesteps:
+            raise PydanticCustomError(
+                "steps", "sampling_steps = {s} is more than timesteps = {t}", {"s": self.sampling_steps, "t": self.timesteps}
+            )
+        return self
+
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.latent_diffusion import fit
+
+        if self.batch_size > len(zoo):
+            raise UserError(
+                f"method.batch_size: {self.batch_size} is more than the {len(zoo)} checkpoints; set it to at most {len(zoo)}"
+            )
+        return fit(self, zoo, ctx)
+
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.latent_diffusion import load
+
+        return load(self, tensors, zoo, ctx)
+
+
+@hookimpl
+def register_methods(register: Any) -> None:
+    register(PDiff)

@@ -1,0 +1,87 @@
+"""Small networks whose every parameter can be generated: a perceptron and convolutional ones.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+class Perceptron(nn.Module):
+    """Averages the channels, pools, then Linear + LayerNorm + LeakyReLU per hidden width."""
+
+    def __init__(self, size: tuple[int, int], pool: int, hidden: tuple[int, ...], outputs: int):
+        super().__init__()
+        self.pool = nn.AvgPool2d(pool)
+        widths = ((size[0] // pool) * (size[1] // pool), *hidden)
+        layers = [nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.LeakyReLU()) for a, b in pairwise(widths)]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], outputs)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.head(self.layers(self.pool(x_BCHW.mean(dim=1, keepdim=True)).flatten(1)))
+
+
+def convnet(shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int) -> nn.Sequential:
+    """Return conv + LayerNorm over [C, H, W] + LeakyReLU + max-pool per stage, then two linear layers."""
+    first, height, width = shape
+    height, width = (height + 1) // 2, (width + 1) // 2
+    stages: list[nn.Module] = []
+    for index, (a, b) in enumerate(pairwise((first, *channels))):
+        conv = nn.Conv2d(a, b, 3, padding=1) if index else nn.Conv2d(a, b, 7, stride=2, padding=3)
+        stages.append(nn.Sequential(conv, nn.LayerNorm([b, height, width]), nn.LeakyReLU(), nn.MaxPool2d(2)))
+        height, width = height // 2, width // 2
+    return nn.Sequential(*stages, *_head(channels[-1] * height * width, hidden, outputs))
+
+
+def resnet(
+    shape: tuple[int, int, int], channels: int, bottleneck: int, blocks: int, hidden: int, outputs: int
+) -> nn.Sequential:
+    """Return a strided conv stem, then residual blocks, each followed by LayerNorm over [C, H, W] and max-pool."""
+    first, height, width = shape
+    height, width = (height + 1) // 2, (width + 1) // 2
+    parts: list[nn.Module] = [nn.Conv2d(first, channels, 3, stride=2, padding=1), nn.LeakyReLU()]
+    for index in range(blocks + 1):
+        if index:
+            parts.append(Bottleneck(channels, bottleneck))
+        parts += [nn.LayerNorm([channels, height, width]), nn.MaxPool2d(2)]
+        height, width = height // 2, width // 2
+    return nn.Sequential(*parts, *_head(channels * height * width, hidden, outputs))
+
+
+class Bottleneck(nn.Module):
+    """x + conv(LeakyReLU(conv(x))) through fewer channels."""
+
+    def __init__(self, channels: int, bottleneck: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, bottleneck, 3, padding=1)
+        self.conv2 = nn.Conv2d(bottleneck, channels, 3, padding=1)
+        self.activation = nn.LeakyReLU()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.conv2(self.activation(self.conv1(x_BCHW)))
+
+
+class MediumCnn(nn.Module):
+    """Unpadded 3x3 conv + max-pool + LeakyReLU per stage, then two linear layers; a grey image is repeated to RGB."""
+
+    def __init__(self, shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int):
+        super().__init__()
+        first, height, width = shape
+        self.repeat = 3 if first == 1 else 1
+        stages: list[nn.Module] = []
+        for a, b in pairwise((first * self.repeat, *channels)):
+            stages.append(nn.Sequential(nn.Conv2d(a, b, 3), nn.MaxPool2d(2), nn.LeakyReLU()))
+            height, width = (height - 2) // 2, (width - 2) // 2
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Sequential(*_head(channels[-1] * height * width, hidden, outputs))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.head(self.stages(x_BCHW.repeat(1, self.repeat, 1, 1)))
+
+
+def _head(features: int, hidden: int, outputs: int) -> list[nn.Module]:
+    return [nn.Flatten(), nn.Linear(features, hidden), nn.LeakyReLU(), nn.Linear(hidden, outputs)]

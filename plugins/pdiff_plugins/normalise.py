@@ -1,0 +1,83 @@
+"""Normalisation: between parameters in the original scale and vectors that a codec can learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdiff.zoo import Layout, Zoo
+
+VARIANCE_FLOOR = 0.001
+
+
+@dataclass
+class Normaliser:
+    """x = (free(theta) - mean) / scale, with one mean and scale per column; `mean` and `scale` are `[D]`."""
+
+    layout: Layout
+    mean: Tensor
+    scale: Tensor
+    level: Tensor | None = None
+    """Original's log transform of variances: the mean of each, `[D]`, 1 elsewhere. None: plain logarithms."""
+
+    def encode(self, theta_BD: Tensor) -> Tensor:
+        return (self._free(theta_BD) - self.mean) / self.scale
+
+    def decode(self, x_BD: Tensor) -> Tensor:
+        free_BD = x_BD * self.scale + self.mean
+        if self.level is None:
+            return self.layout.from_free(free_BD)
+        for entry in self.layout.entries:
+            if entry.positive:
+                own = (free_BD[:, entry.columns].exp() - 0.05) * 0.95 * self.level[entry.columns]
+                free_BD[:, entry.columns] = own.clamp_min(VARIANCE_FLOOR)
+        return free_BD
+
+    def _free(self, theta_BD: Tensor) -> Tensor:
+        if self.level is None:
+            return self.layout.to_free(theta_BD)
+        theta_BD = theta_BD.clone()
+        for entry in self.layout.entries:
+            if entry.positive:
+                own = theta_BD[:, entry.columns]
+                theta_BD[:, entry.columns] = (own / (0.95 * self.level[entry.columns]) + 0.05).log()
+        return theta_BD
+
+    def tensors(self) -> dict[str, Tensor]:
+        own = {"mean": self.mean, "scale": self.scale}
+        return own if self.level is None else own | {"level": self.level}
+
+
+def per_column(zoo: Zoo) -> Normaliser:
+    """Return one mean per column and one scale per tensor: the spread between checkpoints, not within the tensor.
+
+    So that the codec's error is spent on what differs between checkpoints. A tensor that never changes gets scale 1.
+    """
+    layout = zoo.layout
+    x_ND = layout.to_free(zoo.theta_ND).double()
+    deviation_ND = x_ND - x_ND.mean(dim=0)
+    scales = [float(deviation_ND[:, entry.columns].square().mean().sqrt()) for entry in layout.entries]
+    scale_D = layout.per_entry([scale if scale > 1e-12 else 1.0 for scale in scales])
+    return Normaliser(layout, x_ND.mean(dim=0).float(), scale_D)
+
+
+def per_tensor(zoo: Zoo) -> Normaliser:
+    """Return the original's: one mean and one scale per tensor, each averaged over the checkpoints."""
+    layout = zoo.layout
+    variance = layout.per_entry([float(entry.positive) for entry in layout.entries]).bool()
+    level = torch.where(variance, zoo.theta_ND.mean(dim=0), torch.ones(layout.dim)) if variance.any() else None
+    own = Normaliser(layout, torch.zeros(layout.dim), torch.ones(layout.dim), level)
+    x_ND = own.encode(zoo.theta_ND)
+    parts = [x_ND[:, entry.columns] for entry in layout.entries]
+    own.mean = layout.per_entry([float(part.mean(dim=1).mean()) for part in parts])
+    stds = [float(part.std(dim=1).mean()) if part.shape[1] > 1 else 1.0 for part in parts]
+    own.scale = layout.per_entry([std if std > 1e-12 else 1.0 for std in stds])
+    return own
+
+
+def load(layout: Layout, tensors: dict[str, Any]) -> Normaliser:
+    """Rebuild a normaliser from its tensors."""
+    return Normaliser(layout, tensors["mean"], tensors["scale"], tensors.get("level"))

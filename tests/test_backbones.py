@@ -1,0 +1,196 @@
+"""Codecs and denoisers: published sizes, exactness of PCA, round trips, and that training works."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pdiff_plugins.backbones import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
+from pdiff_plugins.diffusion import Schedule, loss, sample
+from pydantic import ValidationError
+
+from pdiff.context import Context
+from pdiff.errors import UserError
+from pdiff.training import train
+
+CODECS = [
+    Identity(), Pca(latent=5), Autoencoder(latent=5, hidden=16), Conv1dCodec(latent=5, channels=(4, 8), kernel=3)
+]  # fmt: skip
+DENOISERS = [MlpDenoiser(width=32, depth=2), Conv1dDenoiser(channels=(4, 8, 16), kernel=5)]
+
+
+def named(component):
+    return component.name
+
+
+def size(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def low_rank(rows, dim, rank, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, rank, generator=g) @ torch.randn(rank, dim, generator=g) / rank**0.5
+
+
+@pytest.mark.parametrize(
+    ("dim", "latent", "published"),
+    [
+        (2048, 128, 2_199_201), (24_262, 768, 40_201_505), (80_714, 768, 126_962_081),
+        (30_016, 256, 17_169_761), (100_288, 512, 104_960_737), (300_288, 1024, 619_030_049),
+    ],
+)  # fmt: skip
+def test_conv1d_codec_has_the_size_of_the_original_less_its_unused_head(dim, latent, published):
+    with torch.device("meta"):
+        module = Conv1dCodec(latent=latent).build(dim=dim)
+    assert size(module) == published - latent * (latent + 1)
+
+
+@pytest.mark.parametrize(
+    ("latent", "published"),
+    [(128, 2_462_977), (256, 2_545_153), (512, 2_807_809), (768, 3_201_537), (1024, 3_726_337)],
+)
+def test_conv1d_denoiser_has_the_size_of_the_original(latent, published):
+    assert size(Conv1dDenoiser().build(dim=latent)) == published
+
+
+@pytest.mark.parametrize("dim", [1, 7, 130])
+@pytest.mark.parametrize("codec", CODECS, ids=named)
+def test_codec_shapes(codec, dim):
+    module = codec.build(dim=dim).eval()
+    z = module.encode(torch.randn(3, dim))
+    assert z.shape == (3, module.latent_dim)
+    assert module.decode(z).shape == (3, dim)
+
+
+@pytest.mark.parametrize("dim", [1, 7, 33])
+@pytest.mark.parametrize("condition_dim", [0, 4])
+@pytest.mark.parametrize("denoiser", DENOISERS, ids=named)
+def test_denoiser_shapes_and_absent_condition(denoiser, condition_dim, dim):
+    module = denoiser.build(dim=dim, condition_dim=condition_dim).eval()
+    z, t = torch.randn(3, dim), torch.tensor([0.0, 500.0, 999.0])
+    out = module(z, t, None)
+    assert out.shape == (3, dim)
+    if condition_dim:
+        assert torch.equal(out, module(z, t, torch.zeros(3, condition_dim)))
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS, ids=named)
+def test_denoiser_reads_time_and_condition(denoiser):
+    torch.manual_seed(0)
+    module = denoiser.build(dim=6, condition_dim=2).eval()
+    for p in module.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    z, t, c = torch.randn(3, 6), torch.full((3,), 10.0), torch.ones(3, 2)
+    assert not torch.allclose(module(z, t, c), module(z, t + 500, c))
+    assert not torch.allclose(module(z, t, c), module(z, t, -c))
+
+
+def test_mlp_denoiser_starts_at_zero():
+    assert not MlpDenoiser().build(dim=5)(torch.randn(2, 5), torch.zeros(2)).any()
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=named)
+def test_codec_state_goes_into_a_new_module(codec):
+    x = low_rank(12, 20, 4)
+    small = {"steps": 2, "batch_size": 4} if "steps" in type(codec).model_fields else {}
+    codec = codec.model_copy(update=small)
+    module, again = codec.build(dim=20), codec.build(dim=20)
+    codec.fit(module, x, Context(seed=1))
+    again.load_state_dict(module.state_dict(), strict=True)
+    assert torch.equal(again.eval().decode(again.encode(x)), module.eval().decode(module.encode(x)))
+
+
+def pca(x, latent):
+    codec = Pca(latent=latent)
+    module = codec.build(dim=x.shape[1])
+    codec.fit(module, x, Context(seed=0))
+    return module
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(20, 300), (200, 30)])
+def test_pca_of_full_rank_is_exact(rows, dim):
+    x = 3 + torch.randn(rows, dim, generator=torch.Generator().manual_seed(0))
+    module = pca(x, min(rows - 1, dim))
+    torch.testing.assert_close(module.decode(module.encode(x)), x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "dim"), [(20, 300), (200, 30)])
+def test_pca_is_sklearns(rows, dim):
+    from sklearn.decomposition import PCA
+
+    x = low_rank(rows, dim, 15) + 2
+    ours, theirs = pca(x, 6), PCA(6, svd_solver="full").fit(x.double().numpy())
+    cosines = (ours.components.double() * torch.tensor(theirs.components_)).sum(1).abs()
+    torch.testing.assert_close(cosines, torch.ones(6, dtype=torch.float64), rtol=1e-5, atol=0)
+    spread = ours.encode(x).var(0).double()
+    torch.testing.assert_close(spread, torch.tensor(theirs.explained_variance_), rtol=1e-4, atol=0)
+
+
+def test_pca_beyond_the_rank_is_zero_and_its_components_are_orthonormal():
+    x = low_rank(10, 50, 4)
+    module = pca(x, 30)
+    assert module.latent_dim == 30
+    expected = torch.diag((torch.arange(30) < 4).float())
+    torch.testing.assert_close(module.components @ module.components.T, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(module.decode(module.encode(x)), x, rtol=1e-4, atol=1e-5)
+
+
+def test_pca_does_not_turn_over_with_the_order_of_the_rows():
+    x = low_rank(12, 40, 5)
+    torch.testing.assert_close(pca(x.flip(0), 5).components, pca(x, 5).components, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("codec", [
+    Conv1dCodec(latent=8, channels=(8, 16, 8), steps=150, lr=3e-3, batch_size=20, latent_noise=0.01),
+    Autoencoder(latent=8, hidden=32, steps=150, batch_size=20, latent_noise=0.01, lr=1e-2),
+], ids=named)  # fmt: skip
+def test_autoencoder_learns_twenty_vectors(codec):
+    torch.manual_seed(0)
+    x = low_rank(20, 60, 3)
+    module = codec.build(dim=60)
+    log = codec.fit(module, x, Context(seed=3))
+    assert log[-1]["loss"] < 0.2 * log[0]["loss"]
+    assert not module.training
+    with torch.no_grad():
+        error = (module.decode(module.encode(x)) - x).square().mean()
+    assert error < 0.25 * x.var(0).mean()
+
+
+@pytest.mark.parametrize("codec", [Conv1dCodec(), Autoencoder()], ids=named)
+def test_fewer_checkpoints_than_a_batch(codec):
+    with pytest.raises(UserError, match=r"^method\.codec\.batch_size: 50 is more than the 12 checkpoints"):
+        codec.fit(codec.build(dim=8), torch.zeros(12, 8), Context(seed=0))
+
+
+def test_kernel_must_be_odd():
+    with pytest.raises(ValidationError, match="must be odd"):
+        Conv1dDenoiser(kernel=4)
+
+
+def test_mlp_denoiser_finds_both_modes():
+    torch.manual_seed(0)
+    modes = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
+    schedule, module = Schedule(steps=200, beta_end=0.1), MlpDenoiser(width=64, depth=2).build(dim=2)
+
+    def step_loss(step, generator):
+        z0 = modes[torch.randint(2, (256,), generator=generator)] + 0.1 * torch.randn(256, 2, generator=generator)
+        return loss(module, z0, schedule, prediction="epsilon", generator=generator)
+
+    train(module, step_loss, steps=400, ctx=Context(seed=0), what="denoiser", lr=2e-3, ema=0.99)
+    g = torch.Generator().manual_seed(0)
+    z, _ = sample(module, torch.randn(400, 2, generator=g), schedule, prediction="epsilon", steps=200, generator=g)
+    near = torch.cdist(z, modes) < 0.5
+    assert near.any(1).float().mean() > 0.9
+    assert (near.float().mean(0) > 0.35).all()
+
+
+def test_all_are_registered():
+    from pdiff_plugins import backbones
+
+    from pdiff.plugins import Plugin, Registry
+
+    registry = Registry(found=[])
+    plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")
+    registry.register(plugin, backbones)
+    registry.plugins.append(plugin)
+    assert registry.known("codec") == "autoencoder, conv1d, identity, pca"
+    assert registry.known("denoiser") == "conv1d, mlp"
