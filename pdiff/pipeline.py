@@ -155,13 +155,14 @@ class Pipeline:
         method = self.methods[source]
 
         def work(part: Path, ctx: Context) -> None:
-            stages.do_fit(method, self.zoo, part, ctx.replace(score=self._score))
+            stages.do_fit(method, self.zoo, part, ctx.replace(score=self.score))
 
         zoo = self.zoo
         folder = self._do(self.fit_stage(source), ("fit", method.name), work)
         return stages.load_generator(method, zoo, folder, self.context("fit", method.name))
 
-    def _score(self, theta_MD: Tensor) -> Tensor:
+    def score(self, theta_MD: Tensor) -> Tensor:
+        """Return the scores `[M]` of networks on the selection split."""
         split = self.data.split(self.recipe.selection)
         ctx = self.context("score", progress=Progress())
         return score_on(self.network, self.zoo.layout, theta_MD, task=self.recipe.task, split=split, ctx=ctx, what="")
@@ -203,8 +204,8 @@ class Pipeline:
         generators = {source: self.generator(source) for source in self.methods}
         logs = {"train": read_json(self.train() / "log.json")} | {s: g.log for s, g in generators.items()}
         return View(
-            recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.method, generators=generators,
-            predict=self.predictions, predict_networks=self._predict_networks,
+            recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.method, methods=self.methods,
+            generators=generators, predict=self.predictions, predict_networks=self._predict_networks,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
         )  # fmt: skip
 

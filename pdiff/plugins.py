@@ -57,12 +57,13 @@ class Registry:
         distribution = entry.dist
         about = (distribution.name, distribution.version) if distribution else ("?", "?")
         plugin = Plugin(entry.name, *about, module=entry.value)
+        if any(other.name == entry.name and not other.failure for other in self.plugins):
+            plugin.failure = f"another distribution has a plugin of the name {entry.name!r}"
+            return plugin
         try:
-            if self.manager.has_plugin(entry.name):
-                raise ValueError(f"another distribution has a plugin of the name {entry.name!r}")
             self.register(plugin, entry.load())
-        except Exception as error:
-            plugin.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        except (Exception, SystemExit) as error:
+            plugin.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
             plugin.components, plugin.hooks = [], []
             self.manager.unregister(name=entry.name) if self.manager.has_plugin(entry.name) else None
         return plugin

@@ -20,7 +20,7 @@ class Snapshot:
 
     def __init__(self, folder: Path | None = None, name: str = "snapshot", every_s: float = 20.0):
         self.folder, self.name, self.every_s = folder, name, every_s
-        self._last = time.monotonic()
+        self._last, self._cost = time.monotonic(), 0.0
 
     @property
     def path(self) -> Path | None:
@@ -31,14 +31,16 @@ class Snapshot:
         return Snapshot(self.folder, f"{self.name}-{name}", self.every_s)
 
     def due(self) -> bool:
-        """True when the last save is long enough ago."""
-        return self.folder is not None and time.monotonic() - self._last >= self.every_s
+        """True when the last save is long enough ago: saving takes at most about a twentieth of the time."""
+        return self.folder is not None and time.monotonic() - self._last >= max(self.every_s, 20 * self._cost)
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write tensors and JSON-ready state together."""
         if self.path:
+            start = time.monotonic()
             save_tensors(self.path, tensors, {"state": json.dumps(state)})
             self._last = time.monotonic()
+            self._cost = self._last - start
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what `save` wrote last, or None where there is nothing that can be read."""

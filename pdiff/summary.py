@@ -43,6 +43,16 @@ def _ours(scores: dict[str, Any], group: str, key: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
+def notes(scores: dict[str, Any]) -> list[str]:
+    """Return what a reader must know beside the numbers."""
+    where = "the test split itself (protocol = \"paper\")" if scores["protocol"] == "paper" else "the validation split"
+    lines = [f"scores are of the test split; epochs and `best` are selected on {where}"]
+    for part in scores.values():
+        if isinstance(part, dict):
+            lines += [note for note in part.get("notes", []) if isinstance(note, str)]
+    return lines
+
+
 def spread(values: list[float]) -> dict[str, float]:
     """Return mean, std (population), median, min and max of a list."""
     return {

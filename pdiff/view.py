@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pdiff.components import Generator
+    from pdiff.components import Generator, Method
     from pdiff.recipe import Recipe
     from pdiff.zoo import Zoo
 
@@ -30,8 +30,10 @@ class View:
     """Source -> theta_MD, float32 on the CPU, in the order of the table."""
     method: str
     """The source that is the recipe's method."""
+    methods: Mapping[str, Method]
+    """Source -> method; `original` has none."""
     generators: Mapping[str, Generator]
-    """Source -> fitted method; `original` has none."""
+    """Source -> fitted method."""
     predict: Callable[[str, str], Tensor]
     """(source, split) -> predictions `[M, E, ...]`, computed once and shared."""
     predict_networks: Callable[[Tensor, str], Tensor]

@@ -47,7 +47,7 @@ class Accuracy(Evaluator):
 
 def _degenerate(view: View, networks: dict[str, Any]) -> list[str]:
     """Say so where networks without information score as well as the originals."""
-    constant = [source for source, g in view.generators.items() if view.recipe and _name(view, source) == "constant"]
+    constant = [source for source, method in view.methods.items() if method.name == "constant"]
     original = networks[ORIGINAL]
     if not constant or networks[constant[0]]["mean"] < original["mean"] - original["std"]:
         return []
@@ -56,11 +56,6 @@ def _degenerate(view: View, networks: dict[str, Any]) -> list[str]:
         f"the originals {original['mean']:.2%}: on this task the score says nothing about a generator. "
         "Look at similarity and distance."
     ]
-
-
-def _name(view: View, source: str) -> str:
-    """Return the component's name behind a source's label."""
-    return source.split(" ")[0]
 
 
 class Similarity(Evaluator):

@@ -1,0 +1,206 @@
+"""Run a recipe from Python, and what a finished run gives."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock
+from torch import Tensor, nn
+
+from pdiff.components import Component, Evaluator
+from pdiff.errors import UserError, did_you_mean
+from pdiff.files import read_json, save_tensors, write_json
+from pdiff.pipeline import Pipeline, run_key
+from pdiff.plugins import NoSuchComponent, registry
+from pdiff.progress import Progress, progress_for
+from pdiff.recipe import Recipe, find_recipe, load_recipe
+from pdiff.runs import RESOLVED, SCORES, find_run, finished, read_scores
+from pdiff.view import ORIGINAL
+
+
+class Run:
+    """A finished run: its scores, its networks, its files."""
+
+    def __init__(self, folder: Path, pipeline: Pipeline):
+        self.folder, self.pipeline = folder, pipeline
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.pipeline.recipe
+
+    @property
+    def sources(self) -> list[str]:
+        """`original`, the method, then the baselines, by their labels."""
+        return list(self.pipeline.populations)
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Everything the evaluators gave: `networks.<source>.<evaluator>`, and each evaluator's summary."""
+        return read_scores(self.folder)
+
+    def theta(self, source: str = "") -> Tensor:
+        """Return the parameter vectors theta_MD of a source (default: the method)."""
+        return self.pipeline.sample(self._source(source))
+
+    def networks(self, count: int | None = None, source: str = "") -> list[nn.Module]:
+        """Return networks of a source in eval mode, best on the selection split first; all without `count`."""
+        order = self._order(self._source(source))
+        return [self._network(self.theta(source)[index]) for index in order[:count]]
+
+    def sample(self, count: int, draw: int = 1, source: str = "") -> list[nn.Module]:
+        """Draw `count` more networks; another `draw` gives others, the same gives the same."""
+        theta_MD = self.pipeline.sample(self._source(source), count, draw)
+        return [self._network(theta_D) for theta_D in theta_MD]
+
+    def sample_to(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[tuple[str, float]]:
+        """Draw networks into a folder of safetensors; return (file name, score on the selection split)."""
+        theta_MD = self.pipeline.sample(self._source(source), count, draw)
+        scores = self.pipeline.score(theta_MD).tolist()
+        paths = self._write(theta_MD, folder)
+        rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
+        write_json(folder / "scores.json", {"split": self.recipe.selection, "scores": dict(rows)})
+        return rows
+
+    def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
+        """Return a whole state dict: `best` on the selection split, or a network by its number."""
+        source = self._source(source)
+        theta_MD = self.theta(source)
+        index = self._order(source)[0] if which == "best" else self._index(which, len(theta_MD), source)
+        return self.pipeline.zoo.state_dict(theta_MD[index])
+
+    def export(self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False) -> list[Path]:
+        """Write one network to a file, or every network of the source to a folder; return the paths."""
+        if every:
+            return self._write(self.theta(source), to)
+        if to.suffix != ".safetensors":
+            raise UserError(f"--to {to}: give a name that ends in .safetensors, or --all and a folder")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(to, self.state_dict(which, source))
+        return [to]
+
+    def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the scores, with those of further evaluators, and keep them."""
+        have = {evaluator.name for evaluator in self.recipe.evaluate}
+        extra = [_component("evaluator", name) for name in more]
+        scores = self.pipeline.scores(tuple(e for e in extra if isinstance(e, Evaluator) and e.name not in have))
+        write_json(self.folder / SCORES, scores)
+        return scores
+
+    def report(self, again: bool = False) -> list[Path]:
+        """Write the recipe's reports below the run's folder unless they are there; return their paths."""
+        scores, log = self.scores, self.folder / "report.json"
+        with FileLock(self.folder / ".lock"):
+            wanted = {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
+            before = read_json(log) if log.is_file() and not again else {}
+            paths = [self.folder / name for name in before.get("paths", [])]
+            if before.get("wanted") == wanted and all(path.is_file() for path in paths):
+                return paths
+            view = self.pipeline.view(scores)
+            paths = [Path(path) for report in self.recipe.report for path in report.render(view, self.folder)]
+            write_json(log, {"wanted": wanted, "paths": [str(path.relative_to(self.folder)) for path in paths]})
+        return paths
+
+    def _source(self, source: str) -> str:
+        source = source or self.pipeline.method
+        if source not in self.sources:
+            near = did_you_mean(source, self.sources)
+            raise UserError(f"{self.folder.name}: no networks of source {source!r}{near}; there: {', '.join(self.sources)}")
+        return source
+
+    def _index(self, which: str | int, count: int, source: str) -> int:
+        if str(which).isdecimal() and int(which) < count:
+            return int(which)
+        raise UserError(f"--which {which}: write 'best' or a number from 0 to {count - 1} ({source} has {count} networks)")
+
+    @functools.cache  # noqa: B019 - lives as long as the run
+    def _order(self, source: str) -> list[int]:
+        """Return the source's networks by score on the selection split, best first."""
+        split = self.recipe.selection
+        targets = self.pipeline.data.split(split).targets
+        scores = self.recipe.task.score(self.pipeline.predictions(source, split), targets)
+        return scores.argsort(descending=True, stable=True).tolist()
+
+    def _network(self, theta_D: Tensor) -> nn.Module:
+        model = self.pipeline.base_network()
+        model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
+        return model.eval()
+
+    def _write(self, theta_MD: Tensor, folder: Path) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
+        for path, theta_D in zip(paths, theta_MD, strict=True):
+            save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
+        return paths
+
+
+def _component(kind: str, name: str) -> Component:
+    try:
+        found, values = registry().find(kind, name)
+    except NoSuchComponent as error:
+        raise UserError(f"{error}; known: {registry().known(kind)}") from None
+    return found.model_validate(dict(values))
+
+
+def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
+    """Return the pipeline of a recipe; its name is the recipe's and a key."""
+    return Pipeline(recipe, f"{path.stem}-{run_key(recipe)}", progress)
+
+
+def run(
+    recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None, quiet: bool = False, console: Any = None
+) -> Run:
+    """See `pdiff.run`."""
+    path = find_recipe(Path(recipe))
+    loaded = load_recipe(path, set)
+    pipeline = pipeline_of(loaded, path, Progress() if quiet else _progress(console))
+    folder = Path(loaded.run.out) / pipeline.name
+    _say_what_changed(loaded, path, folder, pipeline.progress)
+    scores = pipeline.scores()
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / "recipe.toml")
+    (folder / RESOLVED).write_text(tomli_w.dumps(loaded.table()), encoding="utf-8")
+    done = Run(folder, pipeline)
+    write_json(folder / SCORES, scores)
+    done.report()
+    return done
+
+
+def open_run(name: str | PathLike[str], *, out: str | PathLike[str] = "runs", console: Any = None) -> Run:
+    """See `pdiff.open_run`."""
+    folder = find_run(Path(name), Path(out))
+    recipe = load_recipe(folder / RESOLVED, {"run.out": str(folder.parent)})
+    return Run(folder, Pipeline(recipe, folder.name, _progress(console)))
+
+
+def _progress(console: Any) -> Progress:
+    from rich.console import Console
+
+    return progress_for(console or Console())
+
+
+def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progress) -> None:
+    """Say which keys differ from the recipe's last run, whose results stay where they are."""
+    runs = [run for run in finished(recipe.run.out) if run.name.rpartition("-")[0] == path.stem]
+    if not runs or folder in runs:
+        return
+    try:
+        before = load_recipe(runs[0] / RESOLVED)
+    except UserError:
+        return
+    old, new = _flat(before.table()), _flat(recipe.table())
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run."))
+    progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
+
+
+def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(table, Mapping):
+        return {k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}
+    if isinstance(table, list):
+        return {k: v for number, item in enumerate(table) for k, v in _flat(item, f"{prefix}[{number}]").items()}
+    return {prefix: table}

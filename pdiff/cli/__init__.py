@@ -1,0 +1,42 @@
+"""The `pdiff` program. Nothing here imports torch: a command does, when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pdiff.cli import plugin_commands, results, run
+from pdiff.errors import UserError
+
+
+def build() -> typer.Typer:
+    """Return the program: our commands, then those that plugins add."""
+    from pdiff.plugins import registry
+
+    app = typer.Typer(
+        name="pdiff", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+        help="Generate the parameters of neural networks, and tell how good and how new they are.",
+    )  # fmt: skip
+    for commands in (run, results, plugin_commands):
+        commands.register(app)
+    plugins = registry()
+    for implementation in plugins.manager.hook.register_commands.get_hookimpls():
+        try:
+            implementation.function(app)
+        except Exception as error:
+            typer.echo(f"warning: plugin {implementation.plugin_name}: register_commands raised {error}", err=True)
+    return app
+
+
+def main() -> None:
+    """Run the program: exit code 2 for a mistake of the user's, told in one line each, without a traceback."""
+    try:
+        build()()
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

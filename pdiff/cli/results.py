@@ -1,0 +1,91 @@
+"""Commands on a finished run: show, evaluate, report, sample, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunName = Annotated[str, typer.Argument(help="A run's folder, its recipe's file, or its recipe's name.")]
+Out = Annotated[str, typer.Option(help="Folder of results.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (show, sample, evaluate, report, export):
+        app.command()(command)
+
+
+def show(
+    run: RunName,
+    json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+    out: Out = "runs",
+) -> None:
+    """Show the summary of a finished run."""
+    from pdiff.cli.text import print_run
+    from pdiff.runs import find_run, read_scores
+
+    scores = read_scores(find_run(run, out))
+    if json:
+        import json as as_json
+
+        typer.echo(as_json.dumps(scores, indent=1))
+    else:
+        print_run(scores)
+
+
+def sample(
+    run: RunName,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Networks to draw.")] = 10,
+    draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
+    source: Annotated[str, typer.Option(help="The method, or one of the baselines, by its label in the table.")] = "",
+    to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
+    out: Out = "runs",
+) -> None:
+    """Draw more networks from a finished run, each a whole state dict in safetensors, with its score."""
+    from pdiff.api import open_run
+    from pdiff.cli.text import console, print_table
+
+    opened = open_run(run, out=out, console=console())
+    folder = Path(to) if to else opened.folder / f"samples-{draw}"
+    rows = opened.sample_to(folder, count=count, draw=draw, source=source)
+    split = opened.recipe.selection
+    print_table(["network", f"{opened.recipe.task.metric} ({split})"], [[name, f"{score:.2%}"] for name, score in rows])
+    console().print(f"{len(rows)} networks in {folder}", highlight=False, soft_wrap=True)
+
+
+def evaluate(
+    run: RunName,
+    evaluator: Annotated[list[str] | None, typer.Option("--with", help="Add an evaluator that the recipe has not.")] = None,
+    out: Out = "runs",
+) -> None:
+    """Evaluate a run again, with further evaluators if wanted; only what is new is computed."""
+    from pdiff.api import open_run
+    from pdiff.cli.text import console, print_run
+
+    print_run(open_run(run, out=out, console=console()).evaluate(evaluator or []))
+
+
+def report(run: RunName, out: Out = "runs") -> None:
+    """Write a run's reports again."""
+    from pdiff.api import open_run
+    from pdiff.cli.text import console
+
+    for path in open_run(run, out=out, console=console()).report(again=True):
+        console().print(str(path), highlight=False, soft_wrap=True)
+
+
+def export(
+    run: RunName,
+    to: Annotated[str, typer.Option(help="A .safetensors file; with --all a folder.")],
+    which: Annotated[str, typer.Option(help="best (on the selection split) or the number of a network.")] = "best",
+    source: Annotated[str, typer.Option(help="original, the method (default) or a baseline, by its label.")] = "",
+    all: Annotated[bool, typer.Option("--all", help="Every network of the source.")] = False,
+    out: Out = "runs",
+) -> None:
+    """Write networks as ordinary state dicts, which the architecture loads with strict=True."""
+    from pdiff.api import open_run
+    from pdiff.cli.text import console
+
+    for path in open_run(run, out=out, console=console()).export(Path(to), which=which, source=source, every=all):
+        console().print(str(path), highlight=False, soft_wrap=True)

@@ -1,0 +1,60 @@
+"""`pdiff run` and `pdiff check`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(check)
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
+    set: Overrides = None,
+    device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
+    out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run a recipe from start to report; what is computed already is re-used."""
+    from pdiff import api
+    from pdiff.cli.text import console, print_run
+
+    done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, console=console())
+    print_run(done.scores)
+    console().print(f"\nresults in {done.folder}", highlight=False, soft_wrap=True)
+
+
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
+    set: Overrides = None,
+) -> None:
+    """Validate a recipe; print it with every option, and what is cached and what is to do."""
+    import tomli_w
+
+    from pdiff import api
+    from pdiff.cli.text import console, print_table
+    from pdiff.recipe import find_recipe, load_recipe
+
+    path = find_recipe(recipe)
+    loaded = load_recipe(path, overrides(set))
+    console().print(tomli_w.dumps(loaded.table()), markup=False, highlight=False, soft_wrap=True)
+    pipeline = api.pipeline_of(loaded, path)
+    states = {True: "cached", False: "to do"}
+    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan()]
+    print_table(["stage", "key", "state"], rows)
+
+
+def overrides(texts: list[str] | None, device: str = "", out: str = "") -> dict[str, Any]:
+    """Return `--set` options, and the two short ones, as values by dotted key."""
+    from pdiff.recipe import parse_override
+
+    values = dict(parse_override(text) for text in texts or [])
+    return values | ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})

@@ -1,0 +1,42 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pdiff.summary import expected, notes, table
+
+
+@functools.cache
+def console() -> Console:
+    return Console()
+
+
+def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None:
+    """Print a table; text columns to the left, numbers to the right."""
+    grid = Table(title=title or None, box=None, pad_edge=False, header_style="bold", title_justify="left")
+    for index, name in enumerate(head):
+        numeric = rows and all(_numeric(row[index]) for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    wide = console() if console().is_terminal else Console(width=200)
+    wide.print(grid, markup=False, highlight=False)
+
+
+def _numeric(text: str) -> bool:
+    return text == "" or text[0] in "+-0123456789" and text[-1] in "%0123456789"
+
+
+def print_run(scores: dict[str, Any]) -> None:
+    """Print the summary of a run: its table, its notes, and published numbers beside ours."""
+    print_table(*table(scores))
+    for line in notes(scores):
+        console().print(line, markup=False, highlight=False)
+    head, rows = expected(scores)
+    if rows:
+        print_table(head, rows, title=f"\nexpected: {scores['expect'].get('source', '')}")

@@ -1,0 +1,37 @@
+"""Finished runs on disk: how one is named, found and read. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pdiff.errors import UserError
+from pdiff.files import read_json
+
+SCORES = "scores.json"
+RESOLVED = "resolved.toml"
+
+
+def finished(out: str | Path) -> list[Path]:
+    """Return the folders of finished runs, newest first."""
+    found = [path.parent for path in Path(out).glob(f"*/{SCORES}")]
+    return sorted(found, key=lambda folder: (folder / SCORES).stat().st_mtime, reverse=True)
+
+
+def find_run(name: str | Path, out: str | Path = "runs") -> Path:
+    """Return a run's folder, given that folder, its name, or its recipe's name or file (then the newest). UserError."""
+    path = Path(name)
+    for folder in (path, Path(out) / path):
+        if (folder / SCORES).is_file():
+            return folder
+    runs = finished(out)
+    for folder in runs:
+        if folder.name.rpartition("-")[0] == path.stem:
+            return folder
+    known = ", ".join(folder.name for folder in runs[:5]) or "none yet: pdiff run RECIPE"
+    raise UserError(f"{name}: no finished run of that name in {out}/ (there: {known})")
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """Return a run's scores. Raises UserError when they are damaged."""
+    return read_json(folder / SCORES)

@@ -1,0 +1,122 @@
+"""Reports: what a person reads of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pdiff import hookimpl
+from pdiff.components import Report
+
+if TYPE_CHECKING:
+    from pdiff.view import View
+
+
+class Html(Report):
+    """One self-contained page, index.html, with figures (also in figures/)."""
+
+    name = "html"
+
+    def render(self, view: View, out: Path) -> list[Path]:
+        from pdiff_plugins.figures import pictures
+
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        shown, paths = list(pictures(view)), []
+        for picture in shown:
+            paths.append(out / "figures" / f"{picture.name}.png")
+            paths[-1].write_bytes(picture.png)
+        index = out / "index.html"
+        index.write_text(_page(view, shown), encoding="utf-8", newline="\n")
+        return [index, *paths]
+
+
+def _page(view: View, shown: Sequence[Any]) -> str:
+    from pdiff.summary import expected, notes
+    from pdiff_plugins import page
+    from pdiff_plugins.figure_style import looks
+    from pdiff_plugins.findings import findings, ran
+
+    scores = view.scores
+    headline, *more = findings(scores)
+    colours = {source: look.colour for source, look in looks(list(scores["networks"]), view.method).items()}
+    return page.page(view.name, f"{headline}.", f"{ran(scores)}.", {
+        "What the numbers say": page.listing(more),
+        "Summary": page.table(*view.table(), view.method, colours) + page.notes(notes(scores)),
+        "Published beside ours": _published(scores, page.table(*expected(scores))),
+        "Figures": "\n".join(page.figure(picture) for picture in shown),
+        "Details": _details(scores),
+    })  # fmt: skip
+
+
+def _published(scores: dict[str, Any], body: str) -> str:
+    from pdiff_plugins import page
+
+    source = scores["expect"].get("source", "")
+    return f"{body}\n<p>{page.text(f'Published: {source}')}</p>" if body and source else body
+
+
+def _details(scores: dict[str, Any]) -> str:
+    import tomli_w
+
+    from pdiff_plugins import page
+    from pdiff_plugins.findings import gates, stages
+
+    parts = [
+        ("Codec gate: networks after decode(encode(w)), before any diffusion", page.table(*gates(scores))),
+        ("Time", page.table(*stages(scores))),
+    ]
+    body = "\n".join(f"<h3>{title}</h3>\n{table}" for title, table in parts if table)
+    return body + "\n" + page.folded("Resolved recipe", tomli_w.dumps(scores["recipe"]))
+
+
+class Markdown(Report):
+    """The numbers as text, report.md."""
+
+    name = "markdown"
+
+    def render(self, view: View, out: Path) -> list[Path]:
+        from pdiff.summary import expected, notes
+        from pdiff_plugins.findings import findings, gates, ran, stages
+
+        scores = view.scores
+        headline, *more = findings(scores)
+        published = expected(scores)
+        source = scores["expect"].get("source", "")
+        parts = [
+            f"# {_plain(view.name)}",
+            f"{_plain(ran(scores))}.",
+            f"**{_plain(headline)}.**",
+            "\n".join(f"- {_plain(line)}." for line in more),
+            _table(*view.table()),
+            "## Notes\n\n" + "\n".join(f"- {_plain(line)}" for line in notes(scores)),
+            _section("Published beside ours" + (f" ({_plain(source)})" if source else ""), *published),
+            _section("Codec gate: networks after decode(encode(w)), before any diffusion", *gates(scores)),
+            _section("Time", *stages(scores)),
+        ]
+        path = out / "report.md"
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8", newline="\n")
+        return [path]
+
+
+def _section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return f"## {title}\n\n{_table(head, rows)}" if rows else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
+
+
+def _plain(value: str) -> str:
+    """Return text that Markdown shows as it is; backticks stay, they mean code."""
+    for character, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*"), ("\n", " ")):
+        value = value.replace(character, instead)
+    return value
+
+
+@hookimpl
+def register_reports(register: Any) -> None:
+    register(Html)
+    register(Markdown)

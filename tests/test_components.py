@@ -1,0 +1,204 @@
+"""Every registered component and preset keeps the contract of its kind; one without a case fails here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pdiff.components import KINDS
+from pdiff.context import Context
+from pdiff.files import save_tensors
+from pdiff.plugins import registry
+from pdiff.testing import TinyMethod, TinyNet, check_component, check_definition, tiny_splits, tiny_zoo
+from pdiff.testing.contracts import build_network
+
+RUN = {
+    "baseline": [{"name": "base"}, {"name": "soup"}, {"name": "constant"}],
+    "evaluate": [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising")],
+    "expect": {"source": "nowhere", "original": {"best": 90.0}},
+}
+SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
+SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
+PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
+
+CASES: dict[str, dict[str, Any]] = {
+    "architecture": {
+        "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
+        "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
+    },
+    "dataset": {"digits": {}},
+    "task": {"classification": {"label_smoothing": 0.1}},
+    "selector": {
+        "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
+        "layers": {"layer": "conv", "positions": (0, -1)},
+    },
+    "collector": {"trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"}},
+    "codec": {
+        "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
+    },
+    "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}},
+    "method": {
+        "base": {}, "soup": {}, "constant": {}, "noise": {}, "gaussian": {"spreads": (1.0, 0.5)}, "interpolation": {},
+        "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER,
+    },
+    "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3}},
+    "report": {"html": {"run": RUN}, "markdown": {"run": RUN}},
+}  # fmt: skip
+"""Kind -> name -> options of the component and of its check."""
+
+DEFINITION_ONLY = {
+    **dict.fromkeys(
+        [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
+        "millions of parameters; tests/test_architectures.py builds them",
+    ),
+    **dict.fromkeys(
+        [("dataset", name) for name in ("cifar10", "cifar100", "mnist", "fashion_mnist", "stl10", "image_folder")],
+        "needs files; tests/test_datasets.py writes such",
+    ),
+}
+OPTIONS = {("dataset", "image_folder"): {"root": "images"}}
+"""Options that a component without a full check has to be given."""
+
+OFFERS = [(kind, name, plugin) for kind in KINDS for plugin, name, _, _ in registry().offers(kind)]
+
+
+def test_every_plugin_loads():
+    assert {plugin.name: plugin.failure for plugin in registry().plugins if plugin.failure} == {}
+
+
+def test_no_case_is_of_a_component_that_is_not_there():
+    cases = {(kind, name) for kind, names in CASES.items() for name in names}
+    assert cases | set(DEFINITION_ONLY) | set(OPTIONS) <= {(kind, name) for kind, name, _ in OFFERS}
+    assert not cases & set(DEFINITION_ONLY)
+
+
+@pytest.mark.parametrize(("kind", "name", "plugin"), OFFERS, ids=[f"{kind}-{name}" for kind, name, _ in OFFERS])
+def test_component(kind, name, plugin, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if (kind, name) in DEFINITION_ONLY:
+        return check_definition(made(kind, name, plugin, OPTIONS.get((kind, name), {})), strict=True)
+    assert name in CASES[kind], f"{kind} {name!r} is registered and has no case here"
+    if name == "folder":
+        write_checkpoints(tmp_path / "checkpoints")
+    options = CASES[kind][name]
+    component, _ = registry().find(kind, f"{plugin}:{name}")
+    own = {key: value for key, value in options.items() if key in component.model_fields}
+    more = {key: value for key, value in options.items() if key not in own}
+    check_component(made(kind, name, plugin, own), strict=True, **more)
+
+
+def made(kind, name, plugin, options):
+    """Return the component that a recipe table gives."""
+    return KINDS[kind].model_validate({"name": f"{plugin}:{name}"} | options)
+
+
+def write_checkpoints(folder):
+    folder.mkdir()
+    for seed in range(3):
+        model = build_network(TinyNet(), tiny_splits(), seed=0)
+        with torch.no_grad():
+            model[1].weight.add_(seed)
+        save_tensors(folder / f"{seed}.safetensors", model.state_dict())
+
+
+# The check itself: it must find what is wrong.
+
+
+class Broken(TinyMethod.__base__):
+    """A method with one fault, as asked."""
+
+    name = "broken"
+    fault: str = ""
+
+    def fit(self, zoo, ctx):
+        generator = TinyMethod().fit(zoo, ctx)
+        sample = generator.sample
+        faults = {
+            "global random state": lambda count, ctx: sample(count, ctx) * (1 + 0.1 * torch.rand(1)),
+            "fixed": lambda count, ctx: sample(count, Context(seed=0)),
+            "too many": lambda count, ctx: sample(count + 1, ctx),
+            "not finite": lambda count, ctx: sample(count, ctx) / 0,
+            "variances": lambda count, ctx: -sample(count, ctx),
+            "size": lambda count, ctx: sample(count, ctx)[:, 1:],
+        }
+        generator.sample = faults.get(self.fault, sample)
+        if self.fault == "log":
+            generator.log = [{"step": 1, "loss": torch.ones(1)}]
+        return generator
+
+    def load(self, tensors, zoo, ctx):
+        return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, ctx)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("global random state", r"a second sample\(\) with the same context gives others"),
+        ("fixed", "another seed gives the same networks"),
+        ("too many", r"sample\(7\) gives \[8, 83\]"),
+        ("not finite", "hold NaN or Inf"),
+        ("variances", "is not positive"),
+        ("size", r"gives \[7, 82\]"),
+        ("log", "its log is not JSON"),
+        ("load", r"load\(\) of what tensors\(\) gave samples other networks"),
+    ],
+)
+def test_a_broken_method_is_found(fault, said):
+    check_component(Broken)
+    with pytest.raises((AssertionError, ValueError), match=said):
+        check_component(Broken, fault=fault)
+
+
+class Stateful(TinyNet.__base__):
+    """Network with one fault, as asked."""
+
+    name = "stateful"
+    fault: str = ""
+
+    def build(self, *, input_shape, outputs):
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self, fault):
+                super().__init__()
+                self.fault, self.linear = fault, nn.Linear(input_shape[0], outputs + (fault == "size"))
+                hidden = torch.rand(1)
+                if fault == "hidden":
+                    self.hidden = hidden
+
+            def forward(self, x):
+                y = self.linear(x) + getattr(self, "hidden", 0)
+                return y + torch.rand(1) if self.fault == "random" else y
+
+        return Net(self.fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("size", "gives"), ("hidden", "does not carry the whole network"), ("random", "gives another output")],
+)
+def test_a_broken_architecture_is_found(fault, said):
+    check_component(Stateful, input_shape=(3,), outputs=2)
+    with pytest.raises(AssertionError, match=said):
+        check_component(Stateful, input_shape=(3,), outputs=2, fault=fault)
+
+
+def test_what_a_definition_lacks_is_named():
+    class Loose(TinyNet.__base__):
+        """Network."""
+
+        name = "loose"
+        width: int = 3
+
+        def build(self, *, input_shape, outputs):
+            return TinyNet().build(input_shape=input_shape, outputs=outputs)
+
+    with pytest.raises(AssertionError, match="loose: the option width has no description"):
+        check_definition(Loose(), strict=True)
+    check_definition(Loose())
+    with pytest.raises(AssertionError, match="TinyNet: give the options that it needs: width"):
+        check_component(TinyNet, width=-1)
+    with pytest.raises(AssertionError, match="tiny_net: no option 'wdth'"):
+        check_component(TinyNet, wdth=3)
