@@ -21,7 +21,7 @@ from pdiff.plugins import NoSuchComponent, registry
 from pdiff.progress import Progress, progress_for
 from pdiff.recipe import Recipe, find_recipe, load_recipe
 from pdiff.runs import RESOLVED, SCORES, find_run, finished, read_scores
-from pdiff.view import ORIGINAL
+from pdiff.store import Stage
 
 
 class Run:
@@ -96,7 +96,7 @@ class Run:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
-            wanted = {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
+            wanted = Stage("report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}).key
             before = read_json(log) if log.is_file() and not again else {}
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):

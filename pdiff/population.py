@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pdiff.context import Context
 from pdiff.data import Split, evaluation_batches
 from pdiff.errors import UserError
+from pdiff.prefix import Prefixed, prefixed
 from pdiff.training import threads_for
 from pdiff.zoo import Layout
 
@@ -24,26 +25,39 @@ def predict(
 ) -> Tensor:
     """Return the predictions `[M, E, ...]` of all networks on a split, on the CPU.
 
-    Each batch is decoded and prepared once and then seen by every network. `model` holds the anchor; its selected
-    entries are overwritten and put back.
+    Each batch is decoded and prepared once, and what no selected parameter reaches is computed once (`pdiff.prefix`).
+    `model` holds the anchor; its selected entries are overwritten and put back.
     """
     model = model.to(ctx.device).eval()
     entries = layout.tensors(theta_MD.to(ctx.device))
     own = {key: value for key, value in model.state_dict().items() if key in entries}
     before = {key: value.clone() for key, value in own.items()}
     columns: list[Tensor] = []
+    parted: Prefixed | None = None
     total = -(-len(split) // ctx.batch_size) * len(theta_MD)
     with threads_for(model, ctx.threads), ctx.progress.step(what, total) as bar:
-        for _, batch in evaluation_batches(split, ctx.batch_size, ctx.device):
+        for position, (_, batch) in enumerate(evaluation_batches(split, ctx.batch_size, ctx.device)):
+            if position == 0 and len(theta_MD) > 1:
+                few = batch.inputs[:8]
+                parted = prefixed(model, layout.keys, few, lambda network: _write(own, entries, network))
+            run = _runner(model, parted, batch.inputs)
             rows = []
             for network in range(len(theta_MD)):
                 _write(own, entries, network)
-                rows.append(task.predict(model, batch.inputs).cpu())
+                rows.append(task.predict(run, batch.inputs).cpu())
             columns.append(torch.stack(rows))
             bar.advance(len(theta_MD))
     for key, value in before.items():
         own[key].copy_(value)
     return torch.cat(columns, dim=1)
+
+
+def _runner(model: nn.Module, parted: Prefixed | None, inputs: Tensor) -> Callable[[Tensor], Any]:
+    """Return what stands for the model on this batch: the model, or only the part that differs between networks."""
+    if parted is None:
+        return model
+    suffix = parted.prepare(inputs)
+    return lambda _: suffix()
 
 
 def _write(own: Mapping[str, Tensor], entries: Mapping[str, Tensor], network: int) -> None:

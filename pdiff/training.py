@@ -161,7 +161,8 @@ class _Loop:
             self.average = {k: v.to(device) for k, v in _below(tensors, "average/").items()}
         if self.observer:
             self.observer.restore(_below(tensors, "observer/"))
-        self.log, self.pending = state["log"], [torch.tensor(v) for v in state["pending"]]
+        device = self.parameters[0].device
+        self.log, self.pending = state["log"], [torch.tensor(v, device=device) for v in state["pending"]]
         return int(state["step"])
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:

@@ -48,8 +48,8 @@ def test_a_run_in_a_fresh_process_and_again_from_the_store(tiny: Path) -> None:
     assert "networks" in first.stdout and "original" in first.stdout and "expected: nowhere" in first.stdout
     again = pdiff_command("run", "tiny.toml", cwd=folder)
     assert "diffusion" not in again.stdout and again.returncode == 0
-    table = first.stdout[first.stdout.index("\nnetworks") :]
-    assert table == again.stdout[again.stdout.index("\nnetworks") :]
+    table = first.stdout[first.stdout.index("networks  ") :]
+    assert table == again.stdout[again.stdout.index("networks  ") :]
     (run,) = (path for path in (folder / "runs").iterdir() if path.name.startswith("tiny-"))
     assert {"recipe.toml", "resolved.toml", "scores.json", "report.md"} <= {file.name for file in run.iterdir()}
     assert (run / "recipe.toml").read_text() == tiny.read_text()

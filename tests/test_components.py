@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
 DEFINITION_ONLY = {
     **dict.fromkeys(
         [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
-        "millions of parameters; tests/test_architectures.py builds them",
+        "millions of parameters, by the road of resnet18; tests/test_architectures.py asks timm for each",
     ),
     **dict.fromkeys(
         [("dataset", name) for name in ("cifar10", "cifar100", "mnist", "fashion_mnist", "stl10", "image_folder")],

@@ -29,7 +29,7 @@ from pdiff.files import PRETRAINED
 from pdiff.population import check
 from pdiff.stages import build_network
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
-from pdiff.testing.tiny import TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
+from pdiff.testing.tiny import TinyMethod, TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
 
 CPU = torch.device("cpu")
@@ -256,7 +256,7 @@ def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, 
 def check_evaluator(component: Evaluator, *, run: dict[str, Any] | None = None) -> None:
     """Scores of a tiny run: JSON, only of sources that there are, with all that the columns show."""
     with tempfile.TemporaryDirectory() as folder:
-        view = tiny_run(folder, **{"baseline": [{"name": "base"}]} | (run or {})).view()
+        view = tiny_run(folder, **{"baseline": [TinyMethod()]} | (run or {})).view()
         scores, again = (seeded(noise, lambda: component.evaluate(view, Context(seed=3))) for noise in (1, 2))
     is_json(scores, f"{component.name}: its scores")
     assert scores == again, f"{component.name}: the same context gives other scores"

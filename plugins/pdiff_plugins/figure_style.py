@@ -51,8 +51,8 @@ def looks(sources: Sequence[str], method: str) -> dict[str, Look]:
     baselines = [members for family, members in families.items() if family not in (ORIGINAL, method)]
     for number, members in enumerate(baselines):
         for index, source in enumerate(members):
-            colour = shade(HUES[number % len(HUES)], index, len(members))
-            found[source] = Look(colour, MARKERS[number % len(MARKERS)], 18)
+            colour, marker = shade(HUES[number % len(HUES)], index, len(members)), MARKERS[number % len(MARKERS)]
+            found[source] = Look(colour, marker, 34 if marker == "*" else 18)
     return {source: found[source] for source in sources}
 
 
@@ -127,7 +127,7 @@ def left_out(outside: Mapping[str, int], values: Mapping[str, np.ndarray], spec:
 
 def violin(values: np.ndarray, highest: float = np.inf) -> tuple[np.ndarray, np.ndarray] | None:
     """Return (positions, heights in 0..1) of a Gaussian kernel density (half Scott's width), or None without spread."""
-    width = 0.5 * values.std() * len(values) ** -0.2 if len(values) > 4 else 0.0
+    width = 0.5 * values.std() * len(values) ** -0.2 if len(values) > 7 else 0.0
     if width <= 1e-9 * max(1.0, np.abs(values).max(initial=0)):
         return None
     grid = np.linspace(values.min() - 3 * width, max(values.max(), min(values.max() + 3 * width, highest)), 160)

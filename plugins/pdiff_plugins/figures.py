@@ -262,7 +262,7 @@ def overlap_violins(view: View, own: Looks) -> Drawn:
     axes.set_ylabel("overlap (IoU) of wrong answers")
     return made, (
         f"Each dot is one network: its mean overlap with the networks named below, or its largest. Grey: originals; "
-        f"red: {view.method}. 1 means the same wrong answers; a high o-g max beside a lower o-o max means copies."
+        f"orange: {view.method}. 1 means the same wrong answers; a high o-g max beside a lower o-o max means copies."
     )
 
 

@@ -52,11 +52,18 @@ def _headline(scores: dict[str, Any]) -> str:
         return said
     if soup["mean"] < own["mean"] - CLOSE:
         return f"{said}; a plain average of the checkpoints is worse ({soup['mean']:.2%})"
-    return f"{said}; a plain average of the checkpoints is no worse ({soup['mean']:.2%})"
+    far = soup["mean"] > own["mean"] + max(own["std"], original["std"], CLOSE)
+    return f"{said}; a plain average of the checkpoints is {'better' if far else 'no worse'} ({soup['mean']:.2%})"
 
 
 def _alike(own: dict[str, Any], original: dict[str, Any]) -> bool:
     return abs(own["mean"] - original["mean"]) <= max(original["std"], CLOSE)
+
+
+def _worse(scores: dict[str, Any]) -> bool:
+    own = _of(scores, score_key(scores))
+    method, original = own.get(scores["method"]), own.get(ORIGINAL)
+    return bool(method and original and method["mean"] < original["mean"] and not _alike(method, original))
 
 
 def _against_originals(scores: dict[str, Any]) -> str:
@@ -103,8 +110,9 @@ def _overlap(scores: dict[str, Any]) -> str:
     own = scores.get("similarity", {})
     if own.get("og_max") is None or own.get("oo_max") is None:
         return ""
-    known = own["og_max"] > own["oo_max"] - 0.02
-    verdict = "generated networks are no newer than originals" if known else "generated networks err in their own way"
+    verdict = "generated networks are no newer than originals"
+    if own["og_max"] <= own["oo_max"] - 0.02:
+        verdict = "generated networks err in their own way" + (", being worse" if _worse(scores) else "")
     within = ""
     if own.get("gg") is not None and own.get("oo") is not None:
         word = "less" if own["gg"] > own["oo"] + 0.01 else "more" if own["gg"] < own["oo"] - 0.01 else "equally"
@@ -177,10 +185,8 @@ def _codec(scores: dict[str, Any]) -> str:
     gate = scores.get("facts", {}).get(scores["method"], {}).get("codec", {})
     if gate.get("explained", 1.0) >= 0.1:
         return ""
-    return (
-        f"The codec keeps only {gate['explained']:.1%} of the variance between checkpoints: what is drawn is hardly "
-        "more than their average"
-    )
+    kept = f"only {gate['explained']:.1%}" if gate["explained"] > 0 else "none"
+    return f"The codec keeps {kept} of the variance between checkpoints: it does no better than their average"
 
 
 def ran(scores: dict[str, Any]) -> str:
@@ -216,13 +222,15 @@ def stages(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def gates(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return (head, rows): for each codec, what decode(encode(w)) keeps."""
-    head = ["codec of", "latent", "variance kept", "squared error", "originals", "decoded", "average"]
+    head = ["codec of", "latent", "squared error", "variance", "kept", "originals", "decoded", "average"]
     rows = []
     for source, facts in scores.get("facts", {}).items():
         if gate := facts.get("codec"):
             kinds = ("score_original", "score_decoded", "score_average")
             shown = [format(gate[kind], ".2%") if kind in gate else "" for kind in kinds]
-            rows.append([source, str(gate["latent"]), f"{gate['explained']:.1%}", f"{gate['error']:.3g}", *shown])
+            kept = f"{gate['explained']:.1%}" if gate["explained"] > 0 else "none"
+            numbers = [str(gate["latent"]), f"{gate['error']:.3g}", f"{gate['variance']:.3g}", kept]
+            rows.append([source, *numbers, *shown])
     return head, rows
 
 

@@ -30,12 +30,12 @@ class LatentDiffusion(Generator):
         self.schedule = schedule_of(method)
 
     def sample(self, count: int, ctx: Context) -> Tensor:
-        return self._decode(self._diffuse(count, ctx, ())[0])
+        return self._decode(self._diffuse(count, ctx, ())[0], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         fractions = [point / (points - 1) for point in range(points)]
         kept = self._diffuse(count, ctx, fractions)[1]
-        return fractions, torch.stack([self._decode(z_MZ) for z_MZ in kept])
+        return fractions, torch.stack([self._decode(z_MZ, ctx) for z_MZ in kept])
 
     def _diffuse(self, count: int, ctx: Context, keep: Any) -> tuple[Tensor, list[Tensor]]:
         method, denoiser = self.method, self.denoiser.to(ctx.device)
@@ -54,8 +54,11 @@ class LatentDiffusion(Generator):
             )  # fmt: skip
 
     @torch.no_grad()
-    def _decode(self, z_MZ: Tensor) -> Tensor:
-        x_MD = self.codec.cpu().decode(z_MZ.cpu() * self.scale_Z + self.mean_Z)
+    def _decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
+        codec = self.codec.to(ctx.device)
+        z_MZ = (z_MZ.cpu() * self.scale_Z + self.mean_Z).to(ctx.device)
+        with threads_for(codec, ctx.threads):
+            x_MD = torch.cat([codec.decode(z_BZ).cpu() for z_BZ in z_MZ.split(64)])
         return self.normaliser.decode(x_MD)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -111,8 +111,7 @@ def table(
     """Return a table, numbers to the right; `method` is the row set off, `colours` gives first cells their dot."""
     if not rows:
         return ""
-    numeric = [all(_number(row[column]) for row in rows) for column in range(len(head))]
-    kinds = [' class="number"' if right else "" for right in numeric]
+    kinds = [' class="number"' if right else "" for right in numeric(rows)]
     titles = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, head, strict=True))
     lines = [f"<tr>{titles}</tr>"]
     for row in rows:
@@ -123,6 +122,11 @@ def table(
         own = ' class="method"' if row[0] == method else ""
         lines.append(f"<tr{own}>{''.join(cells)}</tr>")
     return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def numeric(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Return which columns hold numbers alone."""
+    return [all(map(_number, column)) for column in zip(*rows, strict=True)]
 
 
 def _number(cell: str) -> bool:

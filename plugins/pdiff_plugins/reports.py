@@ -105,7 +105,9 @@ def _section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    from pdiff_plugins.page import numeric
+
+    lines = [head, ["--:" if right else "---" for right in numeric(rows)], *rows]
     return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
 
 

@@ -1,0 +1,31 @@
+"""Start-up: what only lists or describes imports no numerical library, in a fresh process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = "torch torchvision timm sklearn matplotlib numpy scipy PIL pandas safetensors"
+CODE = f"""
+import sys
+from pdiff.cli import main
+for arguments in {{commands}}:
+    sys.argv = ["pdiff", *arguments]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, (arguments, stop.code)
+    heavy = [name for name in "{HEAVY}".split() if name in sys.modules]
+    assert not heavy, (arguments, heavy)
+"""
+
+
+def test_help_listing_and_describing_import_no_torch(tmp_path):
+    commands = [
+        ["--help"], ["run", "--help"], ["list-plugins"], ["list-plugins", "--json"], ["describe", "method"],
+        ["describe", "method", "pdiff"], ["describe", "architecture", "vit_tiny"], ["new-plugin", "acme_net"],
+    ]  # fmt: skip
+    code = CODE.format(commands=commands)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pdiff_paper" in done.stdout and "list-plugins" in done.stdout
