@@ -29,6 +29,7 @@ STYLE = {
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True, "legend.frameon": False,
     "legend.fontsize": 8.5, "figure.facecolor": "white", "axes.facecolor": "white",
+    "text.parse_math": False,
 }  # fmt: skip
 
 
