@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -69,12 +69,12 @@ def about(kind: str, name: str) -> dict[str, Any]:
         "help": help_of(component), "source": component.source, "plugin": plugin.name,
         "distribution": plugin.distribution, "version": plugin.version,
         "class": f"{component.__module__}.{component.__qualname__}",
-        "options": _options(component), "table": _resolved(component, values), "set": _keys(values),
+        "options": options(component), "table": _resolved(component, values), "set": _keys(values),
         "presets": {preset: _preset(component, own) for preset, own in component.presets.items()},
     }  # fmt: skip
 
 
-def _defaults(component: type[Component]) -> dict[str, Any]:
+def _defaults(component: type[BaseModel]) -> dict[str, Any]:
     """Return the default of each option that has one, components as their tables."""
     fields = {name: field for name, field in component.model_fields.items() if not field.is_required()}
     return {name: plain(field.get_default(call_default_factory=True)) for name, field in fields.items()}
@@ -94,7 +94,7 @@ def _preset(component: type[Component], values: Mapping[str, Any]) -> dict[str, 
     return {key: value for key, value in _resolved(component, values).items() if value != default.get(key)}
 
 
-def _options(component: type[Component]) -> list[dict[str, Any]]:
+def options(component: type[BaseModel]) -> list[dict[str, Any]]:
     schema = component.model_json_schema(schema_generator=_Schema)
     kinds = {base.__name__: kind for kind, base in KINDS.items()}
     return [

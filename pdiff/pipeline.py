@@ -173,6 +173,9 @@ class Pipeline:
             return self.zoo.theta_ND
         stage = self.sample_stage(source, count, draw)
 
+        if not self.store.has(stage):
+            self.generator(source)  # its own stage comes first, and is not counted as time of this one
+
         def work(part: Path, ctx: Context) -> None:
             stages.do_sample(self.generator(source), stage.config["count"], self.zoo, source, part, ctx)
 

@@ -69,7 +69,7 @@ class Soup(_Baseline):
 
 
 class Constant(_Baseline):
-    """The average with every tensor replaced by its mean: no information is left (one network)."""
+    """The average, every tensor replaced by its mean: no information (one network)."""
 
     name = "constant"
 
@@ -79,7 +79,7 @@ class Constant(_Baseline):
 
 
 class Noise(_Baseline):
-    """Checkpoints drawn at random plus Gaussian noise, in units of each tensor's spread."""
+    """Random checkpoints plus Gaussian noise, in units of each tensor's spread."""
 
     name = "noise"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Fig. 4a; scales from the authors' code"
@@ -103,7 +103,7 @@ class Noise(_Baseline):
 
 
 class Gaussian(_Baseline):
-    """A Gaussian with the checkpoints' mean and covariance, its standard deviation times a factor."""
+    """A Gaussian of the checkpoints' mean and covariance, widened by a factor."""
 
     name = "gaussian"
     spreads: tuple[float, ...] = Field((1.0,), min_length=1, description="factors on the standard deviation; one population for each")

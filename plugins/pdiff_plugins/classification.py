@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Classification(Task):
-    """Cross-entropy on class labels; a prediction is the class with the largest logit."""
+    """Cross-entropy on class labels; a prediction is the largest logit's class."""
 
     name = "classification"
     metric = "accuracy"

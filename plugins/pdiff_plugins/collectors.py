@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class Trajectory(Collector):
-    """The subset after each further training step, everything else frozen (the paper's)."""
+    """The subset after each further training step, all else frozen (the paper's)."""
 
     name = "trajectory"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, section 3.1; settings from the authors' code"
     count: int = Field(300, gt=1, description="checkpoints")
     lr: float = Field(gt=0, description="learning rate, constant unless lr_end is given")
     lr_end: float = Field(0.0, ge=0, description="rate reached at the end of the first epoch by a cosine; 0: constant")
-    weight_decay: float = Field(0.0, ge=0)
-    batch_size: int = Field(128, gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (L2 for sgd)")
+    batch_size: int = Field(128, gt=0, description="examples per step")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
     batch_norm: Literal["train", "eval"] = Field(
         "eval",
@@ -107,7 +107,7 @@ class _Recorder:
 
 
 class Folder(Collector):
-    """The user's own checkpoints: a folder of .safetensors, or of .pt files that hold tensors only."""
+    """Your own checkpoints: a folder of .safetensors, or of .pt with tensors only."""
 
     name = "folder"
     path: str = Field(min_length=1, description="folder of checkpoint files, taken in the order of their names")

@@ -59,7 +59,7 @@ def _degenerate(view: View, networks: dict[str, Any]) -> list[str]:
 
 
 class Similarity(Evaluator):
-    """Overlap of wrong answers between networks: intersection over union (the paper's eq. 7).
+    """Overlap of wrong answers: intersection over union (the paper's eq. 7).
 
     o-o: originals among themselves, each against the others; g-g: the method's; o-g: across; max: the largest overlap
     of each network with any original (for originals, with any other). Two networks without errors overlap fully.
@@ -106,7 +106,7 @@ def iou(a_ME: Tensor, b_NE: Tensor) -> Tensor:
 
 
 class Distance(Evaluator):
-    """L2 distance to the nearest checkpoint, beside the checkpoints' own leave-one-out distance.
+    """L2 distance to the nearest checkpoint, beside the leave-one-out distance.
 
     `ratio` is the median of the first over the median of the second: near 0, a copy; near 1, as far as checkpoints
     are from each other.
@@ -141,7 +141,7 @@ def nearest(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> Tensor:
 
 
 class Denoising(Evaluator):
-    """Score of a few networks along the way from noise to sample (the paper's Fig. 5b)."""
+    """Score of a few networks on the way from noise to sample (paper's Fig. 5b)."""
 
     name = "denoising"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Fig. 5b"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pdiff.view import View
 
-COLUMNS, NETWORKS, MAP_COLUMNS = 300, 24, 100_000
+COLUMNS, NETWORKS, MAP_COLUMNS = 300, 24, 20_000
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -58,7 +58,7 @@ def _tensor_names(axes: Axes, view: View, columns: np.ndarray) -> None:
         if len(mine):
             places.append((mine[0], mine[-1], entry.key))
     wide = [place for place in places if place[1] - place[0] >= 0.03 * len(columns)]
-    if len(wide) > 14:
+    if not 0 < len(wide) <= 14:
         axes.set_xticks([])
         axes.set_xlabel(f"parameters, in the order of the state dict ({len(view.zoo.layout.entries)} tensors)")
         return

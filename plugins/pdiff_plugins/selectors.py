@@ -61,7 +61,7 @@ class Names(Selector):
 
 
 class Layers(Selector):
-    """Layers of one kind by their position, first to last (the rows of the paper's Table 3f)."""
+    """Layers of one kind by position, first to last (the paper's Table 3f)."""
 
     name = "layers"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Table 3f"

@@ -187,7 +187,7 @@ class Stl10(ImageDataset):
 
 
 class ImageFolder(ImageDataset):
-    """Your own images: a folder with train/ and test/ (or val/), one subfolder per class."""
+    """Your own images: train/ and test/ (or val/), one subfolder per class."""
 
     name = "image_folder"
     source: ClassVar[str] = "layout of torchvision.datasets.ImageFolder"
