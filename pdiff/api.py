@@ -96,7 +96,9 @@ class Run:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
-            wanted = Stage("report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}).key
+            wanted = Stage(
+                "report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
+            ).key
             before = read_json(log) if log.is_file() and not again else {}
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
@@ -110,13 +112,17 @@ class Run:
         source = source or self.pipeline.method
         if source not in self.sources:
             near = did_you_mean(source, self.sources)
-            raise UserError(f"{self.folder.name}: no networks of source {source!r}{near}; there: {', '.join(self.sources)}")
+            raise UserError(
+                f"{self.folder.name}: no networks of source {source!r}{near}; there: {', '.join(self.sources)}"
+            )
         return source
 
     def _index(self, which: str | int, count: int, source: str) -> int:
         if str(which).isdecimal() and int(which) < count:
             return int(which)
-        raise UserError(f"--which {which}: write 'best' or a number from 0 to {count - 1} ({source} has {count} networks)")
+        raise UserError(
+            f"--which {which}: write 'best' or a number from 0 to {count - 1} ({source} has {count} networks)"
+        )
 
     @functools.cache  # noqa: B019 - lives as long as the run
     def _order(self, source: str) -> list[int]:
@@ -194,13 +200,17 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
     except UserError:
         return
     old, new = _flat(before.table()), _flat(recipe.table())
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run."))
+    changed = sorted(
+        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run.")
+    )
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
 
 
 def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(table, Mapping):
-        return {k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}
+        return {
+            k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
+        }
     if isinstance(table, list):
         return {k: v for number, item in enumerate(table) for k, v in _flat(item, f"{prefix}[{number}]").items()}
     return {prefix: table}

@@ -174,9 +174,7 @@ class Collector(Component):
     kind: ClassVar[str] = "collector"
 
     @abstractmethod
-    def collect(
-        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context
-    ) -> Zoo:
+    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
         """Return the zoo. `model` is the base network; the collector may change it. Resumes from `ctx.snapshot`."""
 
 

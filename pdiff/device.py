@@ -21,7 +21,9 @@ def device_for(wanted: str) -> torch.device:
         if not torch.cuda.is_available():
             raise UserError(f"run.device = {wanted!r}: torch finds no CUDA device; write 'auto' or 'cpu'")
         if (device.index or 0) >= torch.cuda.device_count():
-            raise UserError(f"run.device = {wanted!r}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+            raise UserError(
+                f"run.device = {wanted!r}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0"
+            )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False

@@ -43,7 +43,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error}); make room or choose another run.out, then run again") from None
+        raise UserError(
+            f"{path}: cannot be written ({error}); make room or choose another run.out, then run again"
+        ) from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -107,7 +109,9 @@ def write_json(path: Path, value: Any) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error}); make room or choose another run.out, then run again") from None
+        raise UserError(
+            f"{path}: cannot be written ({error}); make room or choose another run.out, then run again"
+        ) from None
 
 
 def read_json(path: Path) -> Any:

@@ -247,4 +247,3 @@ def run_key(recipe: Recipe) -> str:
     table = recipe.table()
     table.pop("run")
     return Stage("run", table).key[:8]
-

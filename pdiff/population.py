@@ -87,7 +87,9 @@ def check(theta_MD: Tensor, layout: Layout, who: str) -> None:
     """Raise UserError where a vector is not finite, or not positive in an entry that must be."""
     if not torch.isfinite(theta_MD).all():
         bad = int((~torch.isfinite(theta_MD)).any(dim=1).sum())
-        raise UserError(f"{who}: {bad} of {len(theta_MD)} sampled networks hold NaN or Inf; lower its learning rate or noise")
+        raise UserError(
+            f"{who}: {bad} of {len(theta_MD)} sampled networks hold NaN or Inf; lower its learning rate or noise"
+        )
     for entry in layout.entries:
         if entry.positive and not (theta_MD[:, entry.columns] > 0).all():
             raise UserError(f"{who}: sampled {entry.key} is not positive; the method must keep variances above zero")

@@ -36,7 +36,7 @@ class Prefixed:
         return any(node.op in ("call_module", "call_function", "call_method") for node in self.prefix_nodes)
 
     def prepare(self, inputs: Tensor) -> Suffix:
-        """Run the frozen part on a batch; the function returned gives the output for the parameters as they are then."""
+        """Run the frozen part on a batch; the function returned gives the output for the parameters of that moment."""
         known = self._run(self.prefix_nodes, {}, inputs)
         kept = {node: known[node] for node in self.boundary}
         return lambda: self._run(self.suffix_nodes, dict(kept), inputs)[self.suffix_nodes[-1]]

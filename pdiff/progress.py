@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 
+QUICK_S = 1.0
+"""A step that took less, and has no loss to tell, leaves no line in a log file."""
+
+
 class Step:
     """One long step under way."""
 
@@ -46,13 +50,14 @@ class PlainStep(Step):
         if now - self.last >= self.every_s:
             self.last = now
             rate = (self.done - self.first) / (now - self.start)
-            left = (self.total - self.done) / rate if rate else 0.0
-            self.say(
-                f"{self.what}: {self.done}/{self.total}  {rate:.3g}/s  {_clock(left)} left  {_values(self.values)}".rstrip()
-            )
+            left = _clock((self.total - self.done) / rate) if rate else "?"
+            line = f"{self.what}: {self.done}/{self.total}  {rate:.3g}/s  {left} left  {_values(self.values)}"
+            self.say(line.rstrip())
 
     def close(self) -> None:
         took = time.monotonic() - self.start
+        if took < QUICK_S and not self.values:
+            return
         self.say(f"{self.what}: {self.done}/{self.total} in {_clock(took)}  {_values(self.values)}".rstrip())
 
 

@@ -59,14 +59,14 @@ def register_architectures(register):
     register(CLASS)
 '''
 
-TEST = '''\
+TEST = """\
 from MODULE import CLASS
 from pdiff.testing import check_component
 
 
 def test_NAME():
     check_component(CLASS, input_shape=(3, 32, 32), outputs=10)
-'''
+"""
 
 README = """\
 # DISTRIBUTION

@@ -72,14 +72,18 @@ def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     extra = [key for key in state if key not in own]
     if missing or extra:
         lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the network has not"
-        raise UserError(f"{where}: not this network's state dict: it {lacks} ({len(missing)} missing, {len(extra)} extra)")
+        raise UserError(
+            f"{where}: not this network's state dict: it {lacks} ({len(missing)} missing, {len(extra)} extra)"
+        )
     for key, value in state.items():
         if own[key].shape != value.shape:
             raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(own[key].shape)}")
     model.load_state_dict(state)
 
 
-def do_train(model: nn.Module, settings: Train, data: DatasetSplits, selection: str, task: Task, part: Path, ctx: Context) -> None:
+def do_train(
+    model: nn.Module, settings: Train, data: DatasetSplits, selection: str, task: Task, part: Path, ctx: Context
+) -> None:
     """Train the base network and write network.safetensors, log.json and result.json."""
     split, log = data.split(selection), []
     if settings.epochs:
@@ -93,7 +97,9 @@ def do_train(model: nn.Module, settings: Train, data: DatasetSplits, selection: 
     write_json(part / "result.json", {task.metric: score_model(model, task, split, ctx), "split": selection})
 
 
-def _fine_tune(model: nn.Module, settings: Train, data: DatasetSplits, task: Task, ctx: Context, best: Any) -> list[dict[str, float]]:
+def _fine_tune(
+    model: nn.Module, settings: Train, data: DatasetSplits, task: Task, ctx: Context, best: Any
+) -> list[dict[str, float]]:
     def loss(step: int, generator: torch.Generator) -> Tensor:
         index = epoch_order(len(data.train), settings.batch_size, step, ctx.seed)
         return task.loss(model, data.train.batch(index, ctx.device, generator))
@@ -150,7 +156,9 @@ def do_collect(recipe: Recipe, model: nn.Module, data: DatasetSplits, part: Path
     zoo = recipe.collect.collect(model.to(ctx.device), data=data, task=recipe.task, layout=layout, ctx=ctx)
     if not torch.isfinite(zoo.theta_ND).all():
         bad = int((~torch.isfinite(zoo.theta_ND)).any(dim=1).sum())
-        raise UserError(f"collect: {bad} of {len(zoo)} checkpoints hold NaN or Inf; lower collect.lr or remove the files")
+        raise UserError(
+            f"collect: {bad} of {len(zoo)} checkpoints hold NaN or Inf; lower collect.lr or remove the files"
+        )
     zoo.save(part)
 
 

@@ -45,7 +45,7 @@ def _ours(scores: dict[str, Any], group: str, key: str) -> float | None:
 
 def notes(scores: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the numbers."""
-    where = "the test split itself (protocol = \"paper\")" if scores["protocol"] == "paper" else "the validation split"
+    where = 'the test split itself (protocol = "paper")' if scores["protocol"] == "paper" else "the validation split"
     lines = [f"scores are of the test split; epochs and `best` are selected on {where}"]
     for part in scores.values():
         if isinstance(part, dict):

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+
+from pdiff.errors import UserError
+from pdiff.files import load_state
 from pdiff_plugins import networks
 from pdiff_plugins.networks import (
     CnnMedium,
@@ -18,10 +22,6 @@ from pdiff_plugins.networks import (
     VitMini,
 )
 from pdiff_plugins.timm_networks import TimmModel
-from pydantic import ValidationError
-
-from pdiff.errors import UserError
-from pdiff.files import load_state
 
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESNET20 = SHARED / "weights" / "cifar10_resnet20.safetensors"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pdiff_plugins.backbones import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
-from pdiff_plugins.diffusion import Schedule, loss, sample
 from pydantic import ValidationError
 
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.training import train
+from pdiff_plugins.backbones import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
+from pdiff_plugins.diffusion import Schedule, loss, sample
 
 CODECS = [
     Identity(), Pca(latent=5), Autoencoder(latent=5, hidden=16), Conv1dCodec(latent=5, channels=(4, 8), kernel=3)
@@ -184,9 +184,8 @@ def test_mlp_denoiser_finds_both_modes():
 
 
 def test_all_are_registered():
-    from pdiff_plugins import backbones
-
     from pdiff.plugins import Plugin, Registry
+    from pdiff_plugins import backbones
 
     registry = Registry(found=[])
     plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")

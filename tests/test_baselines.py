@@ -63,7 +63,10 @@ def test_interpolation_lies_between_two_different_checkpoints(zoo: Zoo) -> None:
     few = Zoo(zoo.theta_ND[:3], zoo.layout, zoo.anchor, [{}] * 3)
     for x in draw(Interpolation(), few, 20):
         pairs = [(0, 1), (0, 2), (1, 2)]
-        gaps = [(x - few.theta_ND[a]).norm() + (x - few.theta_ND[b]).norm() - (few.theta_ND[a] - few.theta_ND[b]).norm() for a, b in pairs]
+        gaps = [
+            (x - few.theta_ND[a]).norm() + (x - few.theta_ND[b]).norm() - (few.theta_ND[a] - few.theta_ND[b]).norm()
+            for a, b in pairs
+        ]
         assert min(gaps) < 1e-4
 
 

@@ -68,7 +68,7 @@ def test_show_prints_the_table_and_all_scores_as_json(copy: Path) -> None:
 
 def test_check_prints_every_option_and_what_is_cached(copy: Path) -> None:
     said = call("check", "tiny.toml")
-    assert "latent = 16" in said and "weight_decay = 0.0" in said
+    assert "latent = 32" in said and "weight_decay = 0.0" in said
     assert said.count("cached") == 15 and "to do" not in said
     changed = call("check", "tiny.toml", "--set", "method.steps=61")
     assert changed.count("to do") == 5  # fit and sample of the method, and three evaluators
@@ -83,7 +83,6 @@ def test_exported_networks_load_with_strict(copy: Path) -> None:
     call("export", "tiny", "--all", "--source", "original", "--to", "all")
     assert len(list(Path("all").glob("*.safetensors"))) == 60
     zoo = pdiff.open_run("tiny").theta("original")
-    assert load_state("all/network-0007.safetensors")["fc.0.weight" if "fc.0.weight" in best else next(iter(best))] is not None
     assert pdiff.open_run("tiny").pipeline.zoo.layout.vector(load_state("all/network-0007.safetensors")).equal(zoo[7])
 
 
@@ -142,7 +141,8 @@ def test_bring_your_own_checkpoints(copy: Path) -> None:
 def test_mistakes_end_with_exit_code_2_and_one_line_each(tiny: Path) -> None:
     tiny.write_text(tiny.read_text().replace("steps = 60", "steps = 0\nstep = 1"))
     for arguments, lines in (
-        (["run", "tiny.toml"], 2), (["run", "tinny.toml"], 1), (["show", "nothing"], 1), (["describe", "method", "pdif"], 1),
+        (["run", "tiny.toml"], 2), (["run", "tinny.toml"], 1), (["show", "nothing"], 1),
+        (["describe", "method", "pdif"], 1),
     ):  # fmt: skip
         result = pdiff_command(*arguments, cwd=tiny.parent)
         assert result.returncode == 2, result
@@ -153,13 +153,18 @@ def test_mistakes_end_with_exit_code_2_and_one_line_each(tiny: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_that_is_not_there(tiny: Path, here: Path) -> None:
-    assert "run.device = 'cuda': torch finds no CUDA device; write 'auto' or 'cpu'" in mistake("run", "tiny.toml", "--device", "cuda")
+    assert "run.device = 'cuda': torch finds no CUDA device; write 'auto' or 'cpu'" in mistake(
+        "run", "tiny.toml", "--device", "cuda"
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["selector.name=names", 'selector.include=["conv*"]'], "selector.include: 'conv*' matches none of the network's"),
+        (
+            ["selector.name=names", 'selector.include=["conv*"]'],
+            "selector.include: 'conv*' matches none of the network's",
+        ),
         (["selector.name=last_norms", "selector.n=99"], "selector.n = 99: the network has 2 normalisation layers"),
         (["method.batch_size=61"], "method.batch_size: 61 is more than the 60 checkpoints"),
         (["dataset.validation=0.0"], "the validation split is empty; protocol = 'holdout' selects on validation"),
@@ -168,20 +173,26 @@ def test_cuda_that_is_not_there(tiny: Path, here: Path) -> None:
         (["dataset.name=cifar10", "run.download=false"], "cifar-10-batches-py"),
     ],
 )
-def test_a_fault_that_shows_only_when_it_runs_is_one_line_too(tiny: Path, here: Path, change: list[str], words: str) -> None:
+def test_a_fault_that_shows_only_when_it_runs_is_one_line_too(
+    tiny: Path, here: Path, change: list[str], words: str
+) -> None:
     text = tiny.read_text().replace('augment = "crop"\ncrop_scale = [0.6, 1.0]\n', "")
-    tiny.write_text(text.replace('name = "entire"', 'name = "entire"'))
+    tiny.write_text(text)
     assert words in mistake("run", "tiny.toml", "-q", *[part for item in change for part in ("--set", item)])
 
 
 def test_weights_of_another_network_are_refused(tiny: Path, here: Path) -> None:
-    save_tensors(here / "w.safetensors", MlpMini(hidden=(11, 8)).build(input_shape=(1, 16, 16), outputs=10).state_dict())
+    save_tensors(
+        here / "w.safetensors", MlpMini(hidden=(11, 8)).build(input_shape=(1, 16, 16), outputs=10).state_dict()
+    )
     said = mistake("run", "tiny.toml", "-q", "--set", "architecture.weights=w.safetensors")
     assert "architecture.weights = 'w.safetensors'" in said and "has shape [11" in said
 
 
 def test_no_such_source_and_no_such_network(copy: Path) -> None:
-    assert "no networks of source 'sup'; did you mean 'soup'?" in mistake("export", "tiny", "--to", "x.safetensors", "--source", "sup")
+    assert "no networks of source 'sup'; did you mean 'soup'?" in mistake(
+        "export", "tiny", "--to", "x.safetensors", "--source", "sup"
+    )
     assert "number from 0 to 11" in mistake("export", "tiny", "--to", "x.safetensors", "--which", "12")
     assert "ends in .safetensors" in mistake("export", "tiny", "--to", "x.pt")
     assert "no evaluator 'accurac'; did you mean 'accuracy'?" in mistake("evaluate", "tiny", "--with", "accurac")

@@ -131,7 +131,7 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path, change: dict, words: st
 def test_a_file_without_the_subset_and_too_few_files_are_one_line(tmp_path: Path) -> None:
     paths = files(tmp_path / "a")
     save_tensors(paths[1], {"1.weight": torch.ones(6)})
-    with pytest.raises(UserError, match="1.safetensors: lacks '1.bias'"):
+    with pytest.raises(UserError, match=r"1\.safetensors: lacks '1.bias'"):
         collect(Folder(path=str(tmp_path / "a")), network(), SUBSET)
     with pytest.raises(UserError, match="at least 2 are needed"):
         Folder(path=str(tmp_path / "a"), pattern="0*").files()

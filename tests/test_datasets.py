@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from pdiff_plugins.digits import Digits
-from pdiff_plugins.images import ImageSplit
-from pdiff_plugins.vision import Cifar10, Cifar100, FashionMnist, ImageFolder, Mnist, Stl10
 from PIL import Image
 from pydantic import ValidationError
 
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff_plugins.digits import Digits
+from pdiff_plugins.images import ImageSplit
+from pdiff_plugins.vision import Cifar10, Cifar100, FashionMnist, ImageFolder, Mnist, Stl10
 
 CPU = torch.device("cpu")
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))

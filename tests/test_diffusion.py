@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from pdiff_plugins.diffusion import Schedule, coefficients, loss, sample, timesteps
 
 from pdiff.errors import UserError
+from pdiff_plugins.diffusion import Schedule, coefficients, loss, sample, timesteps
 
 PREDICTIONS = ["epsilon", "x0", "v"]
 MEAN, STD = 1.5, 0.5

@@ -10,6 +10,8 @@ from importlib.metadata import EntryPoint
 import pytest
 from typer.testing import CliRunner
 
+import pdiff.api
+import pdiff.describe  # noqa: F401 - bound to the real registry before a test replaces it
 from pdiff import hookspecs
 from pdiff.plugins import Registry
 from pdiff.testing import check_component, tiny_run

@@ -9,6 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms.v2 import functional as reference
+
+from pdiff.errors import UserError
 from pdiff_plugins.images import (
     Decoder,
     FileSplit,
@@ -18,11 +23,6 @@ from pdiff_plugins.images import (
     pad_crop_flip,
     random_boxes,
 )
-from PIL import Image
-from torchvision import transforms
-from torchvision.transforms.v2 import functional as reference
-
-from pdiff.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -65,9 +65,7 @@ def test_a_crop_is_what_pillow_makes_of_it(case):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.integers(2, 40), st.integers(2, 40), st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(1, 48)
-)
+@given(st.integers(2, 40), st.integers(2, 40), st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(1, 48))
 def test_a_fractional_box_draws_on_the_whole_extent_as_in_pillow(height, width, parts, size):
     tall, wide = max(1, parts[0] * height), max(1, parts[1] * width)
     top, left = parts[2] * (height - tall), parts[3] * (width - wide)

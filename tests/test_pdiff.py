@@ -17,7 +17,9 @@ from pdiff_plugins.method_pdiff import PDiff
 def zoo(count: int = 200, rank: int = 4, variances: bool = True) -> Zoo:
     """Two clusters on a low-dimensional sheet, with a running variance among the tensors."""
     generator = torch.Generator().manual_seed(0)
-    layout = Layout((Entry("w", (10, 3), 0), Entry("bn.running_var", (4,), 30, positive=variances), Entry("b", (6,), 34)))
+    layout = Layout(
+        (Entry("w", (10, 3), 0), Entry("bn.running_var", (4,), 30, positive=variances), Entry("b", (6,), 34))
+    )
     basis = torch.randn(rank, 40, generator=generator)
     z = 0.3 * torch.randn(count, rank, generator=generator)
     z[:, 0] += torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
@@ -34,7 +36,7 @@ def fitted(method: PDiff, own: Zoo, seed: int = 0, **context):
 @pytest.mark.parametrize("prediction", ["v", "x0", "epsilon"])
 def test_samples_have_the_checkpoints_moments_and_both_clusters(prediction: str) -> None:
     own = zoo()
-    generator, ctx = fitted(PDiff(steps=1500, timesteps=200, prediction=prediction, codec=Pca(latent=4)), own)
+    generator, ctx = fitted(PDiff(steps=700, timesteps=100, lr=2e-3, prediction=prediction, codec=Pca(latent=4)), own)
     x = own.layout.to_free(generator.sample(500, ctx)).double()
     real = own.layout.to_free(own.theta_ND).double()
     spread = real.std(dim=0).mean()
@@ -111,7 +113,10 @@ def test_the_gate_warns_with_numbers_when_a_codec_knows_only_the_mean() -> None:
     said: list[str] = []
     lazy = Conv1dCodec(steps=1, latent=4, channels=(4,))
     generator, _ = fitted(
-        PDiff(codec=lazy, steps=2, timesteps=5), zoo(60), warn=said.append, score=lambda theta: theta.sum(dim=1).double()
+        PDiff(codec=lazy, steps=2, timesteps=5),
+        zoo(60),
+        warn=said.append,
+        score=lambda theta: theta.sum(dim=1).double(),
     )
     facts = generator.facts["codec"]
     assert facts["explained"] < 0.1 and len(said) == 1
@@ -123,7 +128,10 @@ def test_the_gate_warns_with_numbers_when_a_codec_knows_only_the_mean() -> None:
 
 
 def test_fewer_checkpoints_than_a_batch_is_one_line() -> None:
-    for method, key in ((PDiff(), "method.batch_size"), (PDiff(batch_size=9, codec=Autoencoder()), "method.codec.batch_size")):
+    for method, key in (
+        (PDiff(), "method.batch_size"),
+        (PDiff(batch_size=9, codec=Autoencoder()), "method.codec.batch_size"),
+    ):
         with pytest.raises(UserError, match=f"{key}: 50 is more than the 20 checkpoints; set it to at most 20"):
             fitted(method, zoo(20))
 

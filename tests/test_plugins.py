@@ -8,9 +8,9 @@ import os
 import sys
 
 import pytest
-from conftest import pdiff_command
 from typer.testing import CliRunner
 
+from conftest import pdiff_command
 from pdiff.cli import build
 from pdiff.errors import UserError
 from pdiff.plugins import NoSuchComponent, Registry

@@ -120,5 +120,5 @@ def test_vectors_that_are_no_networks_are_refused() -> None:
     check(torch.tensor([[1.0, -2.0, 0.5]]), layout, "pdiff")
     with pytest.raises(UserError, match="pdiff: 1 of 2 sampled networks hold NaN or Inf"):
         check(torch.tensor([[1.0, 2.0, 0.5], [float("nan"), 0.0, 1.0]]), layout, "pdiff")
-    with pytest.raises(UserError, match="bn.running_var is not positive"):
+    with pytest.raises(UserError, match=r"bn\.running_var is not positive"):
         check(torch.tensor([[1.0, 2.0, 0.0]]), layout, "pdiff")

@@ -47,7 +47,7 @@ def test_every_fault_is_reported_at_once_with_key_value_and_expectation(tiny: Pa
 def test_a_missing_table_names_what_it_could_be(tiny: Path) -> None:
     lines = faults_of(tiny, tiny.read_text().replace('[selector]\nname = "entire"', ""))
     assert lines == [f"{tiny}: selector: missing; add it with name = one of: entire, last_norms, layers, names"]
-    lines = faults_of(tiny, tiny.read_text() + '\n[selector]\nn = 2\n')
+    lines = faults_of(tiny, tiny.read_text() + "\n[selector]\nn = 2\n")
     assert "selector: needs name = one of: entire" in lines[0]
 
 
@@ -75,7 +75,9 @@ def test_no_such_recipe_suggests_one(here: Path) -> None:
 
 
 def test_overrides_reach_tables_and_lists(tiny: Path) -> None:
-    recipe = load_recipe(tiny, dict(map(parse_override, ["sample.count=5", "baseline.2.scales=[0.1, 0.2]", "run.out=a b"])))
+    recipe = load_recipe(
+        tiny, dict(map(parse_override, ["sample.count=5", "baseline.2.scales=[0.1, 0.2]", "run.out=a b"]))
+    )
     assert recipe.sample.count == 5 and recipe.baseline[2].scales == (0.1, 0.2) and recipe.run.out == "a b"
     with pytest.raises(UserError, match="write it as key=value"):
         parse_override("sample.count")
@@ -97,7 +99,8 @@ def test_a_preset_is_a_component_with_values_that_a_recipe_can_change(tiny: Path
     [
         ("run.threads", 2, ""), ("run.out", "elsewhere", ""), ("expect", {"source": "x"}, ""), ("sample.count", 3, ""),
         ("method.steps", 61, "fit"), ("collect.lr", 0.1, "collect fit"), ("selector.buffers", False, "collect fit"),
-        ("train.lr", 0.1, "train collect fit"), ("seed", 4, "train collect fit"), ("dataset.validation", 0.3, "train collect fit"),
+        ("train.lr", 0.1, "train collect fit"), ("seed", 4, "train collect fit"),
+        ("dataset.validation", 0.3, "train collect fit"),
     ],
 )  # fmt: skip
 def test_a_key_hashes_exactly_what_its_stage_reads(tiny: Path, key: str, value: object, changed: str) -> None:

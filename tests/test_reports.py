@@ -15,14 +15,14 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import pdiff
 from pdiff_plugins import figure_style
 from pdiff_plugins.figure_style import focus, left_out, looks, violin
 from pdiff_plugins.figures import pictures
 from pdiff_plugins.findings import findings
 from pdiff_plugins.reports import Html, Markdown
-from PIL import Image
-
-import pdiff
 
 RECIPE = """
 seed = 3

@@ -70,7 +70,14 @@ def test_the_average_is_the_closed_form() -> None:
 def test_a_loss_that_is_not_finite_stops_with_one_line() -> None:
     model = nn.Linear(1, 1)
     with pytest.raises(UserError, match=r"diffusion: the loss is not finite at step 1; try a lower lr") as caught:
-        train(model, lambda s, g: model.weight.sum() * float("nan"), steps=9, ctx=Context(seed=0), what="diffusion", lr=0.1)
+        train(
+            model,
+            lambda s, g: model.weight.sum() * float("nan"),
+            steps=9,
+            ctx=Context(seed=0),
+            what="diffusion",
+            lr=0.1,
+        )
     assert "\n" not in str(caught.value)
 
 

@@ -56,7 +56,9 @@ def sample(
 
 def evaluate(
     run: RunName,
-    evaluator: Annotated[list[str] | None, typer.Option("--with", help="Add an evaluator that the recipe has not.")] = None,
+    evaluator: Annotated[
+        list[str] | None, typer.Option("--with", help="Add an evaluator that the recipe has not.")
+    ] = None,
     out: Out = "runs",
 ) -> None:
     """Evaluate a run again, with further evaluators if wanted; only what is new is computed."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable."),
 ]
 
 

@@ -29,14 +29,14 @@ def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None
 
 
 def _numeric(text: str) -> bool:
-    return text == "" or text[0] in "+-0123456789" and text[-1] in "%0123456789"
+    return text == "" or (text[0] in "+-0123456789" and text[-1] in "%0123456789")
 
 
 def print_run(scores: dict[str, Any]) -> None:
     """Print the summary of a run: its table, its notes, and published numbers beside ours."""
     print_table(*table(scores))
     for line in notes(scores):
-        console().print(line, markup=False, highlight=False)
+        console().print(line, markup=False, highlight=False, soft_wrap=True)
     head, rows = expected(scores)
     if rows:
         print_table(head, rows, title=f"\nexpected: {scores['expect'].get('source', '')}")

@@ -48,7 +48,7 @@ class Pca(Codec):
 
     name = "pca"
     source: ClassVar[str] = "Pearson 1901; Jolliffe 2002, Principal Component Analysis, section 3.5"
-    latent: int = Field(16, gt=0, description="components kept at most")
+    latent: int = Field(32, gt=0, description="components kept at most")
 
     def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
         from pdiff_plugins.nets.linear_codec import PcaModule

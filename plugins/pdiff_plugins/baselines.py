@@ -106,7 +106,9 @@ class Gaussian(_Baseline):
     """A Gaussian of the checkpoints' mean and covariance, widened by a factor."""
 
     name = "gaussian"
-    spreads: tuple[float, ...] = Field((1.0,), min_length=1, description="factors on the standard deviation; one population for each")
+    spreads: tuple[float, ...] = Field(
+        (1.0,), min_length=1, description="factors on the standard deviation; one population for each"
+    )
 
     def variants(self) -> dict[str, Method]:
         return {f"gaussian {spread:g}": Gaussian(spreads=(spread,)) for spread in self.spreads}

@@ -34,8 +34,8 @@ class Trajectory(Collector):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
     batch_norm: Literal["train", "eval"] = Field(
         "eval",
-        description="eval: BatchNorm uses its frozen statistics; train: those of the batch, although the saved networks "
-        "are evaluated with the frozen ones. The authors' cells differ in this",
+        description="eval: BatchNorm uses its frozen statistics; train: those of the batch, although the saved "
+        "networks are evaluated with the frozen ones. The authors' cells differ in this",
     )
     every: int = Field(1, gt=0, description="save every so many steps")
     skip_steps: int = Field(0, ge=0, description="steps before the first is saved")

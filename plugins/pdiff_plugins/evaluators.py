@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Accuracy(Evaluator):
     """Score of every network on the test split.
 
-    `best` is the test score of the network that is best on the selection split: under `protocol = "paper"` that is the
-    test split itself, so `best` is the maximum. `mean`, `std`, `median`, `min` and `max` are over the source's networks.
+    `best` is the test score of the network that is best on the selection split: under `protocol = "paper"` that is
+    the test split itself, so `best` is the maximum. The others are over all networks of the source.
     """
 
     name = "accuracy"
@@ -85,7 +85,9 @@ class Similarity(Evaluator):
         within = iou(wrong[source], wrong[source])
         count = len(within)
         pairs = (float(within.sum()) - count) / (count * (count - 1)) if count > 1 else None
-        across = within.clone().fill_diagonal_(float("nan")) if source == ORIGINAL else iou(wrong[source], wrong[ORIGINAL])
+        across = (
+            within.clone().fill_diagonal_(float("nan")) if source == ORIGINAL else iou(wrong[source], wrong[ORIGINAL])
+        )
         largest = across.nan_to_num(-1.0).amax(dim=1)
         to_original = pairs if source == ORIGINAL else float(across.mean())
         mean_each = across.nanmean(dim=1)
@@ -113,7 +115,9 @@ class Distance(Evaluator):
     """
 
     name = "distance"
-    source: ClassVar[str] = "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
+    source: ClassVar[str] = (
+        "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
+    )
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("L2 nearest", "median", ".3g"), ("ratio", "ratio", ".2f"))
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:

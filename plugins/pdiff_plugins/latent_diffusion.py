@@ -23,7 +23,15 @@ SMALLEST_LATENT = 0.05
 class LatentDiffusion(Generator):
     """A fitted p-diff."""
 
-    def __init__(self, method: PDiff, normaliser: Normaliser, codec: nn.Module, denoiser: nn.Module, mean_Z: Tensor, scale_Z: Tensor):
+    def __init__(
+        self,
+        method: PDiff,
+        normaliser: Normaliser,
+        codec: nn.Module,
+        denoiser: nn.Module,
+        mean_Z: Tensor,
+        scale_Z: Tensor,
+    ):
         super().__init__()
         self.method, self.normaliser, self.codec, self.denoiser = method, normaliser, codec.eval(), denoiser.eval()
         self.mean_Z, self.scale_Z = mean_Z, scale_Z
@@ -128,7 +136,11 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
         rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
         z0_BZ = z_NZ[rows.to(z_NZ.device)]
         return diffusion.loss(
-            lambda z_BZ, t_B: denoiser(z_BZ, t_B, None), z0_BZ, schedule, prediction=method.prediction, generator=generator
+            lambda z_BZ, t_B: denoiser(z_BZ, t_B, None),
+            z0_BZ,
+            schedule,
+            prediction=method.prediction,
+            generator=generator,
         )
 
     log = train(
@@ -138,7 +150,9 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
     return denoiser, log
 
 
-def gate(codec: nn.Module, normaliser: Normaliser, zoo: Zoo, x_ND: Tensor, z_NZ: Tensor, ctx: Context) -> dict[str, Any]:
+def gate(
+    codec: nn.Module, normaliser: Normaliser, zoo: Zoo, x_ND: Tensor, z_NZ: Tensor, ctx: Context
+) -> dict[str, Any]:
     """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
 
     Returns `error` (mean squared, normalised units), `variance` (the error of predicting the mean), `explained`
@@ -166,8 +180,8 @@ def _tell(facts: dict[str, Any], ctx: Context) -> None:
     scores = ""
     if "score_decoded" in facts:
         scores = (
-            f"; score of decoded networks {facts['score_decoded']:.4f}, of the originals {facts['score_original']:.4f}, "
-            f"of their average {facts['score_average']:.4f}"
+            f"; score of decoded networks {facts['score_decoded']:.4f}, "
+            f"of the originals {facts['score_original']:.4f}, of their average {facts['score_average']:.4f}"
         )
     line = f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}"
     if facts["explained"] < 0.1:

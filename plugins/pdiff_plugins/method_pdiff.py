@@ -27,7 +27,9 @@ class PDiff(Method):
     """
 
     name = "pdiff"
-    source: ClassVar[str] = "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
+    source: ClassVar[str] = (
+        "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
+    )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pdiff_paper": {
             "faithful": True,
@@ -43,15 +45,15 @@ class PDiff(Method):
     denoiser: Denoiser = Field(default=MlpDenoiser(), description="network that removes the noise")
     faithful: bool = Field(
         False,
-        description="the original's choices: each tensor is normalised by one mean and one standard deviation, variances "
-        "by its logarithm, and latents are not rescaled before diffusion",
+        description="the original's choices: each tensor is normalised by one mean and one standard deviation, "
+        "variances by its logarithm, and latents are not rescaled before diffusion",
     )
     steps: int = Field(3000, gt=0, description="training steps of the denoiser")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     batch_size: int = Field(50, gt=0, description="checkpoints per step")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged denoiser that samples; 0: none")
-    prediction: Literal["epsilon", "x0", "v"] = Field("v", description="what the denoiser predicts")
+    prediction: Literal["epsilon", "x0", "v"] = Field("x0", description="what the denoiser predicts")
     schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
     beta_start: float = Field(1e-4, gt=0, lt=1, description="first variance of the linear schedule")
     beta_end: float = Field(0.02, gt=0, lt=1, description="last variance of the linear schedule")
@@ -63,11 +65,14 @@ class PDiff(Method):
     def _sound(self) -> PDiff:
         if self.schedule == "cosine" and self.prediction == "epsilon":
             raise PydanticCustomError(
-                "unsound", "schedule = 'cosine' with prediction = 'epsilon' multiplies errors at the noisy end; predict 'v'"
+                "unsound",
+                "schedule = 'cosine' with prediction = 'epsilon' multiplies errors at the noisy end; predict 'v'",
             )
         if self.sampling_steps > self.timesteps:
             raise PydanticCustomError(
-                "steps", "sampling_steps = {s} is more than timesteps = {t}", {"s": self.sampling_steps, "t": self.timesteps}
+                "steps",
+                "sampling_steps = {s} is more than timesteps = {t}",
+                {"s": self.sampling_steps, "t": self.timesteps},
             )
         return self
 
@@ -76,7 +81,8 @@ class PDiff(Method):
 
         if self.batch_size > len(zoo):
             raise UserError(
-                f"method.batch_size: {self.batch_size} is more than the {len(zoo)} checkpoints; set it to at most {len(zoo)}"
+                f"method.batch_size: {self.batch_size} is more than the {len(zoo)} checkpoints; "
+                f"set it to at most {len(zoo)}"
             )
         return fit(self, zoo, ctx)
 

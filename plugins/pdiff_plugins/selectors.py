@@ -53,7 +53,9 @@ class Names(Selector):
         for pattern in self.include:
             if not any(fnmatchcase(key, pattern) for key in keys):
                 near = did_you_mean(pattern, keys)
-                raise UserError(f"selector.include: {pattern!r} matches none of the network's {len(keys)} entries{near}")
+                raise UserError(
+                    f"selector.include: {pattern!r} matches none of the network's {len(keys)} entries{near}"
+                )
         found = [key for key in keys if _matches(key, self.include) and not _matches(key, self.exclude)]
         if not found:
             raise UserError("selector.exclude leaves nothing of what selector.include matches")
@@ -92,12 +94,16 @@ def _layers(model: nn.Module, kind: str) -> list[str]:
         "linear": nn.Linear,
     }
     named = model.named_modules()
-    return [name for name, module in named if isinstance(module, kinds[kind]) and any(True for _ in module.parameters())]
+    return [
+        name for name, module in named if isinstance(module, kinds[kind]) and any(True for _ in module.parameters())
+    ]
 
 
 def _entries(model: nn.Module, layers: list[str], buffers: bool) -> list[str]:
     """Return the state-dict keys that the named modules own, in state-dict order."""
-    owned = {key for key, _ in model.named_parameters()} | ({key for key, _ in model.named_buffers()} if buffers else set())
+    owned = {key for key, _ in model.named_parameters()} | (
+        {key for key, _ in model.named_buffers()} if buffers else set()
+    )
     return [key for key in model.state_dict() if key in owned and key.rpartition(".")[0] in layers]
 
 

@@ -197,6 +197,10 @@ class ImageFolder(ImageDataset):
     augment: FileAugment = "crop_flip"
     memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
 
+    def identity(self) -> dict[str, Any]:
+        """Leave out the memory budget, which changes no result."""
+        return {key: value for key, value in super().identity().items() if key != "memory_gib"}
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Without test/, val/ is the test split, and validation is always cut from train."""
         import torch
