@@ -82,7 +82,8 @@ def _walk(value: Any, leaf: Any) -> Any:
     if isinstance(value, Component):
         return leaf(value)
     if isinstance(value, BaseModel):
-        return {field: _walk(getattr(value, field), leaf) for field in type(value).model_fields}
+        own = {field: getattr(value, field) for field in type(value).model_fields} | (value.model_extra or {})
+        return {field: _walk(item, leaf) for field, item in own.items()}
     if isinstance(value, Mapping):
         return {str(key): _walk(item, leaf) for key, item in value.items()}
     if isinstance(value, list | tuple):

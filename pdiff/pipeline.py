@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pdiff import stages
-from pdiff.components import Evaluator, Generator, Method
+from pdiff.components import Evaluator, Generator, Method, plain
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
 from pdiff.device import device_for
@@ -231,7 +231,7 @@ class Pipeline:
             "device": str(self.device), "parameters": self.zoo.layout.dim, "networks": networks,
             "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
             "facts": {source: self.generator(source).facts for source in self.methods},
-            "base": read_json(self.train() / "result.json"), "expect": self.recipe.expect,
+            "base": read_json(self.train() / "result.json"), "expect": plain(self.recipe.expect),
             "seconds": {what: self.store.seconds(stage) for what, stage in self.plan() if self.store.has(stage)},
         }  # fmt: skip
         for evaluator in evaluators:

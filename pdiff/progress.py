@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
 QUICK_S = 1.0
 """A step that took less, and has no loss to tell, leaves no line in a log file."""
 

@@ -61,6 +61,14 @@ class RunSettings(Table):
     batch_size: int = Field(512, gt=0, description="examples per evaluation batch")
 
 
+class Expect(Table):
+    """Published numbers, shown beside ours: a table of numbers per source (in per cent), and `similarity`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, dict[str, float]]
+    source: str = Field("", description="where they are published")
+
+
 class Recipe(Table):
     """Everything that decides a run."""
 
@@ -79,7 +87,7 @@ class Recipe(Table):
     sample: Sample = Sample()
     evaluate: tuple[Evaluator, ...] = ()
     report: tuple[Report, ...] = ()
-    expect: dict[str, Any] = Field(default={}, description="published numbers and their source, shown beside ours")
+    expect: Expect = Expect()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pdiff.components import KINDS, Component
 from pdiff.describe import help_of, options
 from pdiff.plugins import registry
-from pdiff.recipe import Recipe, RunSettings, Sample, Train
+from pdiff.recipe import Expect, Recipe, RunSettings, Sample, Train
 
 TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
@@ -24,7 +24,7 @@ TABLES = {
     "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
-PLAIN: dict[str, type[BaseModel]] = {"[train]": Train, "[sample]": Sample, "[run]": RunSettings}
+PLAIN: dict[str, type[BaseModel]] = {"[train]": Train, "[sample]": Sample, "[expect]": Expect, "[run]": RunSettings}
 BEGIN, END = "<!-- components: python -m pdiff.reference -->", "<!-- end of components -->"
 INTRO = """# Recipe reference
 
@@ -53,7 +53,7 @@ def _names(kind: str) -> list[str]:
 
 def _top() -> Iterator[str]:
     yield "## Top level\n"
-    rows = [row for row in options(Recipe) if row["name"] in ("seed", "protocol", "expect")]
+    rows = [row for row in options(Recipe) if row["name"] in ("seed", "protocol")]
     yield from _table(rows)
 
 
