@@ -60,3 +60,17 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tiny: Path) -> None:
     assert kills >= 1
     assert digests(killed) == digests(alone)
     assert not list((killed / "runs" / "store").glob("*.part"))
+
+
+def test_two_runs_at_once_on_one_store_give_one_result(tiny: Path) -> None:
+    processes = [start(tiny.parent) for _ in range(2)]
+    for process in processes:
+        assert process.communicate()[1] == "" and process.returncode == 0
+    store = tiny.parent / "runs" / "store"
+    assert not list(store.glob("*.part"))
+    alone = tiny.parent / "alone"
+    alone.mkdir()
+    (alone / "tiny.toml").write_text(tiny.read_text())
+    process = start(alone)
+    assert process.communicate()[1] == "" and process.returncode == 0
+    assert digests(tiny.parent) == digests(alone)

@@ -18,7 +18,9 @@ def console() -> Console:
 
 def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None:
     """Print a table; text columns to the left, numbers to the right."""
-    grid = Table(title=title or None, box=None, pad_edge=False, header_style="bold", title_justify="left")
+    if title:
+        console().print(title, markup=False, highlight=False, soft_wrap=True)
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(head):
         numeric = rows and all(_numeric(row[index]) for row in rows)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
