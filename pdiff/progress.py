@@ -91,7 +91,7 @@ class RichProgress(Progress):
         self.console = console
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.errors import UserError
-from pdiff.files import load_tensors, save_tensors
+from pdiff.files import load_tensors, read_json, save_tensors, write_json
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,12 @@ class Zoo:
         """Write zoo.safetensors and zoo.json."""
         save_tensors(folder / "zoo.safetensors", {"theta": self.theta_ND})
         save_tensors(folder / "anchor.safetensors", self.anchor)
-        text = json.dumps({"layout": self.layout.to_json(), "rows": self.rows})
-        (folder / "zoo.json").write_text(text, encoding="utf-8")
+        write_json(folder / "zoo.json", {"layout": self.layout.to_json(), "rows": self.rows})
 
     @classmethod
     def open(cls, folder: Path) -> Zoo:
         """Read what `save` wrote; theta is memory-mapped."""
-        about = json.loads((folder / "zoo.json").read_text(encoding="utf-8"))
+        about = read_json(folder / "zoo.json")
         theta = load_tensors(folder / "zoo.safetensors")["theta"]
         anchor = load_tensors(folder / "anchor.safetensors")
         return cls(theta, Layout.from_json(about["layout"]), anchor, about["rows"])

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
 
 from pdiff.cli import plugin_commands, results, run
 from pdiff.errors import UserError
+
+CONDITIONS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+}
+"""What the machine can refuse without anybody's fault in the code: a full or read-only disk, permissions."""
 
 
 def build() -> typer.Typer:
@@ -36,6 +49,11 @@ def main() -> None:
     except UserError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in CONDITIONS:
+            raise
+        print(f"error: {error.filename or 'file'}: {error.strerror}; what was complete is kept", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

@@ -20,10 +20,15 @@ def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None
     """Print a table; text columns to the left, numbers to the right."""
     if title:
         console().print(title, markup=False, highlight=False, soft_wrap=True)
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    narrow = console().is_terminal and console().width < 100
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1 if narrow else 2, 0, 0))
     for index, name in enumerate(head):
-        numeric = rows and all(_numeric(row[index]) for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        cells = [row[index] for row in rows]
+        numeric = bool(cells) and all(map(_numeric, cells))
+        kept = (
+            max(map(len, cells)) if numeric or (cells and index == 0) else 0
+        )  # a narrow window folds the other columns
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=kept)
     for row in rows:
         grid.add_row(*row)
     wide = console() if console().is_terminal else Console(width=200)
