@@ -68,7 +68,7 @@ class Similarity(Evaluator):
     name = "similarity"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, eq. 7"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("IoU within", "within", ".3f"), ("IoU to orig.", "to_original", ".3f"), ("IoU max", "max", ".3f"),
+        ("IoU in", "within", ".3f"), ("IoU to", "to_original", ".3f"), ("IoU max", "max", ".3f"),
     )  # fmt: skip
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Distance(Evaluator):
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
     )
-    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("L2 nearest", "median", ".3g"), ("ratio", "ratio", ".2f"))
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("L2 near", "median", ".3g"), ("ratio", "ratio", ".3g"))
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         own = nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)
