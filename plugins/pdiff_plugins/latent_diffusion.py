@@ -16,6 +16,8 @@ from pdiff_plugins.method_pdiff import PDiff
 from pdiff_plugins.normalise import Normaliser
 
 GATE_NETWORKS = 16
+HARDLY = 0.1
+"""Share of the variance between checkpoints below which a codec has learnt little but their mean."""
 SMALLEST_LATENT = 0.05
 """Latents narrower than this share of the widest keep their relation to it: whitening them would amplify noise."""
 
@@ -183,9 +185,11 @@ def _tell(facts: dict[str, Any], ctx: Context) -> None:
             f"; score of decoded networks {facts['score_decoded']:.4f}, "
             f"of the originals {facts['score_original']:.4f}, of their average {facts['score_average']:.4f}"
         )
-    line = f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}"
-    if facts["explained"] < 0.1:
-        line += " - the codec is hardly better than predicting the mean: train it longer, or use codec 'pca'"
-        ctx.warn(line)
-    else:
-        ctx.progress.say(line)
+    if facts["explained"] >= HARDLY:
+        ctx.progress.say(f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}")
+        return
+    times = facts["error"] / facts["variance"]
+    ctx.warn(
+        f"codec: its error is {times:.3g} times the variance between checkpoints, predicting the mean would have 1{scores} "
+        "- the codec is hardly better than predicting the mean: train it longer, or use codec 'pca'"
+    )
