@@ -190,6 +190,6 @@ def _tell(facts: dict[str, Any], ctx: Context) -> None:
         return
     times = facts["error"] / facts["variance"]
     ctx.warn(
-        f"codec: its error is {times:.3g} times the variance between checkpoints, predicting the mean would have 1{scores} "
-        "- the codec is hardly better than predicting the mean: train it longer, or use codec 'pca'"
+        f"codec: its error is {times:.3g} times the variance between checkpoints, where predicting the mean has 1"
+        f"{scores} - the codec is hardly better than predicting the mean: train it longer, or use codec 'pca'"
     )
