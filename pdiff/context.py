@@ -28,7 +28,7 @@ class Context:
     data_root: Path = Path("data")
     """Where datasets lie, and are downloaded to."""
     download: bool = True
-    batch_size: int = 512
+    batch_size: int = 128
     """Examples per evaluation batch."""
     threads: int = 0
     """CPU threads; 0 chooses by the size of the network."""
