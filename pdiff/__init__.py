@@ -36,12 +36,17 @@ def run(recipe: str | PathLike[str], *, set: dict[str, Any] | None = None, quiet
     return run_recipe(recipe, set=set, quiet=quiet)
 
 
-def open_run(name: str | PathLike[str], *, out: str | PathLike[str] = "runs") -> Run:
+def open_run(name: str | PathLike[str], *, out: str | PathLike[str] = "runs", set: dict[str, Any] | None = None) -> Run:
     """Open a finished run: its folder, its recipe's path, or its recipe's name.
+
+    Args:
+        name: which run; of several of one recipe the newest.
+        out: the folder of results.
+        set: values of `run.*` that replace the run's own: `{"run.device": "cpu"}`.
 
     Raises:
         UserError: when there is no such run.
     """
     from pdiff.api import open_run as open_existing
 
-    return open_existing(name, out=out)
+    return open_existing(name, out=out, set=set)

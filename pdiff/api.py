@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 from filelock import FileLock
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pdiff.components import Component, Evaluator
+from pdiff.components import Evaluator
 from pdiff.errors import UserError, did_you_mean
-from pdiff.files import read_json, save_tensors, write_json
+from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.pipeline import Pipeline, run_key
-from pdiff.plugins import NoSuchComponent, registry
+from pdiff.plugins import registry
 from pdiff.progress import Progress, progress_for
 from pdiff.recipe import Recipe, find_recipe, load_recipe
 from pdiff.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.store import Stage
+from pdiff.view import ORIGINAL
 
 
 class Run:
@@ -50,22 +51,29 @@ class Run:
 
     def networks(self, count: int | None = None, source: str = "") -> list[nn.Module]:
         """Return networks of a source in eval mode, best on the selection split first; all without `count`."""
-        order = self._order(self._source(source))
-        return [self._network(self.theta(source)[index]) for index in order[:count]]
+        order, theta_MD = self._order(self._source(source)), self.theta(source)
+        return [self._network(theta_MD[index]) for index in order[:count]]
 
     def sample(self, count: int, draw: int = 1, source: str = "") -> list[nn.Module]:
         """Draw `count` more networks; another `draw` gives others, the same gives the same."""
-        theta_MD = self.pipeline.sample(self._source(source), count, draw)
+        theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
         return [self._network(theta_D) for theta_D in theta_MD]
 
-    def sample_to(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[tuple[str, float]]:
-        """Draw networks into a folder of safetensors; return (file name, score on the selection split)."""
-        theta_MD = self.pipeline.sample(self._source(source), count, draw)
+    def sample_to(
+        self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
+    ) -> tuple[Path, list[tuple[str, float]]]:
+        """Draw networks into a folder of safetensors (by default one in the run's folder, of a name of its own).
+
+        Returns the folder, and (file name, score on the selection split) for each network.
+        """
+        source = self._drawn(source)
+        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}"
+        theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.score(theta_MD).tolist()
         paths = self._write(theta_MD, folder)
         rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
-        write_json(folder / "scores.json", {"split": self.recipe.selection, "scores": dict(rows)})
-        return rows
+        write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
+        return folder, rows
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""
@@ -80,15 +88,15 @@ class Run:
             return self._write(self.theta(source), to)
         if to.suffix != ".safetensors":
             raise UserError(f"--to {to}: give a name that ends in .safetensors, or --all and a folder")
-        to.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(to.parent)
         save_tensors(to, self.state_dict(which, source))
         return [to]
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the scores, with those of further evaluators, and keep them."""
-        have = {evaluator.name for evaluator in self.recipe.evaluate}
-        extra = [_component("evaluator", name) for name in more]
-        scores = self.pipeline.scores(tuple(e for e in extra if isinstance(e, Evaluator) and e.name not in have))
+        """Return the scores, with those of further evaluators (now and before), and keep them."""
+        own = {evaluator.name for evaluator in self.recipe.evaluate}
+        extra = {found.name: found for found in map(_evaluator, [*self.scores["columns"], *more])}
+        scores = self.pipeline.scores(tuple(found for name, found in extra.items() if name not in own))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -117,6 +125,15 @@ class Run:
             )
         return source
 
+    def _drawn(self, source: str) -> str:
+        """Return a source that can be drawn from."""
+        source = self._source(source)
+        if source == ORIGINAL:
+            raise UserError(
+                "original networks are collected, not drawn: pdiff export RUN --source original --all --to DIR"
+            )
+        return source
+
     def _index(self, which: str | int, count: int, source: str) -> int:
         if str(which).isdecimal() and int(which) < count:
             return int(which)
@@ -138,19 +155,22 @@ class Run:
         return model.eval()
 
     def _write(self, theta_MD: Tensor, folder: Path) -> list[Path]:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
+        other = sorted(set(folder.glob("*.safetensors")) - set(paths))
+        if other:
+            raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
         for path, theta_D in zip(paths, theta_MD, strict=True):
             save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
         return paths
 
 
-def _component(kind: str, name: str) -> Component:
+def _evaluator(name: str) -> Evaluator:
+    found, values = registry().find("evaluator", name)
     try:
-        found, values = registry().find(kind, name)
-    except NoSuchComponent as error:
-        raise UserError(f"{error}; known: {registry().known(kind)}") from None
-    return found.model_validate(dict(values))
+        return cast(Evaluator, found.model_validate(dict(values)))
+    except ValidationError:
+        raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None
 
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
@@ -168,20 +188,33 @@ def run(
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
     scores = pipeline.scores()
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, folder / "recipe.toml")
-    (folder / RESOLVED).write_text(tomli_w.dumps(loaded.table()), encoding="utf-8")
+    make_folder(folder)
+    with FileLock(folder / ".lock"):
+        write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))
+        write_text(folder / RESOLVED, tomli_w.dumps(loaded.table()))
+        write_json(folder / SCORES, scores)
     done = Run(folder, pipeline)
-    write_json(folder / SCORES, scores)
     done.report()
     return done
 
 
-def open_run(name: str | PathLike[str], *, out: str | PathLike[str] = "runs", console: Any = None) -> Run:
+def open_run(
+    name: str | PathLike[str],
+    *,
+    out: str | PathLike[str] = "runs",
+    set: Mapping[str, Any] | None = None,
+    console: Any = None,
+) -> Run:
     """See `pdiff.open_run`."""
     folder = find_run(Path(name), Path(out))
-    recipe = load_recipe(folder / RESOLVED, {"run.out": str(folder.parent)})
-    return Run(folder, Pipeline(recipe, folder.name, _progress(console)))
+    others = [key for key in set or {} if not key.startswith("run.")]
+    if others:
+        raise UserError(f"--set {others[0]}: a finished run takes run.* only; for anything else run the recipe again")
+    recipe = load_recipe(folder / RESOLVED, {**(set or {}), "run.out": str(folder.parent)})
+    pipeline = Pipeline(recipe, folder.name, _progress(console))
+    # The stages as they were: the files that a recipe names may have moved since.
+    pipeline.train_stage, pipeline.collect_stage = map(pipeline.store.stage, read_scores(folder)["stages"])
+    return Run(folder, pipeline)
 
 
 def _progress(console: Any) -> Progress:

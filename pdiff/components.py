@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -42,7 +44,9 @@ class Component(BaseModel):
     @classmethod
     def _from_table(cls, value: Any, handler: Any) -> Any:
         """Turn a recipe table into the component that its `name` asks for, where the field says only the kind."""
-        if cls.name or not cls.kind or not isinstance(value, Mapping):
+        if cls.name and isinstance(value, Mapping):
+            return handler(_with_defaults(cls, value))
+        if not cls.kind or not isinstance(value, Mapping):
             return handler(value)
         from pdiff.plugins import NoSuchComponent, registry
 
@@ -58,7 +62,11 @@ class Component(BaseModel):
 
     def table(self) -> dict[str, Any]:
         """Return the recipe table that rebuilds this component, every option written out."""
-        return {"name": self.name} | {field: plain(getattr(self, field)) for field in type(self).model_fields}
+        from pdiff.plugins import registry
+
+        options = {field: plain(getattr(self, field)) for field in type(self).model_fields}
+        # TOML has no null: an option that is None is left out, which is what its default says.
+        return {"name": registry().reference(type(self))} | {k: v for k, v in options.items() if v is not None}
 
     def identity(self) -> dict[str, Any]:
         """Return what decides this component's result, for the keys of stages: origin, version and options."""
@@ -66,6 +74,16 @@ class Component(BaseModel):
 
         options = {field: identity(getattr(self, field)) for field in type(self).model_fields}
         return {"component": registry().qualified(type(self)), "version": self.version} | options
+
+
+def _with_defaults(cls: type[Component], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete nested tables that name no component: they change options of the default one."""
+    completed = dict(table)
+    for field, about in cls.model_fields.items():
+        own = completed.get(field)
+        if isinstance(about.default, Component) and isinstance(own, Mapping) and "name" not in own:
+            completed[field] = merge(about.default.table(), own)
+    return completed
 
 
 def plain(value: Any) -> Any:
@@ -88,7 +106,11 @@ def _walk(value: Any, leaf: Any) -> Any:
         return {str(key): _walk(item, leaf) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_walk(item, leaf) for item in value]
-    return value
+    if isinstance(value, set | frozenset):
+        return sorted(_walk(item, leaf) for item in value)
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +151,10 @@ class Dataset(Component):
     """Examples in three splits: train, validation, test."""
 
     kind: ClassVar[str] = "dataset"
+
+    def content(self, data_root: Path) -> str:
+        """Return what tells the user's own files apart, for the keys of stages; nothing for published sets."""
+        return ""
 
     @abstractmethod
     def load(self, ctx: Context) -> DatasetSplits:
@@ -207,6 +233,8 @@ class Method(Component):
     """Learns a zoo and samples new parameter vectors."""
 
     kind: ClassVar[str] = "method"
+    sampling: ClassVar[tuple[str, ...]] = ()
+    """Options that are read when sampling only: changing them fits nothing again."""
 
     @abstractmethod
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:

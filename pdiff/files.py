@@ -34,7 +34,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    part = path.with_name(path.name + ".tmp")
+    part = _beside(path)
     owned = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     try:
         save_file(owned, part, metadata={"format": "pt"} | dict(metadata or {}))
@@ -43,9 +43,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error}); make room or choose another run.out, then run again"
-        ) from None
+        raise _refused(path, error) from None
+
+
+def _beside(path: Path) -> Path:
+    """Return a name for the unfinished file that no other process uses."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents. Raises UserError when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -89,29 +100,38 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
             f"{path}: holds more than tensors, and pdiff runs no code from a checkpoint; "
             "save it as torch.save(model.state_dict(), ...) or as .safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # a damaged zip or pickle can fail in any way
+        why = " ".join(f"{type(error).__name__} {error}".split())[:120]
+        raise UserError(f"{path}: not a whole checkpoint file ({why}); it is truncated or something else") from None
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no state dict (a mapping of names to tensors)")
     prefix = "module."
     wrapped = bool(state) and all(key.startswith(prefix) for key in state)
     return {key[len(prefix) :] if wrapped else key: value for key, value in state.items()}
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON in one step. Raises UserError when the disk is full or not writable."""
-    part = path.with_name(path.name + ".tmp")
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step. Raises UserError when the disk is full or not writable."""
+    part = _beside(path)
     try:
-        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error}); make room or choose another run.out, then run again"
-        ) from None
+        raise _refused(path, error) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in one step. Raises UserError when the disk is full or not writable."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def _refused(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be written ({error}); make room or choose another run.out, then run again")
 
 
 def read_json(path: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pdiff import stages
-from pdiff.components import Evaluator, Generator, Method, plain
+from pdiff.components import Evaluator, Generator, Method, identity, plain
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
 from pdiff.device import device_for
@@ -32,12 +32,19 @@ class Pipeline:
 
     def __init__(self, recipe: Recipe, name: str, progress: Progress | None = None):
         self.recipe, self.name, self.progress = recipe, name, progress or Progress()
+        self._said: set[str] = set()
         self.store = Store(Path(recipe.run.out) / "store")
         self.device = device_for(recipe.run.device)
-        self.train_stage = stages.train_stage(recipe)
-        self.collect_stage = stages.collect_stage(recipe, self.train_stage)
 
     # What there is to do
+
+    @functools.cached_property
+    def train_stage(self) -> Stage:
+        return stages.train_stage(self.recipe)
+
+    @functools.cached_property
+    def collect_stage(self) -> Stage:
+        return stages.collect_stage(self.recipe, self.train_stage)
 
     @functools.cached_property
     def methods(self) -> dict[str, Method]:
@@ -62,7 +69,7 @@ class Pipeline:
     def sample_stage(self, source: str, count: int = 0, draw: int = 0) -> Stage:
         sample = self.recipe.sample
         count = count or (sample.count if source == self.method else sample.baseline_count)
-        return stages.sample_stage(self.recipe, self.fit_stage(source), count, draw)
+        return stages.sample_stage(self.recipe, self.fit_stage(source), self.methods[source], count, draw)
 
     @property
     def populations(self) -> dict[str, Stage]:
@@ -99,12 +106,18 @@ class Pipeline:
             notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
         return folder
 
+    def _warn(self, line: str) -> None:
+        """Warn of a thing once."""
+        if line not in self._said:
+            self._said.add(line)
+            self.progress.say(f"warning: {line}")
+
     def context(self, *words: Any, folder: Path | None = None, progress: Progress | None = None) -> Context:
         run = self.recipe.run
         return Context(
             seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
             snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
-            threads=run.threads, warn=lambda line: self.progress.say(f"warning: {line}"),
+            threads=run.threads, warn=self._warn,
         )  # fmt: skip
 
     @functools.cached_property
@@ -229,6 +242,7 @@ class Pipeline:
             "run": self.name, "recipe": self.recipe.table(), "protocol": self.recipe.protocol,
             "selection": self.recipe.selection, "method": self.method, "main": self.recipe.task.metric,
             "device": str(self.device), "parameters": self.zoo.layout.dim, "networks": networks,
+            "stages": [self.train_stage.folder_name, self.collect_stage.folder_name],
             "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
             "facts": {source: self.generator(source).facts for source in self.methods},
             "base": read_json(self.train() / "result.json"), "expect": plain(self.recipe.expect),
@@ -244,6 +258,5 @@ class Pipeline:
 
 def run_key(recipe: Recipe) -> str:
     """Return the first 8 digits of the hash of everything that decides the run."""
-    table = recipe.table()
-    table.pop("run")
-    return Stage("run", table).key[:8]
+    parts = {name: identity(getattr(recipe, name)) for name in type(recipe).model_fields if name != "run"}
+    return Stage("run", parts | {"train": stages.train_stage(recipe).key}).key[:8]

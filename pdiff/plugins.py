@@ -19,6 +19,7 @@ import pluggy
 from pdiff import hookspecs
 from pdiff.components import KINDS, Component
 from pdiff.errors import UserError, did_you_mean
+from pdiff.summary import RESERVED
 
 GROUP = "pdiff"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -109,7 +110,8 @@ class Registry:
         if hits:
             choice = " or ".join(repr(f"{plugin}:{bare}") for plugin, *_ in hits)
             raise NoSuchComponent(f"{kind} {name!r} is ambiguous: write {choice}")
-        raise NoSuchComponent(f"no {kind} {name!r}{did_you_mean(bare, [o[1] for o in offers])}{self._absent()}")
+        near = did_you_mean(bare, [offer[1] for offer in offers]) or f"; known: {self.known(kind)}"
+        raise NoSuchComponent(f"no {kind} {name!r}{near}{self._absent()}")
 
     def _absent(self) -> str:
         failed = [f"{plugin.name} ({plugin.failure})" for plugin in self.plugins if plugin.failure]
@@ -118,6 +120,12 @@ class Registry:
     def known(self, kind: str) -> str:
         """Return the names of a kind, comma-separated."""
         return ", ".join(sorted({name for _, name, _, _ in self.offers(kind)}))
+
+    def reference(self, component: type[Component]) -> str:
+        """Return the name by which a recipe can ask for a component: qualified where the bare one is ambiguous."""
+        same = [plugin for plugin, name, *_ in self.offers(component.kind) if name == component.name]
+        owner = self._owners.get(component)
+        return f"{owner}:{component.name}" if owner and len(same) > 1 else component.name
 
     def qualified(self, component: type[Component]) -> str:
         """Return `plugin:name` for a registered component, its import path for any other."""
@@ -156,6 +164,8 @@ def _take(plugin: Plugin, kinds: tuple[str, ...], component: type[Component]) ->
         raise ValueError(f"{label} lacks {', '.join(sorted(component.__abstractmethods__))}")
     if not (component.__dict__.get("__doc__") or "").strip():
         raise ValueError(f"{label} has no docstring; its first line is the component's help")
+    if component.kind == "evaluator" and component.name in RESERVED:
+        raise ValueError(f"{label}: the name {component.name!r} is one of the keys of a run's scores")
     names = [component.name, *component.presets]
     taken = {name for c in plugin.components if c.kind == component.kind for name in (c.name, *c.presets)}
     for name in names:

@@ -39,7 +39,7 @@ def predict(
         for position, (_, batch) in enumerate(evaluation_batches(split, ctx.batch_size, ctx.device)):
             if position == 0 and len(theta_MD) > 1:
                 few = batch.inputs[:8]
-                parted = prefixed(model, layout.keys, few, lambda network: _write(own, entries, network))
+                parted = prefixed(model, layout.keys, few, lambda network: _write(own, entries, network), ctx.warn)
             run = _runner(model, parted, batch.inputs)
             rows = []
             for network in range(len(theta_MD)):
@@ -91,5 +91,5 @@ def check(theta_MD: Tensor, layout: Layout, who: str) -> None:
             f"{who}: {bad} of {len(theta_MD)} sampled networks hold NaN or Inf; lower its learning rate or noise"
         )
     for entry in layout.entries:
-        if entry.positive and not (theta_MD[:, entry.columns] > 0).all():
-            raise UserError(f"{who}: sampled {entry.key} is not positive; the method must keep variances above zero")
+        if entry.positive and not (theta_MD[:, entry.columns] >= 0).all():
+            raise UserError(f"{who}: sampled {entry.key} is negative; a method must not give negative variances")

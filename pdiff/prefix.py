@@ -59,7 +59,9 @@ def _touches(node: fx.Node, keys: list[str]) -> bool:
     return node.op == "call_module" and any(key.startswith(f"{target}.") for key in keys)
 
 
-def prefixed(model: nn.Module, keys: Iterable[str], inputs: Tensor, write: Callable[[int], None]) -> Prefixed | None:
+def prefixed(
+    model: nn.Module, keys: Iterable[str], inputs: Tensor, write: Callable[[int], None], warn: Callable[[str], None]
+) -> Prefixed | None:
     """Return the network parted at the selection, or None where that cannot be done or gives nothing.
 
     It is tried on a batch with the first and the last network of the population (`write` puts them in place), there
@@ -73,7 +75,9 @@ def prefixed(model: nn.Module, keys: Iterable[str], inputs: Tensor, write: Calla
         for network in (0, -1, 0):
             write(network)
             if not torch.equal(suffix(), model(inputs)):
-                return None
-    except Exception:  # tracing runs the author's code on symbols, which can fail in any way
+                raise ValueError("parting it changes its output")
+    except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        warn(f"{type(model).__name__} is run whole for every network, because its graph cannot be parted ({why})")
         return None
     return parted

@@ -20,6 +20,7 @@ from pdiff.components import (
     Report,
     Selector,
     Task,
+    merge,
     plain,
 )
 from pdiff.errors import Faults, UserError, did_you_mean
@@ -53,7 +54,7 @@ class Sample(Table):
 class RunSettings(Table):
     """How, not what: nothing here changes a stage's key."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N")
     out: str = Field("runs", description="folder of results; stages lie in its store/")
     data: str = Field("data", description="folder where datasets lie and are downloaded to")
     download: bool = Field(True, description="fetch a dataset that is not there")
@@ -72,7 +73,7 @@ class Expect(Table):
 class Recipe(Table):
     """Everything that decides a run."""
 
-    seed: int = Field(0, ge=0, lt=2**31, description="of every random draw")
+    seed: int = Field(0, ge=0, lt=2**31, strict=True, description="of every random draw")
     protocol: Literal["holdout", "paper"] = Field(
         "holdout", description="holdout selects on validation and reads test once; paper selects on test"
     )
@@ -210,15 +211,17 @@ def _known_keys(loc: tuple[Any, ...], raw: Any) -> list[str]:
     """Return the keys that the table at `loc` may have."""
     from pdiff.plugins import registry
 
-    model: type[BaseModel] = Recipe
-    for part in loc:
-        raw = raw[part]
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        model = _component_of(annotation) or annotation  # type: ignore[assignment]
-        table = raw[loc[loc.index(part) + 1]] if isinstance(raw, list) else raw
+    model: Any = Recipe
+    parts = list(loc)
+    while parts:
+        field = parts.pop(0)
+        about, raw = model.model_fields[field], raw[field]
+        if parts and isinstance(parts[0], int):
+            raw = raw[parts.pop(0)]
+        model = _component_of(about.annotation) or about.annotation
         if issubclass(model, Component):
-            model, _ = registry().find(model.kind, table["name"])
+            default = about.default.table() if isinstance(about.default, Component) else {}
+            model, values = registry().find(model.kind, merge(default, raw)["name"])
+            raw = merge(values, raw)
     named = ["name"] if issubclass(model, Component) else []
     return named + list(model.model_fields)

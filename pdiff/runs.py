@@ -34,4 +34,7 @@ def find_run(name: str | Path, out: str | Path = "runs") -> Path:
 
 def read_scores(folder: Path) -> dict[str, Any]:
     """Return a run's scores. Raises UserError when they are damaged."""
-    return read_json(folder / SCORES)
+    scores = read_json(folder / SCORES)
+    if not isinstance(scores, dict) or not {"networks", "columns", "stages"} <= set(scores):
+        raise UserError(f"{folder / SCORES}: damaged; run its recipe again, which computes only what is missing")
+    return scores

@@ -26,6 +26,9 @@ from pdiff.zoo import Layout, Zoo
 def train_stage(recipe: Recipe) -> Stage:
     tables = ("dataset", "task", "architecture", "train")
     config = {name: identity(getattr(recipe, name)) for name in tables}
+    content = recipe.dataset.content(Path(recipe.run.data))
+    if content:
+        config["dataset"] |= {"content": content}
     return Stage("train", config | {"seed": recipe.seed, "protocol": recipe.protocol})
 
 
@@ -35,11 +38,13 @@ def collect_stage(recipe: Recipe, base: Stage) -> Stage:
 
 
 def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
-    return Stage("fit", {"collect": zoo.key, "method": method.identity(), "seed": recipe.seed})
+    own = {key: value for key, value in method.identity().items() if key not in method.sampling}
+    return Stage("fit", {"collect": zoo.key, "method": own, "seed": recipe.seed})
 
 
-def sample_stage(recipe: Recipe, fitted: Stage, count: int, draw: int = 0) -> Stage:
-    return Stage("sample", {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed})
+def sample_stage(recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0) -> Stage:
+    own = {key: identity(getattr(method, key)) for key in method.sampling}
+    return Stage("sample", {"fit": fitted.key, "options": own, "count": count, "draw": draw, "seed": recipe.seed})
 
 
 def predict_stage(population: Stage, split: str) -> Stage:
@@ -133,7 +138,7 @@ class _KeepBest:
             training = self.model.training
             self.scores.append(self.score())
             self.model.train(training)
-            if self.keep == "last" or self.scores[-1] > max(self.scores[:-1], default=-1.0):
+            if self.keep == "last" or not self.state or self.scores[-1] > max(self.scores[:-1]):
                 self.state = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         return {"score": self.scores[-1]} if self.scores else {}
 

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pdiff.errors import UserError
-from pdiff.files import read_json, write_json
+from pdiff.files import make_folder, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Store:
 
     def folder(self, stage: Stage) -> Path:
         return self.root / stage.folder_name
+
+    def stage(self, folder_name: str) -> Stage:
+        """Return the stage that a folder of this store holds. Raises UserError when it is not there."""
+        about = read_json(self.root / folder_name / "stage.json")
+        return Stage(about["stage"], about["config"])
 
     def has(self, stage: Stage) -> bool:
         """True when the stage's result is there and whole. Raises UserError when it is there and damaged."""
@@ -85,32 +90,29 @@ class Store:
 
     def _compute(self, stage: Stage, work: Callable[[Path], None]) -> None:
         part = self.root / f"{stage.folder_name}.part"
-        _make(part)
+        make_folder(part)
+        for stale in part.glob("*.tmp"):
+            stale.unlink()
         start = time.monotonic()
         work(part)
-        for snapshot in part.glob("snapshot*"):
-            snapshot.unlink()
-        files = {str(file.relative_to(part)): file.stat().st_size for file in sorted(part.rglob("*")) if file.is_file()}
-        files.pop("stage.json", None)
+        snapshots = sorted(part.glob("snapshot*"))
+        results = sorted(file for file in part.rglob("*") if file.is_file() and file not in snapshots)
+        files = {str(file.relative_to(part)): file.stat().st_size for file in results if file.name != "stage.json"}
         about = {"stage": stage.name, "config": stage.config, "files": files, "seconds": time.monotonic() - start}
         write_json(part / "stage.json", about)
         os.replace(part, self.folder(stage))
+        # Only now: killed before, the stage goes on from its snapshot.
+        for snapshot in snapshots:
+            (self.folder(stage) / snapshot.name).unlink()
 
     def seconds(self, stage: Stage) -> float:
         """Return how long the stage took when it was computed (the last stretch, where it was resumed)."""
         return float(read_json(self.folder(stage) / "stage.json")["seconds"])
 
     def _lock(self, stage: Stage) -> FileLock:
-        _make(self.root / "locks")
+        make_folder(self.root / "locks")
         return FileLock(self.root / "locks" / f"{stage.folder_name}.lock")
 
     def drop(self, stage: Stage) -> None:
         """Delete a stage's result, if it is there."""
         shutil.rmtree(self.folder(stage), ignore_errors=True)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error}); choose another run.out") from None

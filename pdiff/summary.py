@@ -5,6 +5,12 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+RESERVED = frozenset({
+    "run", "recipe", "protocol", "selection", "method", "main", "device", "parameters", "networks", "columns", "facts",
+    "base", "expect", "seconds", "stages",
+})  # fmt: skip
+"""Keys of a run's scores that are no evaluator's."""
+
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return (head, rows), one row per source, one column per number that an evaluator wants shown."""

@@ -62,14 +62,14 @@ def train(
     Raises:
         UserError: when the loss is not finite.
     """
-    loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer)
+    loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer, identity=[what, steps, optimizer, bool(ema)])
     factor = schedule if callable(schedule) else SCHEDULES[schedule](steps)
     start = loop.resume()
     every = max(1, steps // LOG_ROWS)
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
         for step in range(start, steps):
             seed = derive(ctx.seed, "step", step)
-            torch.manual_seed(seed)
+            torch.manual_seed(derive(seed, "global"))
             value = loss(step, torch.Generator().manual_seed(seed))
             loop.update(value, lr * factor(step), clip)
             loop.pending.append(value.detach())
@@ -100,8 +100,17 @@ class _Loop:
     """The state of one training run: what a snapshot holds."""
 
     def __init__(
-        self, module: nn.Module, ctx: Context, lr: float, optimizer: str, decay: float, ema: float, observer: Any
+        self,
+        module: nn.Module,
+        ctx: Context,
+        lr: float,
+        optimizer: str,
+        decay: float,
+        ema: float,
+        observer: Any,
+        identity: list[Any],
     ):
+        self.identity = [*identity, {key: list(value.shape) for key, value in module.state_dict().items()}]
         self.module, self.ctx, self.ema, self.observer = module, ctx, ema, observer
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = _optimizer(optimizer, self.parameters, lr, decay)
@@ -146,7 +155,7 @@ class _Loop:
         if self.observer:
             tensors |= {f"observer/{k}": v for k, v in self.observer.tensors().items()}
         pending = [float(value) for value in self.pending]
-        self.ctx.snapshot.save(tensors, {"step": step, "log": self.log, "pending": pending})
+        self.ctx.snapshot.save(tensors, {"of": self.identity, "step": step, "log": self.log, "pending": pending})
 
     def resume(self) -> int:
         """Load the snapshot, if there is one, and return the number of steps done."""
@@ -154,6 +163,9 @@ class _Loop:
         if saved is None:
             return 0
         tensors, state = saved
+        if state.get("of") != self.identity:
+            self.ctx.progress.say(f"{self.identity[0]}: the snapshot is of another network or setting; starting afresh")
+            return 0
         self.module.load_state_dict(_below(tensors, "module/"))
         self._restore_optimizer(_below(tensors, "optimizer/"))
         if self.average is not None:

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 
+SMALLEST_VARIANCE = 1e-10
+"""Channels that are always zero have a variance of zero, whose logarithm would be infinite."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -45,6 +48,8 @@ class Layout:
         """Return the layout of `keys`; integer entries (step counters) stay with the anchor."""
         state, entries, start = model.state_dict(), [], 0
         for key in keys:
+            if key not in state:
+                raise UserError(f"selector: names {key!r}, which is not in the network's state dict")
             if not state[key].is_floating_point():
                 continue
             positive = key.rsplit(".", 1)[-1] == "running_var"
@@ -73,7 +78,7 @@ class Layout:
 
     def to_free(self, theta: Tensor) -> Tensor:
         """Return coordinates without bounds: the logarithm where an entry must be positive, else itself."""
-        return self._on_positive(theta, torch.log)
+        return self._on_positive(theta, lambda values: values.clamp_min(SMALLEST_VARIANCE).log())
 
     def from_free(self, x: Tensor) -> Tensor:
         """Invert `to_free`; what it returns is positive where it must be."""

@@ -72,6 +72,7 @@ def test_check_prints_every_option_and_what_is_cached(copy: Path) -> None:
     assert said.count("cached") == 15 and "to do" not in said
     changed = call("check", "tiny.toml", "--set", "method.steps=61")
     assert changed.count("to do") == 5  # fit and sample of the method, and three evaluators
+    assert call("check", "tiny.toml", "--set", "method.sampler=ddim").count("to do") == 4  # fitted is fitted
 
 
 def test_exported_networks_load_with_strict(copy: Path) -> None:
@@ -89,7 +90,7 @@ def test_exported_networks_load_with_strict(copy: Path) -> None:
 def test_sample_draws_more_and_other_networks(copy: Path) -> None:
     said = call("sample", "tiny", "-n", "4")
     assert "4 networks in" in said and "%" in said
-    first = [load_state(file) for file in sorted((copy / "samples-1").glob("*.safetensors"))]
+    first = [load_state(file) for file in sorted((copy / "samples-pdiff-4-draw-1").glob("*.safetensors"))]
     call("sample", "tiny", "-n", "4", "--draw", "2", "--to", "more")
     second = [load_state(file) for file in sorted(Path("more").glob("*.safetensors"))]
     assert len(first) == len(second) == 4
@@ -101,8 +102,20 @@ def test_sample_draws_more_and_other_networks(copy: Path) -> None:
     assert not (run.theta() == own).all(dim=1).any(), "the networks of the run itself are not given again"
 
 
+def test_draws_are_not_mixed_and_originals_are_not_drawn(copy: Path) -> None:
+    call("sample", "tiny", "-n", "4", "--to", "more")
+    assert "holds other networks already" in mistake(
+        "sample", "tiny", "-n", "2", "--source", "noise 0.05", "--to", "more"
+    )
+    assert len(list(Path("more").glob("*.safetensors"))) == 4
+    assert "are collected, not drawn" in mistake("sample", "tiny", "--source", "original")
+    assert "a finished run takes run.* only" in mistake("sample", "tiny", "--set", "method.steps=3")
+    assert "cannot be made" in mistake("sample", "tiny", "--to", "tiny.toml/x")
+
+
 def test_evaluate_adds_an_evaluator_and_report_writes_again(copy: Path) -> None:
     call("evaluate", "tiny", "--with", "denoising")
+    call("evaluate", "tiny")
     assert len(json.loads(call("show", "tiny", "--json"))["denoising"]["scores"]) == 5
     (copy / "report.md").unlink()
     assert "report.md" in call("report", "tiny")
@@ -136,6 +149,9 @@ def test_bring_your_own_checkpoints(copy: Path) -> None:
     call("run", "own.toml", "-q")
     ours, theirs = (json.loads(call("show", name, "--json"))["networks"]["original"] for name in ("own", "tiny"))
     assert ours["accuracy"]["mean"] == theirs["accuracy"]["mean"]
+    shutil.rmtree("checkpoints")
+    call("export", "own", "--to", "best.safetensors", "--set", "run.device=cpu")
+    call("sample", "own", "-n", "2")
 
 
 def test_mistakes_end_with_exit_code_2_and_one_line_each(tiny: Path) -> None:
@@ -149,6 +165,15 @@ def test_mistakes_end_with_exit_code_2_and_one_line_each(tiny: Path) -> None:
         said = result.stderr.splitlines()
         assert len(said) == lines and all(line.startswith("error: ") for line in said), result.stderr
     assert not (tiny.parent / "runs").exists()
+
+
+def test_brackets_in_a_folders_name_are_no_markup(tiny: Path, here: Path) -> None:
+    assert "results in b[/x]" in call("run", "tiny.toml", "-q", "--out", "b[/x]")
+
+
+def test_a_run_whose_scores_are_damaged_says_so(copy: Path) -> None:
+    (copy / "scores.json").write_text("{}")
+    assert "scores.json: damaged" in mistake("show", "tiny")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

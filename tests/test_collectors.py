@@ -57,6 +57,11 @@ def test_a_trajectory_is_plain_fine_tuning_of_the_subset(mode: str) -> None:
     assert [row["step"] for row in zoo.rows] == [1, 2, 3, 4, 5, 6]
 
 
+def test_buffers_alone_have_no_trajectory() -> None:
+    with pytest.raises(UserError, match="names no trainable parameter"):
+        collect(Trajectory(count=2, lr=0.1), network(), ["1.running_mean"])
+
+
 def test_which_steps_are_saved() -> None:
     assert Trajectory(count=4, lr=1.0, every=33).saved_steps(100) == [33, 66, 99, 132]
     assert Trajectory(count=5, lr=1.0, skip_first_batch=True).saved_steps(3) == [2, 3, 5, 6, 8]
@@ -109,6 +114,27 @@ def test_files_of_the_subset_alone_take_the_base_networks_anchor(tmp_path: Path)
         save_tensors(tmp_path / "s" / f"{number}.safetensors", {"1.weight": torch.ones(6), "1.bias": torch.ones(6)})
     zoo = collect(Folder(path=str(tmp_path / "s")), network(), SUBSET)
     assert zoo.anchor["0.weight"].equal(network().state_dict()["0.weight"])
+
+
+def test_the_base_network_is_not_the_first_file(tmp_path: Path) -> None:
+    files(tmp_path / "a", file0={"1.weight": torch.full((6,), 9.0)})
+    zoo = collect(Folder(path=str(tmp_path / "a")), network(), SUBSET)
+    assert zoo.base[:6].eq(1).all() and zoo.theta_ND[0, :6].eq(9).all()
+
+
+def test_a_file_that_is_neither_whole_nor_the_subset_is_refused(tmp_path: Path) -> None:
+    paths = files(tmp_path / "a")
+    state = network().state_dict()
+    del state["3.bias"]
+    save_tensors(paths[0], state)
+    for anchor in ("same", "first"):
+        with pytest.raises(UserError, match=r"0\.safetensors: holds entries outside the selection but lacks '3.bias'"):
+            collect(Folder(path=str(tmp_path / "a"), anchor=anchor), network(), SUBSET)
+
+
+def test_a_schedule_that_would_never_save_is_refused() -> None:
+    with pytest.raises(UserError, match="falls on first batches only"):
+        Trajectory(count=3, lr=1.0, every=5, skip_steps=1, skip_first_batch=True).saved_steps(5)
 
 
 @pytest.mark.parametrize(

@@ -140,10 +140,19 @@ def test_fewer_checkpoints_than_a_batch_is_one_line() -> None:
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ValidationError, match="predict 'v'"):
+    with pytest.raises(ValidationError, match="predict 'x0' or 'v'"):
         PDiff(schedule="cosine", prediction="epsilon")
     with pytest.raises(ValidationError, match="sampling_steps = 50 is more than timesteps = 10"):
         PDiff(sampling_steps=50, timesteps=10)
+
+
+@pytest.mark.parametrize("faithful", [True, False])
+def test_a_channel_whose_variance_is_zero_is_no_obstacle(faithful: bool) -> None:
+    own = zoo(60)
+    own.theta_ND[:, 31] = 0.0
+    generator, ctx = fitted(PDiff(steps=5, timesteps=5, faithful=faithful), own)
+    sampled = generator.sample(3, ctx)
+    assert torch.isfinite(sampled).all() and (sampled[:, 30:34] >= 0).all()
 
 
 def test_one_step_of_a_zoo_without_spread_gives_it_back() -> None:

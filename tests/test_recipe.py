@@ -94,11 +94,21 @@ def test_a_preset_is_a_component_with_values_that_a_recipe_can_change(tiny: Path
     assert other.codec.name == "pca" and other.denoiser.name == "conv1d"
 
 
+def test_options_of_a_default_component_can_be_set_without_naming_it(tiny: Path) -> None:
+    method = load_recipe(tiny, {"method.codec.latent": 7}).method
+    assert method.codec.name == "pca" and method.codec.latent == 7
+    with pytest.raises(Faults, match=r"method.codec.latnt: unknown key; did you mean 'latent'"):
+        load_recipe(tiny, {"method.codec.latnt": 7})
+    with pytest.raises(Faults, match=r"method.codec.latnt: unknown key; did you mean 'latent'.*channels"):
+        load_recipe(tiny, {"method.name": "pdiff_paper", "method.codec.latnt": 7})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "changed"),
     [
         ("run.threads", 2, ""), ("run.out", "elsewhere", ""), ("expect", {"source": "x"}, ""), ("sample.count", 3, ""),
-        ("method.steps", 61, "fit"), ("collect.lr", 0.1, "collect fit"), ("selector.buffers", False, "collect fit"),
+        ("method.sampler", "ddim", ""), ("method.steps", 61, "fit"),
+        ("collect.lr", 0.1, "collect fit"), ("selector.buffers", False, "collect fit"),
         ("train.lr", 0.1, "train collect fit"), ("seed", 4, "train collect fit"),
         ("dataset.validation", 0.3, "train collect fit"),
     ],

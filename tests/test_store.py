@@ -56,6 +56,15 @@ def test_what_an_interrupted_stage_left_is_there_the_next_time_and_not_in_the_re
     assert sorted(file.name for file in folder.iterdir()) == ["result.txt", "stage.json"]
 
 
+def test_what_a_kill_in_the_last_moment_leaves_harms_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    part = tmp_path / f"{STAGE.folder_name}.part"
+    part.mkdir()
+    (part / "stage.json.123.tmp").write_text("{")
+    folder = store.compute(STAGE, write("whole"))
+    assert store.has(STAGE) and sorted(file.name for file in folder.iterdir()) == ["result.txt", "stage.json"]
+
+
 @pytest.mark.parametrize("harm", ["truncate", "no stage.json", "bad json", "other config"])
 def test_a_damaged_stage_is_named_and_nothing_else_is_lost(tmp_path: Path, harm: str) -> None:
     store = Store(tmp_path)

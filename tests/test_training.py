@@ -51,6 +51,14 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, options: dict
         assert again.state_dict()[key].equal(value), key
 
 
+def test_a_snapshot_of_something_else_is_not_taken(tmp_path: Path) -> None:
+    ctx = replace(Context(seed=5), snapshot=Snapshot(tmp_path, every_s=0.0))
+    model, x = regression()
+    fit(model, x, ctx)
+    other = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1))
+    assert fit(other, x, ctx)[0]["step"] == 1, "it began afresh"
+
+
 def test_the_average_is_the_closed_form() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)

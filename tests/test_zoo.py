@@ -48,6 +48,11 @@ def test_step_counters_are_never_generated() -> None:
         Layout.of(network(), ["1.num_batches_tracked"])
 
 
+def test_a_key_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"names '9\.weight', which is not in the network"):
+        Layout.of(network(), ["9.weight"])
+
+
 def test_variances_are_positive_in_free_coordinates_whatever_is_added() -> None:
     layout = Layout.of(network(), ["1.weight", "1.running_var"])
     theta = torch.rand(4, layout.dim) + 0.1

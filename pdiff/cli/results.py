@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
+from pdiff.cli.run import overrides
+
 RunName = Annotated[str, typer.Argument(help="A run's folder, its recipe's file, or its recipe's name.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="run.KEY=VALUE", help="Change a key of [run]: --set run.device=cpu."),
+]
 Out = Annotated[str, typer.Option(help="Folder of results.")]
 
 
@@ -40,18 +46,18 @@ def sample(
     draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
     source: Annotated[str, typer.Option(help="The method, or one of the baselines, by its label in the table.")] = "",
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
+    set: Overrides = None,
     out: Out = "runs",
 ) -> None:
     """Draw more networks from a finished run, each a whole state dict in safetensors, with its score."""
     from pdiff.api import open_run
     from pdiff.cli.text import console, print_table
 
-    opened = open_run(run, out=out, console=console())
-    folder = Path(to) if to else opened.folder / f"samples-{draw}"
-    rows = opened.sample_to(folder, count=count, draw=draw, source=source)
+    opened = open_run(run, out=out, set=overrides(set), console=console())
+    folder, rows = opened.sample_to(Path(to) if to else None, count=count, draw=draw, source=source)
     split = opened.recipe.selection
     print_table(["network", f"{opened.recipe.task.metric} ({split})"], [[name, f"{score:.2%}"] for name, score in rows])
-    console().print(f"{len(rows)} networks in {folder}", highlight=False, soft_wrap=True)
+    console().print(f"{len(rows)} networks in {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def evaluate(
@@ -59,22 +65,23 @@ def evaluate(
     evaluator: Annotated[
         list[str] | None, typer.Option("--with", help="Add an evaluator that the recipe has not.")
     ] = None,
+    set: Overrides = None,
     out: Out = "runs",
 ) -> None:
     """Evaluate a run again, with further evaluators if wanted; only what is new is computed."""
     from pdiff.api import open_run
     from pdiff.cli.text import console, print_run
 
-    print_run(open_run(run, out=out, console=console()).evaluate(evaluator or []))
+    print_run(open_run(run, out=out, set=overrides(set), console=console()).evaluate(evaluator or []))
 
 
-def report(run: RunName, out: Out = "runs") -> None:
+def report(run: RunName, set: Overrides = None, out: Out = "runs") -> None:
     """Write a run's reports again."""
     from pdiff.api import open_run
     from pdiff.cli.text import console
 
-    for path in open_run(run, out=out, console=console()).report(again=True):
-        console().print(str(path), highlight=False, soft_wrap=True)
+    for path in open_run(run, out=out, set=overrides(set), console=console()).report(again=True):
+        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 def export(
@@ -83,11 +90,14 @@ def export(
     which: Annotated[str, typer.Option(help="best (on the selection split) or the number of a network.")] = "best",
     source: Annotated[str, typer.Option(help="original, the method (default) or a baseline, by its label.")] = "",
     all: Annotated[bool, typer.Option("--all", help="Every network of the source.")] = False,
+    set: Overrides = None,
     out: Out = "runs",
 ) -> None:
     """Write networks as ordinary state dicts, which the architecture loads with strict=True."""
     from pdiff.api import open_run
     from pdiff.cli.text import console
 
-    for path in open_run(run, out=out, console=console()).export(Path(to), which=which, source=source, every=all):
-        console().print(str(path), highlight=False, soft_wrap=True)
+    for path in open_run(run, out=out, set=overrides(set), console=console()).export(
+        Path(to), which=which, source=source, every=all
+    ):
+        console().print(str(path), markup=False, highlight=False, soft_wrap=True)

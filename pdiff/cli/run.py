@@ -30,7 +30,7 @@ def run(
 
     done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, console=console())
     print_run(done.scores)
-    console().print(f"\nresults in {done.folder}", highlight=False, soft_wrap=True)
+    console().print(f"\nresults in {done.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -34,8 +35,8 @@ class Trajectory(Collector):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
     batch_norm: Literal["train", "eval"] = Field(
         "eval",
-        description="eval: BatchNorm uses its frozen statistics; train: those of the batch, although the saved "
-        "networks are evaluated with the frozen ones. The authors' cells differ in this",
+        description="eval: BatchNorm uses its frozen statistics, and dropout is off; train: those of the "
+        "batch, although the saved networks are evaluated with the frozen ones. The authors' cells differ in this",
     )
     every: int = Field(1, gt=0, description="save every so many steps")
     skip_steps: int = Field(0, ge=0, description="steps before the first is saved")
@@ -46,8 +47,10 @@ class Trajectory(Collector):
         from pdiff.zoo import Zoo
 
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-        for key, parameter in model.named_parameters():
+        for key, parameter in model.named_parameters(remove_duplicate=False):
             parameter.requires_grad_(key in layout.keys)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise UserError("selector: names no trainable parameter (buffers alone do not learn); select some")
         model.train(self.batch_norm == "train")
         per_epoch = math.ceil(len(data.train) / self.batch_size)
         saved = self.saved_steps(per_epoch)
@@ -68,8 +71,14 @@ class Trajectory(Collector):
         """Return the steps (counted from 1) after which a checkpoint is saved."""
         steps: list[int] = []
         step = self.skip_steps
+        idle = math.lcm(self.every, per_epoch)
         while len(steps) < self.count:
             step += 1
+            if step - (steps[-1] if steps else self.skip_steps) > 2 * idle:
+                raise UserError(
+                    f"collect: every = {self.every} with {per_epoch} batches an epoch falls on first batches only, "
+                    "which skip_first_batch leaves out; change one of them"
+                )
             first = self.skip_first_batch and per_epoch > 1 and (step - 1) % per_epoch == 0
             if (step - self.skip_steps) % self.every == 0 and not first:
                 steps.append(step)
@@ -132,7 +141,8 @@ class Folder(Collector):
         if not folder.is_dir():
             raise UserError(f"collect.path = {self.path!r}: no such folder")
         kinds = (".safetensors", ".pt", ".pth", ".bin")
-        files = sorted(file for file in folder.glob(self.pattern) if file.suffix in kinds)
+        named = (file for file in folder.iterdir() if fnmatchcase(file.name, self.pattern))
+        files = sorted(file for file in named if file.suffix in kinds and file.is_file())
         if len(files) < 2:
             raise UserError(
                 f"collect.path = {self.path!r}: holds {len(files)} files {self.pattern!r} of {', '.join(kinds)}; "
@@ -152,12 +162,13 @@ class Folder(Collector):
             for file in files:
                 state = self._read(file, anchor, layout)
                 thetas.append(layout.vector(state))
-                if self.anchor != "base" and all(key in state for key in others):
+                if self.anchor != "base" and any(key in state for key in others):
                     first = first or state
                     self._compare(file, state, first, others)
                 bar.advance()
         if first is not None:
-            anchor |= {key: first[key].to(anchor[key].dtype) for key in anchor if key in first}
+            frozen = [key for key in anchor if key in first and key not in layout.keys]
+            anchor |= {key: first[key].to(anchor[key].dtype) for key in frozen}
         rows = [{"run": number, "step": 0, "metrics": {}, "file": file.name} for number, file in enumerate(files)]
         return Zoo(torch.stack(thetas), layout, anchor, rows)
 
@@ -181,9 +192,13 @@ class Folder(Collector):
         return state
 
     def _compare(self, file: Path, state: dict[str, Tensor], first: dict[str, Tensor], others: list[str]) -> None:
-        if self.anchor != "same":
-            return
         for key in others:
+            if key not in state:
+                raise UserError(
+                    f"{file}: holds entries outside the selection but lacks {key!r}; give whole state dicts, "
+                    "files of the subset alone, or set collect.anchor = 'base'"
+                )
+        for key in others if self.anchor == "same" else ():
             if not state[key].equal(first[key]):
                 raise UserError(
                     f"{file}: {key} is outside the selection and differs from the first file's; "

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pdiff.view import View
 
 
+COLUMNS = 65_536
+"""Columns of a zoo that are held in float64 at a time."""
+
+
 class Accuracy(Evaluator):
     """Score of every network on the test split.
 
@@ -137,10 +141,11 @@ def nearest(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> Tensor:
 
     rows = []
     for index, a_D in enumerate(a_MD):
-        distance_N = (b_ND - a_D).double().norm(dim=1)
+        parts = zip(b_ND.split(COLUMNS, dim=1), a_D.split(COLUMNS), strict=True)
+        squares_N = sum((b - a).double().square().sum(dim=1) for b, a in parts)
         if leave_self_out:
-            distance_N[index] = float("inf")
-        rows.append(distance_N.min())
+            squares_N[index] = float("inf")
+        rows.append(squares_N.min().sqrt())
     return torch.stack(rows)
 
 

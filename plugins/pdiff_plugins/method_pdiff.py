@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pdiff.zoo import Zoo
 
 
+SMALLEST_SIGNAL = 1e-5
+"""Share of the signal below which an error in a predicted epsilon is multiplied by more than 300."""
+
+
 class PDiff(Method):
     """Neural network diffusion: latent diffusion over parameter vectors.
 
@@ -30,6 +35,7 @@ class PDiff(Method):
     source: ClassVar[str] = (
         "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
     )
+    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pdiff_paper": {
             "faithful": True,
@@ -63,10 +69,13 @@ class PDiff(Method):
 
     @model_validator(mode="after")
     def _sound(self) -> PDiff:
-        if self.schedule == "cosine" and self.prediction == "epsilon":
+        left = self._signal_left()
+        if left < (SMALLEST_SIGNAL if self.prediction == "epsilon" else 1e-30):
             raise PydanticCustomError(
                 "unsound",
-                "schedule = 'cosine' with prediction = 'epsilon' multiplies errors at the noisy end; predict 'v'",
+                "a {k} schedule of {t} steps leaves {left} of the signal, and prediction = {p} divides by its root; "
+                "predict 'x0' or 'v', or lower beta_end",
+                {"k": self.schedule, "t": self.timesteps, "left": f"{left:.1e}", "p": repr(self.prediction)},
             )
         if self.sampling_steps > self.timesteps:
             raise PydanticCustomError(
@@ -75,6 +84,14 @@ class PDiff(Method):
                 {"s": self.sampling_steps, "t": self.timesteps},
             )
         return self
+
+    def _signal_left(self) -> float:
+        """Return alpha_bar after the last step, as `diffusion.Schedule` has it."""
+        steps = self.timesteps
+        if self.schedule == "cosine":
+            return 0.001 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2 * math.sin(math.pi / 2 / 1.008 / steps) ** 2
+        slope = (self.beta_end - self.beta_start) / max(steps - 1, 1)
+        return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
 
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:
         from pdiff_plugins.latent_diffusion import fit

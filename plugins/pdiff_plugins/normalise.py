@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.zoo import Layout, Zoo
+from pdiff.zoo import SMALLEST_VARIANCE, Layout, Zoo
 
 VARIANCE_FLOOR = 0.001
 
@@ -68,7 +68,11 @@ def per_tensor(zoo: Zoo) -> Normaliser:
     """Return the original's: one mean and one scale per tensor, each averaged over the checkpoints."""
     layout = zoo.layout
     variance = layout.per_entry([float(entry.positive) for entry in layout.entries]).bool()
-    level = torch.where(variance, zoo.theta_ND.mean(dim=0), torch.ones(layout.dim)) if variance.any() else None
+    level = (
+        torch.where(variance, zoo.theta_ND.mean(dim=0).clamp_min(SMALLEST_VARIANCE), torch.ones(layout.dim))
+        if variance.any()
+        else None
+    )
     own = Normaliser(layout, torch.zeros(layout.dim), torch.ones(layout.dim), level)
     x_ND = own.encode(zoo.theta_ND)
     parts = [x_ND[:, entry.columns] for entry in layout.entries]

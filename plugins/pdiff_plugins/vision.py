@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -197,6 +198,13 @@ class ImageFolder(ImageDataset):
     augment: FileAugment = "crop_flip"
     memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
 
+    def content(self, data_root: Path) -> str:
+        """Return a digest of the files' names and sizes."""
+        root = data_root / Path(self.root).expanduser()
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        listing = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
+        return hashlib.sha256(listing.encode()).hexdigest()
+
     def identity(self) -> dict[str, Any]:
         """Leave out the memory budget, which changes no result."""
         return {key: value for key, value in super().identity().items() if key != "memory_gib"}
@@ -266,11 +274,17 @@ def _require(
     reader: Any, folder: str, required: Sequence[tuple[str, str | None]], name: str, ctx: Context, **options: str
 ) -> None:
     """Raise UserError unless all required files lie there whole; download them first where none is there."""
+    from filelock import FileLock
     from torchvision.datasets.utils import check_integrity
+
+    from pdiff.files import make_folder
 
     where, note = ctx.data_root / folder, ""
     if ctx.download and not any((where / file).exists() for file, _ in required):
-        note = _download(reader, ctx.data_root, options)
+        make_folder(ctx.data_root)
+        with FileLock(ctx.data_root / f".{name}.lock"):  # of two runs, the second finds what the first fetched
+            if not any((where / file).exists() for file, _ in required):
+                note = _download(reader, ctx.data_root, options)
     bad = [file for file, md5 in required if not check_integrity(where / file, md5)]
     if not bad:
         return
