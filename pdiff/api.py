@@ -31,6 +31,9 @@ class Run:
     def __init__(self, folder: Path, pipeline: Pipeline):
         self.folder, self.pipeline = folder, pipeline
 
+    def __repr__(self) -> str:
+        return f"<Run {self.folder}: {', '.join(self.sources)}>"
+
     @property
     def recipe(self) -> Recipe:
         return self.pipeline.recipe
@@ -187,7 +190,9 @@ def run(
     pipeline = pipeline_of(loaded, path, Progress() if quiet else _progress(console))
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
-    scores = pipeline.scores()
+    kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
+    own = {evaluator.name for evaluator in loaded.evaluate}
+    scores = pipeline.scores(tuple(_evaluator(name) for name in kept if name not in own))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))

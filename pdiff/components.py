@@ -279,6 +279,8 @@ class Evaluator(Component):
     kind: ClassVar[str] = "evaluator"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """What the summary table shows per source: (title, key in the source's scores, format spec)."""
+    legend: ClassVar[str] = ""
+    """What the titles mean, in one line below the table."""
 
     @abstractmethod
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:

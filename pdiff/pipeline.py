@@ -244,15 +244,16 @@ class Pipeline:
             "device": str(self.device), "parameters": self.zoo.layout.dim, "networks": networks,
             "stages": [self.train_stage.folder_name, self.collect_stage.folder_name],
             "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
+            "legends": [e.legend for e in evaluators if e.legend],
             "facts": {source: self.generator(source).facts for source in self.methods},
             "base": read_json(self.train() / "result.json"), "expect": plain(self.recipe.expect),
-            "seconds": {what: self.store.seconds(stage) for what, stage in self.plan() if self.store.has(stage)},
         }  # fmt: skip
         for evaluator in evaluators:
             own = self.evaluate(evaluator)
             for source, values in own.pop("networks", {}).items():
                 networks[source][evaluator.name] = values
             scores[evaluator.name] = own
+        scores["seconds"] = {what: self.store.seconds(stage) for what, stage in self.plan()}
         return json.loads(json.dumps(scores))
 
 

@@ -115,7 +115,9 @@ class Registry:
 
     def _absent(self) -> str:
         failed = [f"{plugin.name} ({plugin.failure})" for plugin in self.plugins if plugin.failure]
-        return f" (plugins that failed to load: {'; '.join(failed)})" if failed else ""
+        only = os.environ.get("PDIFF_PLUGINS")
+        limited = f" (PDIFF_PLUGINS = {only!r} loads no others)" if only is not None else ""
+        return limited + (f" (plugins that failed to load: {'; '.join(failed)})" if failed else "")
 
     def known(self, kind: str) -> str:
         """Return the names of a kind, comma-separated."""

@@ -118,7 +118,7 @@ def find_recipe(name: str | Path) -> Path:
             return candidate
     known = [str(file) for file in sorted(Path("recipes").glob("**/*.toml"))]
     near = did_you_mean(str(path), known) or did_you_mean(path.stem, [Path(file).stem for file in known])
-    raise UserError(f"{path}: no such recipe{near}")
+    raise UserError(f"{path}: no such recipe here or in ./recipes{near}")
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:

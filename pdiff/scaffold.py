@@ -79,7 +79,7 @@ A plugin of pdiff. It registers the architecture `NAME`, which a recipe then ask
 
 Install it, test it, and see that pdiff found it:
 
-    pip install -e .[test]
+    pip install -e '.[test]'
     pytest
     pdiff list-plugins
 

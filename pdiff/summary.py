@@ -7,7 +7,7 @@ from typing import Any
 
 RESERVED = frozenset({
     "run", "recipe", "protocol", "selection", "method", "main", "device", "parameters", "networks", "columns", "facts",
-    "base", "expect", "seconds", "stages",
+    "base", "expect", "seconds", "stages", "legends",
 })  # fmt: skip
 """Keys of a run's scores that are no evaluator's."""
 
@@ -52,7 +52,8 @@ def _ours(scores: dict[str, Any], group: str, key: str) -> float | None:
 def notes(scores: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the numbers."""
     where = 'the test split itself (protocol = "paper")' if scores["protocol"] == "paper" else "the validation split"
-    lines = [f"scores are of the test split; epochs and `best` are selected on {where}"]
+    lines = ["scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where]
+    lines += scores.get("legends", [])
     for part in scores.values():
         if isinstance(part, dict):
             lines += [note for note in part.get("notes", []) if isinstance(note, str)]

@@ -87,6 +87,15 @@ def test_copies_are_at_distance_zero_and_originals_leave_themselves_out() -> Non
     assert scores["leave_one_out"] == 1.0 and scores["networks"]["copy"]["ratio"] == 0.0
 
 
+def test_networks_that_were_generated_twice_are_counted() -> None:
+    zoo = torch.arange(10.0)[:, None] * torch.ones(10, 4)
+    twice = torch.cat([zoo[:3] + 0.3, zoo[:3] + 0.31, zoo[6:8] + 0.3])
+    seen = SimpleNamespace(zoo=SimpleNamespace(theta_ND=zoo), theta={"original": zoo, "pdiff": twice, "soup": zoo[:1]})
+    networks = Distance().evaluate(seen, CTX)["networks"]
+    assert networks["original"]["repeats"] == 0.0 and networks["pdiff"]["repeats"] == pytest.approx(6 / 8)
+    assert "repeats" not in networks["soup"]
+
+
 def test_a_task_that_constants_solve_is_called_out() -> None:
     original = some(6, 0)
     good = (torch.arange(10) % 3)[None].short()

@@ -124,7 +124,7 @@ def test_the_gate_warns_with_numbers_when_a_codec_knows_only_the_mean() -> None:
         "hardly better than predicting the mean" in said[0]
         and f"{facts['error'] / facts['variance']:.3g} times" in said[0]
     )
-    assert f"{facts['score_decoded']:.4f}" in said[0]
+    assert f"{facts['score_decoded']:.2%}" in said[0]
     said.clear()
     exact, _ = fitted(PDiff(codec=Pca(latent=8), steps=2, timesteps=5), zoo(60), warn=said.append)
     assert exact.facts["codec"]["explained"] > 0.999 and said == []

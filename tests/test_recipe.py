@@ -69,7 +69,7 @@ def test_text_that_is_not_toml_is_one_line(tiny: Path) -> None:
 def test_no_such_recipe_suggests_one(here: Path) -> None:
     (here / "recipes").mkdir()
     (here / "recipes" / "quickstart.toml").write_text("")
-    with pytest.raises(UserError, match="no such recipe; did you mean 'quickstart'"):
+    with pytest.raises(UserError, match=r"no such recipe here or in \./recipes; did you mean 'quickstart'"):
         find_recipe("quikstart")
     assert find_recipe("quickstart") == Path("recipes/quickstart.toml")
 

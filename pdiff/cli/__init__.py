@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Annotated
 
 import typer
 
+from pdiff import __version__
 from pdiff.cli import plugin_commands, results, run
 from pdiff.errors import UserError
 
@@ -28,9 +30,23 @@ def build() -> typer.Typer:
     from pdiff.plugins import registry
 
     app = typer.Typer(
-        name="pdiff", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+        name="pdiff",
         help="Generate the parameters of neural networks, and tell how good and how new they are.",
-    )  # fmt: skip
+        no_args_is_help=True,
+        invoke_without_command=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    ) -> None:
+        if version:
+            typer.echo(f"pdiff {__version__}")
+            raise typer.Exit()
+
     for commands in (run, results, plugin_commands):
         commands.register(app)
     plugins = registry()

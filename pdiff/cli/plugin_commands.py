@@ -110,4 +110,4 @@ def new_plugin(
     from pdiff.scaffold import new_plugin as write
 
     folder = write(name, to)
-    _say(f"wrote {folder}\n\n    cd {folder}\n    pip install -e .[test]\n    pytest\n    pdiff list-plugins")
+    _say(f"wrote {folder}\n\n    cd {folder}\n    pip install -e '.[test]'\n    pytest\n    pdiff list-plugins")

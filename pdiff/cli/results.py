@@ -72,7 +72,9 @@ def evaluate(
     from pdiff.api import open_run
     from pdiff.cli.text import console, print_run
 
-    print_run(open_run(run, out=out, set=overrides(set), console=console()).evaluate(evaluator or []))
+    opened = open_run(run, out=out, set=overrides(set), console=console())
+    print_run(opened.evaluate(evaluator or []))
+    opened.report()
 
 
 def report(run: RunName, set: Overrides = None, out: Out = "runs") -> None:
@@ -97,7 +99,7 @@ def export(
     from pdiff.api import open_run
     from pdiff.cli.text import console
 
-    for path in open_run(run, out=out, set=overrides(set), console=console()).export(
-        Path(to), which=which, source=source, every=all
-    ):
-        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
+    opened = open_run(run, out=out, set=overrides(set), console=console())
+    paths = opened.export(Path(to), which=which, source=source, every=all)
+    said = f"{len(paths)} networks in {to}" if all else str(paths[0])
+    console().print(said, markup=False, highlight=False, soft_wrap=True)

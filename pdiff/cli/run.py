@@ -30,7 +30,10 @@ def run(
 
     done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, console=console())
     print_run(done.scores)
-    console().print(f"\nresults in {done.folder}", markup=False, highlight=False, soft_wrap=True)
+    for path in done.report():
+        if path.suffix in (".html", ".md"):
+            console().print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check(

@@ -41,6 +41,7 @@ def _numeric(text: str) -> bool:
 
 def print_run(scores: dict[str, Any]) -> None:
     """Print the summary of a run: its table, its notes, and published numbers beside ours."""
+    console().print(f"run: {scores['run']}", markup=False, highlight=False, soft_wrap=True)
     print_table(*table(scores))
     for line in notes(scores):
         console().print(line, markup=False, highlight=False, soft_wrap=True)

@@ -74,6 +74,10 @@ class Similarity(Evaluator):
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("IoU in", "within", ".3f"), ("IoU to", "to_original", ".3f"), ("IoU max", "max", ".3f"),
     )  # fmt: skip
+    legend: ClassVar[str] = (
+        "IoU: overlap of wrong answers, in: within the source, to: with the originals, "
+        "max: with the most similar original"
+    )
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         wrong = {s: view.recipe.task.wrong(view.predict(s, "test"), view.targets("test")) for s in view.theta}
@@ -112,17 +116,23 @@ def iou(a_ME: Tensor, b_NE: Tensor) -> Tensor:
 
 
 class Distance(Evaluator):
-    """L2 distance to the nearest checkpoint, beside the leave-one-out distance.
+    """L2 distance to the nearest checkpoint, and to the nearest other network of the same source.
 
-    `ratio` is the median of the first over the median of the second: near 0, a copy; near 1, as far as checkpoints
-    are from each other.
+    `ratio` is the median of the first over its median among checkpoints (each to its nearest other): near 0, copies;
+    near 1, as far as a checkpoint is from its neighbour. `repeats` is the share of networks that lie closer to
+    another of their own source than half of that median: generated twice, which a mean overlap does not show.
     """
 
     name = "distance"
+    version = 2
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
     )
-    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("L2 near", "median", ".3g"), ("ratio", "ratio", ".3g"))
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("ratio", "ratio", ".3g"), ("repeats", "repeats", ".0%"))
+    legend: ClassVar[str] = (
+        "ratio: distance to the nearest checkpoint, in units of the checkpoints' own; "
+        "repeats: share of networks that nearly equal another of the same source"
+    )
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         own = nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)
@@ -132,6 +142,10 @@ class Distance(Evaluator):
             distance = own if source == ORIGINAL else nearest(theta_MD, view.zoo.theta_ND)
             ratio = float(distance.median()) / reference if reference else None
             networks[source] = spread(distance.tolist()) | {"ratio": ratio, "values": distance.tolist()}
+            if len(theta_MD) > 1:
+                within = own if source == ORIGINAL else nearest(theta_MD, theta_MD, leave_self_out=True)
+                repeats = float((within < reference / 2).double().mean())
+                networks[source] |= {"repeats": repeats, "within": float(within.median())}
         return {"networks": networks, "leave_one_out": reference}
 
 

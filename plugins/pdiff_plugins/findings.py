@@ -20,7 +20,7 @@ def score_key(scores: dict[str, Any]) -> str:
 
 def findings(scores: dict[str, Any]) -> list[str]:
     """Return what the numbers say; the first sentence is the headline."""
-    parts = (_against_originals, _against_baselines, _best, _overlap, _newer, _distance, _noise, _codec)
+    parts = (_against_originals, _against_baselines, _best, _overlap, _newer, _distance, _repeats, _noise, _codec)
     return [_headline(scores), *(sentence for part in parts if (sentence := part(scores)))]
 
 
@@ -148,15 +148,26 @@ def _distance(scores: dict[str, Any]) -> str:
         words
         for bound, words in (
             (0.1, "the generated networks are copies, or nearly"),
-            (0.67, "closer than checkpoints are to each other"),
-            (1.5, "about as far as checkpoints are from each other"),
-            (float("inf"), "farther than checkpoints are from each other"),
+            (0.67, "closer than a checkpoint is to its neighbour"),
+            (1.5, "about as far as a checkpoint is from its neighbour"),
+            (float("inf"), "farther than a checkpoint is from its neighbour"),
         )
         if ratio < bound
     )
     return (
         f"In parameters, the nearest checkpoint is {ratio:.3g} times as far away as checkpoints are from their own "
         f"nearest: {verdict}"
+    )
+
+
+def _repeats(scores: dict[str, Any]) -> str:
+    own, method = _of(scores, "distance"), scores["method"]
+    repeats, usual = own.get(method, {}).get("repeats"), own.get(ORIGINAL, {}).get("repeats") or 0.0
+    if repeats is None or repeats <= usual + 0.05:
+        return ""
+    return (
+        f"{repeats:.0%} of the generated networks nearly equal another generated one (originals: {usual:.0%}), which "
+        "averages do not show: there are fewer different ones than their number says"
     )
 
 

@@ -167,6 +167,7 @@ def gate(
     facts: dict[str, Any] = {"latent": z_NZ.shape[1], "error": error, "variance": variance}
     facts["explained"] = 1 - error / variance if variance > 0 else 1.0
     rows = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
+    facts["networks"] = len(rows)
     if ctx.score is not None:
         kinds = {
             "score_original": zoo.theta_ND[rows],
@@ -182,8 +183,8 @@ def _tell(facts: dict[str, Any], ctx: Context) -> None:
     scores = ""
     if "score_decoded" in facts:
         scores = (
-            f"; score of decoded networks {facts['score_decoded']:.4f}, "
-            f"of the originals {facts['score_original']:.4f}, of their average {facts['score_average']:.4f}"
+            f"; of {facts['networks']} of them the mean score (selection split) is {facts['score_original']:.2%}, "
+            f"decoded {facts['score_decoded']:.2%}; that of the average checkpoint {facts['score_average']:.2%}"
         )
     if facts["explained"] >= HARDLY:
         ctx.progress.say(f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}")

@@ -59,7 +59,7 @@ class PDiff(Method):
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     batch_size: int = Field(50, gt=0, description="checkpoints per step")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged denoiser that samples; 0: none")
-    prediction: Literal["epsilon", "x0", "v"] = Field("x0", description="what the denoiser predicts")
+    prediction: Literal["epsilon", "x0", "v"] = Field("v", description="what the denoiser predicts")
     schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
     beta_start: float = Field(1e-4, gt=0, lt=1, description="first variance of the linear schedule")
     beta_end: float = Field(0.02, gt=0, lt=1, description="last variance of the linear schedule")
