@@ -44,7 +44,8 @@ def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
 
 def sample_stage(recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0) -> Stage:
     own = {key: identity(getattr(method, key)) for key in method.sampling}
-    return Stage("sample", {"fit": fitted.key, "options": own, "count": count, "draw": draw, "seed": recipe.seed})
+    config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed}
+    return Stage("sample", config | ({"options": own} if own else {}))
 
 
 def predict_stage(population: Stage, split: str) -> Stage:
