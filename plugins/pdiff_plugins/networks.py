@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -36,12 +36,16 @@ class ConvNetMini(Architecture):
     source: ClassVar[str] = FULL_NETS
     channels: tuple[PositiveInt, ...] = Field((8, 8, 4), min_length=1, description="output channels of each stage")
     hidden: int = Field(16, gt=0, description="width of the hidden linear layer")
+    pooling: Literal["avg", "max"] = Field(
+        "avg", description="what halves a stage; the reference does not say, and avg comes nearer to its log"
+    )
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.nets.minis import convnet
 
         least = 2 ** (len(self.channels) + 1) - 1
-        return convnet(_image(self, input_shape, least, "fewer channels"), self.channels, self.hidden, outputs)
+        shape = _image(self, input_shape, least, "fewer channels")
+        return convnet(shape, self.channels, self.hidden, outputs, self.pooling)
 
 
 class MlpMini(Architecture):

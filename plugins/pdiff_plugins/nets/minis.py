@@ -25,14 +25,17 @@ class Perceptron(nn.Module):
         return self.head(self.layers(self.pool(x_BCHW.mean(dim=1, keepdim=True)).flatten(1)))
 
 
-def convnet(shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int) -> nn.Sequential:
-    """Return conv + LayerNorm over [C, H, W] + LeakyReLU + max-pool per stage, then two linear layers."""
+def convnet(
+    shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int, pooling: str
+) -> nn.Sequential:
+    """Return conv + LayerNorm over [C, H, W] + LeakyReLU + pooling per stage, then two linear layers."""
+    halve = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}[pooling]
     first, height, width = shape
     height, width = (height + 1) // 2, (width + 1) // 2
     stages: list[nn.Module] = []
     for index, (a, b) in enumerate(pairwise((first, *channels))):
         conv = nn.Conv2d(a, b, 3, padding=1) if index else nn.Conv2d(a, b, 7, stride=2, padding=3)
-        stages.append(nn.Sequential(conv, nn.LayerNorm([b, height, width]), nn.LeakyReLU(), nn.MaxPool2d(2)))
+        stages.append(nn.Sequential(conv, nn.LayerNorm([b, height, width]), nn.LeakyReLU(), halve(2)))
         height, width = height // 2, width // 2
     return nn.Sequential(*stages, *_head(channels[-1] * height * width, hidden, outputs))
 
