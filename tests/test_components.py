@@ -139,7 +139,7 @@ class Broken(TinyMethod.__base__):
         ("fixed", "another seed gives the same networks"),
         ("too many", r"sample\(7\) gives \[8, 83\]"),
         ("not finite", "hold NaN or Inf"),
-        ("variances", "is not positive"),
+        ("variances", "is negative"),
         ("size", r"gives \[7, 82\]"),
         ("log", "its log is not JSON"),
         ("load", r"load\(\) of what tensors\(\) gave samples other networks"),

@@ -53,7 +53,7 @@ def test_a_new_plugin_installs_passes_its_test_and_is_found(tmp_path):
 
 def test_the_readme_says_how_to_install_and_test(tmp_path):
     readme = (new_plugin("acme_net", tmp_path) / "README.md").read_text()
-    for command in ("pip install -e .[test]", "pytest", "pdiff list-plugins"):
+    for command in ("pip install -e '.[test]'", "pytest", "pdiff list-plugins"):
         assert f"    {command}\n" in readme
     assert not {"NAME", "MODULE", "CLASS", "DISTRIBUTION"} & set(readme.replace("`", " ").split())
 

@@ -116,7 +116,7 @@ def iou(a_ME: Tensor, b_NE: Tensor) -> Tensor:
 
 
 class Distance(Evaluator):
-    """L2 distance to the nearest checkpoint, and to the nearest other network of the same source.
+    """L2 distance to the nearest checkpoint, and within a source.
 
     `ratio` is the median of the first over its median among checkpoints (each to its nearest other): near 0, copies;
     near 1, as far as a checkpoint is from its neighbour. `repeats` is the share of networks that lie closer to
