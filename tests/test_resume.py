@@ -31,8 +31,22 @@ def start(folder: Path) -> subprocess.Popen:
 def digests(folder: Path) -> dict[str, str]:
     """Return the digest of every result but the clock times in stage.json."""
     files = [file for file in sorted((folder / "runs" / "store").rglob("*")) if file.is_file()]
-    names = [file for file in files if file.name != "stage.json" and file.suffix != ".lock"]
+    names = [f for f in files if f.name != "stage.json" and f.suffix != ".lock" and not f.name.startswith("snapshot")]
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in names}
+
+
+def kill_when(process: subprocess.Popen, store: Path, stages: int, pause: float) -> bool:
+    """Kill the process `pause` seconds after so many stages are done and a further one has begun."""
+    while process.poll() is None:
+        folders = [path for path in store.glob("*-*") if path.is_dir()]
+        begun = [path for path in folders if path.suffix == ".part"]
+        if begun and len(folders) - len(begun) >= stages:
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tiny: Path) -> None:
@@ -40,25 +54,18 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tiny: Path) -> None:
     for folder in (alone, killed):
         folder.mkdir()
         (folder / "tiny.toml").write_text(tiny.read_text())
-    begin = time.monotonic()
     process = start(alone)
     assert process.communicate()[1] == "" and process.returncode == 0
-    whole = time.monotonic() - begin
-    chance = random.Random(0)
-    kills = 0
-    for _ in range(6):
-        process = start(killed)
-        try:
-            # A fresh process spends its first seconds importing: kill after that.
-            process.wait(timeout=whole * chance.uniform(0.4, 1.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
+    chance = random.Random()
+    pauses = [chance.uniform(0.0, 0.4) for _ in range(5)]
+    stages = [0, 0, 1, 2, chance.randrange(3, 9)]
+    kills = [
+        kill_when(start(killed), killed / "runs" / "store", *moment) for moment in zip(stages, pauses, strict=True)
+    ]
     process = start(killed)
     assert process.communicate()[1] == "" and process.returncode == 0
-    assert kills >= 1
-    assert digests(killed) == digests(alone)
+    assert sum(kills) >= 3
+    assert digests(killed) == digests(alone), (stages, pauses)
     assert not list((killed / "runs" / "store").glob("*.part"))
 
 
