@@ -72,7 +72,7 @@ def holdout(count: int, fraction: float, generator: torch.Generator) -> tuple[Te
     return order[cut:].sort().values, order[:cut].sort().values
 
 
-def evaluation_batches(split: Split, size: int, device: torch.device) -> Iterator[tuple[Tensor, Batch]]:
-    """Yield (positions, Batch) over the whole split in order."""
+def evaluation_batches(split: Split, size: int, device: torch.device) -> Iterator[Batch]:
+    """Yield the whole split in order."""
     for index in torch.arange(len(split)).split(size):
-        yield index, split.batch(index, device)
+        yield split.batch(index, device)

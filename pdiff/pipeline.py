@@ -94,14 +94,17 @@ class Pipeline:
     def _do(self, stage: Stage, seed_words: tuple[Any, ...], work: Callable[[Path, Context], None]) -> Path:
         """Compute a stage unless it is there, with its own seed, snapshot and observers."""
 
+        computed = False
+
         def observed(part: Path) -> None:
+            nonlocal computed
+            computed = True
             notify(self.progress, "stage_started", stage=stage.name, key=stage.key, run=self.name, config=stage.config)
             ctx = self.context(*seed_words, folder=part, progress=Observed(self.progress, stage))
             work(part, ctx)
 
-        fresh = not self.store.has(stage)
         folder = self.store.compute(stage, observed, waiting=self.progress.say)
-        if fresh:
+        if computed:  # and not waited for, while another run computed it
             seconds = self.store.seconds(stage)
             notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
         return folder

@@ -36,7 +36,7 @@ def predict(
     parted: Prefixed | None = None
     total = -(-len(split) // ctx.batch_size) * len(theta_MD)
     with threads_for(model, ctx.threads), ctx.progress.step(what, total) as bar:
-        for position, (_, batch) in enumerate(evaluation_batches(split, ctx.batch_size, ctx.device)):
+        for position, batch in enumerate(evaluation_batches(split, ctx.batch_size, ctx.device)):
             if position == 0 and len(theta_MD) > 1:
                 few = batch.inputs[:8]
                 parted = prefixed(model, layout.keys, few, lambda network: _write(own, entries, network), ctx.warn)
@@ -79,7 +79,7 @@ def score_model(model: nn.Module, task: Task, split: Split, ctx: Context) -> flo
     model = model.to(ctx.device).eval()
     with threads_for(model, ctx.threads):
         batches = evaluation_batches(split, ctx.batch_size, ctx.device)
-        predictions = torch.cat([task.predict(model, batch.inputs).cpu() for _, batch in batches])
+        predictions = torch.cat([task.predict(model, batch.inputs).cpu() for batch in batches])
     return float(task.score(predictions[None], split.targets)[0])
 
 

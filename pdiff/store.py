@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -112,7 +111,3 @@ class Store:
     def _lock(self, stage: Stage) -> FileLock:
         make_folder(self.root / "locks")
         return FileLock(self.root / "locks" / f"{stage.folder_name}.lock")
-
-    def drop(self, stage: Stage) -> None:
-        """Delete a stage's result, if it is there."""
-        shutil.rmtree(self.folder(stage), ignore_errors=True)
