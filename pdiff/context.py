@@ -14,7 +14,7 @@ from pdiff.progress import Progress
 from pdiff.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,14 @@ class Context:
     """Examples per evaluation batch."""
     threads: int = 0
     """CPU threads; 0 chooses by the size of the network."""
+    precision: str = "float32"
+    """Of training: float32, or bfloat16 (autocast: parameters and optimiser stay float32)."""
+    graphs: bool = True
+    """On CUDA: replay training and sampling steps of fixed shapes as CUDA graphs."""
     score: Callable[[Tensor], Tensor] | None = None
     """Scores of the networks theta_MD on the selection split, `[M]`; given to methods."""
+    build: Callable[[int], nn.Module] | None = None
+    """A new network of the recipe's architecture from a seed; given to collectors."""
     warn: Callable[[str], None] = print
 
     def generator(self, *words: object) -> torch.Generator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from torch import nn
 
 from pdiff.errors import UserError
 
@@ -28,3 +29,16 @@ def device_for(wanted: str) -> torch.device:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     return device
+
+
+def precision_for(wanted: str, device: torch.device) -> str:
+    """Return the precision of training: `auto` is bfloat16 on CUDA and float32 elsewhere."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if device.type == "cuda" else "float32"
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return the network on the device; one of convolutions in channels-last order where that is quick: on CUDA."""
+    flat = device.type == "cuda" and any(isinstance(module, nn.Conv2d) for module in model.modules())
+    return model.to(device, memory_format=torch.channels_last if flat else torch.preserve_format)

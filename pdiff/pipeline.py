@@ -14,11 +14,11 @@ from pdiff import stages
 from pdiff.components import Evaluator, Generator, Method, identity, plain
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
-from pdiff.device import device_for
+from pdiff.device import device_for, placed, precision_for
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json
 from pdiff.observe import Observed, notify
-from pdiff.population import predict, score_on
+from pdiff.population import Predictor
 from pdiff.progress import Progress
 from pdiff.recipe import Recipe
 from pdiff.snapshot import Snapshot
@@ -120,7 +120,8 @@ class Pipeline:
         return Context(
             seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
             snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
-            threads=run.threads, warn=self._warn,
+            threads=run.threads, precision=precision_for(run.precision, self.device), graphs=run.graphs,
+            warn=self._warn,
         )  # fmt: skip
 
     @functools.cached_property
@@ -164,7 +165,12 @@ class Pipeline:
         """A network that holds the zoo's anchor, to be overwritten population by population."""
         model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
         model.load_state_dict(self.zoo.anchor)
-        return model.to(self.device)
+        return placed(model, self.device)
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """What runs all populations of this run; it finds out once how best to."""
+        return Predictor(self.network, self.zoo.layout, self.recipe.task)
 
     @functools.cache  # noqa: B019 - a pipeline lives as long as its run
     def generator(self, source: str) -> Generator:
@@ -181,7 +187,7 @@ class Pipeline:
         """Return the scores `[M]` of networks on the selection split."""
         split = self.data.split(self.recipe.selection)
         ctx = self.context("score", progress=Progress())
-        return score_on(self.network, self.zoo.layout, theta_MD, task=self.recipe.task, split=split, ctx=ctx, what="")
+        return self.recipe.task.score(self.predictor.predict(theta_MD, split, ctx, "score"), split.targets)
 
     def sample(self, source: str, count: int = 0, draw: int = 0) -> Tensor:
         """Return theta_MD of a source; `original` gives the zoo."""
@@ -205,18 +211,15 @@ class Pipeline:
 
         def work(part: Path, ctx: Context) -> None:
             theta_MD, what = self.sample(source), f"predict {source} ({split})"
-            stages.do_predict(
-                self.network, self.zoo, theta_MD, self.recipe.task, self.data.split(split), part, ctx, what
-            )
+            stages.do_predict(self.predictor, theta_MD, self.data.split(split), part, ctx, what)
 
-        return load_tensors(self._do(stage, ("predict",), work) / "predictions.safetensors")["predictions"]
+        known = source == ORIGINAL and split == self.recipe.selection  # as collecting ended
+        folder = self.store.folder(self.collect_stage) if known else self._do(stage, ("predict",), work)
+        return load_tensors(folder / "predictions.safetensors")["predictions"]
 
     def _predict_networks(self, theta_MD: Tensor, split: str) -> Tensor:
-        ctx = self.context("predict")
-        return predict(
-            self.network, self.zoo.layout, theta_MD, task=self.recipe.task, split=self.data.split(split), ctx=ctx,
-            what=f"predict ({split})",
-        )  # fmt: skip
+        what = f"predict ({split})"
+        return self.predictor.predict(theta_MD, self.data.split(split), self.context("predict"), what)
 
     def view(self, scores: dict[str, Any] | None = None) -> View:
         theta = {source: self.sample(source) for source in self.populations}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,66 +12,87 @@ from torch import Tensor, nn
 from pdiff.context import Context
 from pdiff.data import Split, evaluation_batches
 from pdiff.errors import UserError
-from pdiff.prefix import Prefixed, prefixed
+from pdiff.graph import entry_of
+from pdiff.memory import free_bytes, ran_out
 from pdiff.training import threads_for
+from pdiff.ways import Chooser, Way
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
     from pdiff.components import Task
 
 
-@torch.no_grad()
+class Predictor:
+    """Runs populations of one network on splits, each in the way that is quickest for it."""
+
+    def __init__(self, model: nn.Module, layout: Layout, task: Task):
+        self.model, self.layout, self.task = model, layout, task
+        self.chooser = Chooser(model, layout, task)
+
+    @torch.no_grad()
+    def predict(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:
+        """Return the predictions `[M, E, ...]` of all networks on a split, on the CPU.
+
+        Each batch is read and prepared once for all networks. The model holds the anchor; its selected entries are
+        overwritten and put back. When memory runs out it goes on with smaller batches. Raises UserError where not
+        even one example fits.
+        """
+        self.model.to(ctx.device).eval()
+        size = min(ctx.batch_size, len(split))
+        while True:
+            try:
+                with threads_for(self.model, ctx.threads), _kept(self.model, self.layout.keys):
+                    return self._predict(theta_MD, split, ctx.replace(batch_size=size), what)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+                if size == 1:
+                    raise UserError(f"{what}: not even one example fits into the memory of {ctx.device}") from None
+            size = (size + 1) // 2
+            ctx.warn(f"{what}: out of memory; going on with {size} examples at a time")
+
+    def _predict(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:
+        theta_MD = _near(theta_MD, ctx.device)
+        columns: list[Tensor] = []
+        way: Way | None = None
+        batches = -(-len(split) // ctx.batch_size)
+        with ctx.progress.step(what, len(theta_MD) * batches) as bar:
+            for batch in evaluation_batches(split, ctx.batch_size, ctx.device):
+                way = way or self.chooser.choose(theta_MD, batch.inputs, batches, ctx, what)
+                run, rows, start = way.prepare(batch.inputs), [], 0
+                while start < len(theta_MD):
+                    part_MD = theta_MD[start : start + way.at_once]
+                    predictions = way.halving(run, part_MD.to(ctx.device))
+                    rows.append(predictions.cpu())
+                    start += len(predictions)
+                    bar.advance(len(predictions))
+                columns.append(torch.cat(rows))
+        return torch.cat(columns, dim=1)
+
+
+def _near(theta_MD: Tensor, device: torch.device) -> Tensor:
+    """Return the vectors on the device where they fit easily, else as they are."""
+    if device.type == "cpu" or theta_MD.nbytes > free_bytes(device) / 4:
+        return theta_MD
+    return theta_MD.to(device)
+
+
+@contextlib.contextmanager
+def _kept(model: nn.Module, keys: list[str]) -> Iterator[None]:
+    """Put the entries back at the end."""
+    before = {key: entry_of(model, key).data for key in keys}
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            entry_of(model, key).data = value
+
+
 def predict(
     model: nn.Module, layout: Layout, theta_MD: Tensor, *, task: Task, split: Split, ctx: Context, what: str
 ) -> Tensor:
-    """Return the predictions `[M, E, ...]` of all networks on a split, on the CPU.
-
-    Each batch is decoded and prepared once, and what no selected parameter reaches is computed once (`pdiff.prefix`).
-    `model` holds the anchor; its selected entries are overwritten and put back.
-    """
-    model = model.to(ctx.device).eval()
-    entries = layout.tensors(theta_MD.to(ctx.device))
-    own = {key: value for key, value in model.state_dict().items() if key in entries}
-    before = {key: value.clone() for key, value in own.items()}
-    columns: list[Tensor] = []
-    parted: Prefixed | None = None
-    total = -(-len(split) // ctx.batch_size) * len(theta_MD)
-    with threads_for(model, ctx.threads), ctx.progress.step(what, total) as bar:
-        for position, batch in enumerate(evaluation_batches(split, ctx.batch_size, ctx.device)):
-            if position == 0 and len(theta_MD) > 1:
-                few = batch.inputs[:8]
-                parted = prefixed(model, layout.keys, few, lambda network: _write(own, entries, network), ctx.warn)
-            run = _runner(model, parted, batch.inputs)
-            rows = []
-            for network in range(len(theta_MD)):
-                _write(own, entries, network)
-                rows.append(task.predict(run, batch.inputs).cpu())
-            columns.append(torch.stack(rows))
-            bar.advance(len(theta_MD))
-    for key, value in before.items():
-        own[key].copy_(value)
-    return torch.cat(columns, dim=1)
-
-
-def _runner(model: nn.Module, parted: Prefixed | None, inputs: Tensor) -> Callable[[Tensor], Any]:
-    """Return what stands for the model on this batch: the model, or only the part that differs between networks."""
-    if parted is None:
-        return model
-    suffix = parted.prepare(inputs)
-    return lambda _: suffix()
-
-
-def _write(own: Mapping[str, Tensor], entries: Mapping[str, Tensor], network: int) -> None:
-    for key, value in own.items():
-        value.copy_(entries[key][network])
-
-
-def score_on(
-    model: nn.Module, layout: Layout, theta_MD: Tensor, *, task: Task, split: Split, ctx: Context, what: str
-) -> Tensor:
-    """Return the task's score of every network on a split, `[M]` in float64."""
-    predictions = predict(model, layout, theta_MD, task=task, split=split, ctx=ctx, what=what)
-    return task.score(predictions, split.targets)
+    """Return the predictions of one population; see `Predictor.predict`."""
+    return Predictor(model, layout, task).predict(theta_MD, split, ctx, what)
 
 
 @torch.no_grad()

@@ -60,6 +60,10 @@ class RunSettings(Table):
     download: bool = Field(True, description="fetch a dataset that is not there")
     threads: int = Field(0, ge=0, description="CPU threads; 0 is one for small networks and all cores for large ones")
     batch_size: int = Field(128, gt=0, description="examples per evaluation batch")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of training; auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
+    )
+    graphs: bool = Field(True, description="on CUDA, replay training and sampling steps as CUDA graphs")
 
 
 class Expect(Table):

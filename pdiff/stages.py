@@ -10,15 +10,19 @@ from torch import Tensor, nn
 
 from pdiff.components import Architecture, Evaluator, Generator, Method, Task, identity
 from pdiff.context import Context, derive
-from pdiff.data import DatasetSplits, Split
+from pdiff.data import Batch, DatasetSplits, Split
+from pdiff.device import placed
 from pdiff.errors import UserError
 from pdiff.files import PRETRAINED, load_state, load_tensors, read_json, save_tensors, write_json
-from pdiff.population import check, predict, score_model
+from pdiff.population import Predictor, check, score_model
 from pdiff.recipe import Recipe, Train
 from pdiff.store import Stage
 from pdiff.training import epoch_order, train
 from pdiff.view import View
 from pdiff.zoo import Layout, Zoo
+
+FORMAT = 2
+"""Of what a collect stage holds: 2 added the scores of the checkpoints."""
 
 # What each stage's key is made from. A key holds exactly the tables that the stage reads, and its inputs' keys.
 
@@ -34,7 +38,7 @@ def train_stage(recipe: Recipe) -> Stage:
 
 def collect_stage(recipe: Recipe, base: Stage) -> Stage:
     config = {name: identity(getattr(recipe, name)) for name in ("selector", "collect")}
-    return Stage("collect", config | {"train": base.key, "seed": recipe.seed})
+    return Stage("collect", config | {"train": base.key, "seed": recipe.seed, "format": FORMAT})
 
 
 def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
@@ -95,7 +99,7 @@ def do_train(
     if settings.epochs:
         per_epoch = -(-len(data.train) // settings.batch_size)
         best = _KeepBest(model, per_epoch, settings.keep, lambda: score_model(model, task, split, ctx))
-        log = _fine_tune(model.to(ctx.device), settings, data, task, ctx, best)
+        log = _fine_tune(placed(model, ctx.device), settings, data, task, ctx, best)
         model.load_state_dict(best.state)
         log = best.merge(log, per_epoch)
     save_tensors(part / "network.safetensors", model.state_dict())
@@ -106,16 +110,19 @@ def do_train(
 def _fine_tune(
     model: nn.Module, settings: Train, data: DatasetSplits, task: Task, ctx: Context, best: Any
 ) -> list[dict[str, float]]:
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    def draw(step: int, generator: torch.Generator) -> Batch:
         index = epoch_order(len(data.train), settings.batch_size, step, ctx.seed)
-        return task.loss(model, data.train.batch(index, ctx.device, generator))
+        return data.train.batch(index, ctx.device, generator)
+
+    def loss(*batch: Tensor) -> Tensor:
+        return task.loss(model, Batch(*batch))
 
     per_epoch = best.per_epoch
     cosine = {"cosine": _by_epoch(per_epoch, settings.epochs), "constant": "constant"}[settings.schedule]
     model.train()
     return train(
         model, loss, steps=settings.epochs * per_epoch, ctx=ctx, what="train", lr=settings.lr,
-        optimizer=settings.optimizer, weight_decay=settings.weight_decay, schedule=cosine, observer=best,
+        optimizer=settings.optimizer, weight_decay=settings.weight_decay, schedule=cosine, observer=best, draw=draw,
     )  # fmt: skip
 
 
@@ -157,14 +164,21 @@ class _KeepBest:
 
 
 def do_collect(recipe: Recipe, model: nn.Module, data: DatasetSplits, part: Path, ctx: Context) -> None:
-    """Collect the zoo and write it."""
+    """Collect the zoo, score all checkpoints in one pass on the selection split, and write it."""
     layout = Layout.of(model, recipe.selector.select(model))
-    zoo = recipe.collect.collect(model.to(ctx.device), data=data, task=recipe.task, layout=layout, ctx=ctx)
+    ctx = ctx.replace(build=lambda seed: build_network(recipe.architecture, data, seed))
+    zoo = recipe.collect.collect(placed(model, ctx.device), data=data, task=recipe.task, layout=layout, ctx=ctx)
     if not torch.isfinite(zoo.theta_ND).all():
         bad = int((~torch.isfinite(zoo.theta_ND)).any(dim=1).sum())
         raise UserError(
             f"collect: {bad} of {len(zoo)} checkpoints hold NaN or Inf; lower collect.lr or remove the files"
         )
+    model.load_state_dict(zoo.anchor)
+    split, what = data.split(recipe.selection), f"predict original ({recipe.selection})"
+    predictions = Predictor(model, layout, recipe.task).predict(zoo.theta_ND, split, ctx, what)
+    for row, score in zip(zoo.rows, recipe.task.score(predictions, split.targets).tolist(), strict=True):
+        row["metrics"].setdefault(recipe.task.metric, score)
+    save_tensors(part / "predictions.safetensors", {"predictions": predictions})
     zoo.save(part)
 
 
@@ -190,12 +204,9 @@ def do_sample(generator: Generator, count: int, zoo: Zoo, who: str, part: Path, 
     save_tensors(part / "samples.safetensors", {"theta": theta_MD})
 
 
-def do_predict(
-    model: nn.Module, zoo: Zoo, theta_MD: Tensor, task: Task, split: Split, part: Path, ctx: Context, what: str
-) -> None:
+def do_predict(predictor: Predictor, theta_MD: Tensor, split: Split, part: Path, ctx: Context, what: str) -> None:
     """Predict with every network of a population and write predictions.safetensors."""
-    predictions = predict(model, zoo.layout, theta_MD, task=task, split=split, ctx=ctx, what=what)
-    save_tensors(part / "predictions.safetensors", {"predictions": predictions})
+    save_tensors(part / "predictions.safetensors", {"predictions": predictor.predict(theta_MD, split, ctx, what)})
 
 
 def do_evaluate(evaluator: Evaluator, view: View, part: Path, ctx: Context) -> None:

@@ -9,16 +9,20 @@ import contextlib
 import functools
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from pdiff.capture import captured
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
 
-Loss = Callable[[int, torch.Generator], Tensor]
+Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+Loss = Callable[..., Tensor]
 LOG_ROWS = 200
 SMALL_NETWORK = 1_000_000
 
@@ -49,12 +53,15 @@ def train(
     clip: float | None = None,
     ema: float = 0.0,
     observer: Observer | None = None,
+    draw: Draw | None = None,
 ) -> list[dict[str, float]]:
     """Train `module` in place and return the log, at most 200 rows of `step`, `loss`, `lr`.
 
     Args:
         loss: called as `loss(step, generator)`; the generator is on the CPU and depends on (ctx.seed, step) alone.
             torch's global generator is seeded alike, for dropout.
+        draw: with it, `loss` is called with the tensors that `draw(step, generator)` gives, moved to the device, and
+            must read nothing else that changes: on CUDA such a step is replayed as one graph where shapes are fixed.
         schedule: `cosine` to 0 step by step, `constant`, or the factor on `lr` as a function of the step.
         ema: decay of an exponential moving average of the weights, which `module` holds at the end (0: none).
             The decay is warmed up as (1 + step) / (10 + step).
@@ -66,13 +73,29 @@ def train(
     factor = schedule if callable(schedule) else SCHEDULES[schedule](steps)
     start = loop.resume()
     every = max(1, steps // LOG_ROWS)
+
+    def update(*drawn: Any) -> Tensor:
+        with torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16"):
+            value = loss(*drawn)
+        loop.update(value, clip)
+        return value.detach()
+
+    fixed = captured(update, ctx.device, ctx.graphs and loop.capturable, ctx.warn)
+
+    def drawn_at(step: int) -> tuple[Any, ...]:
+        generator = torch.Generator().manual_seed(derive(ctx.seed, "step", step))
+        return tuple(draw(step, generator)) if draw else (step, generator)
+
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
-        for step in range(start, steps):
-            seed = derive(ctx.seed, "step", step)
-            torch.manual_seed(derive(seed, "global"))
-            value = loss(step, torch.Generator().manual_seed(seed))
-            loop.update(value, lr * factor(step), clip)
-            loop.pending.append(value.detach())
+        for step, drawn in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
+            torch.manual_seed(derive(ctx.seed, "global", step))
+            loop.set_rate(lr * factor(step))
+            if all(isinstance(value, Tensor) for value in drawn):
+                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in drawn])
+            else:
+                value = update(*drawn)
+            loop.average_weights(step)
+            loop.pending.append(value)
             shown = observer.after(step + 1) if observer else {}
             if (step + 1) % every == 0 or step + 1 == steps:
                 loop.write_row(step + 1, lr * factor(step), what)
@@ -83,6 +106,19 @@ def train(
     if loop.average is not None:
         module.load_state_dict(loop.average)
     return loop.log
+
+
+def ahead(make: Callable[[int], Any], start: int, stop: int, device: torch.device) -> Iterator[Any]:
+    """Yield `make(step)` for every step; for a CUDA device two steps ahead, in a thread, so that it does not wait."""
+    if device.type != "cuda":
+        yield from map(make, range(start, stop))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(make, step) for step in range(start, min(start + 2, stop)))
+        for step in range(start, stop):
+            if step + 2 < stop:
+                coming.append(pool.submit(make, step + 2))
+            yield coming.popleft().result()
 
 
 def _cosine(steps: int) -> Callable[[int], float]:
@@ -113,36 +149,43 @@ class _Loop:
         self.identity = [*identity, {key: list(value.shape) for key, value in module.state_dict().items()}]
         self.module, self.ctx, self.ema, self.observer = module, ctx, ema, observer
         self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.capturable = optimizer != "sgd"
         self.optimizer = _optimizer(optimizer, self.parameters, lr, decay)
         self.average = {k: v.detach().clone() for k, v in module.state_dict().items()} if ema else None
         self.log: list[dict[str, float]] = []
         self.pending: list[Tensor] = []
 
-    def update(self, value: Tensor, lr: float, clip: float | None) -> None:
+    def set_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+    def update(self, value: Tensor, clip: float | None) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         if clip:
             nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimizer.step()
-        if self.average is not None:
-            self._average(len(self.pending) + (self.log[-1]["step"] if self.log else 0))
 
     @torch.no_grad()
-    def _average(self, step: float) -> None:
+    def average_weights(self, step: int) -> None:
+        """Move the average towards the weights after step `step`, counted from 0."""
+        if self.average is None:
+            return
         decay = min(self.ema, (1 + step) / (10 + step))
-        assert self.average is not None
-        for key, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - decay)
-            else:
-                self.average[key].copy_(value)
+        state = self.module.state_dict()
+        floats = [key for key, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[key] for key in floats], [state[key] for key in floats], 1 - decay)
+        for key in state.keys() - set(floats):
+            self.average[key].copy_(state[key])
 
     def write_row(self, step: int, lr: float, what: str) -> None:
         mean = float(torch.stack(self.pending).double().mean())
         if not math.isfinite(mean):
-            raise UserError(f"{what}: the loss is not finite at step {step}; try a lower lr (it was {lr:.3g})")
+            more = "" if self.ctx.precision == "float32" else ", or run.precision = 'float32'"
+            raise UserError(f"{what}: the loss is not finite at step {step}; try a lower lr (it was {lr:.3g}){more}")
         self.log.append({"step": step, "loss": mean, "lr": lr})
         self.pending = []
 
@@ -194,7 +237,11 @@ def _optimizer(name: str, parameters: list[nn.Parameter], lr: float, decay: floa
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
-    return kind(parameters, lr=lr, weight_decay=decay, fused=True)
+    if not parameters[0].is_cuda:
+        return kind(parameters, lr=lr, weight_decay=decay, fused=True)
+    # As a tensor, so that a captured step reads the rate of the day.
+    rate = torch.tensor(lr, device=parameters[0].device)
+    return kind(parameters, lr=rate, weight_decay=decay, fused=True, capturable=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.training import train
 from pdiff_plugins.backbones import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
-from pdiff_plugins.diffusion import Schedule, loss, sample
+from pdiff_plugins.diffusion import Schedule, draw, loss, sample
 
 CODECS = [
     Identity(), Pca(latent=5), Autoencoder(latent=5, hidden=16), Conv1dCodec(latent=5, channels=(4, 8), kernel=3)
@@ -173,7 +173,7 @@ def test_mlp_denoiser_finds_both_modes():
 
     def step_loss(step, generator):
         z0 = modes[torch.randint(2, (256,), generator=generator)] + 0.1 * torch.randn(256, 2, generator=generator)
-        return loss(module, z0, schedule, prediction="epsilon", generator=generator)
+        return loss(module, z0, draw(256, 2, schedule, generator), "epsilon")
 
     train(module, step_loss, steps=400, ctx=Context(seed=0), what="denoiser", lr=2e-3, ema=0.99)
     g = torch.Generator().manual_seed(0)
@@ -193,3 +193,12 @@ def test_all_are_registered():
     registry.plugins.append(plugin)
     assert registry.known("codec") == "autoencoder, conv1d, identity, pca"
     assert registry.known("denoiser") == "conv1d, mlp"
+
+
+def test_one_time_for_all_rows_is_the_same_as_one_for_each():
+    z, t = torch.randn(6, 32), torch.tensor(17.0)
+    for component in (MlpDenoiser(), Conv1dDenoiser(channels=(4, 8))):
+        model = component.build(dim=32).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        torch.testing.assert_close(model(z, t.expand(6), None), model(z, t.repeat(6), None), atol=1e-4, rtol=1e-4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pdiff.errors import UserError
-from pdiff_plugins.diffusion import Schedule, coefficients, loss, sample, timesteps
+from pdiff_plugins.diffusion import Schedule, coefficients, draw, loss, sample, timesteps
 
 PREDICTIONS = ["epsilon", "x0", "v"]
 MEAN, STD = 1.5, 0.5
@@ -164,5 +164,5 @@ def test_loss_of_the_exact_denoiser_is_the_posterior_variance(prediction):
     ab = schedule.alpha_bar
     rest = STD**2 * (1 - ab) / (ab * STD**2 + 1 - ab)
     scale = {"x0": torch.ones_like(ab), "epsilon": ab / (1 - ab), "v": 1 / (1 - ab)}[prediction]
-    found = loss(gaussian_denoiser(schedule, prediction), z0, schedule, prediction=prediction, generator=g)
+    found = loss(gaussian_denoiser(schedule, prediction), z0, draw(*z0.shape, schedule, g), prediction)
     assert found.item() == pytest.approx((rest * scale).mean().item(), rel=0.02)

@@ -43,6 +43,7 @@ class Trajectory(Collector):
     skip_first_batch: bool = Field(False, description="do not save after the first batch of an epoch, as some cells do")
 
     def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+        from pdiff.data import Batch
         from pdiff.training import epoch_order, train
         from pdiff.zoo import Zoo
 
@@ -55,14 +56,18 @@ class Trajectory(Collector):
         per_epoch = math.ceil(len(data.train) / self.batch_size)
         saved = self.saved_steps(per_epoch)
 
-        def loss(step: int, generator: Any) -> Tensor:
+        def draw(step: int, generator: Any) -> Batch:
             index = epoch_order(len(data.train), self.batch_size, step, ctx.seed)
-            return task.loss(model, data.train.batch(index, ctx.device, generator))
+            return data.train.batch(index, ctx.device, generator)
+
+        def loss(*batch: Tensor) -> Tensor:
+            return task.loss(model, Batch(*batch))
 
         recorder = _Recorder(model, layout, set(saved))
         train(
             model, loss, steps=saved[-1], ctx=ctx, what="collect", lr=self.lr, optimizer=self.optimizer,
             weight_decay=self.weight_decay, schedule=self._factor(per_epoch), observer=recorder,
+            draw=draw,
         )  # fmt: skip
         rows = [{"run": 0, "step": step, "metrics": {}} for step in saved]
         return Zoo(recorder.theta(), layout, anchor, rows)

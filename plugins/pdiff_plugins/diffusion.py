@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pdiff.capture import Step
 from pdiff.errors import UserError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -61,10 +62,7 @@ class Schedule:
 
     def target(self, z0_BZ: Tensor, epsilon_BZ: Tensor, t_B: Tensor, prediction: Prediction) -> Tensor:
         """Return what the network has to say; v = sqrt(ab) epsilon - sqrt(1 - ab) z_0 (Salimans & Ho 2022, app. D)."""
-        if prediction != "v":
-            return epsilon_BZ if prediction == "epsilon" else z0_BZ
-        signal, noise = self.rates(t_B, z0_BZ)
-        return signal * epsilon_BZ - noise * z0_BZ
+        return _target(z0_BZ, epsilon_BZ, self.rates(t_B, z0_BZ), prediction)
 
     def split(self, out_BZ: Tensor, z_BZ: Tensor, t_B: Tensor, prediction: Prediction) -> tuple[Tensor, Tensor]:
         """Return (x0, epsilon) that the network's output stands for, given the noisy z_t."""
@@ -72,14 +70,26 @@ class Schedule:
         return a * z_BZ + b * out_BZ, c * z_BZ + d * out_BZ
 
 
+def _target(z0_BZ: Tensor, epsilon_BZ: Tensor, rates: tuple[Tensor, Tensor], prediction: Prediction) -> Tensor:
+    if prediction != "v":
+        return epsilon_BZ if prediction == "epsilon" else z0_BZ
+    return rates[0] * epsilon_BZ - rates[1] * z0_BZ
+
+
+def draw(count: int, dim: int, schedule: Schedule, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return uniform t `[B]` (float), epsilon `[B, Z]`, and the rates of signal and noise `[B, 1]`, on the CPU."""
+    t_B = torch.randint(schedule.steps, (count,), generator=generator)
+    epsilon_BZ = torch.randn(count, dim, generator=generator)
+    return t_B.float(), epsilon_BZ, *schedule.rates(t_B, epsilon_BZ)
+
+
 def loss(
-    denoise: Denoise, z0_BZ: Tensor, schedule: Schedule, *, prediction: Prediction, generator: torch.Generator
+    denoise: Denoise, z0_BZ: Tensor, drawn: tuple[Tensor, Tensor, Tensor, Tensor], prediction: Prediction
 ) -> Tensor:
-    """Return the mean squared error at uniform t (Ho et al. 2020, eq. 14); draws on the CPU."""
-    t_B = torch.randint(schedule.steps, z0_BZ.shape[:1], generator=generator)
-    epsilon_BZ = torch.randn(z0_BZ.shape, generator=generator).to(z0_BZ)
-    out_BZ = denoise(schedule.add_noise(z0_BZ, epsilon_BZ, t_B), t_B.float().to(z0_BZ.device))
-    return F.mse_loss(out_BZ, schedule.target(z0_BZ, epsilon_BZ, t_B, prediction))
+    """Return the mean squared error (Ho et al. 2020, eq. 14) at what `draw` gave."""
+    t_B, epsilon_BZ, signal, noise = drawn
+    out_BZ = denoise(signal * z0_BZ + noise * epsilon_BZ, t_B)
+    return F.mse_loss(out_BZ.float(), _target(z0_BZ, epsilon_BZ, (signal, noise), prediction))
 
 
 @torch.no_grad()
@@ -94,20 +104,32 @@ def sample(
     eta: float = 0.0,
     generator: torch.Generator,
     keep: Sequence[float] = (),
+    capture: Callable[[Step], Step] = lambda step: step,
+    tell: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return z_0 `[M, Z]`, and z as it was at each fraction of the way (0: `z_T`, 1: `z_0`) in `keep`.
 
-    `ddpm` draws from the posterior with its own variance (Ho et al. 2020, eq. 6-7), which is the member eta = 1 of
-    the DDIM family (Song et al. 2021, eq. 12 and 16) at every number of steps; `eta` is read by `ddim` only. Nothing
-    is clipped. Raises UserError when `steps` is more than the schedule has.
+    All M are one batch. `ddpm` draws from the posterior with its own variance (Ho et al. 2020, eq. 6-7), which is the
+    member eta = 1 of the DDIM family (Song et al. 2021, eq. 12 and 16) at every number of steps; `eta` is read by
+    `ddim` only. Nothing is clipped. `capture` may replace a step by a replayed graph; `tell` is called after each.
+    Raises UserError when `steps` is more than the schedule has.
     """
     stops = [round(fraction * steps) for fraction in keep]
     z, kept = z_T, {0: z_T}
     table = coefficients(schedule, prediction, steps, 1.0 if sampler == "ddpm" else eta)
-    for i, (t, (a, b, c)) in enumerate(table, start=1):
-        z = a * z + b * denoise(z, torch.full(z.shape[:1], float(t), device=z.device))
-        if c:
-            z = z + c * torch.randn(z.shape, generator=generator).to(z)
+    rows = torch.tensor([[t, *folded] for t, folded in table], dtype=torch.float64).to(z_T)
+    noisy = any(sigma for _, (_, _, sigma) in table)
+
+    def update(z_MZ: Tensor, row: Tensor, *noise_MZ: Tensor) -> Tensor:
+        t, a, b, c = row.unbind()
+        z_MZ = a * z_MZ + b * denoise(z_MZ, t.float().expand(len(z_MZ)))
+        return z_MZ + c * noise_MZ[0] if noise_MZ else z_MZ
+
+    update = capture(update)
+    for i, row in enumerate(rows, start=1):
+        noise = [torch.randn(z.shape, generator=generator).to(z, non_blocking=True)] if noisy else []
+        z = update(z, row, *noise)
+        tell()
         if i in stops:
             kept[i] = z
     return z, [kept[stop] for stop in stops]

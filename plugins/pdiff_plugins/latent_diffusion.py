@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.capture import captured
 from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.memory import in_chunks
 from pdiff.training import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins import diffusion, normalise
@@ -18,6 +20,8 @@ from pdiff_plugins.normalise import Normaliser
 GATE_NETWORKS = 16
 HARDLY = 0.1
 """Share of the variance between checkpoints below which a codec has learnt little but their mean."""
+AT_ONCE = 2**18
+"""Numbers of latents denoised at a time; fixed, because rounding may depend on it."""
 SMALLEST_LATENT = 0.05
 """Latents narrower than this share of the widest keep their relation to it: whitening them would amplify noise."""
 
@@ -52,15 +56,16 @@ class LatentDiffusion(Generator):
         generator = ctx.generator("sample")
         z_MZ = torch.randn(count, len(self.mean_Z), generator=generator).to(ctx.device)
         steps = method.sampling_steps or method.timesteps
+        at_once = max(1, AT_ONCE // z_MZ.shape[1])
+
+        def denoise(z_MZ: Tensor, t_M: Tensor) -> Tensor:
+            return in_chunks(lambda z_BZ: denoiser(z_BZ, t_M[: len(z_BZ)], None), z_MZ, at_once)
+
         with threads_for(denoiser, ctx.threads), ctx.progress.step("sample", steps) as bar:
-
-            def denoise(z_BZ: Tensor, t_B: Tensor) -> Tensor:
-                bar.advance()
-                return denoiser(z_BZ, t_B, None)
-
             return diffusion.sample(
                 denoise, z_MZ, self.schedule, prediction=method.prediction, sampler=method.sampler, steps=steps,
-                generator=generator, keep=keep,
+                generator=generator, keep=keep, tell=bar.advance,
+                capture=lambda step: captured(step, ctx.device, ctx.graphs, ctx.warn),
             )  # fmt: skip
 
     @torch.no_grad()
@@ -68,7 +73,7 @@ class LatentDiffusion(Generator):
         codec = self.codec.to(ctx.device)
         z_MZ = (z_MZ.cpu() * self.scale_Z + self.mean_Z).to(ctx.device)
         with threads_for(codec, ctx.threads):
-            x_MD = torch.cat([codec.decode(z_BZ).cpu() for z_BZ in z_MZ.split(64)])
+            x_MD = in_chunks(lambda z_BZ: codec.decode(z_BZ).cpu(), z_MZ, 64)
         return self.normaliser.decode(x_MD)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -119,7 +124,7 @@ def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> L
 
 @torch.no_grad()
 def _encode(codec: nn.Module, x_ND: Tensor) -> Tensor:
-    return torch.cat([codec.encode(x_BD) for x_BD in x_ND.split(64)])
+    return in_chunks(codec.encode, x_ND, 64)
 
 
 def _standard(z_NZ: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,20 +139,16 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
     denoiser = method.denoiser.build(dim=z_NZ.shape[1], layout=zoo.layout).to(ctx.device).train()
     schedule = schedule_of(method)
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
-        z0_BZ = z_NZ[rows.to(z_NZ.device)]
-        return diffusion.loss(
-            lambda z_BZ, t_B: denoiser(z_BZ, t_B, None),
-            z0_BZ,
-            schedule,
-            prediction=method.prediction,
-            generator=generator,
-        )
+        return rows, *diffusion.draw(len(rows), z_NZ.shape[1], schedule, generator)
+
+    def loss(rows: Tensor, *drawn: Tensor) -> Tensor:
+        return diffusion.loss(lambda z_BZ, t_B: denoiser(z_BZ, t_B, None), z_NZ[rows], drawn, method.prediction)
 
     log = train(
         denoiser, loss, steps=method.steps, ctx=ctx, what="diffusion", lr=method.lr,
-        weight_decay=method.weight_decay, ema=method.ema,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
     )  # fmt: skip
     return denoiser, log
 
@@ -161,7 +162,7 @@ def gate(
     (1 - error / variance), and the mean scores of up to 16 checkpoints as they are, decoded, and of their average.
     """
     with torch.no_grad():
-        decoded_ND = torch.cat([codec.decode(z_BZ).cpu() for z_BZ in z_NZ.split(64)])
+        decoded_ND = in_chunks(lambda z_BZ: codec.decode(z_BZ).cpu(), z_NZ, 64)
     error = float((decoded_ND - x_ND).double().square().mean())
     variance = float((x_ND - x_ND.mean(dim=0)).double().square().mean())
     facts: dict[str, Any] = {"latent": z_NZ.shape[1], "error": error, "variance": variance}
