@@ -109,7 +109,7 @@ def the_evaluation(device: torch.device, quick: bool) -> None:
     model, zoo = resnet18(device, networks)
     images = torch.randint(256, (examples, 3, 32, 32), dtype=torch.uint8)
     split = ImageSplit(images, torch.zeros(examples, dtype=torch.long), Transform(224, (0.5,) * 3, (0.25,) * 3))
-    ctx, task = Context(seed=0, device=device, batch_size=256), Classification()
+    ctx, task = Context(seed=0, device=device), Classification()
     found = []
     work = lambda: found.append(Predictor(model, zoo.layout, task).predict(zoo.theta_ND, split, ctx, "all"))  # noqa: E731
     row(f"{networks} ResNet-18 on {examples} images", timed(device, work), 300, unit="s")

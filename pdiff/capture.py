@@ -52,7 +52,7 @@ class Captured:
         """Record the step; recording runs nothing."""
         graph, self.inputs = torch.cuda.CUDAGraph(), [argument.clone() for argument in arguments]
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.output = self.step(*self.inputs)
         except RuntimeError as error:
             self.warn(f"a step is not replayed as a CUDA graph ({' '.join(str(error).split())[:100]})")

@@ -28,8 +28,8 @@ class Context:
     data_root: Path = Path("data")
     """Where datasets lie, and are downloaded to."""
     download: bool = True
-    batch_size: int = 128
-    """Examples per evaluation batch."""
+    batch_size: int = 0
+    """Examples per evaluation batch; 0 chooses by their size."""
     threads: int = 0
     """CPU threads; 0 chooses by the size of the network."""
     precision: str = "float32"

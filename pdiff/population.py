@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.context import Context
-from pdiff.data import Split, evaluation_batches
+from pdiff.data import Split, evaluation_batches, evaluation_size
 from pdiff.errors import UserError
 from pdiff.graph import entry_of
 from pdiff.memory import free_bytes, ran_out
@@ -38,7 +38,7 @@ class Predictor:
         even one example fits.
         """
         self.model.to(ctx.device).eval()
-        size = min(ctx.batch_size, len(split))
+        size = evaluation_size(split, ctx.batch_size, ctx.device)
         while True:
             try:
                 with threads_for(self.model, ctx.threads), _kept(self.model, self.layout.keys):

@@ -59,7 +59,7 @@ class RunSettings(Table):
     data: str = Field("data", description="folder where datasets lie and are downloaded to")
     download: bool = Field(True, description="fetch a dataset that is not there")
     threads: int = Field(0, ge=0, description="CPU threads; 0 is one for small networks and all cores for large ones")
-    batch_size: int = Field(128, gt=0, description="examples per evaluation batch")
+    batch_size: int = Field(0, ge=0, description="examples per evaluation batch; 0 chooses by their size")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of training; auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.nn.functional import conv2d, gelu, linear, max_pool2d
 
 from pdiff.errors import UserError
 from pdiff.files import load_state
@@ -16,6 +17,7 @@ from pdiff_plugins.networks import (
     CnnMedium,
     ConvNetMini,
     ConvNextMini,
+    HyperCnn,
     MlpMini,
     ResNet20,
     ResNetMini,
@@ -25,7 +27,7 @@ from pdiff_plugins.timm_networks import TimmModel
 
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESNET20 = SHARED / "weights" / "cifar10_resnet20.safetensors"
-ALL = [ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20]
+ALL = [ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn]
 
 
 def size(module):
@@ -57,6 +59,8 @@ def test_every_architecture_of_the_plugin_is_covered_here():
         (CnnMedium, (3, 32, 32), 10_853),
         (CnnMedium, (1, 32, 32), 10_853),
         (ResNet20, (3, 32, 32), 269_722),
+        (HyperCnn, (1, 28, 28), 2_464),
+        (HyperCnn, (3, 28, 28), 2_864),
     ],
 )
 def test_default_sizes_are_the_published_ones(component, input_shape, published):
@@ -84,6 +88,8 @@ def test_default_sizes_are_the_published_ones(component, input_shape, published)
         (CnnMedium(channels=(8,)), (1, 8, 8)),
         (ResNet20(), (1, 8, 8)),
         (ResNet20(), (3, 64, 64)),
+        (HyperCnn(), (1, 20, 33)),
+        (HyperCnn(channels=(4, 3, 2), hidden=5, dropout=0.5, activation="gelu"), (3, 32, 32)),
     ],
     ids=lambda value: value.name if hasattr(value, "name") else "x".join(map(str, value)),
 )
@@ -131,6 +137,48 @@ def test_the_perceptron_sees_only_pooled_channel_means():
     inputs = torch.randn(2, 3, 8, 8)
     permuted = inputs[:, [2, 0, 1]].flip(-1).unflatten(-1, (4, 2)).flip(-1, -2).flatten(-2)
     torch.testing.assert_close(network(inputs), network(permuted))
+
+
+def test_the_zoos_cnn_is_its_published_layers():
+    network = HyperCnn(activation="gelu").build(input_shape=(1, 28, 28), outputs=10)
+    sizes = [sum(p.numel() for p in pair) for pair in zip(*[iter(network.parameters())] * 2, strict=True)]
+    assert sizes == [208, 1_206, 100, 740, 210]
+    (w1, b1), (w2, b2), (w3, b3), (w4, b4), (w5, b5) = zip(*[iter(network.parameters())] * 2, strict=True)
+    inputs = torch.randn(2, 1, 28, 28)
+    x = gelu(max_pool2d(conv2d(inputs, w1, b1), 2))
+    x = gelu(max_pool2d(conv2d(x, w2, b2), 2))
+    x = gelu(conv2d(x, w3, b3)).flatten(1)
+    torch.testing.assert_close(network(inputs), linear(gelu(linear(x, w4, b4)), w5, b5))
+
+
+@pytest.mark.parametrize(
+    ("init", "mean", "deviation"),
+    [
+        ("uniform", 0.5, 12**-0.5),
+        ("normal", 0.0, 1.0),
+        ("kaiming_uniform", 0.0, (2 / 200) ** 0.5),
+        ("kaiming_normal", 0.0, (2 / 200) ** 0.5),
+    ],
+)
+def test_the_zoos_cnn_is_initialised_as_asked(init, mean, deviation):
+    torch.manual_seed(0)
+    state = HyperCnn(init=init, channels=(8, 60, 4)).build(input_shape=(1, 28, 28), outputs=10).state_dict()
+    weights = state["1.0.weight"]  # 12,000 numbers, each output with a fan-in of 200
+    assert weights.mean().item() == pytest.approx(mean, abs=4 * deviation / 12_000**0.5)
+    assert weights.std().item() == pytest.approx(deviation, rel=0.03)
+    if "uniform" in init:
+        assert (weights - mean).abs().max() <= 3**0.5 * deviation
+    assert all((value == 0.01).all() for key, value in state.items() if key.endswith("bias"))
+
+
+def test_dropout_is_drawn_in_training_only_and_changes_no_key():
+    torch.manual_seed(0)
+    network = HyperCnn(dropout=0.5).build(input_shape=(1, 28, 28), outputs=10)
+    plain = HyperCnn().build(input_shape=(1, 28, 28), outputs=10)
+    plain.load_state_dict(network.state_dict(), strict=True)
+    inputs = torch.randn(2, 1, 28, 28)
+    assert not torch.equal(network(inputs), network(inputs))
+    assert torch.equal(network.eval()(inputs), plain(inputs))
 
 
 needs_resnet20 = pytest.mark.skipif(not RESNET20.is_file(), reason="PDIFF_SHARED_DATA holds no cifar10_resnet20")
@@ -209,6 +257,7 @@ def longest_list_of_numbers(pickled):
         (ConvNextMini(), (3, 31, 64), ["convnext_mini", "31x64", "32x32", "stem"]),
         (CnnMedium(), (1, 21, 28), ["cnn_medium", "21x28", "22x22", "channels"]),
         (ResNet20(), (2,), ["resnet20", "images", "2"]),
+        (HyperCnn(), (1, 19, 28), ["hyper_cnn", "19x28", "20x20"]),
         (MlpMini(), (), ["mlp_mini", "scalar"]),
     ],
 )
@@ -229,6 +278,9 @@ def test_only_timm_has_pretrained_weights(component):
         (ConvNetMini, {"channels": []}),
         (ConvNetMini, {"channels": [8, 0]}),
         (VitMini, {"dim": 30}),
+        (HyperCnn, {"channels": [8, 6]}),
+        (HyperCnn, {"dropout": 1.0}),
+        (HyperCnn, {"init": "zeros"}),
         (TimmModel, {}),
     ],
 )

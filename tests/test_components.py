@@ -25,7 +25,7 @@ PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SM
 
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
-        "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
+        "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {}, "hyper_cnn": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
     },
     "dataset": {"digits": {}},
@@ -34,7 +34,10 @@ CASES: dict[str, dict[str, Any]] = {
         "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
         "layers": {"layer": "conv", "positions": (0, -1)},
     },
-    "collector": {"trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"}},
+    "collector": {
+        "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
+        "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+    },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
     },
@@ -54,8 +57,12 @@ DEFINITION_ONLY = {
         "millions of parameters, by the road of resnet18; tests/test_architectures.py asks timm for each",
     ),
     **dict.fromkeys(
-        [("dataset", name) for name in ("cifar10", "cifar100", "mnist", "fashion_mnist", "stl10", "image_folder")],
+        [("dataset", name) for name in ("cifar10", "cifar100", "mnist", "fashion_mnist", "stl10", "svhn")],
         "needs files; tests/test_datasets.py writes such",
+    ),
+    **dict.fromkeys(
+        [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
+        "needs files; tests/test_datasets_files.py writes such",
     ),
 }
 OPTIONS = {("dataset", "image_folder"): {"root": "images"}}

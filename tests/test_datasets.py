@@ -1,4 +1,4 @@
-"""The image sets: what they hold, how they are cut, and what a user reads when files are missing or damaged."""
+"""The image sets in memory: what they hold, how they are cut, and what a user reads when something is missing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 import torchvision
 from PIL import Image
@@ -23,11 +24,11 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff_plugins.digits import Digits
 from pdiff_plugins.images import ImageSplit
-from pdiff_plugins.vision import Cifar10, Cifar100, FashionMnist, ImageFolder, Mnist, Stl10
+from pdiff_plugins.vision import Cifar10, Cifar100, FashionMnist, Mnist, Stl10, Svhn
 
 CPU = torch.device("cpu")
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
-DOWNLOADED = [Cifar10, Cifar100, Mnist, FashionMnist, Stl10]
+DOWNLOADED = [Cifar10, Cifar100, Mnist, FashionMnist, Stl10, Svhn]
 
 
 def context(root: Path | str = "data", seed: int = 1, download: bool = False, **more) -> Context:
@@ -113,7 +114,8 @@ def test_options_out_of_bounds_are_refused(dataset, options):
 
 
 def test_importing_the_plugins_imports_no_heavy_library():
-    code = "import sys, pdiff_plugins.vision, pdiff_plugins.digits; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    modules = "pdiff_plugins.vision, pdiff_plugins.vision_files, pdiff_plugins.digits"
+    code = f"import sys, {modules}; print({{'torch', 'numpy', 'PIL'}} & set(sys.modules))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "set()\n"
 
@@ -167,6 +169,19 @@ def write_stl10(root: Path, monkeypatch) -> Path:
     return folder
 
 
+def write_svhn(root: Path, monkeypatch) -> Path:
+    """Write 20 and 13 images; classes are 1 to 10, and 10 means the digit 0."""
+    reader, random, folder = torchvision.datasets.SVHN, np.random.default_rng(0), root / "svhn"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 20), ("test", 13)):
+        images, labels = random.integers(0, 256, (32, 32, 3, count), np.uint8), np.arange(count)[:, None] % 10 + 1
+        scipy.io.savemat(folder / f"{part}_32x32.mat", {"X": images, "y": labels.astype(np.uint8)})
+    files = signed(folder, ["train_32x32.mat", "test_32x32.mat"])
+    parts = {part: ["http://nowhere", *file] for part, file in zip(("train", "test"), files, strict=True)}
+    monkeypatch.setattr(reader, "split_list", reader.split_list | parts)
+    return folder
+
+
 def agrees(split: ImageSplit, dataset, size: int) -> None:
     """Check images and targets against what torchvision hands out."""
     got = everything(split)
@@ -207,6 +222,49 @@ def test_stl10_is_read_without_its_unlabelled_part(tmp_path, monkeypatch):
     agrees(splits.test, torchvision.datasets.STL10(tmp_path, split="test"), 48)
 
 
+def test_svhn_is_read_as_torchvision_reads_it(tmp_path, monkeypatch):
+    folder = write_svhn(tmp_path, monkeypatch)
+    splits = Svhn(**PLAIN).load(context(tmp_path))
+    for split, part in ((splits.train, "train"), (splits.test, "test")):
+        assert split.images.dtype == torch.uint8
+        agrees(split, torchvision.datasets.SVHN(folder, split=part), 32)
+    assert splits.test.targets.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3]
+    assert (splits.input_shape, splits.outputs) == ((3, 32, 32), 10)
+    default = Svhn().load(context(tmp_path))
+    assert [len(part) for part in (default.train, default.validation, default.test)] == [18, 2, 13]
+    pixel = torchvision.datasets.SVHN(folder, split="test").data[4, 1, 7, 9]
+    assert everything(default.test).inputs[4, 1, 7, 9].item() == pytest.approx((pixel / 255 - 0.5) / 0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("side", [28, 29])
+def test_grey_svhn_is_cropped_and_mixed_as_by_torchvision(tmp_path, monkeypatch, side):
+    folder = write_svhn(tmp_path, monkeypatch)
+    splits = Svhn(channels=1, centre=side, image_size=side, validation=0).load(context(tmp_path))
+    transforms = torchvision.transforms
+    steps = [transforms.Grayscale(), transforms.CenterCrop(side), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)]
+    theirs = torchvision.datasets.SVHN(folder, split="train", transform=transforms.Compose(steps))
+    assert splits.input_shape == (1, side, side)
+    assert torch.equal(everything(splits.train).inputs, torch.stack([image for image, _ in theirs]))
+
+
+def test_a_downloaded_svhn_is_used(tmp_path, monkeypatch):
+    whole = {path.name: path.read_bytes() for path in write_svhn(tmp_path / "elsewhere", monkeypatch).iterdir()}
+
+    def fetch(url, root, filename, md5):
+        Path(root).mkdir(parents=True, exist_ok=True)
+        (Path(root) / filename).write_bytes(whole[filename])
+
+    monkeypatch.setattr(torchvision.datasets.svhn, "download_url", fetch)
+    assert len(Svhn().load(context(tmp_path / "data", download=True)).test) == 13
+
+
+@pytest.mark.parametrize("file", ["train_32x32.mat", "test_32x32.mat"])
+def test_a_truncated_svhn_is_never_used(tmp_path, monkeypatch, file):
+    path = write_svhn(tmp_path, monkeypatch) / file
+    path.write_bytes(path.read_bytes()[:-100])
+    assert f"{path} is damaged" in message(Svhn(), context(tmp_path, download=True))
+
+
 # --- missing and damaged
 
 
@@ -223,6 +281,7 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch, dataset):
 
     for module in (torchvision.datasets.cifar, torchvision.datasets.mnist, torchvision.datasets.stl10):
         monkeypatch.setattr(module, "download_and_extract_archive", fail)
+    monkeypatch.setattr(torchvision.datasets.svhn, "download_url", fail)
     text = message(dataset(), context(tmp_path, download=True))
     assert "download failed" in text and "no route to host" in text and "run.data" in text
 
@@ -284,73 +343,6 @@ def test_images_and_labels_must_go_together(tmp_path):
     (raw / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(11, np.uint8)))
     text = message(Mnist(), context(tmp_path))
     assert "t10k-images-idx3-ubyte" in text and "12 images" in text and "11 labels" in text
-
-
-# --- a folder of images
-
-
-def write_folder(root: Path, **parts: int) -> Path:
-    """Write `count` images per class and part, each of its own size; the class decides the colour."""
-    for part, count in parts.items():
-        for label, colour in (("ant", (250, 0, 0)), ("bee", (0, 250, 0)), ("cat", (0, 0, 250))):
-            (root / part / label).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (20 + i, 30 - i), colour).save(root / part / label / f"{i}.png")
-    return root
-
-
-def test_an_image_folder_with_three_parts(tmp_path):
-    write_folder(tmp_path / "pets", train=6, val=2, test=3)
-    splits = ImageFolder(root="pets", image_size=16, mean=(0.0,), std=(1.0,)).load(context(tmp_path))
-    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [18, 6, 9]
-    assert (splits.input_shape, splits.outputs) == ((3, 16, 16), 3)
-    for split in (splits.train, splits.validation, splits.test):
-        batch = everything(split)
-        assert torch.equal(batch.inputs.mean((2, 3)).argmax(1), batch.targets)
-        assert torch.equal(batch.targets, split.targets)
-
-
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_without_both_the_second_part_is_the_test_split(tmp_path, part):
-    write_folder(tmp_path, **{"train": 10, part: 2})
-    load = ImageFolder(root=str(tmp_path), validation=0.2, image_size=16).load
-    first, again, other = (load(context(seed=seed)) for seed in (1, 1, 2))
-    assert [len(split) for split in (first.train, first.validation, first.test)] == [24, 6, 6]
-    assert all(f"/{part}/" in file.as_posix() for file in first.test.files)
-    assert first.validation.files == again.validation.files != other.validation.files
-    assert not set(first.train.files) & set(first.validation.files)
-    assert len(ImageFolder(root=str(tmp_path), validation=0).load(context()).train) == 30
-
-
-def test_an_ignored_validation_option_is_said(tmp_path):
-    write_folder(tmp_path, train=2, val=1, test=1)
-    said: list[str] = []
-    ImageFolder(root=str(tmp_path), validation=0.5).load(context(warn=said.append))
-    ImageFolder(root=str(tmp_path)).load(context(warn=said.append))
-    assert len(said) == 1 and "dataset.validation = 0.5 is ignored" in said[0]
-
-
-@pytest.mark.parametrize("parts", [{}, {"train": 2}, {"test": 2, "val": 2}])
-def test_an_image_folder_without_train_or_test_is_refused(tmp_path, parts):
-    write_folder(tmp_path, **parts)
-    assert f"{tmp_path}: needs train/ and test/" in message(ImageFolder(root=str(tmp_path)), context())
-
-
-def test_classes_must_agree(tmp_path):
-    write_folder(tmp_path, train=2, test=2)
-    (tmp_path / "test" / "bee").rename(tmp_path / "test" / "wasp")
-    assert "class 'bee' is in train/ and not in test/" in message(ImageFolder(root=str(tmp_path)), context())
-
-
-def test_an_empty_class_is_named(tmp_path):
-    write_folder(tmp_path, train=2, test=2)
-    (tmp_path / "train" / "dog").mkdir()
-    assert "dog" in message(ImageFolder(root=str(tmp_path)), context())
-
-
-def test_a_holdout_of_nothing_is_refused(tmp_path):
-    write_folder(tmp_path, train=1, test=1)
-    assert "dataset.validation = 0.1 of 3" in message(ImageFolder(root=str(tmp_path)), context())
 
 
 # --- the real sets

@@ -88,24 +88,21 @@ class _NoisyAutoencoder(Codec):
             )
         module, x_ND = module.to(ctx.device).train(), x_ND.to(ctx.device)
 
-        def loss(step: int, generator: torch.Generator) -> Tensor:
+        def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
             rows = torch.randperm(count, generator=generator)[: self.batch_size]
-            x_BD = x_ND[rows.to(x_ND.device)]
-            z_BZ = module.encode(_noised(x_BD, self.input_noise, generator))
-            return torch.nn.functional.mse_loss(module.decode(_noised(z_BZ, self.latent_noise, generator)), x_BD)
+            sizes = x_ND.shape[1], module.latent_dim
+            return rows, *(torch.randn(self.batch_size, size, generator=generator) for size in sizes)
+
+        def loss(rows: Tensor, noise_BD: Tensor, noise_BZ: Tensor) -> Tensor:
+            x_BD = x_ND[rows]
+            z_BZ = module.encode(x_BD + self.input_noise * noise_BD)
+            return torch.nn.functional.mse_loss(module.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
 
         log = train(
-            module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay
+            module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay, draw=draw
         )  # fmt: skip
         module.eval()
         return log
-
-
-def _noised(x: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    import torch
-
-    # drawn on the CPU, so that every device sees the same noise
-    return x + std * torch.randn(x.shape, generator=generator).to(x)
 
 
 class Conv1dCodec(_NoisyAutoencoder):

@@ -49,6 +49,15 @@ class _Baseline(Method):
         return FromZoo(self.draw, zoo)
 
 
+def _mean(zoo: Zoo) -> Tensor:
+    """Return the average checkpoint, `[D]` in float64."""
+    import torch
+
+    from pdiff_plugins.normalise import COLUMNS
+
+    return torch.cat([theta.double().mean(dim=0) for theta in zoo.theta_ND.split(COLUMNS, dim=1)])
+
+
 class Base(_Baseline):
     """The starting network, before any checkpoint was collected (one network)."""
 
@@ -65,7 +74,7 @@ class Soup(_Baseline):
     source: ClassVar[str] = "Model soups, arXiv 2203.05482; the authors' ensemble.py"
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        return zoo.theta_ND.double().mean(dim=0, keepdim=True).float()
+        return _mean(zoo).float()[None]
 
 
 class Constant(_Baseline):
@@ -74,7 +83,7 @@ class Constant(_Baseline):
     name = "constant"
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        mean = zoo.theta_ND.double().mean(dim=0)
+        mean = _mean(zoo)
         return zoo.layout.per_entry([float(mean[e.columns].mean()) for e in zoo.layout.entries])[None]
 
 
@@ -92,7 +101,7 @@ class Noise(_Baseline):
         import torch
 
         generator = ctx.generator("noise")
-        x_MD = zoo.layout.to_free(zoo.theta_ND)[torch.randint(len(zoo), (count,), generator=generator)]
+        x_MD = zoo.layout.to_free(zoo.theta_ND[torch.randint(len(zoo), (count,), generator=generator)])
         noise_MD = torch.randn(x_MD.shape, generator=generator)
         for entry in zoo.layout.entries:
             own = x_MD[:, entry.columns]
@@ -116,12 +125,17 @@ class Gaussian(_Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        x_ND = zoo.layout.to_free(zoo.theta_ND).double()
-        mean_D = x_ND.mean(dim=0)
+        from pdiff_plugins.normalise import blocks
+
         # g (X - mean) / sqrt(N - 1) with g ~ N(0, I_N) has exactly the sample covariance: no decomposition is needed.
-        g_MN = torch.randn(count, len(x_ND), generator=ctx.generator("gaussian"), dtype=torch.float64)
-        deviation_MD = g_MN @ (x_ND - mean_D) / (len(x_ND) - 1) ** 0.5
-        return zoo.layout.from_free((mean_D + self.spreads[0] * deviation_MD).float())
+        g_MN = torch.randn(count, len(zoo), generator=ctx.generator("gaussian"), dtype=torch.float64)
+        theta_MD = torch.empty(count, zoo.layout.dim)
+        for columns, own in blocks(zoo.layout):
+            x_ND = own.to_free(zoo.theta_ND[:, columns]).double()
+            mean_D = x_ND.mean(dim=0)
+            deviation_MD = g_MN @ (x_ND - mean_D) / (len(zoo) - 1) ** 0.5
+            theta_MD[:, columns] = own.from_free((mean_D + self.spreads[0] * deviation_MD).float())
+        return theta_MD
 
 
 class Interpolation(_Baseline):

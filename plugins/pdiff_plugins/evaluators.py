@@ -156,7 +156,7 @@ def nearest(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> Tensor:
     rows = []
     for index, a_D in enumerate(a_MD):
         parts = zip(b_ND.split(COLUMNS, dim=1), a_D.split(COLUMNS), strict=True)
-        squares_N = sum((b - a).double().square().sum(dim=1) for b, a in parts)
+        squares_N = sum((b - a).double().square_().sum(dim=1) for b, a in parts)
         if leave_self_out:
             squares_N[index] = float("inf")
         rows.append(squares_N.min().sqrt())

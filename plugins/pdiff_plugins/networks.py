@@ -155,7 +155,36 @@ class ResNet20(Architecture):
         return resnet20.ResNet20(_image(self, input_shape, 1, "")[0], outputs)
 
 
+class HyperCnn(Architecture):
+    """Three-stage CNN of the hyper-representations' model zoos, for 28x28 images."""
+
+    name = "hyper_cnn"
+    source: ClassVar[str] = "Schürholt et al. 2022, Model Zoos, arXiv 2209.14764; sizes as in the authors' code"
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (8, 6, 4), description="output channels of each stage"
+    )
+    hidden: int = Field(20, gt=0, description="width of the hidden linear layer")
+    activation: Literal["tanh", "gelu", "relu", "sigmoid"] = Field(
+        "tanh", description="after each layer but the last; the zoos of MNIST and SVHN have tanh, that of CIFAR-10 gelu"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="part of the values dropped after each activation in training")
+    init: Literal["default", "uniform", "normal", "kaiming_uniform", "kaiming_normal"] = Field(
+        "default",
+        description="weights as torch makes them; from U(0, 1), as in the zoos of MNIST and SVHN; from N(0, 1); or "
+        "Kaiming's (uniform in the zoo of CIFAR-10). All but default have biases of 0.01",
+    )
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        from pdiff_plugins.nets.minis import hyper_cnn, initialise
+
+        sizes = self.model_dump(exclude={"weights", "init"})
+        network = hyper_cnn(_image(self, input_shape, 20, "another architecture"), outputs, **sizes)
+        if self.init != "default":
+            initialise(network, self.init)
+        return network
+
+
 @hookimpl
 def register_architectures(register):
-    for component in (ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20):
+    for component in (ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn):
         register(component)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdiff.zoo import SMALLEST_VARIANCE, Layout, Zoo
+from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
 
+COLUMNS = 65_536
+"""Columns of a zoo that are held in float64 at a time."""
 VARIANCE_FLOOR = 0.001
 
 
@@ -24,10 +28,10 @@ class Normaliser:
     """Original's log transform of variances: the mean of each, `[D]`, 1 elsewhere. None: plain logarithms."""
 
     def encode(self, theta_BD: Tensor) -> Tensor:
-        return (self._free(theta_BD) - self.mean) / self.scale
+        return (self._free(theta_BD) - self.mean).div_(self.scale)
 
     def decode(self, x_BD: Tensor) -> Tensor:
-        free_BD = x_BD * self.scale + self.mean
+        free_BD = (x_BD * self.scale).add_(self.mean)
         if self.level is None:
             return self.layout.from_free(free_BD)
         for entry in self.layout.entries:
@@ -51,17 +55,29 @@ class Normaliser:
         return own if self.level is None else own | {"level": self.level}
 
 
+def blocks(layout: Layout) -> Iterator[tuple[slice, Layout]]:
+    """Yield columns of one entry, at most COLUMNS at a time, and their own layout."""
+    for entry in layout.entries:
+        for start in range(entry.start, entry.stop, COLUMNS):
+            stop = min(start + COLUMNS, entry.stop)
+            yield slice(start, stop), Layout((Entry(entry.key, (stop - start,), 0, entry.positive),))
+
+
 def per_column(zoo: Zoo) -> Normaliser:
     """Return one mean per column and one scale per tensor: the spread between checkpoints, not within the tensor.
 
     So that the codec's error is spent on what differs between checkpoints. A tensor that never changes gets scale 1.
     """
-    layout = zoo.layout
-    x_ND = layout.to_free(zoo.theta_ND).double()
-    deviation_ND = x_ND - x_ND.mean(dim=0)
-    scales = [float(deviation_ND[:, entry.columns].square().mean().sqrt()) for entry in layout.entries]
+    layout, mean_D = zoo.layout, torch.empty(zoo.layout.dim)
+    squares = dict.fromkeys(layout.keys, 0.0)
+    for columns, own in blocks(layout):
+        x_ND = own.to_free(zoo.theta_ND[:, columns]).double()
+        mean = x_ND.mean(dim=0)
+        mean_D[columns] = mean.float()
+        squares[own.keys[0]] += float((x_ND - mean).square_().sum())
+    scales = [math.sqrt(squares[entry.key] / (len(zoo) * math.prod(entry.shape))) for entry in layout.entries]
     scale_D = layout.per_entry([scale if scale > 1e-12 else 1.0 for scale in scales])
-    return Normaliser(layout, x_ND.mean(dim=0).float(), scale_D)
+    return Normaliser(layout, mean_D, scale_D)
 
 
 def per_tensor(zoo: Zoo) -> Normaliser:

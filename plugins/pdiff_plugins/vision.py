@@ -1,8 +1,7 @@
-"""Image classification sets: CIFAR, MNIST, Fashion-MNIST, STL-10, and folders of images."""
+"""Image classification sets that fit into memory: CIFAR, MNIST, Fashion-MNIST, STL-10 and SVHN."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.context import Context
-    from pdiff.data import DatasetSplits, Split
+    from pdiff.data import DatasetSplits
     from pdiff_plugins.images import Transform
 
 PerChannel = tuple[float, ...]
@@ -31,14 +30,9 @@ Augment = Annotated[
     Literal["crop_flip", "crop", "pad_crop_flip", "none"],
     Field(description="training transform: random resized crop with or without flip, 4-pixel shift and flip, or none"),
 ]
-FileAugment = Annotated[
-    Literal["crop_flip", "crop", "none"],
-    Field(description="training transform: random resized crop with or without flip, or none"),
-]
 
 HALF = (0.5, 0.5, 0.5)
 CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REPLACE = "put the whole files there, or delete the folder and run again with run.download = true"
 
 
@@ -181,60 +175,43 @@ class Stl10(ImageDataset):
             train_list = STL10.train_list[:2]
 
         required = [*LabelledStl10.train_list, *LabelledStl10.test_list]
-        _require(LabelledStl10, STL10.base_folder, required, self.name, ctx, split="train")
+        require(LabelledStl10, STL10.base_folder, required, self.name, ctx, split="train")
         sets = [LabelledStl10(ctx.data_root, split=split) for split in ("train", "test")]
         train, test = ((torch.from_numpy(s.data), torch.from_numpy(s.labels).long()) for s in sets)
         return self.splits(train, test, 10, ctx)
 
 
-class ImageFolder(ImageDataset):
-    """Your own images: train/ and test/ (or val/), one subfolder per class."""
+class Svhn(ImageDataset):
+    """SVHN: 73,257 training and 26,032 test digits of house numbers of 32 x 32."""
 
-    name = "image_folder"
-    source: ClassVar[str] = "layout of torchvision.datasets.ImageFolder"
-    root: str = Field(min_length=1, description="folder that holds train/ and test/ or val/; relative to run.data")
-    mean: Mean = IMAGENET_MEAN
-    std: Std = IMAGENET_STD
-    augment: FileAugment = "crop_flip"
-    memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
-
-    def content(self, data_root: Path) -> str:
-        """Return a digest of the files' names and sizes."""
-        root = data_root / Path(self.root).expanduser()
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        listing = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out the memory budget, which changes no result."""
-        return {key: value for key, value in super().identity().items() if key != "memory_gib"}
+    name = "svhn"
+    source: ClassVar[str] = "Netzer et al. 2011, Reading Digits in Natural Images with Unsupervised Feature Learning"
+    image_size: Side = 32
+    channels: Literal[1, 3] = Field(3, description="3, or 1: grey (ITU-R 601-2 luma), as in the model zoos")
+    centre: int = Field(32, gt=0, le=32, description="side of the central part that is used; 28 in the model zoos")
+    mean: Mean = (0.5,)
+    std: Std = (0.5,)
 
     def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`. Without test/, val/ is the test split, and validation is always cut from train."""
+        """See `Dataset.load`."""
+        from torchvision.datasets import SVHN
+
+        def fetch(root: Path, download: bool) -> None:
+            for part in ("train", "test"):
+                SVHN(root / self.name, split=part, download=download)
+
+        files = [tuple(SVHN.split_list[part][1:]) for part in ("train", "test")]
+        require(fetch, self.name, files, self.name, ctx)
+        read = (SVHN(ctx.data_root / self.name, split=part) for part in ("train", "test"))
+        return self.splits(*(self._labelled(part) for part in read), 10, ctx)
+
+    def _labelled(self, part: Any) -> Labelled:
         import torch
 
-        from pdiff.data import DatasetSplits
-        from pdiff_plugins.images import Decoder, FileSplit
-
-        root = ctx.data_root / Path(self.root).expanduser()
-        folders = {name: _listed(root / name) for name in ("train", "test", "val") if (root / name).is_dir()}
-        _same_classes(root, folders)
-        decoder, transform = Decoder(int(self.memory_gib * 2**30)), self.transform()
-
-        def split(samples: Sequence[tuple[str, int]]) -> Split:
-            targets = torch.tensor([target for _, target in samples], dtype=torch.int64)
-            return FileSplit([Path(path) for path, _ in samples], targets, transform, decoder)
-
-        train = folders["train"].samples
-        if "test" in folders and "val" in folders:
-            if "validation" in self.model_fields_set:
-                ctx.warn(f"dataset.validation = {self.validation} is ignored: {root / 'val'} is the validation split")
-            parts = [train, folders["val"].samples]
-        else:
-            parts = [[train[i] for i in part.tolist()] for part in self.cut(len(train), ctx)]
-        test = folders.get("test", folders.get("val")).samples
-        made = (split(samples) for samples in [*parts, test])
-        return DatasetSplits(*made, input_shape=self.shape, outputs=len(folders["train"].classes))
+        start = round((32 - self.centre) / 2)  # as torchvision's CenterCrop
+        within = slice(start, start + self.centre)
+        images = torch.from_numpy(part.data)[:, :, within, within].contiguous()
+        return _grey(images) if self.channels == 1 else images, torch.from_numpy(part.labels)
 
 
 def _cifar(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
@@ -242,7 +219,7 @@ def _cifar(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
     import torch
 
     required = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
-    _require(reader, reader.base_folder, required, name, ctx)
+    require(reader, reader.base_folder, required, name, ctx)
     sets = [reader(ctx.data_root, train=train) for train in (True, False)]
     return [(torch.from_numpy(s.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(s.targets)) for s in sets]
 
@@ -253,7 +230,7 @@ def _mnist(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
 
     raw, sets = f"{reader.__name__}/raw", []
     files = [(f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")]
-    _require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
+    require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
     for pair in files:
         paths = [ctx.data_root / raw / file for file in pair]
         images, labels = (_idx(*each) for each in zip(paths, (read_image_file, read_label_file), strict=True))
@@ -270,10 +247,24 @@ def _idx(path: Path, read: Any) -> Tensor:
         raise UserError(f"{path}: not a whole idx file; {REPLACE}") from None
 
 
-def _require(
-    reader: Any, folder: str, required: Sequence[tuple[str, str | None]], name: str, ctx: Context, **options: str
-) -> None:
-    """Raise UserError unless all required files lie there whole; download them first where none is there."""
+def _grey(images: Tensor) -> Tensor:
+    """Return uint8 `[E, 1, H, W]`: the luma of colour images, rounded as Pillow rounds it."""
+    import torch
+
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(3, 1, 1)
+    parts = (((part * weights).sum(1, keepdim=True) + 2**15) >> 16 for part in images.split(4096))
+    return torch.cat([part.to(torch.uint8) for part in parts])
+
+
+def require(
+    reader: Any, folder: str, required: Sequence[tuple[str, str | None]], name: str, ctx: Context, *,
+    beside: str = "", **options: str,
+) -> None:  # fmt: skip
+    """Raise UserError unless all required files (name, md5) lie there whole; where none does, download them first.
+
+    `reader` is called with the root, `download=True` and the options, and fetches all of them. `beside` names what
+    belongs there too.
+    """
     from filelock import FileLock
     from torchvision.datasets.utils import check_integrity
 
@@ -289,7 +280,7 @@ def _require(
     if not bad:
         return
     present = (where / bad[0]).is_file()
-    files = ", ".join(file for file, _ in required)
+    files = ", ".join([file for file, _ in required] + [beside] * bool(beside))
     step = f"delete {where} to download it again, or " if ctx.download and not note else ""
     raise UserError(
         f"dataset {name}: {where / bad[0]} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
@@ -309,31 +300,8 @@ def _download(reader: Any, root: Path, options: dict[str, str]) -> str:
     return ""
 
 
-def _listed(folder: Path) -> Any:
-    from torchvision import datasets
-
-    try:
-        return datasets.ImageFolder(folder)
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{folder}: {reason}; put one subfolder of images per class there") from None
-
-
-def _same_classes(root: Path, folders: dict[str, Any]) -> None:
-    if "train" not in folders or len(folders) < 2:
-        found = ", ".join(f"{name}/" for name in folders) or "neither"
-        raise UserError(f"dataset.root = {root}: needs train/ and test/ (or val/), has {found}; add what is missing")
-    classes = set(folders["train"].classes)
-    for name, listed in folders.items():
-        if odd := sorted(classes ^ set(listed.classes)):
-            there, absent = ("train", name) if odd[0] in classes else (name, "train")
-            raise UserError(
-                f"dataset.root = {root}: class {odd[0]!r} is in {there}/ and not in {absent}/; make the classes agree"
-            )
-
-
 @hookimpl
 def register_datasets(register: Any) -> None:
     """Register the image sets."""
-    for dataset in (Cifar10, Cifar100, Mnist, FashionMnist, Stl10, ImageFolder):
+    for dataset in (Cifar10, Cifar100, Mnist, FashionMnist, Stl10, Svhn):
         register(dataset)

@@ -6,14 +6,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import pdiff
+from pdiff import ways
+from pdiff.context import Context
+from pdiff.data import TensorSplit
+from pdiff.device import placed
+from pdiff.memory import free_bytes, ran_out
+from pdiff.population import Predictor
+from pdiff.testing import tiny_zoo
+from pdiff.training import train
+from pdiff.zoo import Layout
+from pdiff_plugins.backbones import Pca
+from pdiff_plugins.classification import Classification
+from pdiff_plugins.method_pdiff import PDiff
+from pdiff_plugins.networks import ResNet20
+from pdiff_plugins.selectors import Entire, LastNorms
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 
 
 def run(recipe: Path, device: str, folder: str):
-    return pdiff.run(recipe, set={"run.device": device, "run.out": str(recipe.parent / folder)}, quiet=True)
+    values = {"run.device": device, "run.out": str(recipe.parent / folder), "run.precision": "float32"}
+    return pdiff.run(recipe, set=values, quiet=True)
 
 
 def test_cuda_repeats_its_bytes(tiny: Path) -> None:
@@ -31,3 +47,62 @@ def test_cuda_follows_the_cpu(tiny: Path) -> None:
         assert ours == pytest.approx(theirs, abs=0.05), source
     model = cuda.networks(1)[0].cpu()
     assert torch.isfinite(model(torch.zeros(1, 1, 16, 16))).all()
+
+
+def fit(graphs: bool, precision: str = "float32", ema: float = 0.0) -> torch.Tensor:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.SiLU(), nn.Linear(32, 1)).cuda()
+    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(1)).cuda()
+    said: list[str] = []
+    ctx = Context(seed=3, device=torch.device("cuda"), graphs=graphs, precision=precision, warn=said.append)
+
+    def draw(step: int, generator: torch.Generator) -> tuple[torch.Tensor]:
+        count = 16 if step % 7 else 5  # a short batch now and then
+        return (torch.randint(64, (count,), generator=generator),)
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        return (model(x[rows])[:, 0].float() - x[rows].sum(dim=1)).square().mean()
+
+    train(model, loss, draw=draw, steps=60, ctx=ctx, what="fit", lr=1e-2, clip=1.0, ema=ema)
+    assert not said, said
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"ema": 0.9}])
+def test_a_replayed_training_step_is_the_step(options: dict) -> None:
+    torch.testing.assert_close(fit(True, **options), fit(False, **options), atol=1e-5, rtol=1e-5)
+    assert fit(True, **options).equal(fit(True, **options))
+
+
+def test_replayed_sampling_is_sampling() -> None:
+    method = PDiff(codec=Pca(latent=8), steps=50, timesteps=60)
+    samples = []
+    for graphs in (True, False):
+        ctx = Context(seed=1, device=torch.device("cuda"), graphs=graphs, warn=lambda line: pytest.fail(line))
+        samples.append(method.fit(tiny_zoo(), ctx).sample(20, ctx))
+    torch.testing.assert_close(*samples, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("selector", [LastNorms(n=2), Entire()], ids=["last norms", "entire"])
+def test_populations_are_predicted_as_on_the_cpu(selector, monkeypatch) -> None:
+    for limit in ("WORTH_S", "QUICK_S"):
+        monkeypatch.setattr(ways, limit, 0.0)
+    monkeypatch.setattr(ways, "TRIAL", 10.0)
+    torch.manual_seed(0)
+    model = ResNet20().build(input_shape=(3, 32, 32), outputs=10).eval()
+    layout = Layout.of(model, selector.select(model))
+    base = layout.to_free(layout.vector(model.state_dict()))
+    theta_MD = layout.from_free(base + 0.05 * torch.randn(20, layout.dim))
+    split = TensorSplit(torch.randn(300, 3, 32, 32), torch.zeros(300, dtype=torch.long))
+    found = []
+    for device in ("cpu", "cuda"):
+        ctx = Context(seed=0, device=torch.device(device))
+        own = placed(model, ctx.device)
+        found.append(Predictor(own, layout, Classification()).predict(theta_MD, split, ctx, "p"))
+    assert (found[0] != found[1]).float().mean() < 0.01
+
+
+def test_memory_running_out_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**45, device="cuda")
+    assert ran_out(caught.value) and free_bytes(torch.device("cuda")) > 2**20

@@ -6,7 +6,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from pdiff_plugins.nets import conv_chain
+from pdiff_plugins.nets.conv_layer import last, layers
 from pdiff_plugins.nets.mlp_denoiser import TimeEmbedding
 
 SLICE = 64  # the original fills every vector up to a multiple of this
@@ -38,10 +41,20 @@ class Conv1dAutoencoder(nn.Module):
         )
 
     def encode(self, x_BD: Tensor) -> Tensor:
-        return self.encoder(F.pad(x_BD, (0, self.padding))[:, None])
+        *convolutions, flatten, enter, leave = self.encoder
+        x_BD = F.pad(x_BD, (0, self.padding)) if self.padding else x_BD
+        h = conv_chain.run(layers(convolutions), x_BD[:, None, None], self.training)
+        return leave(_lean(enter, flatten(h)))
 
     def decode(self, z_BZ: Tensor) -> Tensor:
-        return self.decoder(z_BZ)[:, 0, : self.dim]
+        enter, unflatten, *convolutions = self.decoder
+        h = unflatten(_lean(enter, z_BZ))[:, :, None]
+        return conv_chain.run(layers(convolutions), h, self.training)[:, 0, 0, : self.dim]
+
+
+def _lean(linear: nn.Linear, h: Tensor) -> Tensor:
+    """Apply the layer without keeping a copy of its weight in autocast's dtype for the backward pass."""
+    return checkpoint(linear, h, use_reentrant=False, preserve_rng_state=False)
 
 
 class Conv1dDenoiserNet(nn.Module):
@@ -50,21 +63,36 @@ class Conv1dDenoiserNet(nn.Module):
     def __init__(self, dim: int, condition_dim: int, channels: tuple[int, ...], kernel: int):
         super().__init__()
         self.embedding = TimeEmbedding(256, dim, condition_dim)
-        same = {"kernel_size": kernel, "padding": kernel // 2}
-        self.down = nn.ModuleList(_layer(nn.Conv1d(a, b, **same), nn.ELU()) for a, b in pairwise((1, *channels)))
-        self.up = nn.ModuleList(_layer(nn.Conv1d(a, b, **same), nn.ELU()) for a, b in pairwise(channels[::-1]))
-        self.leave = nn.Conv1d(channels[0], 1, **same)
+        self.down = nn.ModuleList(_same(a, b, kernel) for a, b in pairwise((1, *channels)))
+        self.up = nn.ModuleList(_same(a, b, kernel) for a, b in pairwise(channels[::-1]))
+        self.leave = nn.Conv1d(channels[0], 1, kernel, padding=kernel // 2)
 
     def forward(self, z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:
-        embedding = self.embedding(t_B, condition_BC)[:, None]
-        h, skips = z_BZ[:, None], []
+        embedding = self.embedding(t_B, condition_BC)[:, None, None]
+        h, skips = z_BZ[:, None, None], []
         for layer in self.down:
-            h = layer(h + embedding)
+            h = _activated(layer, h + embedding)
             skips.append(h)
         for layer, skip in zip(self.up, skips[-2::-1], strict=True):
-            h = layer(h + embedding) + skip
-        return self.leave(h + embedding)[:, 0]
+            h = _activated(layer, h + embedding) + skip
+        return _convolved(self.leave, h + embedding)[:, 0, 0]
 
 
 def _layer(convolution: nn.Conv1d | nn.ConvTranspose1d, activation: nn.Module) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm1d(convolution.out_channels), activation)
+
+
+def _same(before: int, after: int, kernel: int) -> nn.Sequential:
+    """Return a layer that keeps the length, for tensors `[B, C, 1, L]` (see conv_chain)."""
+    convolution = nn.Conv1d(before, after, kernel, padding=kernel // 2)
+    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ELU(inplace=True))
+
+
+def _activated(layer: nn.Sequential, h: Tensor) -> Tensor:
+    convolution, norm, activation = layer
+    return activation(norm(_convolved(convolution, h)))
+
+
+def _convolved(convolution: nn.Conv1d, h: Tensor) -> Tensor:
+    weight = convolution.weight[:, :, None]
+    return last(F.conv2d(h, weight, convolution.bias, padding=(0, *convolution.padding)))

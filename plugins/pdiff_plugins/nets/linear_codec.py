@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+COLUMNS = 65_536
+"""Columns that are held in float64 at a time."""
 RANK_TOLERANCE = 1e-6  # of the largest singular value: what is below is rounding of float32 vectors
 
 
@@ -36,10 +40,10 @@ class PcaModule(nn.Module):
 
     def fit(self, x_ND: Tensor) -> None:
         """Set mean and components from the rows; the same on every device."""
-        x = x_ND.detach().to("cpu", torch.float64)
-        mean = x.mean(0)
-        components = principal_components(x - mean, self.latent_dim)
-        self.mean.copy_(mean)
+        x_ND = x_ND.detach().cpu()
+        mean_D = torch.cat([x.double().mean(0) for x in x_ND.split(COLUMNS, dim=1)])
+        components = principal_components(x_ND, mean_D, self.latent_dim)
+        self.mean.copy_(mean_D)
         self.components.zero_()[: len(components)] = components.to(self.components)
 
     def encode(self, x_BD: Tensor) -> Tensor:
@@ -49,20 +53,35 @@ class PcaModule(nn.Module):
         return self.mean + z_BZ @ self.components
 
 
-def principal_components(x_ND: Tensor, count: int) -> Tensor:
-    """Return at most `count` right singular vectors of centred rows, largest first, largest entry positive.
+def principal_components(x_ND: Tensor, mean_D: Tensor, count: int) -> Tensor:
+    """Return at most `count` right singular vectors of the rows less their mean, largest first, largest entry positive.
 
-    Works on the smaller of the two Gram matrices: N x N for the few long vectors of a zoo.
+    Works on the smaller of the two Gram matrices, N x N for the few long vectors of a zoo, in float64, and returns
+    the components in the rows' own precision.
     """
     wide = x_ND.shape[0] < x_ND.shape[1]
-    square, vectors = torch.linalg.eigh(x_ND @ x_ND.T if wide else x_ND.T @ x_ND)
+    if wide:
+        gram = sum(x @ x.T for x in _centred(x_ND, mean_D))
+    else:
+        x = torch.cat(list(_centred(x_ND, mean_D)), dim=1)
+        gram = x.T @ x
+    square, vectors = torch.linalg.eigh(gram)
     singular, vectors = square.clamp(min=0).sqrt().flip(0), vectors.flip(1)
     rank = int((singular > RANK_TOLERANCE * singular[0]).sum())
     keep = min(count, rank, len(x_ND) - 1)
     vectors = vectors[:, :keep]
-    components = (vectors.T @ x_ND) / singular[:keep, None] if wide else vectors.T
+    components = vectors.T
+    if wide:
+        parts = [(vectors.T @ x / singular[:keep, None]).to(x_ND) for x in _centred(x_ND, mean_D)]
+        components = torch.cat(parts, dim=1)
     sign = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
     return components * sign
+
+
+def _centred(x_ND: Tensor, mean_D: Tensor) -> Iterator[Tensor]:
+    """Yield the columns less their mean in float64, at most COLUMNS at a time."""
+    blocks = zip(x_ND.split(COLUMNS, dim=1), mean_D.split(COLUMNS), strict=True)
+    return (x - mean for x, mean in blocks)
 
 
 class MlpAutoencoder(nn.Module):

@@ -86,5 +86,42 @@ class MediumCnn(nn.Module):
         return self.head(self.stages(x_BCHW.repeat(1, self.repeat, 1, 1)))
 
 
+HYPER_STAGES = ((5, 2), (5, 2), (2, 1))
+"""Sides of the kernel and of the pooling window in each stage of `hyper_cnn`."""
+BIAS = 0.01
+"""Of every layer that `initialise` fills."""
+
+
+def hyper_cnn(
+    shape: tuple[int, int, int], outputs: int, channels: tuple[int, ...], hidden: int, activation: str, dropout: float
+) -> nn.Sequential:
+    """Return unpadded conv + max-pool + activation + dropout per stage, then two linear layers."""
+    act = {"tanh": nn.Tanh, "gelu": nn.GELU, "relu": nn.ReLU, "sigmoid": nn.Sigmoid}[activation]
+
+    def after() -> list[nn.Module]:
+        return [act(), nn.Dropout(dropout)] if dropout else [act()]
+
+    first, height, width = shape
+    stages: list[nn.Module] = []
+    for (a, b), (kernel, window) in zip(pairwise((first, *channels)), HYPER_STAGES, strict=True):
+        pool = [nn.MaxPool2d(window)] if window > 1 else []
+        stages.append(nn.Sequential(nn.Conv2d(a, b, kernel), *pool, *after()))
+        height, width = (height - kernel + 1) // window, (width - kernel + 1) // window
+    first_linear = nn.Sequential(nn.Linear(channels[-1] * height * width, hidden), *after())
+    return nn.Sequential(*stages, nn.Flatten(), first_linear, nn.Linear(hidden, outputs))
+
+
+def initialise(network: nn.Module, way: str) -> None:
+    """Fill the weights of convolutions and linear layers by torch's function of that name, with its defaults."""
+    fill = {
+        "uniform": nn.init.uniform_, "normal": nn.init.normal_,
+        "kaiming_uniform": nn.init.kaiming_uniform_, "kaiming_normal": nn.init.kaiming_normal_,
+    }[way]  # fmt: skip
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fill(module.weight)
+            nn.init.constant_(module.bias, BIAS)
+
+
 def _head(features: int, hidden: int, outputs: int) -> list[nn.Module]:
     return [nn.Flatten(), nn.Linear(features, hidden), nn.LeakyReLU(), nn.Linear(hidden, outputs)]
