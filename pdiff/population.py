@@ -59,10 +59,10 @@ class Predictor:
         with ctx.progress.step(what, len(theta_MD) * batches) as bar:
             for batch in evaluation_batches(split, ctx.batch_size, ctx.device):
                 way = way or self.chooser.choose(theta_MD, batch.inputs, batches, ctx, what)
-                run, rows, start = way.prepare(batch.inputs), [], 0
+                ready, rows, start = way.prepare(batch.inputs), [], 0
                 while start < len(theta_MD):
                     part_MD = theta_MD[start : start + way.at_once]
-                    predictions = way.halving(run, part_MD.to(ctx.device))
+                    predictions = way.halving(part_MD.to(ctx.device), ready)
                     rows.append(predictions.cpu())
                     start += len(predictions)
                     bar.advance(len(predictions))

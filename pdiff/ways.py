@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,26 @@ from pdiff.zoo import Layout
 if TYPE_CHECKING:
     from pdiff.components import Task
 
-Run = Callable[[Tensor], Tensor]
-"""theta `[m, D]`, on the device -> predictions `[m, B, ...]`."""
 WORTH_S = 5.0
 """Work below which a network is not traced: that takes a second or two."""
 QUICK_S = 0.3
 """Work below which nothing is tried."""
 TRIAL = 0.05
 """Share of the work that may go into trying how many networks to run at a time."""
+FEWEST = 4
+"""Networks at a time that are tried first, then four times as many."""
 GAIN = 0.95
 """Running more networks at a time is tried as long as one then takes less than this share of the time."""
 CLOSE = 1e-3
 """By how much a parted network's output may differ from the whole one's, as a share of the largest value."""
+
+
+class Prepared(NamedTuple):
+    """A batch of `count` examples, filled up where shapes are fixed, and what is computed once of it."""
+
+    inputs: Any
+    count: int
+    kept: tuple[Any, ...] | None = None
 
 
 @dataclass
@@ -48,21 +56,24 @@ class Way:
     batch: int = 0
     """Examples per batch, which are fixed in a parted network."""
 
-    def prepare(self, inputs: Tensor) -> Run:
+    def prepare(self, inputs: Tensor) -> Prepared:
         """Do what is done once per batch."""
         if self.parted is None:
-            return lambda theta_mD: self._joint(theta_mD, inputs, None)
+            return Prepared(inputs, len(inputs))
         count, missing = len(inputs), self.batch - len(inputs)
         if missing:  # the graph's shapes are fixed
             inputs = F.pad(inputs.flatten(1), (0, 0, 0, missing)).unflatten(1, inputs.shape[1:])
-        kept = self.parted.prefix(*_arguments(self.task, inputs))
-        return lambda theta_mD: self._joint(theta_mD, inputs, kept)[:, :count]
+        return Prepared(inputs, count, self.parted.prefix(*_arguments(self.task, inputs)))
 
-    def halving(self, run: Run, theta_mD: Tensor) -> Tensor:
+    def run(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
+        """Return the predictions `[m, B, ...]` of networks on the device."""
+        return self._joint(theta_mD, batch.inputs, batch.kept)[:, : batch.count]
+
+    def halving(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
         """Run the networks, or the first half of them when memory runs out, and remember that."""
         while True:
             try:
-                return run(theta_mD[: self.at_once])
+                return self.run(theta_mD[: self.at_once], batch)
             except (RuntimeError, MemoryError) as error:
                 if self.at_once == 1 or not ran_out(error):
                     raise
@@ -117,16 +128,17 @@ class Chooser:
         if count == 1 or count <= tried:
             return way
         pair = theta_MD[[0, -1]].to(ctx.device)
-        slow = _seconds(whole.prepare(inputs), pair.split(1))
+        batch = whole.prepare(inputs)
+        slow = _seconds(whole, pair.split(1), batch)
         if slow * count * batches < QUICK_S:
             return whole
         way, quick = whole, slow
-        if slow * count * batches > WORTH_S:
-            way = Way(self.model, self.layout, self.task, self._parted(pair, inputs, ctx), 1, len(inputs))
-            quick = _seconds(way.prepare(inputs), pair.split(1))
-        if quick > slow:
-            way, quick = whole, slow
-        way, quick = self._more_at_once(way, quick, theta_MD, inputs, int(TRIAL / 2 * count * batches), ctx)
+        if slow * count * batches > WORTH_S and self._parted(pair, inputs, ctx):
+            parted = Way(self.model, self.layout, self.task, self._parted(pair, inputs, ctx), 1, len(inputs))
+            ready = parted.prepare(inputs)
+            if (seconds := _seconds(parted, pair.split(1), ready)) < slow:
+                way, quick, batch = parted, seconds, ready
+        way, quick = self._more_at_once(way, quick, theta_MD, batch, int(TRIAL / 3 * count * batches), ctx)
         self.known[shape] = (count, way)
         if slow * count * batches > WORTH_S:
             ctx.progress.say(
@@ -151,49 +163,54 @@ class Chooser:
         chosen = {id(entry_of(self.model, key)) for key in self.layout.keys}
         if all(id(parameter) in chosen for parameter in self.model.parameters()):
             return None
-        if not isinstance(inputs, Tensor) or _calls(self.model, self.task, inputs) != 1:
-            raise Untraceable("the task does not call it once, on one tensor of inputs")
+        if not isinstance(inputs, Tensor):
+            raise Untraceable("its inputs are not one tensor")
         arguments = _arguments(self.task, inputs)
         parted = Parted(self.model, self.layout.keys, arguments)
-        self._check(parted, arguments, pair_2D)
+        self._check(parted, arguments, pair_2D, inputs)
         return parted if parted.shares_work else None
 
-    def _check(self, parted: Parted, arguments: tuple[Any, ...], pair_2D: Tensor) -> None:
+    def _check(self, parted: Parted, arguments: tuple[Any, ...], pair_2D: Tensor, inputs: Tensor) -> None:
         """Compare outputs for two networks: what a graph does not say would show as another output."""
-        kept = parted.prefix(*arguments)
-        for theta_D in (*pair_2D, pair_2D[0]):
+        kept, outputs = parted.prefix(*arguments), []
+        for theta_D in pair_2D:
             entries = self.layout.tensors(theta_D)
             for key, value in entries.items():
                 entry_of(self.model, key).data = value
-            if not _close(parted.suffix(entries, kept), self.model(*arguments)):
+            outputs.append(self.model(*arguments))
+            if not _close(parted.suffix(entries, kept), outputs[-1]):
                 raise Untraceable("parting it changes its output")
+        if not _close(parted.suffix(self.layout.tensors(pair_2D[0]), kept), outputs[0]):
+            raise Untraceable("it changes what is frozen")
+        if _calls(self.task, inputs, outputs[0]) != 1:
+            raise Untraceable("the task does not call it exactly once, with plain arguments")
 
     def _more_at_once(
-        self, way: Way, seconds: float, theta_MD: Tensor, inputs: Tensor, most: int, ctx: Context
+        self, way: Way, seconds: float, theta_MD: Tensor, batch: Prepared, most: int, ctx: Context
     ) -> tuple[Way, float]:
         """Return the way with the number of networks at a time that is quickest, and its time per network."""
-        room = free_bytes(ctx.device) / 2 / max(way.parted.bytes if way.parted else _activations(way, inputs), 1)
-        at_once = 4
+        if most < FEWEST:
+            return way, seconds
+        room = free_bytes(ctx.device) / 2 / max(way.parted.bytes if way.parted else _activations(way, batch), 1)
+        at_once = FEWEST
         while at_once <= min(most, room, len(theta_MD)):
             more = replace(way, at_once=at_once)
             part_mD = theta_MD[:at_once].to(ctx.device)
-            each = _try(more, way, part_mD, inputs)
+            each = _try(more, way, part_mD, batch)
             if each > GAIN * seconds:
                 break
             way, seconds, at_once = more, each, 4 * at_once
         return way, seconds
 
 
-def _try(more: Way, way: Way, part_mD: Tensor, inputs: Tensor) -> float:
+def _try(more: Way, way: Way, part_mD: Tensor, batch: Prepared) -> float:
     """Return the seconds per network of running all of `part_mD` at once; infinite where that cannot be done well."""
-    fewer = way.prepare(inputs)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # torch warns of operations that it runs one by one after all
-            run = more.prepare(inputs)
-            ours = run(part_mD)
-            theirs = torch.cat([fewer(few_mD) for few_mD in part_mD.split(way.at_once)])
-            return _seconds(run, [part_mD]) / len(part_mD) if _close(ours, theirs) else math.inf
+            ours = more.run(part_mD, batch)
+            theirs = torch.cat([way.run(few_mD, batch) for few_mD in part_mD.split(way.at_once)])
+            return _seconds(more, [part_mD], batch) / len(part_mD) if _close(ours, theirs) else math.inf
     except Exception:  # an operation that cannot be batched over networks, or no memory
         return math.inf
 
@@ -205,7 +222,7 @@ class _Seen(BaseException):
 def _arguments(task: Task, inputs: Tensor) -> tuple[Any, ...]:
     """Return the arguments of the task's first call of the model, which is not run."""
 
-    def spy(*arguments: Any) -> Any:
+    def spy(*arguments: Any, **options: Any) -> Any:
         raise _Seen(arguments)
 
     try:
@@ -215,14 +232,14 @@ def _arguments(task: Task, inputs: Tensor) -> tuple[Any, ...]:
     return ()
 
 
-def _calls(model: nn.Module, task: Task, inputs: Tensor) -> int:
-    """Return how often the task calls the model on a batch."""
+def _calls(task: Task, inputs: Tensor, output: Any) -> int:
+    """Return how often the task calls a model that gives `output`; more than once where it hands over options."""
     calls = 0
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
-        calls += 1 if not options else 2
-        return model(*arguments, **options)
+        calls += 1 + len(options)
+        return output
 
     task.predict(counted, inputs)
     return calls
@@ -232,12 +249,12 @@ def _shape(inputs: Any) -> tuple[Any, ...]:
     return tuple(getattr(leaf, "shape", None) for leaf in pytree.tree_leaves(inputs))
 
 
-def _seconds(run: Run, parts: Sequence[Tensor]) -> float:
+def _seconds(way: Way, parts: Sequence[Tensor], batch: Prepared) -> float:
     """Return how long the last of the calls takes; the others warm up."""
     for part_mD in parts:
         _finish(part_mD)
         start = time.perf_counter()
-        run(part_mD)
+        way.run(part_mD, batch)
         _finish(part_mD)
     return time.perf_counter() - start
 
@@ -260,7 +277,7 @@ def _close(ours: Any, theirs: Any) -> bool:
     return True
 
 
-def _activations(way: Way, inputs: Tensor) -> int:
+def _activations(way: Way, batch: Prepared) -> int:
     """Return the bytes of all that the network's layers compute on a batch."""
     total = 0
 
@@ -270,7 +287,7 @@ def _activations(way: Way, inputs: Tensor) -> int:
 
     leaves = [module for module in way.model.modules() if not any(True for _ in module.children())]
     hooks = [module.register_forward_hook(add) for module in leaves]
-    way.task.predict(way.model, inputs)
+    way.task.predict(way.model, batch.inputs)
     for hook in hooks:
         hook.remove()
     return total

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.training import train
+from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
 from pdiff_plugins.diffusion import Schedule, draw, loss, sample
 from pdiff_plugins.nets import conv_chain, conv_layer, linear_codec
@@ -303,3 +304,21 @@ def test_conv1d_denoiser_is_a_u_of_one_dimensional_layers():
     h = plain(module.up[0], plain(third, b)) + b
     h = plain(module.up[1], h) + a
     torch.testing.assert_close(module(z, t), module.leave(h + embedding)[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_normaliser_and_gaussian_do_not_depend_on_the_blocks(monkeypatch):
+    from pdiff_plugins import normalise
+    from pdiff_plugins.baselines import Gaussian
+
+    layout = Layout((Entry("w", (3, 5), 0), Entry("running_var", (8,), 15, positive=True)))
+    theta = torch.randn(6, 23, generator=torch.Generator().manual_seed(0)).abs()
+    zoo = Zoo(theta, layout, {"w": theta[0, :15], "running_var": theta[0, 15:]}, [{}] * 6)
+    x = layout.to_free(theta).double()
+    drawn = Gaussian().draw(zoo, 4, Context(seed=0))
+    monkeypatch.setattr(normalise, "COLUMNS", 4)
+    own = normalise.per_column(zoo)
+    torch.testing.assert_close(own.mean, x.mean(0).float())
+    expected = [(x - x.mean(0))[:, columns].square().mean().sqrt() for columns in (slice(15), slice(15, 23))]
+    torch.testing.assert_close(own.scale, layout.per_entry(torch.stack(expected)))
+    torch.testing.assert_close(own.decode(own.encode(theta)), theta)
+    torch.testing.assert_close(Gaussian().draw(zoo, 4, Context(seed=0)), drawn)

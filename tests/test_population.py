@@ -48,7 +48,7 @@ def plain(
     return logits.argmax(dim=2), logits
 
 
-SHAPES = {"mlp_mini": (1, 16, 16), "convnext_mini": (3, 64, 64), "cnn_medium": (1, 32, 32)}
+SHAPES = {"hyper_cnn": (1, 28, 28), "mlp_mini": (1, 16, 16), "convnext_mini": (3, 64, 64), "cnn_medium": (1, 32, 32)}
 BIG = ("convnext_base", "vit_base", "resnet50", "vit_tiny")  # timm's attention cannot be batched over networks
 
 
@@ -63,8 +63,8 @@ def test_every_way_gives_the_predictions_of_the_plain_loop(name: str, selector) 
     shape = SHAPES.get(name, (3, 32, 32))
     torch.manual_seed(0)
     model = found(**values).build(input_shape=shape, outputs=10).eval()
-    if name == "cnn_medium" and not isinstance(selector, Entire):
-        selector = Layers(layer="linear", positions=(-1,))  # it has no norm
+    if name in ("cnn_medium", "hyper_cnn") and not isinstance(selector, Entire):
+        selector = Layers(layer="linear", positions=(-1,))  # they have no norm
     keys = selector.select(model)
     layout, theta_MD = networks(model, keys, count=2 if name in BIG else 3)
     x = torch.randn(4 if name in BIG else 9, *shape)
@@ -78,8 +78,8 @@ def test_every_way_gives_the_predictions_of_the_plain_loop(name: str, selector) 
         for at_once in (1,) if name in BIG and parted is None else (1, 2):
             way = Way(model, layout, task, parted, at_once, batch=len(batch))
             for start in range(0, len(x), 5):  # the last batch is short
-                run = way.prepare(x[start : start + 5])
-                ours = torch.cat([run(part) for part in theta_MD.split(at_once)]).long()
+                ready = way.prepare(x[start : start + 5])
+                ours = torch.cat([way.run(part, ready) for part in theta_MD.split(at_once)]).long()
                 same = ours == expected[:, start : start + 5]
                 assert (same | tied[:, start : start + 5]).all()
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-PATCH_BYTES = 8 * 2**20
+PATCH_BYTES = 16 * 2**20
 """Of all patches in one layer, above which each network's own convolution is quicker: patches then leave the cache."""
 
 

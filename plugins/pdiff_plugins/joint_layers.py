@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from pdiff_plugins.joint_functions import BatchNorm, Convolution, Largest, LayerNorm, Linear
 
+aten = torch.ops.aten
+
 
 class JointLayers(TorchFunctionMode):
     """While active, under vmap, layers are computed as this module does where it can."""
@@ -94,6 +96,40 @@ JOINT: dict[Any, Callable[..., Any]] = {
     F.linear: linear, torch.conv2d: conv2d, F.max_pool2d: max_pool2d, F.avg_pool2d: avg_pool2d,
     F.layer_norm: layer_norm, F.batch_norm: batch_norm,
 }  # fmt: skip
+
+
+FEW_CLASSES = 32
+"""Up to which torch's softmax over the innermost dimension takes many times as long as over another."""
+
+
+def log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Any:
+    """Return the logarithm of the softmax of x `[..., B, K]` over K, computed with B innermost."""
+    if not _few_classes(x, dim):
+        return NotImplemented
+    return aten._log_softmax(_turned(x), x.ndim - 2, half_to_float).transpose(-1, -2)
+
+
+def log_softmax_backward(gradient: Tensor, output: Tensor, dim: int, dtype: torch.dtype) -> Any:
+    """Return the gradient of x."""
+    if not _few_classes(output, dim):
+        return NotImplemented
+    turned = aten._log_softmax_backward_data(_turned(gradient), _turned(output), output.ndim - 2, dtype)
+    return turned.transpose(-1, -2)
+
+
+DECOMPOSED = {
+    aten._log_softmax.default: log_softmax,
+    aten._log_softmax_backward_data.default: log_softmax_backward,
+}
+"""For make_fx: operations of torch that are computed by others."""
+
+
+def _few_classes(x: Tensor, dim: int) -> bool:
+    return x.ndim > 1 and dim % x.ndim == x.ndim - 1 and x.shape[-1] <= FEW_CLASSES
+
+
+def _turned(x: Tensor) -> Tensor:
+    return x.transpose(-1, -2).contiguous()
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
-from pdiff_plugins.joint_layers import JointLayers
+from pdiff_plugins.joint_layers import DECOMPOSED, JointLayers
 
 if TYPE_CHECKING:
     from pdiff.components import Task
@@ -34,6 +34,7 @@ class Network:
     def __init__(self, model: nn.Module, layout: Layout, task: Task, ctx: Context):
         """`model` holds the frozen parameters, is in the mode of training, and is not changed later."""
         self.model, self.layout, self.task, self.ctx = model.requires_grad_(False), layout, task, ctx
+        self.cpu = ctx.device.type == "cpu"
         unique = {id(parameter): name for name, parameter in model.named_parameters()}
         self.owner = {name: unique[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
         selected = {self.owner[key] for key in layout.keys if key in self.owner}
@@ -101,7 +102,8 @@ class Network:
 
         try:
             with torch.enable_grad():
-                graph = make_fx(step)(theta_GT, batch.inputs, batch.targets, *buffers)
+                traced = make_fx(step, decomposition_table=DECOMPOSED if self.cpu else None)
+                graph = traced(theta_GT, batch.inputs, batch.targets, *buffers)
         except Exception as error:  # tracing runs the author's code, which can fail in any way
             raise UserError(_why(error)) from error
         graph.graph.eliminate_dead_code()
@@ -114,13 +116,13 @@ class Network:
         """Return one network's loss, and its buffers afterwards."""
         new = {name: buffer.clone() for name, buffer in zip(self.buffers, buffers, strict=True)}
         state = self.parameters(theta_T) | new
-        device, bfloat16 = self.ctx.device.type, self.ctx.precision == "bfloat16"
+        bfloat16 = self.ctx.precision == "bfloat16"
 
         def network(*arguments: Tensor) -> Tensor:
             return functional_call(self.model, state, arguments)
 
-        layers = JointLayers() if device == "cpu" and not bfloat16 else contextlib.nullcontext()
-        with layers, torch.autocast(device, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+        layers = JointLayers() if self.cpu and not bfloat16 else contextlib.nullcontext()
+        with layers, torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             return self.task.loss(network, Batch(inputs, targets)), list(new.values())
 
 
