@@ -1,6 +1,6 @@
 """Population evaluation: pdiff's way against the plain loop (load a network, run it over all images, and so on).
 
-    python benchmarks/population.py [--device cuda] [--only resnet18] [--networks 100] [--examples 256]
+    python benchmarks/population.py [--device cuda] [--only resnet18] [--side 64] [--networks 100] [--examples 256]
 
 The plain loop is timed on a few networks and scaled. `differ` counts predictions that are not the plain loop's.
 """
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_device(parser)
     parser.add_argument("--only", default="", help="names of architectures that contain this")
+    parser.add_argument("--side", type=int, default=0, help="of the images; 0: both")
     parser.add_argument("--networks", type=int, default=100)
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--few", type=int, default=3, help="networks that the plain loop is timed on")
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "way",
     )
     for name, side, selector in CASES:
-        if options.only in name:
+        if options.only in name and options.side in (0, side):
             case(name, side, selector, options.networks, options.examples, options.few, device)
 
 

@@ -1,11 +1,12 @@
 """Many short trainings: the collector `seeds` against a plain PyTorch loop, one network after the other.
 
-    python benchmarks/seeds.py [--device cuda] [--networks 64] [--steps 300] [--only resnet_mini] [--batch 32 128]
+    python benchmarks/seeds.py [--device cuda] [--networks 64] [--steps 200] [--only resnet_mini] [--batch 32 128]
 
-The plain loop is timed on a few networks, each with one thread and with all, in turn, and the better median is scaled.
-`GFLOP` is what a step of one network computes; `of peak` is its rate, all networks together, as a share of what the
-cores (one matrix product each, of 2,048 x 2,048) reach. `busy` is what other programs took of the cores meanwhile, in
-cores: above 0.1 the row says little. `differ` is the largest difference of a parameter after ten steps.
+The plain loop is timed on a few networks, each with one thread and with all, in turn with the other way, and the better
+median is scaled. `ratio` is of these times; `ratio of CPU` compares the core seconds of the loop with one thread and of
+the collector, which other programs disturb less. `busy` is how many cores those took meanwhile: above 0.1 the times say
+little. `MFLOP` is what a step of one network computes, and `least, s` the time of all of them at the rate that all
+cores reach in a large matrix product. `differ` is the largest difference of a parameter after ten steps.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from common import add_device, finish, header
@@ -31,7 +33,7 @@ from pdiff.zoo import Layout
 from pdiff_plugins.classification import Classification
 from pdiff_plugins.seeds import Seeds
 
-EXAMPLES, LR, SHORT, ROUNDS, FEW = 2000, 1e-3, 10, 3, 2
+EXAMPLES, LR, SHORT, ROUNDS, FEW, FEW_STEPS = 2000, 1e-3, 10, 3, 2, 60
 Shape = tuple[int, ...]
 
 
@@ -64,64 +66,79 @@ CASES: list[tuple[str, Shape, Callable[[], nn.Module]]] = [
 ]
 
 
+class Spent(NamedTuple):
+    """Seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls, device: torch.device) -> Spent:
+        finish(device)
+        return cls(time.perf_counter(), time.process_time())
+
+    def until(self, later: Spent) -> Spent:
+        return Spent(later.wall - self.wall, later.cpu - self.cpu)
+
+
 def built(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return make()
 
 
 def alone(make: Callable[[], nn.Module], run: int, x: torch.Tensor, y: torch.Tensor, batch: int, steps: int) -> tuple:
-    """Train one network; return it, and the seconds that its steps took."""
+    """Train one network; return it, and what its steps took."""
     seed = derive(0, "run", run)
     model = built(make, seed).to(x.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0, fused=True)
-    finish(x.device)
-    start = time.perf_counter()
+    start = Spent.now(x.device)
     for step in range(steps):
         index = epoch_order(len(x), batch, step, seed).to(x.device)
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(model(x[index]), y[index]).backward()
         optimizer.step()
-    finish(x.device)
-    return model, time.perf_counter() - start
+    return model, start.until(Spent.now(x.device))
 
 
 def together(
     make: Callable[[], nn.Module], count: int, data: DatasetSplits, batch: int, steps: int, device: torch.device
 ) -> tuple:
-    """Train all networks; return theta and the seconds that it took."""
+    """Train all networks; return theta and what it took."""
     model = built(make, 0).to(device)
     collector = Seeds(count=count, steps=steps, lr=LR, batch_size=batch, schedule="constant", group=max(count, 64))
     layout = Layout.of(model, list(model.state_dict()))
     ctx = Context(seed=0, device=device, build=lambda seed: built(make, seed))
-    start = time.perf_counter()
+    start = Spent.now(device)
     zoo = collector.collect(model, data=data, task=Classification(), layout=layout, ctx=ctx)
-    return zoo.theta_ND, time.perf_counter() - start
+    return zoo.theta_ND, start.until(Spent.now(device))
 
 
 def case(name: str, shape: Shape, make: Callable[[], nn.Module], batch: int, options: argparse.Namespace) -> None:
-    device, count, steps = device_for(options.device), options.networks, options.steps
+    device, count, steps, cores = device_for(options.device), options.networks, options.steps, os.cpu_count() or 1
     x, y = torch.randn(EXAMPLES, *shape), torch.randint(10, (EXAMPLES,))
     split = TensorSplit(x, y)
     data = DatasetSplits(split, split, split, shape, 10)
     x, y = x.to(device), y.to(device)
     difference = _difference(make, x, y, data, batch, device)
-    singles: dict[int, list[float]] = {threads: [] for threads in {1, os.cpu_count() or 1}}
+    loops: dict[int, list[Spent]] = {threads: [] for threads in {1, cores}}
     joint, busy = [], Busy()
     for _ in range(ROUNDS):
-        for threads, seconds in singles.items():
+        for threads, spent in loops.items():
             torch.set_num_threads(threads)
-            seconds += [alone(make, run, x, y, batch, min(steps, 60))[1] / min(steps, 60) for run in range(FEW)]
+            spent += [alone(make, run, x, y, batch, FEW_STEPS)[1] for run in range(FEW)]
         joint.append(together(make, count, data, batch, steps, device)[1])
-    foreign = busy.cores()
-    one, all_ = min(map(median, singles.values())) * steps * count, median(joint)
-    flops, peak = _flops(make, x[:batch], y[:batch]), _peak() * (os.cpu_count() or 1)
-    share = f"{flops * steps * count / all_ / peak:.0%}" if device.type == "cpu" else ""
-    size = sum(p.numel() for p in make().parameters())
-    print(
-        f"| {name} | {'x'.join(map(str, shape))} | {size:,} | {batch} | {one:.1f} | {all_:.1f} | {one / all_:.1f} | "
-        f"{flops / 1e9:.4f} | {share} | {foreign:.1f} | {difference:.0e} |",
-        flush=True,
-    )
+    foreign, scale = busy.cores(), steps * count / FEW_STEPS
+    one = min(median(spent.wall for spent in each) for each in loops.values()) * scale
+    all_, core = median(spent.wall for spent in joint), median(spent.cpu for spent in joint)
+    flops = _flops(make, x[:batch], y[:batch])
+    on_cpu = [f"{median(spent.cpu for spent in loops[1]) * scale / core:.1f}", f"{foreign:.1f}"]
+    least = f"{flops * steps * count / (_peak() * cores):.1f}"
+    cells = [
+        name, "x".join(map(str, shape)), f"{sum(p.numel() for p in make().parameters()):,}", batch, f"{one:.1f}",
+        f"{all_:.1f}", f"{one / all_:.1f}", *(on_cpu if device.type == "cpu" else ["", ""]), f"{flops / 1e6:.2f}",
+        least if device.type == "cpu" else "", f"{difference:.0e}",
+    ]  # fmt: skip
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def _difference(make, x, y, data: DatasetSplits, batch: int, device: torch.device) -> float:
@@ -173,12 +190,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_device(parser)
     parser.add_argument("--networks", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch", type=int, nargs="+", default=[32])
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args(arguments)
-    titles = ["network", "input", "parameters", "batch", "one by one, s", "together, s", "ratio"]
-    header(device_for(options.device), *titles, "GFLOP", "of peak", "busy", "differ")
+    titles = [
+        "network",
+        "input",
+        "parameters",
+        "batch",
+        "one by one, s",
+        "together, s",
+        "ratio",
+        "ratio of CPU",
+        "busy",
+    ]
+    header(device_for(options.device), *titles, "MFLOP", "least, s", "differ")
     for batch in options.batch:
         for name, shape, make in CASES:
             if options.only in name:

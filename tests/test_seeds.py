@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,10 +197,11 @@ def test_of_equal_values_in_a_window_the_first_has_the_gradient() -> None:
 @pytest.mark.parametrize("net", NETS)
 def test_a_run_does_not_depend_on_how_many_are_trained_with_it(net: str, monkeypatch) -> None:
     monkeypatch.setattr(joint_training, "LARGEST_BLOCK", 16)
-    few = collect(options(steps=6, every=3), net)
+    few_steps = functools.partial(options, steps=4, every=2, batch_size=20)
+    few = collect(few_steps(), net)
     for count, change, threads in ((20, {}, 1), (20, {"group": 3}, 2), (33, {"group": 64}, 2)):
         make = NETS[net][0]
-        many = collect(options(steps=6, every=3, count=count, **change), net, ctx=context(make, threads=threads))
+        many = collect(few_steps(count=count, **change), net, ctx=context(make, threads=threads))
         assert many.theta_ND[: len(few)].equal(few.theta_ND) and many.rows[: len(few)] == few.rows
         assert len({tuple(theta.tolist()) for theta in many.theta_ND}) == len(many)
 
@@ -233,11 +235,11 @@ class Killer(Progress):
         return contextlib.nullcontext(Counted())
 
 
-@pytest.mark.parametrize("change", [{}, {"optimizer": "sgd"}, {"augment": True}])
+@pytest.mark.parametrize("change", [{}, {"optimizer": "sgd", "augment": True}], ids=["adamw", "sgd"])
 def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, change: dict, monkeypatch) -> None:
     monkeypatch.setattr(joint_training, "LARGEST_BLOCK", 8)
     monkeypatch.setattr(Snapshot, "due", lambda self: True)
-    own, make = options(count=11, steps=33, every=7, **change), batch_norm
+    own, make = options(count=11, steps=33, every=7, batch_size=20, **change), batch_norm
     alone = collect(own, "batch_norm")
     ctx = context(make, snapshot=Snapshot(tmp_path), threads=1)
     begun = []

@@ -10,7 +10,7 @@ Names and memory format are conv_layer's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -66,20 +66,25 @@ class _Chain(torch.autograd.Function):
 
 
 class _Step:
-    """A forward and a backward pass; `outputs` are those of convolutions, by index, as far as they are kept."""
+    """A forward and a backward pass.
+
+    `outputs` are those of convolutions, by index, as far as they are kept; `lean` where that is not all of them.
+    """
 
     def __init__(self, chain: list[Layer], x: Tensor):
         self.chain, self.x, self.outputs = chain, x, dict[int, Tensor]()
         self.statistics: list[tuple[Tensor, Tensor]] = []
+        self.keep = _keep(chain, x)
+        self.lean = len(self.keep) == 1
 
     def forward(self) -> Tensor:
-        keep, c = _keep(self.chain, self.x), self.x
+        c = self.x
         for index, layer in enumerate(self.chain):
             c = self._convolve(index, c)
             if layer.norm:
                 self.statistics.append(_statistics(c, layer.norm.running_mean.dtype))
                 _update(layer.norm, *self.statistics[index], c.numel() // c.shape[1])
-            if index in keep:
+            if index in self.keep:
                 self.outputs[index] = c
         return self._activate(index, c) if layer.norm else c
 
@@ -90,9 +95,10 @@ class _Step:
             behind, g = g, torch.empty_like(g)
             self.chain[end].activate_backward(behind, self._activate(end, self._output(end)), out=g)
         for index in range(end, -1, -1):
-            own = self._normalise_backward(index, g) if self.chain[index].norm else []
-            self.outputs.pop(index, None)
-            g, *weights = self._convolve_backward(index, g, wanted or index > 0)
+            own: list[Tensor] = []
+            if self.chain[index].norm:
+                g, own = self._normalise_backward(index, g)
+            g, weights = self._convolve_backward(index, g, wanted or index > 0)
             gradients[:0] = *weights, *own
         return g, gradients
 
@@ -100,6 +106,8 @@ class _Step:
         """Return what convolution `index` gave (-1: the input), computed again where it was not kept."""
         for later in range(max(self.outputs, default=-1) + 1, index + 1):
             self.outputs[later] = self._convolve(later, self._output(later - 1))
+            if later == 1:
+                del self.outputs[0]  # large, and the quickest of all to compute once more
         return self.outputs[index] if index >= 0 else self.x
 
     def _activate(self, index: int, c: Tensor) -> Tensor:
@@ -117,26 +125,37 @@ class _Step:
             out[part] = layer.convolve(self._activate(index - 1, c[part]))
         return out
 
-    def _convolve_backward(self, index: int, g: Tensor, wanted: bool) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Return the gradients at the output of the layer before (before its activation), of weight and bias."""
+    def _convolve_backward(self, index: int, g: Tensor, wanted: bool) -> tuple[Any, list[Tensor]]:
+        """Return the gradient at the output of the layer before (before its activation), and of weight and bias."""
         layer, c = self.chain[index], self._output(index - 1)
-        out = torch.empty_like(c) if wanted else None
         sums = [torch.zeros_like(parameter) for parameter in layer.convolution.parameters()]
-        for part in _parts(c, g):
+
+        def rows(part: slice) -> tuple[Tensor | None, Tensor, Tensor]:
             h = self._activate(index - 1, c[part])
             own, *more = layer.convolve_backward(g[part], h, wanted)
+            if index:
+                self.chain[index - 1].activate_backward(own, h, out=own)
+            return own, *more
+
+        # From one channel the gradient is computed twice sooner than stored.
+        again = self.lean and index > 0 and layer.convolution.out_channels == 1
+        parts, out = list(_parts(c, g)), None
+        for part in parts:
+            own, *more = rows(part)
             for total, value in zip(sums, more, strict=True):
                 total += value
-            if index:
-                self.chain[index - 1].activate_backward(own, h, out=out[part])
-            elif wanted:
+            if len(parts) == 1:
+                out = own
+            elif wanted and not again:
+                out = torch.empty_like(c) if out is None else out
                 out[part] = own
-        return out, *sums
+        return _Again(lambda part: rows(part)[0]) if again else out, sums
 
-    def _normalise_backward(self, index: int, g: Tensor) -> list[Tensor]:
-        """Return the gradients of the norm's weight and bias, and turn `g` into the gradient in front of the norm.
+    def _normalise_backward(self, index: int, g: Any) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradients in front of the norm, and of its weight and bias, from that behind it.
 
-        That is rate weight (g - mean(g) - n mean(g n)), n what is normalised (Ioffe & Szegedy 2015, section 3).
+        The first is rate weight (g - mean(g) - n mean(g n)), n what is normalised (Ioffe & Szegedy 2015, section 3);
+        it takes the place of the convolution's output.
         """
         norm, c, (mean_C, variance_C) = self.chain[index].norm, self._output(index), self.statistics[index]
         rate_C, sums = (variance_C + norm.eps).rsqrt(), [torch.zeros_like(p) for p in norm.parameters()]
@@ -151,8 +170,18 @@ class _Step:
         offset_C = -scale_C * sums[1] / count - slope_C * mean_C
         for part in _parts(c):
             line = _line(c[part], slope_C, offset_C)
-            torch.add(_line(g[part], scale_C, torch.zeros_like(scale_C)), line, out=g[part])
-        return sums
+            torch.add(_line(g[part], scale_C, torch.zeros_like(scale_C)), line, out=c[part])
+        return self.outputs.pop(index), sums
+
+
+class _Again:
+    """A tensor whose rows are computed whenever they are read."""
+
+    def __init__(self, rows: Callable[[slice], Tensor]):
+        self.rows = rows
+
+    def __getitem__(self, part: slice) -> Tensor:
+        return self.rows(part)
 
 
 def _keep(chain: list[Layer], x: Tensor) -> set[int]:
@@ -160,7 +189,7 @@ def _keep(chain: list[Layer], x: Tensor) -> set[int]:
     sizes = [size for size, layer in zip(_sizes(chain, x), chain, strict=True) if layer.norm]
     if sum(sizes) <= KEPT:
         return set(range(len(sizes)))
-    return {min(range(len(sizes)), key=lambda index: max(sum(sizes[: index + 1]), sum(sizes[index:])))}
+    return {min(range(1, len(sizes)), key=lambda index: max(sum(sizes[1 : index + 1]), sum(sizes[index:])), default=0)}
 
 
 def _sizes(chain: list[Layer], x: Tensor) -> list[int]:
