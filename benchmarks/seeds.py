@@ -194,18 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args(arguments)
-    titles = [
-        "network",
-        "input",
-        "parameters",
-        "batch",
-        "one by one, s",
-        "together, s",
-        "ratio",
-        "ratio of CPU",
-        "busy",
-    ]
-    header(device_for(options.device), *titles, "MFLOP", "least, s", "differ")
+    titles = ["network", "input", "parameters", "batch", "one by one, s", "together, s", "ratio", "ratio of CPU"]
+    header(device_for(options.device), *titles, "busy", "MFLOP", "least, s", "differ")
     for batch in options.batch:
         for name, shape, make in CASES:
             if options.only in name:
