@@ -163,11 +163,11 @@ class _Loop:
                 group["lr"] = lr
 
     def update(self, value: Tensor, clip: float | None) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         if clip:
             nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # not before: gradients would live through the next forward pass
 
     @torch.no_grad()
     def average_weights(self, step: int) -> None:
