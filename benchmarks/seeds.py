@@ -1,6 +1,6 @@
 """Many short trainings: the collector `seeds` against a plain PyTorch loop, one network after the other.
 
-    python benchmarks/seeds.py [--device cuda] [--networks 64] [--steps 200] [--only "resnet_mini 16"] [--batch 32 128]
+    python benchmarks/seeds.py [--device cuda] [--networks 64] [--steps 300] [--only "resnet_mini 16"] [--batch 32 128]
 
 The plain loop is timed on a few networks, each with one thread and with all, in turn with the other way, and the better
 median is scaled. `ratio` is of these times; `ratio of CPU` compares the core seconds of the loop with one thread and of
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_device(parser)
     parser.add_argument("--networks", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
     parser.add_argument("--only", default="", help="cases whose name and side contain this")
     options = parser.parse_args(arguments)

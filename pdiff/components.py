@@ -176,6 +176,14 @@ class Task(Component):
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
         """Return small storable predictions `[B, ...]`; must work under torch.func.vmap."""
 
+    def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return what is kept of predictions `[m, B, ...]` once a batch's targets `[B, ...]` are at hand.
+
+        Everything, unless overridden: a task with large predictions keeps, for example, counts per image. Both lie on
+        the device; `score` and `wrong` are given what this returns.
+        """
+        return predictions
+
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return one score per network, `[M]` in float64, from predictions `[M, E, ...]` and targets `[E, ...]`."""

@@ -63,7 +63,7 @@ class Predictor:
                 while start < len(theta_MD):
                     part_MD = theta_MD[start : start + way.at_once]
                     predictions = way.halving(part_MD.to(ctx.device), ready)
-                    rows.append(predictions.cpu())
+                    rows.append(self.task.reduce(predictions, batch.targets).cpu())
                     start += len(predictions)
                     bar.advance(len(predictions))
                 columns.append(torch.cat(rows))
@@ -100,9 +100,11 @@ def score_model(model: nn.Module, task: Task, split: Split, ctx: Context) -> flo
     """Return the task's score of one network, as it is, on a split; leaves it in eval mode."""
     model = model.to(ctx.device).eval()
     with threads_for(model, ctx.threads):
-        batches = evaluation_batches(split, ctx.batch_size, ctx.device)
-        predictions = torch.cat([task.predict(model, batch.inputs).cpu() for batch in batches])
-    return float(task.score(predictions[None], split.targets)[0])
+        parts = [
+            task.reduce(task.predict(model, batch.inputs)[None], batch.targets).cpu()
+            for batch in evaluation_batches(split, ctx.batch_size, ctx.device)
+        ]
+    return float(task.score(torch.cat(parts, dim=1), split.targets)[0])
 
 
 def check(theta_MD: Tensor, layout: Layout, who: str) -> None:

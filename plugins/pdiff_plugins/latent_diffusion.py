@@ -163,8 +163,7 @@ def gate(
     """
     with torch.no_grad():
         decoded_ND = in_chunks(lambda z_BZ: codec.decode(z_BZ).cpu(), z_NZ, 64)
-    error = float((decoded_ND - x_ND).double().square().mean())
-    variance = float((x_ND - x_ND.mean(dim=0)).double().square().mean())
+    error, variance = _mean_square(decoded_ND, x_ND), _mean_square(x_ND, x_ND.mean(dim=0).expand_as(x_ND))
     facts: dict[str, Any] = {"latent": z_NZ.shape[1], "error": error, "variance": variance}
     facts["explained"] = 1 - error / variance if variance > 0 else 1.0
     rows = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
@@ -178,6 +177,12 @@ def gate(
         facts |= {name: float(ctx.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
     _tell(facts, ctx)
     return facts
+
+
+def _mean_square(a_ND: Tensor, b_ND: Tensor) -> float:
+    """Return the mean squared difference, in float64, a few rows at a time: whole, it would hold several copies."""
+    total = sum(float((a_D - b_D).double().square().sum()) for a_D, b_D in zip(a_ND, b_ND, strict=True))
+    return total / a_ND.numel()
 
 
 def _tell(facts: dict[str, Any], ctx: Context) -> None:
