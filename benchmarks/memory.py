@@ -29,6 +29,7 @@ from pdiff.training import train
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins import diffusion
 from pdiff_plugins.backbones import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.memory_probe import peak
 from pdiff_plugins.method_pdiff import PDiff
 from pdiff_plugins.nets import conv_chain
 
@@ -38,12 +39,6 @@ PAPER = {  # parameters: (latent, autoencoder, diffusion)
 BATCH, CHECKPOINTS, STEPS = 50, 300, 3
 SPARE = 2**30
 """Bytes that are left to others."""
-
-
-def peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def limit(device: torch.device) -> None:

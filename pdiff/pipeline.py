@@ -47,6 +47,11 @@ class Pipeline:
         return stages.collect_stage(self.recipe, self.train_stage)
 
     @functools.cached_property
+    def zoo_stage(self) -> Stage:
+        """The stage that holds the checkpoints in use."""
+        return stages.zoo_stage(self.recipe, self.collect_stage)
+
+    @functools.cached_property
     def methods(self) -> dict[str, Method]:
         """The recipe's method and its baselines, by source: the label in every table."""
         found: dict[str, Method] = {}
@@ -64,7 +69,7 @@ class Pipeline:
         return next(iter(self.methods))
 
     def fit_stage(self, source: str) -> Stage:
-        return stages.fit_stage(self.recipe, self.collect_stage, self.methods[source])
+        return stages.fit_stage(self.recipe, self.zoo_stage, self.methods[source])
 
     def sample_stage(self, source: str, count: int = 0, draw: int = 0) -> Stage:
         sample = self.recipe.sample
@@ -74,7 +79,7 @@ class Pipeline:
     @property
     def populations(self) -> dict[str, Stage]:
         """Source -> the stage that holds its networks."""
-        return {ORIGINAL: self.collect_stage} | {source: self.sample_stage(source) for source in self.methods}
+        return {ORIGINAL: self.zoo_stage} | {source: self.sample_stage(source) for source in self.methods}
 
     def evaluate_stage(self, evaluator: Evaluator) -> Stage:
         return stages.evaluate_stage(self.recipe, self.populations, evaluator)
@@ -83,6 +88,8 @@ class Pipeline:
         """Yield (what, stage) for everything that the recipe leads to, but predictions, which evaluators ask for."""
         yield "train", self.train_stage
         yield "collect", self.collect_stage
+        if self.zoo_stage != self.collect_stage:
+            yield "zoo", self.zoo_stage
         for source in self.methods:
             yield f"fit {source}", self.fit_stage(source)
             yield f"sample {source}", self.sample_stage(source)
@@ -158,7 +165,11 @@ class Pipeline:
             stages.do_collect(self.recipe, self.base_network(), self.data, part, ctx)
 
         self.train()
-        return Zoo.open(self._do(self.collect_stage, ("collect",), work))
+        collected = self._do(self.collect_stage, ("collect",), work)
+        if self.zoo_stage == self.collect_stage:
+            return Zoo.open(collected)
+        first = self.recipe.zoo.first
+        return Zoo.open(self._do(self.zoo_stage, ("zoo",), lambda part, ctx: stages.do_zoo(first, collected, part)))
 
     @functools.cached_property
     def network(self) -> nn.Module:
@@ -214,7 +225,7 @@ class Pipeline:
             stages.do_predict(self.predictor, theta_MD, self.data.split(split), part, ctx, what)
 
         known = source == ORIGINAL and split == self.recipe.selection  # as collecting ended
-        folder = self.store.folder(self.collect_stage) if known else self._do(stage, ("predict",), work)
+        folder = self.store.folder(self.zoo_stage) if known else self._do(stage, ("predict",), work)
         return load_tensors(folder / "predictions.safetensors")["predictions"]
 
     def _predict_networks(self, theta_MD: Tensor, split: str) -> Tensor:

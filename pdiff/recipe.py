@@ -41,7 +41,11 @@ class Train(Table):
     batch_size: int = Field(128, gt=0, description="examples per step")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 epoch by epoch")
-    keep: Literal["best", "last"] = Field("best", description="epoch kept; best on the selection split")
+    keep: Literal["best", "last", "average"] = Field(
+        "best",
+        description="epoch kept; best on the selection split; average: instead of any epoch, the moving average of "
+        "the weights (decay 0.999) at the end, and no epoch is scored",
+    )
 
 
 class Sample(Table):
@@ -66,12 +70,19 @@ class RunSettings(Table):
     graphs: bool = Field(True, description="on CUDA, replay training and sampling steps as CUDA graphs")
 
 
+class Zoo(Table):
+    """Which of the collected checkpoints are used: they are the `original` networks, and what methods learn."""
+
+    first: int = Field(0, ge=0, description="the first so many; 0: all; 1 holds that one twice, as methods need two")
+
+
 class Expect(Table):
     """Published numbers, shown beside ours: a table of numbers per source (in per cent), and `similarity`."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, dict[str, float]]
-    source: str = Field("", description="where they are published")
+    name: str = Field("published", min_length=1, description="title of the column")
+    source: str = Field(min_length=1, description="where they are published")
 
 
 class Recipe(Table):
@@ -87,12 +98,13 @@ class Recipe(Table):
     selector: Selector
     train: Train = Train()
     collect: Collector
+    zoo: Zoo = Zoo()
     method: Method
     baseline: tuple[Method, ...] = ()
     sample: Sample = Sample()
     evaluate: tuple[Evaluator, ...] = ()
     report: tuple[Report, ...] = ()
-    expect: Expect = Expect()
+    expect: tuple[Expect, ...] = ()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")

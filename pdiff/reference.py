@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pdiff.components import KINDS, Component
 from pdiff.describe import help_of, options
 from pdiff.plugins import registry
-from pdiff.recipe import Expect, Recipe, RunSettings, Sample, Train
+from pdiff.recipe import Expect, Recipe, RunSettings, Sample, Train, Zoo
 
 TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
@@ -24,7 +24,9 @@ TABLES = {
     "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
-PLAIN: dict[str, type[BaseModel]] = {"[train]": Train, "[sample]": Sample, "[expect]": Expect, "[run]": RunSettings}
+PLAIN: dict[str, type[BaseModel]] = {
+    "[train]": Train, "[zoo]": Zoo, "[sample]": Sample, "[[expect]]": Expect, "[run]": RunSettings,
+}  # fmt: skip
 BEGIN, END = "<!-- components: python -m pdiff.reference -->", "<!-- end of components -->"
 INTRO = """# Recipe reference
 

@@ -13,7 +13,7 @@ from pdiff.context import Context, derive
 from pdiff.data import Batch, DatasetSplits, Split
 from pdiff.device import placed
 from pdiff.errors import UserError
-from pdiff.files import PRETRAINED, load_state, load_tensors, read_json, save_tensors, write_json
+from pdiff.files import PRETRAINED, load_tensors, read_json, save_tensors, write_json
 from pdiff.population import Predictor, check, score_model
 from pdiff.recipe import Recipe, Train
 from pdiff.store import Stage
@@ -23,6 +23,8 @@ from pdiff.zoo import Layout, Zoo
 
 FORMAT = 2
 """Of what a collect stage holds: 2 added the scores of the checkpoints."""
+AVERAGE = 0.999
+"""Decay, per step, of the moving average of the weights that `keep = "average"` keeps."""
 
 # What each stage's key is made from. A key holds exactly the tables that the stage reads, and its inputs' keys.
 
@@ -39,6 +41,10 @@ def train_stage(recipe: Recipe) -> Stage:
 def collect_stage(recipe: Recipe, base: Stage) -> Stage:
     config = {name: identity(getattr(recipe, name)) for name in ("selector", "collect")}
     return Stage("collect", config | {"train": base.key, "seed": recipe.seed, "format": FORMAT})
+
+
+def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
+    return Stage("zoo", {"collect": collected.key, "first": recipe.zoo.first}) if recipe.zoo.first else collected
 
 
 def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
@@ -71,7 +77,7 @@ def build_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         model.eval()(torch.zeros(2, *data.input_shape))
     if architecture.weights and architecture.weights != PRETRAINED:
-        load_into(model, load_state(architecture.weights), f"architecture.weights = {architecture.weights!r}")
+        load_into(model, architecture.state(), f"architecture.weights = {architecture.weights!r}")
     return model
 
 
@@ -98,18 +104,22 @@ def do_train(
     split, log = data.split(selection), []
     if settings.epochs:
         per_epoch = -(-len(data.train) // settings.batch_size)
-        best = _KeepBest(model, per_epoch, settings.keep, lambda: score_model(model, task, split, ctx))
-        log = _fine_tune(placed(model, ctx.device), settings, data, task, ctx, best)
-        model.load_state_dict(best.state)
-        log = best.merge(log, per_epoch)
+        best = None
+        if settings.keep != "average":
+            best = _KeepBest(model, per_epoch, settings.keep, lambda: score_model(model, task, split, ctx))
+        log = _fine_tune(placed(model, ctx.device), settings, data, task, ctx, per_epoch, best)
+        if best:
+            model.load_state_dict(best.state)
+            log = best.merge(log, per_epoch)
     save_tensors(part / "network.safetensors", model.state_dict())
     write_json(part / "log.json", log)
     write_json(part / "result.json", {task.metric: score_model(model, task, split, ctx), "split": selection})
 
 
 def _fine_tune(
-    model: nn.Module, settings: Train, data: DatasetSplits, task: Task, ctx: Context, best: Any
-) -> list[dict[str, float]]:
+    model: nn.Module, settings: Train, data: DatasetSplits, task: Task, ctx: Context, per_epoch: int,
+    best: _KeepBest | None,
+) -> list[dict[str, float]]:  # fmt: skip
     def draw(step: int, generator: torch.Generator) -> Batch:
         index = epoch_order(len(data.train), settings.batch_size, step, ctx.seed)
         return data.train.batch(index, ctx.device, generator)
@@ -117,12 +127,12 @@ def _fine_tune(
     def loss(*batch: Tensor) -> Tensor:
         return task.loss(model, Batch(*batch))
 
-    per_epoch = best.per_epoch
     cosine = {"cosine": _by_epoch(per_epoch, settings.epochs), "constant": "constant"}[settings.schedule]
     model.train()
     return train(
         model, loss, steps=settings.epochs * per_epoch, ctx=ctx, what="train", lr=settings.lr,
-        optimizer=settings.optimizer, weight_decay=settings.weight_decay, schedule=cosine, observer=best, draw=draw,
+        optimizer=settings.optimizer, weight_decay=settings.weight_decay, schedule=cosine, ema=0.0 if best else AVERAGE, observer=best,
+        draw=draw,
     )  # fmt: skip
 
 
@@ -180,6 +190,17 @@ def do_collect(recipe: Recipe, model: nn.Module, data: DatasetSplits, part: Path
         row["metrics"].setdefault(recipe.task.metric, score)
     save_tensors(part / "predictions.safetensors", {"predictions": predictions})
     zoo.save(part)
+
+
+def do_zoo(first: int, collected: Path, part: Path) -> None:
+    """Write the first so many checkpoints of a collect stage, in the same form."""
+    zoo = Zoo.open(collected)
+    if first > len(zoo):
+        raise UserError(f"zoo.first = {first}: only {len(zoo)} checkpoints are collected; set it to at most {len(zoo)}")
+    chosen = list(range(first)) if first > 1 else [0, 0]
+    Zoo(zoo.theta_ND[chosen], zoo.layout, zoo.anchor, [zoo.rows[index] for index in chosen]).save(part)
+    predictions = load_tensors(collected / "predictions.safetensors")["predictions"]
+    save_tensors(part / "predictions.safetensors", {"predictions": predictions[chosen]})
 
 
 def do_fit(method: Method, zoo: Zoo, part: Path, ctx: Context) -> None:

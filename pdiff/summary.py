@@ -28,18 +28,29 @@ def _cell(value: Any, spec: str) -> str:
 
 
 def expected(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return (head, rows) that set `[expect]` beside ours: one row per published number."""
+    """Return (head, rows) that set each `[[expect]]` beside ours: one row per published number."""
+    published = scores.get("expect", [])
+    numbers = [_numbers(reference) for reference in published]
     rows = []
-    for group, published in scores.get("expect", {}).items():
-        if not isinstance(published, dict):
-            continue
-        for key, value in published.items():
-            ours = _ours(scores, group, key)
-            rows.append([group, key, f"{value:g}", "" if ours is None else f"{ours:.4g}"])
-    return ["what", "", "published", "ours"], rows
+    for what in dict.fromkeys(what for own in numbers for what in own):
+        cells = [f"{own[what]:g}" if what in own else "" for own in numbers]
+        ours = ours_for(scores, *what)
+        rows.append([*what, *cells, "" if ours is None else f"{ours:.4g}"])
+    return ["what", "", *(reference["name"] for reference in published), "ours"], rows
 
 
-def _ours(scores: dict[str, Any], group: str, key: str) -> float | None:
+def sources(scores: dict[str, Any]) -> str:
+    """Return where the published numbers come from."""
+    return "; ".join(f"{reference['name']}: {reference['source']}" for reference in scores.get("expect", []))
+
+
+def _numbers(reference: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """Return the numbers of one `[[expect]]` by (group, key)."""
+    groups = {group: own for group, own in reference.items() if isinstance(own, dict)}
+    return {(group, key): value for group, own in groups.items() for key, value in own.items()}
+
+
+def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
     if group in scores["networks"]:
         own = scores["networks"][group].get(scores["main"], {})

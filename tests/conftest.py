@@ -71,7 +71,7 @@ name = "distance"
 [[report]]
 name = "markdown"
 
-[expect]
+[[expect]]
 source = "nowhere: a test"
 original = { best = 90.0 }
 similarity = { oo = 0.5 }

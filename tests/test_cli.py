@@ -45,7 +45,7 @@ def test_a_run_in_a_fresh_process_and_again_from_the_store(tiny: Path) -> None:
     first = pdiff_command("run", "tiny.toml", cwd=folder)
     assert first.returncode == 0 and first.stderr == "", first.stderr
     assert "train: " in first.stdout and "diffusion: 60/60" in first.stdout
-    assert "networks" in first.stdout and "original" in first.stdout and "expected: nowhere" in first.stdout
+    assert "networks" in first.stdout and "original" in first.stdout and "expected (published: nowhere" in first.stdout
     again = pdiff_command("run", "tiny.toml", cwd=folder)
     assert "diffusion" not in again.stdout and again.returncode == 0
     table = first.stdout[first.stdout.index("networks  ") :]

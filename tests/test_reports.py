@@ -43,7 +43,7 @@ batch_size = 8
 sampler = "ddim"
 sampling_steps = 10
 codec = { name = "pca", latent = 4 }
-[expect]
+[[expect]]
 source = "Table <1>"
 original = { best = 61.25 }
 similarity = { oo = 0.875 }

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pdiff.summary import expected, notes, table
+from pdiff.summary import expected, notes, sources, table
 
 
 @functools.cache
@@ -47,4 +47,4 @@ def print_run(scores: dict[str, Any]) -> None:
         console().print(line, markup=False, highlight=False, soft_wrap=True)
     head, rows = expected(scores)
     if rows:
-        print_table(head, rows, title=f"\nexpected: {scores['expect'].get('source', '')}")
+        print_table(head, rows, title=f"\nexpected ({sources(scores)})")

@@ -97,7 +97,7 @@ def fit(method: PDiff, zoo: Zoo, ctx: Context) -> LatentDiffusion:
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     log = [row | {"part": "codec"} for row in method.codec.fit(codec, x_ND, own)]
     codec = codec.to(ctx.device).eval()
-    z_NZ = _encode(codec, x_ND.to(ctx.device))
+    z_NZ = encode(codec, x_ND.to(ctx.device))
     facts = gate(codec, normaliser, zoo, x_ND, z_NZ, ctx)
     mean_Z, scale_Z = _standard(z_NZ) if not method.faithful else (torch.zeros_like(z_NZ[0]), torch.ones_like(z_NZ[0]))
     denoiser, rows = _fit_denoiser(method, (z_NZ - mean_Z) / scale_Z, zoo, ctx.scope("denoiser"))
@@ -123,7 +123,7 @@ def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> L
 
 
 @torch.no_grad()
-def _encode(codec: nn.Module, x_ND: Tensor) -> Tensor:
+def encode(codec: nn.Module, x_ND: Tensor) -> Tensor:
     return in_chunks(codec.encode, x_ND, 64)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pdiff.zoo import Zoo
 
 
-SMALLEST_SIGNAL = 1e-5
-"""Share of the signal below which an error in a predicted epsilon is multiplied by more than 300."""
+SMALLEST_SIGNAL = 1e-9
+"""Share of the signal below which a predicted epsilon is not trusted; T = 2,000, as in the paper, leaves 1.6e-9."""
 
 
 class PDiff(Method):

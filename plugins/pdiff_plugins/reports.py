@@ -32,7 +32,7 @@ class Html(Report):
 
 
 def _page(view: View, shown: Sequence[Any]) -> str:
-    from pdiff.summary import expected, notes
+    from pdiff.summary import expected, notes, sources
     from pdiff_plugins import page
     from pdiff_plugins.figure_style import looks
     from pdiff_plugins.findings import findings, ran
@@ -43,17 +43,16 @@ def _page(view: View, shown: Sequence[Any]) -> str:
     return page.page(view.name, f"{headline}.", f"{ran(scores)}.", {
         "What the numbers say": page.listing(more),
         "Summary": page.table(*view.table(), view.method, colours) + page.notes(notes(scores)),
-        "Published beside ours": _published(scores, page.table(*expected(scores))),
+        "Published beside ours": _published(sources(scores), page.table(*expected(scores))),
         "Figures": "\n".join(page.figure(picture) for picture in shown),
         "Details": _details(scores),
     })  # fmt: skip
 
 
-def _published(scores: dict[str, Any], body: str) -> str:
+def _published(source: str, body: str) -> str:
     from pdiff_plugins import page
 
-    source = scores["expect"].get("source", "")
-    return f"{body}\n<p>{page.text(f'Published: {source}')}</p>" if body and source else body
+    return f"{body}\n<p>{page.text(source)}</p>" if body and source else body
 
 
 def _details(scores: dict[str, Any]) -> str:
@@ -76,23 +75,23 @@ class Markdown(Report):
     name = "markdown"
 
     def render(self, view: View, out: Path) -> list[Path]:
-        from pdiff.summary import expected, notes
+        from pdiff.summary import expected, notes, sources
         from pdiff_plugins.findings import findings, gates, ran, stages
 
         scores = view.scores
         headline, *more = findings(scores)
         published = expected(scores)
-        source = scores["expect"].get("source", "")
+        source = sources(scores)
         parts = [
-            f"# {_plain(view.name)}",
-            f"{_plain(ran(scores))}.",
-            f"**{_plain(headline)}.**",
-            "\n".join(f"- {_plain(line)}." for line in more),
-            _table(*view.table()),
-            "## Notes\n\n" + "\n".join(f"- {_plain(line)}" for line in notes(scores)),
-            _section("Published beside ours" + (f" ({_plain(source)})" if source else ""), *published),
-            _section("Codec gate: networks after decode(encode(w)), before any diffusion", *gates(scores)),
-            _section("Time", *stages(scores)),
+            f"# {plain(view.name)}",
+            f"{plain(ran(scores))}.",
+            f"**{plain(headline)}.**",
+            "\n".join(f"- {plain(line)}." for line in more),
+            markdown_table(*view.table()),
+            "## Notes\n\n" + "\n".join(f"- {plain(line)}" for line in notes(scores)),
+            section("Published beside ours" + (f" ({plain(source)})" if source else ""), *published),
+            section("Codec gate: networks after decode(encode(w)), before any diffusion", *gates(scores)),
+            section("Time", *stages(scores)),
         ]
         path = out / "report.md"
         out.mkdir(parents=True, exist_ok=True)
@@ -100,18 +99,20 @@ class Markdown(Report):
         return [path]
 
 
-def _section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f"## {title}\n\n{_table(head, rows)}" if rows else ""
+def section(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a titled table in Markdown, or nothing where it has no rows."""
+    return f"## {title}\n\n{markdown_table(head, rows)}" if rows else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, numbers to the right."""
     from pdiff_plugins.page import numeric
 
     lines = [head, ["--:" if right else "---" for right in numeric(rows)], *rows]
-    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(plain, line))} |" for line in lines)
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
     """Return text that Markdown shows as it is; backticks stay, they mean code."""
     for character, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*"), ("\n", " ")):
         value = value.replace(character, instead)

@@ -1,0 +1,98 @@
+"""Running the cells of a table, and the page that sets ours beside what is published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdiff.cli.text import console
+from pdiff.errors import UserError
+from pdiff.files import make_folder, write_text
+from pdiff_plugins.book.cells import Cell
+from pdiff_plugins.book.write import text_of
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the cells are run."""
+
+    smoke: bool = False
+    efficient: bool = False
+    download: bool = False
+
+    @property
+    def name(self) -> str:
+        return "-".join(word for word in ("efficient", "smoke") if getattr(self, word)) or "paper"
+
+    def recipe(self, recipe: dict[str, Any]) -> dict[str, Any]:
+        """Return the recipe as it is run."""
+        from pdiff_plugins.book import variants
+
+        for word in ("efficient", "smoke"):
+            recipe = getattr(variants, word)(recipe) if getattr(self, word) else recipe
+        return recipe
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: its scores, or the reason why it has none."""
+
+    cell: Cell
+    scores: dict[str, Any] | None = None
+    reason: str = ""
+
+
+def reproduce(
+    table: str, cells: Mapping[str, Cell], variant: Variant, overrides: dict[str, Any], out: str
+) -> list[Outcome]:
+    """Run the cells, print one line each, and write the page after each. Raises UserError when none could be run."""
+    from pdiff_plugins.book import comparison
+
+    if not variant.download:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's library is imported
+        overrides = {"run.download": False} | overrides
+    outcomes: list[Outcome] = []
+    page = Path(out) / "reproduce" / f"{table}-{variant.name}"
+    for number, (name, cell) in enumerate(cells.items(), start=1):
+        _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
+        outcomes.append(_run(cell, variant, overrides, Path(out)))
+        _say(f"[{number}/{len(cells)}] {name}: {comparison.line(outcomes[-1])}")
+        comparison.write(page, table, variant.name, outcomes)
+    _say(f"page: {page}.html, {page}.md")
+    if not any(outcome.scores for outcome in outcomes):
+        raise UserError(f"reproduce {table}: none of its {len(outcomes)} cells could be run; the reasons are above")
+    return outcomes
+
+
+def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
+    from pdiff import api
+
+    path = out / "reproduce" / variant.name / f"{cell.name}.toml"
+    make_folder(path.parent)
+    write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
+    try:
+        _try(path, overrides)
+    except UserError as error:
+        return Outcome(cell, reason=f"skipped: {error}")
+    try:
+        return Outcome(cell, api.run(path, set=overrides, console=console()).scores)
+    except UserError as error:
+        return Outcome(cell, reason=f"failed: {error}")
+
+
+def _try(path: Path, overrides: dict[str, Any]) -> None:
+    """Raise UserError where the cell's data or weights are not at hand."""
+    from pdiff import api, stages
+    from pdiff.recipe import load_recipe
+
+    pipeline = api.pipeline_of(load_recipe(path, overrides), path)
+    data = pipeline.data
+    if not pipeline.store.has(pipeline.train_stage):
+        stages.build_network(pipeline.recipe.architecture, data, pipeline.recipe.seed)
+
+
+def _say(line: str) -> None:
+    console().print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,49 @@
+"""Cells made smaller: with few steps, or with the method that a CPU can train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Recipe = dict[str, Any]
+NOISES = ("input_noise", "latent_noise")
+TRAIN, TEST, CHECKPOINTS, STEPS, DRAWN = 128, 32, 8, 3, 4
+"""Of a smoke test: examples, checkpoints, training steps, networks."""
+
+
+def efficient(recipe: Recipe) -> Recipe:
+    """Return the recipe with pdiff's default instead of the paper's method; what an ablation varies is kept."""
+    method = recipe["method"]
+    if method["name"] != "pdiff_paper":
+        return recipe | {"method": {"name": method["name"].removesuffix("_paper")}}
+    own = {"name": "pdiff"} | {key: method[key] for key in ("timesteps", "batch_size") if key in method}
+    noises = {key: method["codec"][key] for key in NOISES if key in method["codec"]}
+    if noises:  # principal components know no noise
+        own["codec"] = {"name": "autoencoder"} | noises
+    return recipe | {"method": own}
+
+
+def smoke(recipe: Recipe) -> Recipe:
+    """Return the recipe with few examples, checkpoints, steps and networks."""
+    part = {"name": "part", "of": recipe["dataset"], "train": TRAIN, "validation": TEST, "test": TEST}
+    small = {"dataset": part, "collect": _short(recipe["collect"]), "method": _brief(recipe["method"])}
+    if "train" in recipe:
+        small["train"] = recipe["train"] | {"epochs": min(recipe["train"]["epochs"], 1)}
+    if "zoo" in recipe:
+        small["zoo"] = {"first": min(recipe["zoo"]["first"], CHECKPOINTS)}
+    return recipe | small | {"sample": {"count": DRAWN, "baseline_count": 2}}
+
+
+def _short(collect: Recipe) -> Recipe:
+    less = {"count": CHECKPOINTS, "every": 1, "skip_steps": 0}
+    return collect | {key: value for key, value in less.items() if key in collect}
+
+
+def _brief(method: Recipe) -> Recipe:
+    batch = {"batch_size": min(method.get("batch_size", STEPS), STEPS)}
+    less = method | batch | {"steps": STEPS}
+    if method["name"].startswith("pdiff"):
+        less |= {"sampler": "ddim", "sampling_steps": STEPS}
+        codec = method.get("codec")
+        if codec and codec["name"] != "pca":
+            less["codec"] = codec | batch | {"steps": STEPS}
+    return less
