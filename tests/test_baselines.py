@@ -7,7 +7,9 @@ import torch
 
 from pdiff.context import Context
 from pdiff.zoo import Entry, Layout, Zoo
+from pdiff_plugins.averages import Average, GreedySoup, Mixture
 from pdiff_plugins.baselines import Base, Constant, Gaussian, Interpolation, Noise, Soup
+from pdiff_plugins.spreads import Copy, GaussianDiagonal, NoiseAbsolute, Swag
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,57 @@ def test_interpolation_lies_between_two_different_checkpoints(zoo: Zoo) -> None:
 def test_another_seed_gives_other_networks(zoo: Zoo) -> None:
     for method in (Noise(), Gaussian(), Interpolation()):
         assert not draw(method, zoo, 5, seed=0).equal(draw(method, zoo, 5, seed=1))
+
+
+@pytest.mark.parametrize("of", [1, 16])
+def test_averages_of_some(zoo: Zoo, of: int) -> None:
+    sampled, own = draw(Average(of=(of,)), zoo), zoo.theta_ND
+    assert sampled.mean(dim=0).allclose(own.mean(dim=0), atol=0.05)
+    shrunk = (1 / of * (400 - of) / 399) ** 0.5  # of a mean of so many, drawn without repetition
+    assert (sampled.std(dim=0) / own.std(dim=0)).allclose(torch.full((8,), shrunk), atol=0.03)
+    if of == 1:
+        assert (sampled[:, None, :] == own).all(dim=2).any(dim=1).all()
+
+
+def test_mixtures_have_the_moments_of_a_flat_dirichlet(zoo: Zoo) -> None:
+    sampled, own, of = draw(Mixture(of=(5,)), zoo, 8000), zoo.theta_ND, 5
+    # E[w^2] = 2 / (K (K + 1)) for each weight, so the variance is 2 / (K + 1) of a checkpoint's, but for repetition.
+    expected = ((2 / (of + 1) * 400 - 1) / 399) ** 0.5
+    assert (sampled.std(dim=0) / own.std(dim=0)).allclose(torch.full((8,), expected), atol=0.02)
+    assert (sampled[:, 6:] > 0).all()
+
+
+def test_greedy_soup_takes_only_what_does_not_harm(zoo: Zoo) -> None:
+    target = zoo.theta_ND[7]
+    ctx = Context(seed=0, score=lambda theta_MD: -(theta_MD - target).norm(dim=1).double())
+    generator = GreedySoup().fit(zoo, ctx)
+    assert generator.members.tolist() == [7]
+    level = Context(seed=0, score=lambda theta_MD: torch.ones(len(theta_MD), dtype=torch.float64))
+    whole = GreedySoup().fit(zoo, level)
+    assert whole.sample(5, ctx).allclose(draw(Soup(), zoo), atol=1e-5)
+    assert whole.sample(1, ctx).equal(GreedySoup().load(whole.tensors(), zoo, ctx).sample(1, ctx))
+
+
+def test_copies_and_absolute_noise(zoo: Zoo) -> None:
+    copies = draw(Copy(), zoo, 200)
+    assert (copies[:, None] == zoo.theta_ND).all(dim=2).any(dim=1).all()
+    ctx = Context(seed=0)
+    base = NoiseAbsolute(scales=(1e-9,)).fit(zoo, ctx).sample(5000, ctx)
+    moved = zoo.layout.to_free(NoiseAbsolute(scales=(0.06,)).fit(zoo, ctx).sample(5000, ctx)) - zoo.layout.to_free(base)
+    assert moved.std(dim=0).allclose(torch.full((8,), 0.06), rtol=0.05)
+
+
+def test_a_diagonal_gaussian_has_the_variances_and_no_covariance(zoo: Zoo) -> None:
+    x = zoo.layout.to_free(draw(GaussianDiagonal(), zoo, 40_000)).double()
+    own = zoo.layout.to_free(zoo.theta_ND).double()
+    assert x.var(dim=0).allclose(own.var(dim=0), rtol=0.05)
+    assert (torch.corrcoef(x.T) - torch.eye(8)).abs().max() < 0.03 < (torch.corrcoef(own.T) - torch.eye(8)).abs().max()
+
+
+def test_swag_has_half_the_diagonal_and_half_the_low_rank_covariance(zoo: Zoo) -> None:
+    x = zoo.layout.to_free(draw(Swag(rank=20), zoo, 60_000)).double()
+    own = zoo.layout.to_free(zoo.theta_ND).double()
+    running = torch.stack([own[: n + 1].mean(dim=0) for n in range(400)])
+    deviation = (own - running)[-20:]
+    expected = own.var(dim=0, correction=0).diag() / 2 + deviation.T @ deviation / (2 * 19)
+    assert (x.T.cov() - expected).abs().max() < 0.03 * expected.abs().max()

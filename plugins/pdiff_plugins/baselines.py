@@ -35,7 +35,7 @@ class FromZoo(Generator):
         return self.draw(self.zoo, count, ctx)
 
 
-class _Baseline(Method):
+class Baseline(Method):
     """Nothing to learn: fitting and loading give the same function of the zoo."""
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
@@ -49,16 +49,16 @@ class _Baseline(Method):
         return FromZoo(self.draw, zoo)
 
 
-def _mean(zoo: Zoo) -> Tensor:
+def mean(theta_ND: Tensor) -> Tensor:
     """Return the average checkpoint, `[D]` in float64."""
     import torch
 
     from pdiff_plugins.normalise import COLUMNS
 
-    return torch.cat([theta.double().mean(dim=0) for theta in zoo.theta_ND.split(COLUMNS, dim=1)])
+    return torch.cat([theta.double().mean(dim=0) for theta in theta_ND.split(COLUMNS, dim=1)])
 
 
-class Base(_Baseline):
+class Base(Baseline):
     """The starting network, before any checkpoint was collected (one network)."""
 
     name = "base"
@@ -67,27 +67,27 @@ class Base(_Baseline):
         return zoo.base[None]
 
 
-class Soup(_Baseline):
+class Soup(Baseline):
     """Uniform average of all checkpoints (one network)."""
 
     name = "soup"
     source: ClassVar[str] = "Model soups, arXiv 2203.05482; the authors' ensemble.py"
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        return _mean(zoo).float()[None]
+        return mean(zoo.theta_ND).float()[None]
 
 
-class Constant(_Baseline):
+class Constant(Baseline):
     """The average, every tensor replaced by its mean: no information (one network)."""
 
     name = "constant"
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        mean = _mean(zoo)
-        return zoo.layout.per_entry([float(mean[e.columns].mean()) for e in zoo.layout.entries])[None]
+        average_D = mean(zoo.theta_ND)
+        return zoo.layout.per_entry([float(average_D[e.columns].mean()) for e in zoo.layout.entries])[None]
 
 
-class Noise(_Baseline):
+class Noise(Baseline):
     """Random checkpoints plus Gaussian noise, in units of each tensor's spread."""
 
     name = "noise"
@@ -111,7 +111,7 @@ class Noise(_Baseline):
         return zoo.layout.from_free(x_MD + noise_MD)
 
 
-class Gaussian(_Baseline):
+class Gaussian(Baseline):
     """A Gaussian of the checkpoints' mean and covariance, widened by a factor."""
 
     name = "gaussian"
@@ -138,7 +138,7 @@ class Gaussian(_Baseline):
         return theta_MD
 
 
-class Interpolation(_Baseline):
+class Interpolation(Baseline):
     """Points on the lines between two checkpoints drawn at random."""
 
     name = "interpolation"

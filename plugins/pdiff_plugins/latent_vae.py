@@ -8,12 +8,10 @@ from torch.nn import functional as F
 
 from pdiff.components import Generator
 from pdiff.context import Context
-from pdiff.memory import in_chunks
-from pdiff.training import threads_for, train
+from pdiff.training import train
 from pdiff.zoo import Zoo
-from pdiff_plugins import normalise
-from pdiff_plugins.latent_diffusion import encode, gate
-from pdiff_plugins.normalise import Normaliser
+from pdiff_plugins import latent_space, normalise
+from pdiff_plugins.latent_space import LatentSpace, encode, gate
 from pdiff_plugins.vae import Vae
 
 
@@ -44,20 +42,15 @@ def divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
 class Decoded(Generator):
     """A fitted variational autoencoder."""
 
-    def __init__(self, normaliser: Normaliser, codec: nn.Module):
-        super().__init__()
-        self.normaliser, self.codec = normaliser, codec.eval()
+    def __init__(self, space: LatentSpace):
+        super().__init__(list(space.log), dict(space.facts))
+        self.space = space
 
-    @torch.no_grad()
     def sample(self, count: int, ctx: Context) -> Tensor:
-        codec = self.codec.to(ctx.device)
-        z_MZ = torch.randn(count, codec.latent_dim, generator=ctx.generator("sample")).to(ctx.device)
-        with threads_for(codec, ctx.threads):
-            return self.normaliser.decode(in_chunks(lambda z_BZ: codec.decode(z_BZ).cpu(), z_MZ, 64))
+        return self.space.decode(torch.randn(count, self.space.dim, generator=ctx.generator("sample")), ctx)
 
     def tensors(self) -> dict[str, Tensor]:
-        parts = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors()}
-        return {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
+        return self.space.tensors()
 
 
 def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
@@ -80,18 +73,11 @@ def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
     log = train(
         model, loss, steps=method.steps, ctx=ctx, what="vae", lr=method.lr, weight_decay=method.weight_decay, draw=draw
     )  # fmt: skip
-    generator = Decoded(normaliser, codec)
-    generator.log = [row | {"part": "vae"} for row in log]
-    generator.facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec, rows_ND), ctx)}
-    return generator
+    facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec.eval(), rows_ND), ctx)}
+    prior = torch.zeros(codec.latent_dim), torch.ones(codec.latent_dim)
+    return Decoded(LatentSpace(normaliser, codec, *prior, [row | {"part": "vae"} for row in log], facts))
 
 
 def load(method: Vae, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Decoded:
     """Rebuild a fitted autoencoder."""
-    parts: dict[str, dict[str, Tensor]] = {"codec": {}, "normaliser": {}}
-    for key, value in tensors.items():
-        part, _, own = key.partition(".")
-        parts[part][own] = value
-    codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
-    codec.load_state_dict(parts["codec"])
-    return Decoded(normalise.load(zoo.layout, parts["normaliser"]), codec)
+    return Decoded(latent_space.load(method, tensors, zoo))

@@ -76,7 +76,7 @@ def recipe_of(row: Row, main: Row) -> dict[str, Any]:
         recipe["zoo"] = {"first": 1 if "twice" in row["n_saved"] else kept}
     recipe["method"] = _vae(row) if row["tag"] == "vae_sample" else _method(row, kept or int(row["pdiff_bs"]))
     recipe |= {"baseline": BASELINES, "evaluate": EVALUATORS, "report": REPORTS}
-    references = [reference for reference in (_log(row), _paper(row, data, architecture)) if reference]
+    references = [*_log(row), *_paper(row, data, architecture)]
     return recipe | ({"expect": references} if references else {})
 
 
@@ -157,10 +157,10 @@ def _product(text: str) -> float:
     return round(result, 10)
 
 
-def _log(row: Row) -> dict[str, Any] | None:
-    """Return what the authors' log of the cell says."""
+def _log(row: Row) -> list[dict[str, Any]]:
+    """Return what the authors' log of the cell says, where there is one."""
     if not row["orig_n"]:
-        return None
+        return []
     sampled = "vae" if row["tag"] == "vae_sample" else "pdiff"
 
     def spread(prefix: str) -> dict[str, float]:
@@ -170,10 +170,10 @@ def _log(row: Row) -> dict[str, Any] | None:
     counts = f"{float(row['orig_n']):.0f} originals, {float(row['gen_n']):.0f} generated"
     source = f"log.txt of {row['cat']}/{row['tag']} in the authors' repository ({counts})"
     groups = {"original": spread("orig"), sampled: spread("gen"), "similarity": overlaps}
-    return published.reference("log", source, groups)
+    return [published.reference("log", source, groups)]
 
 
-def _paper(row: Row, data: str, architecture: str) -> dict[str, Any] | None:
+def _paper(row: Row, data: str, architecture: str) -> list[dict[str, Any]]:
     if architecture == "cnnmedium":
         return published.table_7(data)
-    return published.first_version(data, architecture) if row["cat"] == "main" else None
+    return published.first_version(data, architecture) if row["cat"] == "main" else []

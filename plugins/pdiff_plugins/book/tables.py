@@ -54,6 +54,9 @@ def tables() -> dict[str, Table]:
         "table7": Table("The CNNs of the hyper-representations", (*small, "mnist_hypercnn", "svhn_hypercnn")),
         "table8": Table("A VAE instead of diffusion", ("vae_sample",), main),
         "table9": Table("Diffusion steps", _tagged("ablation", "diffusionstep"), main),
+        "table10": Table("Object detection", ("coco_fasterrcnn", "coco_fcos")),
+        "table11": Table("Segmentation", ("coco_fcn",)),
+        "table12": Table("Image generation", ("cifar10_ddpm",)),
         "table13": Table("Memory by size", tuple(f"memory_{size:06}" for size in SIZES)),
     }
 

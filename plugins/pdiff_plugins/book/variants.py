@@ -6,7 +6,7 @@ from typing import Any
 
 Recipe = dict[str, Any]
 NOISES = ("input_noise", "latent_noise")
-TRAIN, TEST, CHECKPOINTS, STEPS, DRAWN = 128, 32, 8, 3, 4
+TRAIN, TEST, CHECKPOINTS, STEPS, DRAWN = 128, 32, 8, 2, 4
 """Of a smoke test: examples, checkpoints, training steps, networks."""
 
 
@@ -30,7 +30,9 @@ def smoke(recipe: Recipe) -> Recipe:
         small["train"] = recipe["train"] | {"epochs": min(recipe["train"]["epochs"], 1)}
     if "zoo" in recipe:
         small["zoo"] = {"first": min(recipe["zoo"]["first"], CHECKPOINTS)}
-    return recipe | small | {"sample": {"count": DRAWN, "baseline_count": 2}}
+    coarse = {"name": "denoising", "networks": 2, "points": 2}
+    evaluators = [coarse if own["name"] == "denoising" else own for own in recipe["evaluate"]]
+    return recipe | small | {"evaluate": evaluators, "sample": {"count": DRAWN, "baseline_count": 2}}
 
 
 def _short(collect: Recipe) -> Recipe:

@@ -1,0 +1,90 @@
+"""Priors over a codec's latents that need no diffusion: flow matching, and kernel densities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Codec, Denoiser, Generator, Method
+from pdiff.errors import UserError
+from pdiff_plugins.backbones import MlpDenoiser, Pca
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+FAITHFUL = "the original p-diff's normalisation, and latents that are not rescaled"
+
+
+class FlowMatching(Method):
+    """Flow matching in a latent space, along straight lines.
+
+    z_t = (1 - t) noise + t z, and the network learns z - noise.
+    """
+
+    name = "flow_matching"
+    source: ClassVar[str] = "Lipman et al. 2023, arXiv 2210.02747, section 4.1 (conditional OT path, sigma 0)"
+    sampling: ClassVar[tuple[str, ...]] = ("solver", "sampling_steps")
+    codec: Codec = Field(default=Pca(), description="vector <-> latent")
+    denoiser: Denoiser = Field(default=MlpDenoiser(), description="network that gives the velocity")
+    faithful: bool = Field(False, description=FAITHFUL)
+    steps: int = Field(3000, gt=0, description="training steps")
+    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    batch_size: int = Field(50, gt=0, description="checkpoints per step")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged network that samples; 0: none")
+    solver: Literal["euler", "heun"] = Field("heun", description="how the flow is followed; heun calls it twice a step")
+    sampling_steps: int = Field(50, gt=0, description="steps from noise to sample")
+
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.flows import fit
+
+        if self.batch_size > len(zoo):
+            raise UserError(
+                f"method.batch_size: {self.batch_size} is more than the {len(zoo)} checkpoints; "
+                f"set it to at most {len(zoo)}"
+            )
+        return fit(self, zoo, ctx)
+
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.flows import load
+
+        return load(self, tensors, zoo, ctx)
+
+
+class Kde(Method):
+    """A kernel density over a codec's latents: checkpoints' latents, blurred.
+
+    `joint` blurs whole latents; `independent` draws each dimension by itself, from the latents of all anchors, as
+    hyper-representations and SANE do in their code (`individual`). `top` keeps the best checkpoints as anchors, by the
+    score that each has from its collection.
+    """
+
+    name = "kde"
+    source: ClassVar[str] = "Schürholt et al. 2022, arXiv 2209.14733, section 3 (S_KDE30); SANE, arXiv 2406.09997"
+    sampling: ClassVar[tuple[str, ...]] = ("bandwidth", "top", "draw")
+    codec: Codec = Field(default=Pca(), description="vector <-> latent")
+    faithful: bool = Field(False, description=FAITHFUL)
+    bandwidth: float = Field(0.2, gt=0, description="deviation of the kernel, in units of a latent dimension's own")
+    top: float = Field(0.3, gt=0, le=1, description="part of the checkpoints, best first, whose latents are anchors")
+    draw: Literal["joint", "independent"] = Field("joint", description="whole latents, or each dimension by itself")
+
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.densities import fit
+
+        return fit(self, zoo, ctx)
+
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.densities import load
+
+        return load(self, tensors, zoo)
+
+
+@hookimpl
+def register_methods(register: Any) -> None:
+    for method in (FlowMatching, Kde):
+        register(method)
