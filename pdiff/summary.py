@@ -53,7 +53,8 @@ def _numbers(reference: dict[str, Any]) -> dict[tuple[str, str], float]:
 def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
     if group in scores["networks"]:
-        own = scores["networks"][group].get(scores["main"], {})
+        source = scores["networks"][group]
+        own = source.get(scores["main"]) or source.get("accuracy", {})  # which any task's metric goes by
         name = "max" if key == "best" and "max" in own and scores["protocol"] == "paper" else key
         return 100 * own[name] if name in own else None
     value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None

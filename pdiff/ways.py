@@ -166,6 +166,8 @@ class Chooser:
         if not isinstance(inputs, Tensor):
             raise Untraceable("its inputs are not one tensor")
         arguments = _arguments(self.task, inputs)
+        if not all(isinstance(argument, Tensor) for argument in arguments):
+            raise Untraceable("the task does not hand it plain tensors")
         parted = Parted(self.model, self.layout.keys, arguments)
         self._check(parted, arguments, pair_2D, inputs)
         return parted if parted.shares_work else None
