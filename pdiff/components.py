@@ -140,6 +140,12 @@ class Architecture(Component):
         Raises UserError for sizes that the network cannot take.
         """
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the state dict that `weights` names, where it names a file. Raises UserError."""
+        from pdiff.files import load_state
+
+        return load_state(self.weights)
+
     def identity(self) -> dict[str, Any]:
         """Name a weights file by its content, so that moving it changes no key."""
         from pdiff.files import digest_of
@@ -174,7 +180,10 @@ class Task(Component):
 
     @abstractmethod
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        """Return small storable predictions `[B, ...]`; must work under torch.func.vmap."""
+        """Return small storable predictions `[B, ...]`.
+
+        It should work under torch.func.vmap; where it does not, networks are run one at a time.
+        """
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return what is kept of predictions `[m, B, ...]` once a batch's targets `[B, ...]` are at hand.
@@ -183,6 +192,10 @@ class Task(Component):
         the device; `score` and `wrong` are given what this returns.
         """
         return predictions
+
+    def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor | None:
+        """Return log-probabilities of classes `[B, K]`, as `targets` number them; None where there are no classes."""
+        return None
 
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:

@@ -131,8 +131,8 @@ def _fine_tune(
     model.train()
     return train(
         model, loss, steps=settings.epochs * per_epoch, ctx=ctx, what="train", lr=settings.lr,
-        optimizer=settings.optimizer, weight_decay=settings.weight_decay, schedule=cosine, ema=0.0 if best else AVERAGE, observer=best,
-        draw=draw,
+        optimizer=settings.optimizer, weight_decay=settings.weight_decay, schedule=cosine, observer=best, draw=draw,
+        ema=0.0 if best else AVERAGE,
     )  # fmt: skip
 
 

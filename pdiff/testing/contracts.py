@@ -197,7 +197,7 @@ def check_task(component: Task, *, data: DatasetSplits | None = None, architectu
     loss = component.loss(model, batch)
     assert loss.shape == () and loss.isfinite(), f"{name}: loss() gives {loss}; a finite scalar was expected"
     has_gradient(loss, model, name)
-    predictions_ME = _predictions(component, model.eval(), batch)
+    predictions_ME = component.reduce(_predictions(component, model.eval(), batch), batch.targets)
     score_M, wrong_ME = (f(predictions_ME, batch.targets) for f in (component.score, component.wrong))
     fits = score_M.shape == (2,) and score_M.dtype == torch.float64
     assert fits, f"{name}: score() gives {score_M}, not float64 [M]"
@@ -217,7 +217,7 @@ def _predictions(task: Task, model: nn.Module, batch: Batch) -> Tensor:
     stacked = {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
     def one(state: dict[str, Tensor]) -> Tensor:
-        return task.predict(lambda x: torch.func.functional_call(model, state, (x,)), batch.inputs)
+        return task.predict(lambda *x: torch.func.functional_call(model, state, x), batch.inputs)
 
     with torch.no_grad():
         each = torch.stack([one(state) for state in states])

@@ -52,6 +52,9 @@ class TinyTask(Task):
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
         return model(inputs).argmax(dim=1)
 
+    def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
+        return model(inputs).log_softmax(dim=1)
+
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions != targets
 

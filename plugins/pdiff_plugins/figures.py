@@ -51,9 +51,11 @@ class Picture:
 
 def pictures(view: View) -> Iterator[Picture]:
     """Draw every figure for which the run has numbers."""
+    from pdiff_plugins.figures_images import generated_images
     from pdiff_plugins.figures_weights import heat_map, parameter_map, training_curves
 
     every: tuple[tuple[str, str, Callable[[View, Looks], Drawn]], ...] = (
+        ("images", "Generated images", generated_images),
         ("score_similarity", "Score against overlap with the originals", score_against_overlap),
         ("score", "Scores of the networks", score_distributions),
         ("similarity", "Overlap of wrong answers", overlap_violins),
