@@ -66,6 +66,32 @@ class DatasetSplits:
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Some examples of a split, by their numbers."""
+
+    of: Split
+    chosen_E: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        return self.of.targets[self.chosen_E]
+
+    def __len__(self) -> int:
+        return len(self.chosen_E)
+
+    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        """Return the examples `index`; see `pdiff.data.Split`."""
+        return self.of.batch(self.chosen_E[index], device, augment)
+
+
+def some(split: Split, most: int, generator: torch.Generator) -> Split:
+    """Return at most so many examples of a split, drawn at random, in their order; 0: all."""
+    if not most or most >= len(split):
+        return split
+    return Chosen(split, torch.randperm(len(split), generator=generator)[:most].sort().values)
+
+
 def holdout(count: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Cut `count` examples at random into (train, validation) index tensors, each sorted."""
     order = torch.randperm(count, generator=generator)

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pdiff import stages
 from pdiff.components import Evaluator, Generator, Method, identity, plain
 from pdiff.context import Context, derive
-from pdiff.data import DatasetSplits
+from pdiff.data import DatasetSplits, some
 from pdiff.device import device_for, placed, precision_for
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json
 from pdiff.observe import Observed, notify
-from pdiff.population import Predictor
+from pdiff.population import LogProbabilities, Predictor
 from pdiff.progress import Progress
 from pdiff.recipe import Recipe
 from pdiff.snapshot import Snapshot
@@ -228,6 +229,16 @@ class Pipeline:
         folder = self.store.folder(self.zoo_stage) if known else self._do(stage, ("predict",), work)
         return load_tensors(folder / "predictions.safetensors")["predictions"]
 
+    @torch.no_grad()
+    def _log_probabilities(self, source: str, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+        task = LogProbabilities(self.recipe.task)
+        part = some(self.data.split(split), most, self.context("some", split).generator("examples"))
+        first = part.batch(torch.zeros(1, dtype=torch.int64), self.device)
+        if self.recipe.task.log_probabilities(self.network.eval(), first.inputs) is None:
+            return None
+        predictor, what = Predictor(self.network, self.zoo.layout, task), f"probabilities {source} ({split})"
+        return predictor.predict(self.sample(source), part, self.context("predict"), what), part.targets
+
     def _predict_networks(self, theta_MD: Tensor, split: str) -> Tensor:
         what = f"predict ({split})"
         return self.predictor.predict(theta_MD, self.data.split(split), self.context("predict"), what)
@@ -239,6 +250,7 @@ class Pipeline:
         return View(
             recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.method, methods=self.methods,
             generators=generators, predict=self.predictions, predict_networks=self._predict_networks,
+            log_probabilities=self._log_probabilities,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
         )  # fmt: skip
 

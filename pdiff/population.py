@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,19 @@ from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
     from pdiff.components import Task
+
+
+class LogProbabilities:
+    """A task that predicts log-probabilities, to be stored in half precision."""
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+        return self.task.log_probabilities(model, inputs).half()
+
+    def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return predictions
 
 
 class Predictor:

@@ -38,6 +38,9 @@ class View:
     """(source, split) -> predictions `[M, E, ...]`, computed once and shared."""
     predict_networks: Callable[[Tensor, str], Tensor]
     """(theta_MD, split) -> predictions of other networks, not stored."""
+    log_probabilities: Callable[[str, str, int], tuple[Tensor, Tensor] | None]
+    """(source, split, most) -> (log-probabilities `[M, E, K]` in float16, targets `[E]`) of at most so many examples,
+    drawn at random; None where the task has no classes. Not stored."""
     targets: Callable[[str], torch.Tensor]
     """split -> targets `[E, ...]`."""
     logs: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)

@@ -72,6 +72,14 @@ def test_selected_entries_and_their_number_are_the_authors(row: dict[str, str]) 
         assert layout.keys == [key.removeprefix("model.") for key in ast.literal_eval(row["keys"])]
 
 
+def test_detectors_and_segmentation_generate_5120_numbers() -> None:
+    for name, outputs in (("coco_fasterrcnn", 91), ("coco_fcos", 91), ("coco_fcn", 21)):
+        own = recipe(name)
+        with torch.device("meta"):
+            model = own.architecture.model_copy(update={"weights": ""}).build(input_shape=(3, 64, 64), outputs=outputs)
+        assert Layout.of(model, own.selector.select(model)).dim == 5120
+
+
 def test_settings_of_a_cell_against_the_authors_table_read_by_eye() -> None:
     own = recipe("food101_resnet50")
     assert own.collect.lr == 0.03 and own.collect.batch_size == 64 and own.collect.batch_norm == "train"

@@ -9,28 +9,67 @@ import torch
 
 from pdiff.components import KINDS
 from pdiff.context import Context
+from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.files import save_tensors
 from pdiff.plugins import registry
 from pdiff.testing import TinyMethod, TinyNet, check_component, check_definition, tiny_splits, tiny_zoo
 from pdiff.testing.contracts import build_network
+from pdiff_plugins.generation_networks import DdpmUnet
+from pdiff_plugins.segmentation import FcnTiny
 
 RUN = {
     "baseline": [{"name": "base"}, {"name": "soup"}, {"name": "constant"}],
     "evaluate": [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising")],
-    "expect": {"source": "nowhere", "original": {"best": 90.0}},
+    "expect": [{"source": "nowhere", "original": {"best": 90.0}}],
 }
 SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
 SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
+SHORT_VAE = {"steps": 4, "batch_size": 20}
 PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
+
+
+def pixel_splits():
+    """Return three splits of 20 small images with a class for every pixel, some not counted."""
+    g = torch.Generator().manual_seed(0)
+    draw = [
+        TensorSplit(torch.randn(20, 3, 16, 16, generator=g), torch.randint(3, (20, 16, 16), generator=g))
+        for _ in range(3)
+    ]
+    draw[0].targets[:, :2] = 255
+    return DatasetSplits(*draw, input_shape=(3, 16, 16), outputs=3)
+
+
+DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,)}
+TINY_UNET = {"widths": (4, 8), "groups": 4}
+GENERATION = {"features": {"name": "digit_features"}, "steps": 2}
+DRAWING = {
+    "dataset": {"name": "generation", "images": DIGITS, "examples": 20}, "task": {"name": "generation"} | GENERATION,
+    "architecture": {"name": "ddpm_unet"} | TINY_UNET, "selector": {"name": "names", "include": ("conv_out.*",)},
+}  # fmt: skip
+"""A run in which images are drawn."""
+
+
+def noise_splits():
+    """Return splits in which train, too, pairs noise with real images."""
+    splits = KINDS["dataset"].model_validate(DRAWING["dataset"]).load(Context(seed=0))
+    return DatasetSplits(splits.test, splits.validation, splits.test, splits.input_shape, splits.outputs)
+
 
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
         "hyper_cnn": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
+        "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
+        "digit_features": {"width": 8, "input_shape": (1, 8, 8), "outputs": 8},
     },
-    "dataset": {"digits": {}},
-    "task": {"classification": {"label_smoothing": 0.1}},
+    "dataset": {"digits": {}, "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
+                "generation": {"images": DIGITS}},
+    "task": {
+        "classification": {"label_smoothing": 0.1},
+        "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
+        "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
+    },
     "selector": {
         "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
         "layers": {"layer": "conv", "positions": (0, -1)},
@@ -45,17 +84,37 @@ CASES: dict[str, dict[str, Any]] = {
     "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}},
     "method": {
         "base": {}, "soup": {}, "constant": {}, "noise": {}, "gaussian": {"spreads": (1.0, 0.5)}, "interpolation": {},
-        "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER,
+        "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER, "vae": SHORT_VAE,
+        "average": {}, "mixture": {}, "greedy_soup": {}, "copy": {}, "noise_absolute": {"scales": (0.1,)},
+        "swag": {}, "gaussian_diagonal": {}, "kde": {"top": 0.5},
+        "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
+        "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
     },
-    "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3}},
+    "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
+                  "frechet": {"images": 2, "run": DRAWING},
+                  "audit": {"examples": 50, "resamples": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}},
 }  # fmt: skip
 """Kind -> name -> options of the component and of its check."""
 
 DEFINITION_ONLY = {
+    ("evaluator", "memory"): "a measurement, which differs from time to time; tests/test_book.py makes one",
     **dict.fromkeys(
         [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
         "millions of parameters, by the road of resnet18; tests/test_architectures.py asks timm for each",
+    ),
+    **dict.fromkeys(
+        [("architecture", name) for name in ("fasterrcnn_resnet50_fpn", "fasterrcnn_tiny", "fcos_resnet50_fpn")]
+        + [("architecture", "fcos_tiny"), ("task", "detection"), ("dataset", "coco_detection")],
+        "images of any size, boxes, no torch.func.vmap; tests/test_detection.py has what it promises",
+    ),
+    **dict.fromkeys(
+        [("architecture", "fcn_resnet50"), ("architecture", "fcn_tiny"), ("dataset", "coco_segmentation")],
+        "logits of pixels in a mapping, files; tests/test_segmentation.py has what it promises",
+    ),
+    **dict.fromkeys(
+        [("architecture", "ddpm_cifar10"), ("architecture", "inception")],
+        "millions of parameters, an extra; tests/test_generation.py has what they promise",
     ),
     **dict.fromkeys(
         [("dataset", name) for name in ("cifar10", "cifar100", "mnist", "fashion_mnist", "stl10", "svhn")],

@@ -22,7 +22,9 @@ from pdiff_plugins.vae import Vae
 def zoo() -> Zoo:
     """400 correlated points in the plane; the first coordinate is the score."""
     generator = torch.Generator().manual_seed(0)
-    theta = torch.randn(400, 2, generator=generator) @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]) + torch.tensor([3.0, -1.0])
+    theta = torch.randn(400, 2, generator=generator) @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]) + torch.tensor(
+        [3.0, -1.0]
+    )
     return Zoo(theta, Layout((Entry("w", (2,), 0),)), {"w": torch.zeros(2)}, [{}] * 400)
 
 

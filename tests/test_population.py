@@ -52,8 +52,11 @@ SHAPES = {"hyper_cnn": (1, 28, 28), "mlp_mini": (1, 16, 16), "convnext_mini": (3
 BIG = ("convnext_base", "vit_base", "resnet50", "vit_tiny")  # timm's attention cannot be batched over networks
 
 
-def architectures() -> list[str]:
-    return [name for _, name, *_ in registry().offers("architecture") if name != "timm_model"]
+def architectures() -> list:
+    others = {"timm_model", "detection", "segmentation", "generation"}  # the last three have tests of their own
+    names = [name for plugin, name, *_ in registry().offers("architecture") if not others & {plugin, name}]
+    slow = {"resnet50", "vit_base", "convnext_base"}  # as resnet18 and the tiny ones, in larger sizes
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
 
 
 @pytest.mark.parametrize("name", architectures())

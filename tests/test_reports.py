@@ -113,7 +113,7 @@ def test_html_shows_the_table_the_notes_and_published_numbers(rendered, view):
     assert [unescape(cell) for cell in cells[: len(wanted)]] == wanted
     assert "selected on the test split itself" in text
     assert "<td>original</td><td>best</td>" in text and ">61.25</td>" in text and ">0.875</td>" in text
-    assert "Published: Table &lt;1&gt;" in text
+    assert "published: Table &lt;1&gt;" in text
 
 
 def test_html_holds_the_resolved_recipe(rendered, view):

@@ -32,6 +32,9 @@ class Classification(Task):
 
         return model(inputs).argmax(dim=1).to(torch.int16)
 
+    def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
+        return model(inputs).float().log_softmax(dim=1)
+
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions != targets.to(predictions.dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,8 @@ from pdiff import hookimpl
 from pdiff.components import Dataset
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
     from pdiff.context import Context
-    from pdiff.data import Batch, DatasetSplits, Split
+    from pdiff.data import DatasetSplits, Split
 
 
 SPLITS = ("train", "validation", "test")
@@ -40,32 +37,9 @@ class Part(Dataset):
         return replace(whole, **{name: self._cut(whole.split(name), name, ctx) for name in SPLITS})
 
     def _cut(self, split: Split, name: str, ctx: Context) -> Split:
-        import torch
+        from pdiff.data import some
 
-        most = getattr(self, name)
-        if not most or most >= len(split):
-            return split
-        chosen = torch.randperm(len(split), generator=ctx.generator("part", name))[:most].sort().values
-        return Chosen(split, chosen)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Some examples of a split."""
-
-    of: Split
-    chosen_E: Tensor
-
-    @property
-    def targets(self) -> Tensor:
-        return self.of.targets[self.chosen_E]
-
-    def __len__(self) -> int:
-        return len(self.chosen_E)
-
-    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
-        """Return the examples `index`; see `pdiff.data.Split`."""
-        return self.of.batch(self.chosen_E[index], device, augment)
+        return some(split, getattr(self, name), ctx.generator("part", name))
 
 
 @hookimpl

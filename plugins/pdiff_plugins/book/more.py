@@ -37,7 +37,8 @@ def tasks() -> Iterator[Cell]:
 
     The last two norms are 5,120 numbers of a ResNet-50's last block, as in the classification cells.
     """
-    norms = {"name": "names", "include": ["backbone.body.layer4.2.bn2.*", "backbone.body.layer4.2.bn3.*"]}
+    keys = [f"backbone.body.layer4.2.bn{n}.{part}" for n in (2, 3) for part in ("weight", "bias")]
+    norms = {"name": "names", "include": keys}
     boxes = {"dataset": {"name": "coco_detection", "validation": 0.0}, "task": {"name": "detection"}}
     for model, groups in published.TABLE_10.items():
         own = boxes | {"architecture": {"name": f"{model}_resnet50_fpn", "weights": "pretrained"}, "selector": norms}
@@ -45,8 +46,7 @@ def tasks() -> Iterator[Cell]:
     masks = {
         "dataset": {"name": "coco_segmentation", "validation": 0.0}, "task": {"name": "segmentation"},
         "architecture": {"name": "fcn_resnet50", "weights": "pretrained"},
-        "selector": {"name": "names", "include": ["backbone.layer4.2.bn2.*", "backbone.layer4.2.bn3.*"],
-                     "exclude": ["*.running_*", "*.num_batches_tracked"]},
+        "selector": {"name": "names", "include": [key.replace("body.", "") for key in keys]},
     }  # fmt: skip
     yield Cell(
         "coco_fcn", _pretrained(masks, 1e-4, 8, "Table 11: mIoU", published.TABLE_11), "Segmentation with an FCN"
