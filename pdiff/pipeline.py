@@ -169,8 +169,11 @@ class Pipeline:
         collected = self._do(self.collect_stage, ("collect",), work)
         if self.zoo_stage == self.collect_stage:
             return Zoo.open(collected)
-        first = self.recipe.zoo.first
-        return Zoo.open(self._do(self.zoo_stage, ("zoo",), lambda part, ctx: stages.do_zoo(first, collected, part)))
+
+        def use(part: Path, ctx: Context) -> None:
+            stages.do_zoo(self.recipe, self.data, collected, part, ctx)
+
+        return Zoo.open(self._do(self.zoo_stage, ("zoo",), use))
 
     @functools.cached_property
     def network(self) -> nn.Module:

@@ -74,6 +74,11 @@ class Zoo(Table):
     """Which of the collected checkpoints are used: they are the `original` networks, and what methods learn."""
 
     first: int = Field(0, ge=0, description="the first so many; 0: all; 1 holds that one twice, as methods need two")
+    align: bool = Field(
+        False,
+        description="reorder the hidden units of each checkpoint to match the first one's (git re-basin), which "
+        "changes no function; wanted for networks of independent seeds",
+    )
 
 
 class Expect(Table):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.align import align
 from pdiff.components import Architecture, Evaluator, Generator, Method, Task, identity
 from pdiff.context import Context, derive
 from pdiff.data import Batch, DatasetSplits, Split
@@ -44,7 +45,10 @@ def collect_stage(recipe: Recipe, base: Stage) -> Stage:
 
 
 def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
-    return Stage("zoo", {"collect": collected.key, "first": recipe.zoo.first}) if recipe.zoo.first else collected
+    zoo = recipe.zoo
+    if not (zoo.first or zoo.align):
+        return collected
+    return Stage("zoo", {"collect": collected.key, "first": zoo.first} | ({"align": True} if zoo.align else {}))
 
 
 def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
@@ -192,13 +196,18 @@ def do_collect(recipe: Recipe, model: nn.Module, data: DatasetSplits, part: Path
     zoo.save(part)
 
 
-def do_zoo(first: int, collected: Path, part: Path) -> None:
-    """Write the first so many checkpoints of a collect stage, in the same form."""
+def do_zoo(recipe: Recipe, data: DatasetSplits, collected: Path, part: Path, ctx: Context) -> None:
+    """Write the checkpoints of a collect stage that are used, aligned where that is asked for, in the same form."""
     zoo = Zoo.open(collected)
+    first = recipe.zoo.first or len(zoo)
     if first > len(zoo):
         raise UserError(f"zoo.first = {first}: only {len(zoo)} checkpoints are collected; set it to at most {len(zoo)}")
     chosen = list(range(first)) if first > 1 else [0, 0]
-    Zoo(zoo.theta_ND[chosen], zoo.layout, zoo.anchor, [zoo.rows[index] for index in chosen]).save(part)
+    used = Zoo(zoo.theta_ND[chosen], zoo.layout, zoo.anchor, [zoo.rows[index] for index in chosen])
+    if recipe.zoo.align:
+        model = build_network(recipe.architecture.model_copy(update={"weights": ""}), data, 0)
+        used.theta_ND = align(used, model, torch.zeros(2, *data.input_shape), ctx)
+    used.save(part)
     predictions = load_tensors(collected / "predictions.safetensors")["predictions"]
     save_tensors(part / "predictions.safetensors", {"predictions": predictions[chosen]})
 

@@ -117,7 +117,7 @@ def test_every_variant_of_every_cell_is_valid(name: str) -> None:
     assert quick.train == Recipe.model_validate(whole).train
     for own in (whole, variants.efficient(whole)):
         small = Recipe.model_validate(variants.smoke(own))
-        assert small.dataset.test == 32 and small.sample.count == 4
+        assert small.dataset.test == 8 and small.sample.count == 3
 
 
 def test_one_page_sets_ours_beside_the_published_and_names_what_was_skipped(

@@ -15,7 +15,9 @@ def reproduce(
         list[str] | None, typer.Option(help="Only cells whose name matches: cifar10_mlp, '*_resnet18'. Repeatable.")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the cells, and run nothing.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Few examples and steps, to see that each cell runs.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Few examples and steps, random weights: to see that it runs.")
+    ] = False,
     efficient: Annotated[
         bool, typer.Option("--efficient", help="pdiff's own method, which a CPU can train, instead of the paper's.")
     ] = False,

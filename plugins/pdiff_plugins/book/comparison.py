@@ -21,10 +21,10 @@ Part = tuple[str, list[str], list[list[str]], str]
 PAPER = "Neural Network Diffusion, arXiv 2402.13144"
 
 
-def write(path: Path, name: str, variant: str, outcomes: Sequence[Outcome]) -> None:
+def write(path: Path, name: str, how: str, outcomes: Sequence[Outcome]) -> None:
     """Write path.html and path.md."""
     title, parts = f"{name}: {tables()[name].title}", [_overview(outcomes), *map(_cell, _done(outcomes))]
-    about = f"{PAPER}, {name}; {variant} settings; {datetime.date.today()}"
+    about = f"{PAPER}, {name}. Settings: {how}. {datetime.date.today()}."
     make_folder(path.parent)
     sections = {
         heading: page.table(head, rows) + page.notes([below] if below else []) for heading, head, rows, below in parts

@@ -55,16 +55,27 @@ def reproduce(
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's library is imported
         overrides = {"run.download": False} | overrides
     outcomes: list[Outcome] = []
-    page = Path(out) / "reproduce" / f"{table}-{variant.name}"
+    page, how = Path(out) / "reproduce" / f"{table}-{variant.name}", _how(variant, overrides)
     for number, (name, cell) in enumerate(cells.items(), start=1):
         _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
         outcomes.append(_run(cell, variant, overrides, Path(out)))
         _say(f"[{number}/{len(cells)}] {name}: {comparison.line(outcomes[-1])}")
-        comparison.write(page, table, variant.name, outcomes)
+        comparison.write(page, table, how, outcomes)
     _say(f"page: {page}.html, {page}.md")
     if not any(outcome.scores for outcome in outcomes):
         raise UserError(f"reproduce {table}: none of its {len(outcomes)} cells could be run; the reasons are above")
     return outcomes
+
+
+def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
+    """Return what a reader of the page must know of the settings."""
+    parts = ["the paper's settings"]
+    if variant.efficient:
+        parts = ["pdiff's own method instead of the paper's, the rest as in the paper"]
+    if variant.smoke:
+        parts.append("a smoke test of a few steps from random weights, whose numbers mean nothing")
+    changed = [f"{key} = {value!r}" for key, value in overrides.items() if not key.startswith("run.")]
+    return "; ".join(parts + ([f"changed: {', '.join(changed)}"] if changed else []))
 
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:

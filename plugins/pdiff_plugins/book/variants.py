@@ -6,8 +6,8 @@ from typing import Any
 
 Recipe = dict[str, Any]
 NOISES = ("input_noise", "latent_noise")
-TRAIN, TEST, CHECKPOINTS, STEPS, DRAWN = 128, 32, 8, 2, 4
-"""Of a smoke test: examples, checkpoints, training steps, networks."""
+TRAIN, TEST, BATCH, CHECKPOINTS, STEPS, DRAWN = 16, 8, 4, 4, 2, 3
+"""Of a smoke test: examples, those of a step, checkpoints, training steps, networks."""
 
 
 def efficient(recipe: Recipe) -> Recipe:
@@ -23,11 +23,17 @@ def efficient(recipe: Recipe) -> Recipe:
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """Return the recipe with few examples, checkpoints, steps and networks."""
+    """Return the recipe with few examples, checkpoints, steps and networks, from random weights."""
     part = {"name": "part", "of": recipe["dataset"], "train": TRAIN, "validation": TEST, "test": TEST}
-    small = {"dataset": part, "collect": _short(recipe["collect"]), "method": _brief(recipe["method"])}
+    random = {key: value for key, value in recipe["architecture"].items() if key != "weights"}
+    small = {
+        "dataset": part,
+        "architecture": random,
+        "collect": _short(recipe["collect"]),
+        "method": _brief(recipe["method"]),
+    }
     if "train" in recipe:
-        small["train"] = recipe["train"] | {"epochs": min(recipe["train"]["epochs"], 1)}
+        small["train"] = recipe["train"] | {"epochs": min(recipe["train"]["epochs"], 1), "batch_size": BATCH}
     if "zoo" in recipe:
         small["zoo"] = {"first": min(recipe["zoo"]["first"], CHECKPOINTS)}
     coarse = {"name": "denoising", "networks": 2, "points": 2}
@@ -36,7 +42,7 @@ def smoke(recipe: Recipe) -> Recipe:
 
 
 def _short(collect: Recipe) -> Recipe:
-    less = {"count": CHECKPOINTS, "every": 1, "skip_steps": 0}
+    less = {"count": CHECKPOINTS, "batch_size": BATCH, "every": 1, "skip_steps": 0}
     return collect | {key: value for key, value in less.items() if key in collect}
 
 
