@@ -75,7 +75,10 @@ class Pipeline:
     def sample_stage(self, source: str, count: int = 0, draw: int = 0) -> Stage:
         sample = self.recipe.sample
         count = count or (sample.count if source == self.method else sample.baseline_count)
-        return stages.sample_stage(self.recipe, self.fit_stage(source), self.methods[source], count, draw)
+        temperature = sample.temperature if source == self.method else 1.0
+        return stages.sample_stage(
+            self.recipe, self.fit_stage(source), self.methods[source], count, draw, temperature
+        )  # fmt: skip
 
     @property
     def populations(self) -> dict[str, Stage]:
@@ -214,7 +217,8 @@ class Pipeline:
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
         def work(part: Path, ctx: Context) -> None:
-            stages.do_sample(self.generator(source), stage.config["count"], self.zoo, source, part, ctx)
+            count, temperature = stage.config["count"], stage.config.get("temperature", 1.0)
+            stages.do_sample(self.generator(source), count, temperature, self.zoo, source, part, ctx)
 
         folder = self._do(stage, ("sample", self.methods[source].name, draw), work)
         return load_tensors(folder / "samples.safetensors")["theta"]

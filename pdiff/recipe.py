@@ -53,6 +53,9 @@ class Sample(Table):
 
     count: int = Field(200, gt=0, description="networks drawn from the method")
     baseline_count: int = Field(100, gt=0, description="networks drawn from each baseline")
+    temperature: float = Field(
+        1.0, ge=0, description="factor on how far the method's networks lie from the average checkpoint; 0 is the soup"
+    )
 
 
 class RunSettings(Table):

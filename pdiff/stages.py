@@ -56,9 +56,13 @@ def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
     return Stage("fit", {"collect": zoo.key, "method": own, "seed": recipe.seed})
 
 
-def sample_stage(recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0) -> Stage:
+def sample_stage(
+    recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0, temperature: float = 1.0
+) -> Stage:
     own = {key: identity(getattr(method, key)) for key in method.sampling}
     config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed}
+    if temperature != 1:
+        config["temperature"] = temperature
     return Stage("sample", config | ({"options": own} if own else {}))
 
 
@@ -227,9 +231,13 @@ def load_generator(method: Method, zoo: Zoo, folder: Path, ctx: Context) -> Gene
     return generator
 
 
-def do_sample(generator: Generator, count: int, zoo: Zoo, who: str, part: Path, ctx: Context) -> None:
+def do_sample(
+    generator: Generator, count: int, temperature: float, zoo: Zoo, who: str, part: Path, ctx: Context
+) -> None:
     """Sample networks and write samples.safetensors."""
     theta_MD = generator.sample(count, ctx).detach().to("cpu", torch.float32)
+    if temperature != 1:
+        theta_MD = zoo.tempered(theta_MD, temperature)
     check(theta_MD, zoo.layout, who)
     save_tensors(part / "samples.safetensors", {"theta": theta_MD})
 

@@ -134,6 +134,16 @@ class Zoo:
         """The base network's selected parameters, theta_D."""
         return self.layout.vector(self.anchor)
 
+    def tempered(self, theta_MD: Tensor, temperature: float) -> Tensor:
+        """Return networks whose distances from the average checkpoint are multiplied (variances: their logarithms)."""
+        parts = []
+        for entry in self.layout.entries:
+            own = Layout((Entry(entry.key, entry.shape, 0, entry.positive),))
+            x_MD = own.to_free(theta_MD[:, entry.columns])
+            mean_D = own.to_free(self.theta_ND[:, entry.columns]).double().mean(dim=0).float()
+            parts.append(own.from_free(mean_D + temperature * (x_MD - mean_D)))
+        return torch.cat(parts, dim=1)
+
     def state_dict(self, theta_D: Tensor) -> dict[str, Tensor]:
         """Return a whole state dict: the anchor with the selected parameters replaced."""
         state = {key: value.clone() for key, value in self.anchor.items()}

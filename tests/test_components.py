@@ -91,6 +91,7 @@ CASES: dict[str, dict[str, Any]] = {
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
     },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
+                  "front": {"temperatures": (0.0, 1.0), "networks": 3},
                   "frechet": {"images": 2, "run": DRAWING},
                   "audit": {"examples": 50, "resamples": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}},

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdiff.context import Context
+from pdiff.testing import tiny_run, tiny_zoo
 from pdiff_plugins.baselines import Constant
 from pdiff_plugins.classification import Classification
-from pdiff_plugins.evaluators import Accuracy, Distance, Similarity, iou, nearest
+from pdiff_plugins.evaluators import Accuracy, Distance, Front, Similarity, iou, nearest
 
 CTX = Context(seed=0)
 
@@ -107,3 +108,25 @@ def test_a_task_that_constants_solve_is_called_out() -> None:
     seen = view(original=good.repeat(3, 1), pdiff=some(4, 1), constant=1 - good)
     seen.methods = {"constant": Constant()}
     assert Accuracy().evaluate(seen, CTX)["notes"] == []
+
+
+def test_temperature_moves_networks_along_lines_through_the_average() -> None:
+    zoo = tiny_zoo()
+    theta_MD = zoo.theta_ND[:5]
+    free = zoo.layout.to_free
+    mean_D = free(zoo.theta_ND).double().mean(dim=0).float()
+    assert free(zoo.tempered(theta_MD, 0.0)).allclose(mean_D.expand(5, -1), atol=1e-5)
+    assert zoo.tempered(theta_MD, 1.0).allclose(theta_MD, atol=1e-5)
+    half = free(zoo.tempered(theta_MD, 0.5))
+    assert half.allclose((free(theta_MD) + mean_D) / 2, atol=1e-5)
+
+
+def test_the_front_ends_at_the_soup_and_at_the_networks_themselves(tmp_path) -> None:
+    pipeline = tiny_run(tmp_path)
+    view = pipeline.view()
+    rows = Front(temperatures=(0.0, 1.0), networks=6).evaluate(view, Context(seed=0))["front"]
+    task, targets = view.recipe.task, view.targets("test")
+    own = task.score(view.predict(view.method, "test"), targets).mean()
+    soup = task.score(view.predict_networks(view.zoo.tempered(view.zoo.theta_ND[:1], 0.0), "test"), targets)
+    assert rows[0]["score"] == pytest.approx(float(soup[0])) and rows[0]["within"] == 1.0
+    assert rows[1]["score"] == pytest.approx(float(own)) and rows[1]["within"] < 1.0

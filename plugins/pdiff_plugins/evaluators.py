@@ -190,7 +190,31 @@ class Denoising(Evaluator):
         }  # fmt: skip
 
 
+class Front(Evaluator):
+    """Score against agreement of the method's networks, at several temperatures.
+
+    A temperature multiplies how far each network lies from the average checkpoint: 0 is the soup, 1 the networks as
+    they are. One number moves along this front: a gain that a temperature gives is no gain of the method's.
+    """
+
+    name = "front"
+    temperatures: tuple[float, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0, 1.25), min_length=1, description="tried")
+    networks: int = Field(50, gt=1, description="of the method's networks")
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        task, targets, rows = view.recipe.task, view.targets("test"), []
+        for temperature in self.temperatures:
+            theta_MD = view.zoo.tempered(view.theta[view.method][: self.networks], temperature)
+            predictions = view.predict_networks(theta_MD[:1] if temperature == 0 else theta_MD, "test")
+            overlap = iou(*[task.wrong(predictions, targets)] * 2)
+            pairs = len(overlap) * (len(overlap) - 1)
+            within = (float(overlap.sum()) - len(overlap)) / pairs if pairs else 1.0
+            score = float(task.score(predictions, targets).mean())
+            rows.append({"temperature": temperature, "score": score, "within": within})
+        return {"front": rows}
+
+
 @hookimpl
 def register_evaluators(register: Any) -> None:
-    for evaluator in (Accuracy, Similarity, Distance, Denoising):
+    for evaluator in (Accuracy, Similarity, Distance, Denoising, Front):
         register(evaluator)

@@ -57,6 +57,7 @@ def pictures(view: View) -> Iterator[Picture]:
     every: tuple[tuple[str, str, Callable[[View, Looks], Drawn]], ...] = (
         ("images", "Generated images", generated_images),
         ("score_similarity", "Score against overlap with the originals", score_against_overlap),
+        ("front", "Score against diversity", front),
         ("score", "Scores of the networks", score_distributions),
         ("similarity", "Overlap of wrong answers", overlap_violins),
         ("distance", "Distance to the nearest checkpoint", distance_distributions),
@@ -125,6 +126,38 @@ def score_against_overlap(view: View, own: Looks) -> Drawn:
         "is high and to the left."
     )
     return made, f"{caption} {left_out(outside, {s: y for s, (_, y) in points.items()}, '.2f')}".strip()
+
+
+def front(view: View, own: Looks) -> Drawn:
+    """Draw the method at several temperatures, and every source at its mean."""
+    key, rows = score_key(view.scores), view.scores.get("front", {}).get("front")
+    points = {
+        source: (scored["similarity"]["within"], 100 * scored[key]["mean"])
+        for source, scored in view.scores["networks"].items()
+        if key in scored and scored.get("similarity", {}).get("within") is not None
+    }
+    if not rows or ORIGINAL not in points:
+        return None
+    low, high, outside = focus({s: np.array([y]) for s, (_, y) in points.items()}, (ORIGINAL, view.method))
+    made = figure(4.4)
+    axes = made.add_subplot()
+    x, y = [row["within"] for row in rows], [100 * row["score"] for row in rows]
+    look = own[view.method]
+    axes.plot(x, y, color=look.colour, marker="o", markersize=4, label=f"{view.method}, by temperature")
+    for row, at in zip(rows, zip(x, y, strict=True), strict=True):
+        axes.annotate(f"{row['temperature']:g}", at, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    for source, (within, score) in points.items():
+        if source not in outside:
+            axes.scatter(within, score, s=90, marker=own[source].marker, color=own[source].colour, label=source)
+    axes.set_ylim(min(low, *y) - 0.02 * (high - low), max(high, *y) + 0.05 * (high - low))
+    axes.set_xlabel("overlap (IoU) of wrong answers among a source's networks")
+    axes.set_ylabel(f"{view.scores['main']} on the test split (%)")
+    made.legend(loc="outside right center", labelspacing=0.7)
+    return made, (
+        "A temperature multiplies how far each of the method's networks lies from the average checkpoint: 0 is the "
+        "average itself, 1 the networks as they are. What lies on the line another temperature could give; a generator "
+        "that is better is above it and to the left."
+    )
 
 
 def score_distributions(view: View, own: Looks) -> Drawn:
