@@ -138,7 +138,6 @@ def front(view: View, own: Looks) -> Drawn:
     }
     if not rows or ORIGINAL not in points:
         return None
-    low, high, outside = focus({s: np.array([y]) for s, (_, y) in points.items()}, (ORIGINAL, view.method))
     made = figure(4.4)
     axes = made.add_subplot()
     x, y = [row["within"] for row in rows], [100 * row["score"] for row in rows]
@@ -146,10 +145,11 @@ def front(view: View, own: Looks) -> Drawn:
     axes.plot(x, y, color=look.colour, marker="o", markersize=4, label=f"{view.method}, by temperature")
     for row, at in zip(rows, zip(x, y, strict=True), strict=True):
         axes.annotate(f"{row['temperature']:g}", at, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    shown = [*y, *(points[source][1] for source in (ORIGINAL, view.method))]
+    margin = 0.15 * (max(shown) - min(shown) or 1.0)
     for source, (within, score) in points.items():
-        if source not in outside:
+        if score >= min(shown) - margin:
             axes.scatter(within, score, s=90, marker=own[source].marker, color=own[source].colour, label=source)
-    axes.set_ylim(min(low, *y) - 0.02 * (high - low), max(high, *y) + 0.05 * (high - low))
     axes.set_xlabel("overlap (IoU) of wrong answers among a source's networks")
     axes.set_ylabel(f"{view.scores['main']} on the test split (%)")
     made.legend(loc="outside right center", labelspacing=0.7)
