@@ -18,7 +18,7 @@ GAIN = 1e-9
 
 
 def align(zoo: Zoo, model: nn.Module, inputs: Tensor, ctx: Context) -> Tensor:
-    """Return theta_ND, each checkpoint's units in the order that is nearest to the first one's.
+    """Return theta_ND, each checkpoint's units in the order that is nearest to the first one's; the anchor's too.
 
     Only permutations that touch nothing but selected entries are used. Raises UserError where there are none.
     """
@@ -30,6 +30,7 @@ def align(zoo: Zoo, model: nn.Module, inputs: Tensor, ctx: Context) -> Tensor:
         )
     reference, *others = (zoo.layout.tensors(theta_D) for theta_D in zoo.theta_ND)
     generator, rows = ctx.generator("align"), [zoo.theta_ND[0]]
+    zoo.anchor |= aligned(symmetry, reference, {key: zoo.anchor[key] for key in zoo.layout.keys}, generator)
     with ctx.progress.step("align", len(others)) as bar:
         for state in others:
             rows.append(zoo.layout.vector(aligned(symmetry, reference, state, generator)))
@@ -47,33 +48,42 @@ def match(
     """
     from scipy.optimize import linear_sum_assignment
 
-    found, best = symmetry.identity(), -torch.inf
     using = [
-        [(key, axis, label[1]) for key, labels in symmetry.axes.items() if key in state
+        [(key, axis) for key, labels in symmetry.axes.items() if key in state
          for axis, label in enumerate(labels) if label is not None and label[0] == own]
         for own in range(len(symmetry.sizes))
     ]  # fmt: skip
+    found = symmetry.identity()
+    best = _product(symmetry, reference, state, found)
     for _ in range(ROUNDS):
+        before = best
         for own in torch.randperm(len(symmetry.sizes), generator=generator).tolist():
             similarity = _similarity(symmetry, reference, state, found, own, using[own])
-            found[own] = torch.from_numpy(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
-        total = sum(
-            float((reference[k].double() * v.double()).sum()) for k, v in symmetry.permuted(state, found).items()
-        )
-        if total <= best + GAIN * abs(best):
+            tried = list(found)
+            tried[own] = torch.from_numpy(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
+            product = _product(symmetry, reference, state, tried)
+            if product > best:  # with a permutation on two axes of a tensor the assignment is no sure gain
+                found, best = tried, product
+        if best <= before + GAIN * abs(before):
             break
-        best = total
     return found
+
+
+def _product(
+    symmetry: Symmetry, reference: Mapping[str, Tensor], state: Mapping[str, Tensor], found: list[Tensor]
+) -> float:
+    moved = symmetry.permuted(state, found)
+    return sum(float((reference[key].double() * value.double()).sum()) for key, value in moved.items())
 
 
 def _similarity(
     symmetry: Symmetry, reference: Mapping[str, Tensor], state: Mapping[str, Tensor], found: list[Tensor], own: int,
-    using: list[tuple[str, int, int]],
+    using: list[tuple[str, int]],
 ) -> Tensor:  # fmt: skip
     """Return what it adds to put unit j of `state` in the place of unit i, `[n, n]` in float64."""
     size = symmetry.sizes[own]
     total = torch.zeros(size, size, dtype=torch.float64)
-    for key, axis, _ in using:
+    for key, axis in using:
         value = symmetry._one(key, state[key], found, but=own)
         for other, label in enumerate(symmetry.axes[key]):
             if other != axis and label is not None and label[0] == own:  # the same permutation on two axes

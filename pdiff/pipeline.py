@@ -238,13 +238,16 @@ class Pipeline:
 
     @torch.no_grad()
     def _log_probabilities(self, source: str, split: str, most: int) -> tuple[Tensor, Tensor] | None:
-        task = LogProbabilities(self.recipe.task)
         part = some(self.data.split(split), most, self.context("some", split).generator("examples"))
         first = part.batch(torch.zeros(1, dtype=torch.int64), self.device)
         if self.recipe.task.log_probabilities(self.network.eval(), first.inputs) is None:
             return None
-        predictor, what = Predictor(self.network, self.zoo.layout, task), f"probabilities {source} ({split})"
-        return predictor.predict(self.sample(source), part, self.context("predict"), what), part.targets
+        what = f"probabilities {source} ({split})"
+        return self._prober.predict(self.sample(source), part, self.context("predict"), what), part.targets
+
+    @functools.cached_property
+    def _prober(self) -> Predictor:
+        return Predictor(self.network, self.zoo.layout, LogProbabilities(self.recipe.task))
 
     def _predict_networks(self, theta_MD: Tensor, split: str) -> Tensor:
         what = f"predict ({split})"

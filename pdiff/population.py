@@ -29,7 +29,7 @@ class LogProbabilities:
         self.task = task
 
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return self.task.log_probabilities(model, inputs).half()
+        return self.task.log_probabilities(model, inputs).clamp_min(torch.finfo(torch.float16).min).half()
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions

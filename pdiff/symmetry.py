@@ -23,7 +23,7 @@ aten = torch.ops.aten
 KEEPS = {
     aten.relu.default, aten.gelu.default, aten.silu.default, aten.tanh.default, aten.sigmoid.default, aten.elu.default,
     aten.leaky_relu.default, aten.hardtanh.default, aten.hardswish.default, aten.neg.default, aten.clone.default,
-    aten.contiguous.default, aten.dropout.default, aten.alias.default,
+    aten.contiguous.default, aten.dropout.default, aten.alias.default, aten._to_copy.default, aten.to.dtype,
 }  # fmt: skip
 POOLS = {
     aten.max_pool2d.default, aten.avg_pool2d.default,
@@ -119,8 +119,10 @@ class Symmetry:
                 labels[node] = _entry(node, specs[node], entries, own)
             elif node.op == "call_function":
                 labels[node] = _operation(node, labels)
-            else:  # the outputs are told apart
-                fix(*(axis for source in node.all_input_nodes for axis in _all(labels[source])))
+            elif node.op == "output":  # which are told apart
+                fix(*(axis for source in node.all_input_nodes for axis in _all(labels.get(source, ()))))
+        for key in _shared(own):
+            fix(*entries.get(key, ()))
         return cls._numbered({key: entries.get(key, _still(value.shape)) for key, value in own.items()})
 
     @classmethod
@@ -173,9 +175,17 @@ def expanded(permutation: Tensor, block: int) -> Tensor:
 def _entry(node: fx.Node, spec: Any, entries: dict[str, Axes], own: Mapping[str, Tensor]) -> Axes:
     """Label an input of the graph: entries of the state dict are free; data, and what is no entry, is fixed."""
     shape = node.meta["val"].shape
-    if spec.kind not in STATE or spec.target not in own:
+    if spec.kind not in STATE or spec.target not in own or not node.users:
         return _still(shape)
     return entries.setdefault(spec.target, _free(shape))
+
+
+def _shared(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the entries that are one tensor under several names."""
+    names: dict[int, list[str]] = {}
+    for key, value in state.items():
+        names.setdefault(value.data_ptr() if value.numel() else id(value), []).append(key)
+    return [key for keys in names.values() if len(keys) > 1 for key in keys]
 
 
 def _all(labels: Any) -> list[Axis]:
@@ -184,8 +194,10 @@ def _all(labels: Any) -> list[Axis]:
 
 def _operation(node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
     """Return the labels of what an operation gives, and tie those of what it reads."""
-    given = [labels[arg] if isinstance(arg, fx.Node) else arg for arg in node.args]
-    rule = RULES.get(node.target)
+    given = [labels.get(arg) if isinstance(arg, fx.Node) else arg for arg in node.args]
+    rule = RULES.get(node.target) if all(source in labels for source in node.all_input_nodes) else None
+    if node.target is aten._assert_tensor_metadata.default:  # which only looks
+        return ()
     if node.target is operator.getitem:
         return given[0] if node.args[1] == 0 and node.args[0].target in NORMS else _unknown(node, labels)
     found = rule(node, given) if rule else None
@@ -193,9 +205,11 @@ def _operation(node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
 
 
 def _unknown(node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
-    fix(*(axis for source in node.all_input_nodes for axis in _all(labels[source])))
-    value = node.meta["val"]
-    return _still(value.shape) if isinstance(value, Tensor) else tuple(_still(v.shape) for v in value)
+    fix(*(axis for source in node.all_input_nodes for axis in _all(labels.get(source, ()))))
+    values = node.meta.get("val")
+    if isinstance(values, Tensor):
+        return _still(values.shape)
+    return tuple(_still(v.shape) if isinstance(v, Tensor) else () for v in values or ())
 
 
 def _shape(node: Any) -> list[int]:

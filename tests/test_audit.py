@@ -74,3 +74,20 @@ def test_the_verdict_on_generators_that_are_known(kind: str, tmp_path) -> None:
         assert method["nll"] == pytest.approx(networks["original"]["audit"]["nll"], rel=0.1)
     assert networks["constant"]["audit"]["nll"] > networks["original"]["audit"]["nll"]
     assert networks["original"]["audit"]["ensembles"]["16"]["nll"] <= networks["original"]["audit"]["nll"]
+
+
+def test_one_network_neither_agrees_nor_disagrees_with_others(tmp_path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": {"name": "soup"}, "baseline": [{"name": "base"}],
+        "evaluate": [{"name": "accuracy"}, {"name": "audit", "examples": 50}],
+    }  # fmt: skip
+    audit = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True).scores["audit"]
+    assert audit["kind"] == "gives one network, which cannot agree with others"
+    same = pdiff.run(tmp_path / "tiny.toml", set=own | {"zoo.first": 1}, quiet=True).scores
+    assert same["audit"]["kind"] == "cannot be told from a copy" and "np" not in same["networks"]["base"]["audit"]
+
+
+def test_a_diverged_network_is_told_in_finite_numbers() -> None:
+    logp = torch.tensor([[[-1e6, 0.0]]]).clamp_min(torch.finfo(torch.float16).min).half()
+    assert likelihood(logp, torch.tensor([0])).isfinite().all()

@@ -63,6 +63,8 @@ class Audit(Evaluator):
     def _novel(self, score_M: Tensor, ratio_M: Tensor, bar: float) -> dict[str, Any]:
         """Return the N&P curve, and its values under the columns' keys."""
         curve = [float(((score_M >= bar) & (ratio_M > k)).double().mean()) for k in self.multiples]
+        if ratio_M.isnan().any():
+            return {}
         named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True)}
         return named | {"np": curve, "novelty": float(ratio_M.median())}
 
@@ -100,7 +102,7 @@ def _novelty(view: View) -> dict[str, Tensor]:
 
     zoo = view.zoo.theta_ND
     own = nearest(zoo, zoo, leave_self_out=True)
-    unit = float(own.median()) or 1.0
+    unit = float(own.median()) or float("nan")  # of equal checkpoints nothing can be said
     return {
         source: (own if source == ORIGINAL else nearest(theta_MD, zoo)) / unit
         for source, theta_MD in view.theta.items()

@@ -61,7 +61,7 @@ class Kde(Method):
 
     `joint` blurs whole latents; `independent` draws each dimension by itself, from the latents of all anchors, as
     hyper-representations and SANE do in their code (`individual`). `top` keeps the best checkpoints as anchors, by the
-    score that each has from its collection.
+    selection split (under `protocol = "paper"` that is the test split).
     """
 
     name = "kde"

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.errors import UserError
 from pdiff.training import train
 from pdiff.zoo import Zoo
 from pdiff_plugins import latent_space, normalise
@@ -59,6 +60,10 @@ def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
     x_ND = normaliser.encode(zoo.theta_ND)
     torch.manual_seed(ctx.seed)
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
+    if not any(True for _ in codec.parameters()):
+        raise UserError(
+            f"method.codec: {method.codec.name} has nothing that a vae can train; take 'autoencoder' or 'conv1d'"
+        )
     model, rows_ND = Variational(codec).to(ctx.device).train(), x_ND.to(ctx.device)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ class Memory(Evaluator):
     steps: int = Field(3, gt=0, description="training steps of each")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
         from pdiff_plugins.memory_probe import PARTS, measure
@@ -38,9 +39,9 @@ class Memory(Evaluator):
             raise UserError(f"evaluator memory: method {method.name} has no codec and denoiser; leave it out")
         found = {}
         for part in PARTS:
-            with get_context("spawn").Pool(1) as pool:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 arguments = (part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision)
-                found[part] = pool.apply(measure, arguments)
+                found[part] = pool.submit(measure, *arguments).result()
         return found
 
 

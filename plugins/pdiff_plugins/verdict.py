@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,7 +60,7 @@ def _compared(view: View, rival: str, gain: dict[str, float]) -> str:
     numbers = f"{100 * gain['mean']:+.2f} points of right answers, 95 % interval {_range(gain)}"
     if view.selection == "test":
         word, numbers = f"({word})", f"{numbers}; no claim, because {rival} was chosen on the test split too"
-    return f"{view.method} is {word} {rival}, the best plain baseline ({numbers})"
+    return f"{view.method} is {word} {rival}, the best of the baselines ({numbers})"
 
 
 def _range(gain: dict[str, float]) -> str:
@@ -69,7 +70,11 @@ def _range(gain: dict[str, float]) -> str:
 def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
     """Return whether the method copies, averages or adds, and the numbers that say so."""
     far, own, others = float(novelty_M.median()), *(_overlap(view, source) for source in (view.method, ORIGINAL))
+    if math.isnan(far):
+        return "cannot be told from a copy", "all checkpoints are the same"
     away = f"its networks lie {far:.2g} times the checkpoints' own distance from the nearest checkpoint"
+    if own is None or others is None:
+        return ("copies" if far < COPIES else "gives one network, which cannot agree with others"), away
     agree = f"overlap of wrong answers {own:.3f} among its networks, {others:.3f} among checkpoints"
     if far < COPIES:
         return "copies", away
@@ -78,8 +83,8 @@ def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
     return "neither copies nor averages", f"{agree}; {away}"
 
 
-def _overlap(view: View, source: str) -> float:
-    """Return the mean overlap of wrong answers between two networks of a source."""
+def _overlap(view: View, source: str) -> float | None:
+    """Return the mean overlap of wrong answers between two networks of a source, if it has two."""
     wrong = view.recipe.task.wrong(view.predict(source, "test"), view.targets("test"))
     count = len(wrong)
-    return (float(iou(wrong, wrong).sum()) - count) / max(count * (count - 1), 1)
+    return (float(iou(wrong, wrong).sum()) - count) / (count * (count - 1)) if count > 1 else None

@@ -77,9 +77,10 @@ def _cell(outcome: Outcome) -> Part:
     head, rows = expected(scores)
     names = head[2:-1]
     if not rows:
-        return outcome.cell.name, *table(scores), "Nothing is published for this cell."
+        return outcome.cell.name, *table(scores), f"{outcome.cell.about}. Nothing is published for this cell."
+    below = f"{outcome.cell.about}. {sources(scores)}"
     more = [[*row, *(_signed(_difference(_value(row[-1]), _value(cell))) for cell in row[2:-1])] for row in rows]
-    return outcome.cell.name, [*head, *(f"ours - {name}" for name in names)], more, sources(scores)
+    return outcome.cell.name, [*head, *(f"ours - {name}" for name in names)], more, below
 
 
 def _published(scores: dict[str, Any], group: str, key: str) -> float | None:

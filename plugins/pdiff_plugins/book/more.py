@@ -25,10 +25,14 @@ def more() -> Iterator[Cell]:
         about = f"The main cell with {count} networks drawn"
         yield Cell(f"drawn_{count:03}", main.recipe | {"sample": {"count": count}}, about)
     for data in ("mnist", "svhn"):
-        yield Cell(f"{data}_hypercnn", _hyper(data), "The hyper-representations' CNN of 2,464 parameters, whole")
+        yield Cell(
+            f"{data}_hypercnn",
+            _hyper(data),
+            "The hyper-representations' CNN of 2,464 parameters, whole; settings are partly ours",
+        )
     yield from tasks()
     for size in SIZES:
-        about = f"Memory at {size:,} numbers: a perceptron of that size on digits, few steps"
+        about = f"Memory at {size:,} numbers: a perceptron of that size on digits, few steps, which is ours"
         yield Cell(f"memory_{size:06}", _memory(size), about)
 
 
@@ -42,14 +46,20 @@ def tasks() -> Iterator[Cell]:
     boxes = {"dataset": {"name": "coco_detection", "validation": 0.0}, "task": {"name": "detection"}}
     for model, groups in published.TABLE_10.items():
         own = boxes | {"architecture": {"name": f"{model}_resnet50_fpn", "weights": "pretrained"}, "selector": norms}
-        yield Cell(f"coco_{model}", _pretrained(own, 1e-4, 2, "Table 10: AP", groups), "Detection with a ResNet-50 FPN")
+        yield Cell(
+            f"coco_{model}",
+            _pretrained(own, 1e-4, 2, "Table 10: AP", groups),
+            "Detection with a ResNet-50 FPN; settings are ours",
+        )
     masks = {
         "dataset": {"name": "coco_segmentation", "validation": 0.0}, "task": {"name": "segmentation"},
         "architecture": {"name": "fcn_resnet50", "weights": "pretrained"},
         "selector": {"name": "names", "include": [key.replace("body.", "") for key in keys]},
     }  # fmt: skip
     yield Cell(
-        "coco_fcn", _pretrained(masks, 1e-4, 8, "Table 11: mIoU", published.TABLE_11), "Segmentation with an FCN"
+        "coco_fcn",
+        _pretrained(masks, 1e-4, 8, "Table 11: mIoU", published.TABLE_11),
+        "Segmentation with an FCN; settings are ours",
     )
     half = {"name": "cifar10", "image_size": 32, "mean": [0.5], "std": [0.5], "augment": "none", "validation": 0.0}
     drawing = {
@@ -60,7 +70,11 @@ def tasks() -> Iterator[Cell]:
     }  # fmt: skip
     own = _pretrained(drawing, 1e-5, 128, "Table 12: FID of 50,000 images; ours of 10,000", published.TABLE_12)
     own["evaluate"] = [{"name": name} for name in ("accuracy", "frechet", "distance", "denoising")]
-    yield Cell("cifar10_ddpm", own, "Image generation with the last convolution of a DDPM UNet, 3,459 numbers")
+    yield Cell(
+        "cifar10_ddpm",
+        own,
+        "Image generation with the last convolution of a DDPM UNet, 3,459 numbers; settings are ours",
+    )
 
 
 def _pretrained(own: dict[str, Any], lr: float, batch_size: int, what: str, groups: published.Groups) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ def reproduce(
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's library is imported
         overrides = {"run.download": False} | overrides
     outcomes: list[Outcome] = []
-    page, how = Path(out) / "reproduce" / f"{table}-{variant.name}", _how(variant, overrides)
+    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_part(table, cells, overrides)}"
+    how = _how(variant, overrides)
     for number, (name, cell) in enumerate(cells.items(), start=1):
         _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
         outcomes.append(_run(cell, variant, overrides, Path(out)))
@@ -67,11 +69,24 @@ def reproduce(
     return outcomes
 
 
+def _part(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -> str:
+    """Return what tells the page of some cells, or of changed ones, from that of the whole table."""
+    from pdiff_plugins.book.tables import tables
+
+    changed = {key: repr(value) for key, value in sorted(overrides.items()) if not key.startswith("run.")}
+    if not changed and len(cells) == len(tables()[table].cells):
+        return ""
+    return "-" + hashlib.sha256(repr((list(cells), changed)).encode()).hexdigest()[:6]
+
+
 def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
     """Return what a reader of the page must know of the settings."""
     parts = ["the paper's settings"]
     if variant.efficient:
-        parts = ["pdiff's own method instead of the paper's, the rest as in the paper"]
+        parts = [
+            "pdiff's own method instead of the paper's (cells that vary noise take the codec autoencoder, others "
+            "principal components), the rest as in the paper"
+        ]
     if variant.smoke:
         parts.append("a smoke test of a few steps from random weights, whose numbers mean nothing")
     changed = [f"{key} = {value!r}" for key, value in overrides.items() if not key.startswith("run.")]
@@ -80,26 +95,28 @@ def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
     from pdiff import api
+    from pdiff.recipe import load_recipe
 
     path = out / "reproduce" / variant.name / f"{cell.name}.toml"
     make_folder(path.parent)
     write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
+    pipeline = api.pipeline_of(load_recipe(path, overrides), path)  # a mistake in --set ends the command
     try:
-        _try(path, overrides)
+        _look(pipeline)
     except UserError as error:
         return Outcome(cell, reason=f"skipped: {error}")
     try:
         return Outcome(cell, api.run(path, set=overrides, console=console()).scores)
     except UserError as error:
         return Outcome(cell, reason=f"failed: {error}")
+    except Exception as error:  # out of memory, for one: the other cells are not to suffer
+        return Outcome(cell, reason=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
-def _try(path: Path, overrides: dict[str, Any]) -> None:
+def _look(pipeline: Any) -> None:
     """Raise UserError where the cell's data or weights are not at hand."""
-    from pdiff import api, stages
-    from pdiff.recipe import load_recipe
+    from pdiff import stages
 
-    pipeline = api.pipeline_of(load_recipe(path, overrides), path)
     data = pipeline.data
     if not pipeline.store.has(pipeline.train_stage):
         stages.build_network(pipeline.recipe.architecture, data, pipeline.recipe.seed)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from pdiff.errors import UserError
@@ -29,6 +32,8 @@ def load_published(model: nn.Module, weights: Any, outputs: int) -> None:
 
 def _fetched(weights: Any) -> dict[str, Tensor]:
     try:
+        if offline() and not (Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]).is_file():
+            raise OSError("it is not there, and nothing is to be fetched")
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         name, why = weights.url.rpartition("/")[2], " ".join(str(error).split())[:100]
@@ -36,6 +41,11 @@ def _fetched(weights: Any) -> dict[str, Tensor]:
             f"architecture.weights: {weights.url} could not be fetched ({why}); connect and run again, put {name} into "
             '$TORCH_HOME/hub/checkpoints, or write weights = "path/to/file"'
         ) from None
+
+
+def offline() -> bool:
+    """True where nothing is to be fetched, by the variable that the Hugging Face hub reads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
 def refuse_grey(architecture: Architecture, input_shape: tuple[int, ...]) -> None:
