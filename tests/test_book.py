@@ -160,7 +160,7 @@ def test_mistakes() -> None:
 
 
 def test_memory_is_measured_in_processes_of_their_own(tiny: Path) -> None:
-    codec = {"name": "autoencoder", "latent": 8, "hidden": 3000, "batch_size": 20}
+    codec = {"name": "autoencoder", "latent": 8, "hidden": 3000, "batch_size": 20, "steps": 2}
     own = {"run.out": str(tiny.parent / "runs"), "method.codec": codec, "evaluate": [{"name": "memory", "steps": 2}]}
     run = pdiff.run(tiny, set=own, quiet=True)
     parameters = sum(p.numel() for p in run.pipeline.generator("pdiff").codec.parameters())
