@@ -15,6 +15,9 @@ from pdiff.files import make_folder, write_text
 from pdiff_plugins.book.cells import Cell
 from pdiff_plugins.book.write import text_of
 
+OFFLINE = "HF_HUB_OFFLINE"
+"""The variable by which the hub's library fetches nothing, where it is set before that is imported."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -50,11 +53,22 @@ def reproduce(
     table: str, cells: Mapping[str, Cell], variant: Variant, overrides: dict[str, Any], out: str
 ) -> list[Outcome]:
     """Run the cells, print one line each, and write the page after each. Raises UserError when none could be run."""
+    if variant.download:
+        return _reproduce(table, cells, variant, overrides, out)
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "1"
+    try:
+        return _reproduce(table, cells, variant, {"run.download": False} | overrides, out)
+    finally:
+        os.environ.pop(OFFLINE)
+        os.environ.update({} if before is None else {OFFLINE: before})
+
+
+def _reproduce(
+    table: str, cells: Mapping[str, Cell], variant: Variant, overrides: dict[str, Any], out: str
+) -> list[Outcome]:
     from pdiff_plugins.book import comparison
 
-    if not variant.download:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the hub's library is imported
-        overrides = {"run.download": False} | overrides
     outcomes: list[Outcome] = []
     page = Path(out) / "reproduce" / f"{table}-{variant.name}{_part(table, cells, overrides)}"
     how = _how(variant, overrides)
