@@ -8,8 +8,8 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method
-from pdiff.errors import UserError
 from pdiff_plugins.backbones import MlpDenoiser, Pca
+from pdiff_plugins.method_pdiff import check_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,11 +43,7 @@ class FlowMatching(Method):
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:
         from pdiff_plugins.flows import fit
 
-        if self.batch_size > len(zoo):
-            raise UserError(
-                f"method.batch_size: {self.batch_size} is more than the {len(zoo)} checkpoints; "
-                f"set it to at most {len(zoo)}"
-            )
+        check_batch(self.batch_size, zoo)
         return fit(self, zoo, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:

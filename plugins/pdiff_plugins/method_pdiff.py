@@ -25,6 +25,14 @@ SMALLEST_SIGNAL = {"linear": 1e-9, "cosine": 1e-5}
 steps, and the paper's longest, T = 2,000, leaves 1.6e-9; the cosine one jumps there."""
 
 
+def check_batch(size: int, zoo: Zoo) -> None:
+    """Raise UserError where a batch would hold more checkpoints than there are."""
+    if size > len(zoo):
+        raise UserError(
+            f"method.batch_size: {size} is more than the {len(zoo)} checkpoints; set it to at most {len(zoo)}"
+        )
+
+
 class PDiff(Method):
     """Neural network diffusion: latent diffusion over parameter vectors.
 
@@ -97,11 +105,7 @@ class PDiff(Method):
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:
         from pdiff_plugins.latent_diffusion import fit
 
-        if self.batch_size > len(zoo):
-            raise UserError(
-                f"method.batch_size: {self.batch_size} is more than the {len(zoo)} checkpoints; "
-                f"set it to at most {len(zoo)}"
-            )
+        check_batch(self.batch_size, zoo)
         return fit(self, zoo, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
