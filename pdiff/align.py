@@ -84,7 +84,7 @@ def _similarity(
     size = symmetry.sizes[own]
     total = torch.zeros(size, size, dtype=torch.float64)
     for key, axis in using:
-        value = symmetry._one(key, state[key], found, but=own)
+        value = symmetry.entry(key, state[key], found, but=own)
         for other, label in enumerate(symmetry.axes[key]):
             if other != axis and label is not None and label[0] == own:  # the same permutation on two axes
                 value = value.index_select(other, expanded(found[own], label[1]))

@@ -151,9 +151,10 @@ class Symmetry:
 
     def permuted(self, state: Mapping[str, Tensor], permutations: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the entries of `state` with units reordered: unit i becomes what unit `permutations[p][i]` was."""
-        return {key: self._one(key, value, permutations) for key, value in state.items()}
+        return {key: self.entry(key, value, permutations) for key, value in state.items()}
 
-    def _one(self, key: str, value: Tensor, permutations: Sequence[Tensor], but: int = -1) -> Tensor:
+    def entry(self, key: str, value: Tensor, permutations: Sequence[Tensor], but: int = -1) -> Tensor:
+        """Return one entry with its units reordered, by all permutations `but` one."""
         for axis, label in enumerate(self.axes[key]):
             if label is not None and label[0] != but:
                 value = value.index_select(axis, expanded(permutations[label[0]], label[1]))
