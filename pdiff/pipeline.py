@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from pdiff import stages
+from pdiff.align import aligner
 from pdiff.components import Evaluator, Generator, Method, identity, plain
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits, some
 from pdiff.device import device_for, placed, precision_for
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json
+from pdiff.objective import Objective
 from pdiff.observe import Observed, notify
 from pdiff.population import LogProbabilities, Predictor
 from pdiff.progress import Progress
@@ -195,7 +197,8 @@ class Pipeline:
         method = self.methods[source]
 
         def work(part: Path, ctx: Context) -> None:
-            stages.do_fit(method, self.zoo, part, ctx.replace(score=self.score))
+            objective = Objective(self.network, self.zoo.layout, self.recipe.task, self.data.train)
+            stages.do_fit(method, self.zoo, part, ctx.replace(score=self.score, objective=objective))
 
         zoo = self.zoo
         folder = self._do(self.fit_stage(source), ("fit", method.name), work)
@@ -218,6 +221,7 @@ class Pipeline:
 
         def work(part: Path, ctx: Context) -> None:
             count, temperature = stage.config["count"], stage.config.get("temperature", 1.0)
+            ctx = ctx.replace(score=self.score)
             stages.do_sample(self.generator(source), count, temperature, self.zoo, source, part, ctx)
 
         folder = self._do(stage, ("sample", self.methods[source].name, draw), work)
@@ -262,6 +266,7 @@ class Pipeline:
             generators=generators, predict=self.predictions, predict_networks=self._predict_networks,
             log_probabilities=self._log_probabilities,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
+            holdout=self.holdout, find_align=self.align,
         )  # fmt: skip
 
     def evaluate(self, evaluator: Evaluator) -> dict[str, Any]:

@@ -82,6 +82,14 @@ class Zoo(Table):
         description="reorder the hidden units of each checkpoint to match the first one's (git re-basin), which "
         "changes no function; wanted for networks of independent seeds",
     )
+    permuted: int = Field(
+        0, ge=0, description="so many further copies of each checkpoint, their hidden units in random orders, which "
+        "changes no function (permutation augmentation)",
+    )  # fmt: skip
+    holdout: int = Field(
+        0, ge=0, description="so many checkpoints, drawn at random, whole runs as far as possible, are kept from "
+        "methods and from the `original` networks, for evaluators to compare with",
+    )  # fmt: skip
 
 
 class Expect(Table):

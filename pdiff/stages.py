@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.align import align
+from pdiff.align import symmetry_within
 from pdiff.components import Architecture, Evaluator, Generator, Method, Task, identity
 from pdiff.context import Context, derive
 from pdiff.data import Batch, DatasetSplits, Split
@@ -18,7 +18,9 @@ from pdiff.files import PRETRAINED, load_tensors, read_json, save_tensors, write
 from pdiff.population import Predictor, check, score_model
 from pdiff.recipe import Recipe, Train
 from pdiff.store import Stage
+from pdiff.symmetry import Symmetry
 from pdiff.training import epoch_order, train
+from pdiff.use import used
 from pdiff.view import View
 from pdiff.zoo import Layout, Zoo
 
@@ -46,9 +48,8 @@ def collect_stage(recipe: Recipe, base: Stage) -> Stage:
 
 def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
     zoo = recipe.zoo
-    if not (zoo.first or zoo.align):
-        return collected
-    return Stage("zoo", {"collect": collected.key, "first": zoo.first} | ({"align": True} if zoo.align else {}))
+    asked = {key: value for key, value in zoo.model_dump().items() if value}
+    return Stage("zoo", {"collect": collected.key, "first": 0} | asked) if asked else collected
 
 
 def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
@@ -201,19 +202,19 @@ def do_collect(recipe: Recipe, model: nn.Module, data: DatasetSplits, part: Path
 
 
 def do_zoo(recipe: Recipe, data: DatasetSplits, collected: Path, part: Path, ctx: Context) -> None:
-    """Write the checkpoints of a collect stage that are used, aligned where that is asked for, in the same form."""
-    zoo = Zoo.open(collected)
-    first = recipe.zoo.first or len(zoo)
-    if first > len(zoo):
-        raise UserError(f"zoo.first = {first}: only {len(zoo)} checkpoints are collected; set it to at most {len(zoo)}")
-    chosen = list(range(first)) if first > 1 else [0, 0]
-    used = Zoo(zoo.theta_ND[chosen], zoo.layout, zoo.anchor, [zoo.rows[index] for index in chosen])
-    if recipe.zoo.align:
+    """Write the checkpoints of a collect stage that are used, as `[zoo]` asks for them, and those held out."""
+
+    def symmetry(key: str) -> Symmetry:
         model = build_network(recipe.architecture.model_copy(update={"weights": ""}), data, 0)
-        used.theta_ND = align(used, model, torch.zeros(2, *data.input_shape), ctx)
-    used.save(part)
+        return symmetry_within(model, torch.zeros(2, *data.input_shape), zoo.layout, key)
+
+    zoo = Zoo.open(collected)
+    own = used(zoo, recipe.zoo, symmetry, ctx)
+    own.zoo.save(part)
     predictions = load_tensors(collected / "predictions.safetensors")["predictions"]
-    save_tensors(part / "predictions.safetensors", {"predictions": predictions[chosen]})
+    save_tensors(part / "predictions.safetensors", {"predictions": predictions[own.of]})
+    if len(own.holdout_HD):
+        save_tensors(part / "holdout.safetensors", {"theta": own.holdout_HD})
 
 
 def do_fit(method: Method, zoo: Zoo, part: Path, ctx: Context) -> None:

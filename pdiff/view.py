@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,10 +44,22 @@ class View:
     drawn at random; None where the task has no classes. Not stored."""
     targets: Callable[[str], torch.Tensor]
     """split -> targets `[E, ...]`."""
+    holdout: Tensor | None = None
+    """theta_HD of the checkpoints that no method has seen (`[zoo] holdout`), or None."""
+    find_align: Callable[[], Callable[[Tensor], Tensor] | None] = lambda: None
+    """What finds `align`."""
     logs: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)
     """Training curves: `train`, and each method by source."""
     scores: dict[str, Any] = field(default_factory=dict)
     """For reports: everything that the evaluators gave."""
+
+    @functools.cached_property
+    def align(self) -> Callable[[Tensor], Tensor] | None:
+        """theta_MD -> theta_MD, each network's hidden units in the order nearest to the first checkpoint's.
+
+        None where the network has no graph, or no units that can be reordered within the selection.
+        """
+        return self.find_align()
 
     @property
     def selection(self) -> str:
