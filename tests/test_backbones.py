@@ -16,11 +16,20 @@ from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
 from pdiff_plugins.diffusion import Schedule, draw, loss, sample
 from pdiff_plugins.nets import conv_chain, conv_layer, linear_codec
+from pdiff_plugins.nets.token_denoiser import AdaptiveBlock
+from pdiff_plugins.token_training import masked_error, nt_xent, one_cycle
+from pdiff_plugins.transformers import TransformerCodec, TransformerDenoiser
 
+SMALL = {"width": 16, "depth": 1, "heads": 2}
 CODECS = [
-    Identity(), Pca(latent=5), Autoencoder(latent=5, hidden=16), Conv1dCodec(latent=5, channels=(4, 8), kernel=3)
+    Identity(), Pca(latent=5), Autoencoder(latent=5, hidden=16), Conv1dCodec(latent=5, channels=(4, 8), kernel=3),
+    TransformerCodec(latent=5, size=9, **SMALL), TransformerCodec(latent=5, size=9, latent_per="network", **SMALL),
+    TransformerCodec(latent=5, size=4, window=3, halo=2, **SMALL),
 ]  # fmt: skip
-DENOISERS = [MlpDenoiser(width=32, depth=2), Conv1dDenoiser(channels=(4, 8, 16), kernel=5)]
+DENOISERS = [
+    MlpDenoiser(width=32, depth=2), Conv1dDenoiser(channels=(4, 8, 16), kernel=5),
+    TransformerDenoiser(token=4, **SMALL), TransformerDenoiser(token=4, time="additive", **SMALL),
+]  # fmt: skip
 
 
 def named(component):
@@ -89,8 +98,74 @@ def test_denoiser_reads_time_and_condition(denoiser):
     assert not torch.allclose(module(z, t, c), module(z, t, -c))
 
 
-def test_mlp_denoiser_starts_at_zero():
-    assert not MlpDenoiser().build(dim=5)(torch.randn(2, 5), torch.zeros(2)).any()
+@pytest.mark.parametrize("denoiser", [MlpDenoiser(), *DENOISERS[2:]])
+def test_denoiser_starts_at_zero(denoiser):
+    assert not denoiser.build(dim=5)(torch.randn(2, 5), torch.zeros(2)).any()
+
+
+def test_adaptive_blocks_start_as_the_identity():
+    block, h = AdaptiveBlock(8, 2), torch.randn(3, 4, 8)
+    assert block(h, torch.randn(3, 8)).equal(h)
+    torch.nn.init.normal_(block.modulation.weight)
+    assert not block(h, torch.randn(3, 8)).allclose(h)
+
+
+def test_a_width_is_shared_out_among_heads():
+    for component in (TransformerCodec, TransformerDenoiser):
+        with pytest.raises(ValidationError, match="width = 18 is no multiple of heads = 4; set width = 16"):
+            component(width=18)
+
+
+def test_a_latent_belongs_to_its_token_or_to_its_network():
+    layout = Layout((Entry("a.weight", (3, 4), 0), Entry("a.bias", (3,), 12), Entry("b.weight", (2, 3), 15)))
+    each = TransformerCodec(latent=2, **SMALL).build(dim=21, layout=layout)
+    assert each.token_shape == (5, 2) and each.latent_dim == 10
+    whole = TransformerCodec(latent=7, latent_per="network", bounded=True, **SMALL).build(dim=21, layout=layout)
+    assert whole.token_shape == (1, 7) and whole.latent_dim == 7
+    assert whole.encode(100 * torch.randn(3, 21)).abs().max() <= 1
+
+
+def test_windows_differ_from_the_whole_by_attention_alone():
+    torch.manual_seed(0)
+    whole, parts = (
+        TransformerCodec(latent=3, size=4, contrast=0, window=window, halo=3, **SMALL).build(dim=37).eval()
+        for window in (10, 2)
+    )
+    parts.load_state_dict(whole.state_dict())
+    assert whole.windows.shape == (1, 10) and parts.windows.shape == (5, 8)
+    x = torch.randn(2, 37)
+    assert not parts.encode(x).allclose(whole.encode(x))
+    with torch.no_grad():
+        for module in (whole, parts):
+            for blocks in (module.read, module.write):
+                blocks.layers[0].self_attn.in_proj_weight[-16:].zero_()  # values: no token reads another any more
+    z = whole.encode(x)
+    torch.testing.assert_close(parts.encode(x), z)
+    torch.testing.assert_close(parts.decode(z), whole.decode(z))
+
+
+def test_the_contrastive_loss_is_that_of_its_definition():
+    a, b = torch.randn(5, 3), torch.randn(5, 3)
+    p = torch.nn.functional.normalize(torch.cat([a, b]), dim=1)
+    similar = (p @ p.T / 0.1).exp()
+    losses = [
+        -(similar[i, (i + 5) % 10] / (similar[i].sum() - similar[i, i])).log() for i in range(10)
+    ]  # fmt: skip
+    torch.testing.assert_close(nt_xent(a, b), torch.stack(losses).mean())
+    assert nt_xent(a, a) < nt_xent(a, b)
+
+
+def test_padding_does_not_count():
+    given, mask = torch.tensor([[[1.0, 9.0]]]), torch.tensor([[[True, False]]])
+    assert masked_error(given, torch.zeros(1, 1, 2), mask) == 1
+
+
+def test_one_cycle_rises_to_one_and_falls_to_zero():
+    factor = one_cycle(100)
+    rates = [factor(step) for step in range(100)]
+    assert max(rates) == 1 == rates[29] == rates[30] and 0 < rates[0] < 0.01 and 0 < rates[-1] < 0.01
+    assert rates[:30] == sorted(rates[:30]) and rates[30:] == sorted(rates[30:], reverse=True)
+    assert one_cycle(1)(0) == 1
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=named)
@@ -147,6 +222,8 @@ def test_pca_does_not_turn_over_with_the_order_of_the_rows():
 @pytest.mark.parametrize("codec", [
     Conv1dCodec(latent=8, channels=(8, 16, 8), steps=150, lr=3e-3, batch_size=20, latent_noise=0.01),
     Autoencoder(latent=8, hidden=32, steps=150, batch_size=20, latent_noise=0.01, lr=1e-2),
+    TransformerCodec(latent=4, size=10, steps=150, batch_size=20, lr=1e-2, contrast=0, noise=0.02, **SMALL),
+    TransformerCodec(size=10, steps=150, batch_size=20, lr=1e-2, latent_per="network", bounded=True, **SMALL),
 ], ids=named)  # fmt: skip
 def test_autoencoder_learns_twenty_vectors(codec):
     torch.manual_seed(0)
@@ -160,7 +237,7 @@ def test_autoencoder_learns_twenty_vectors(codec):
     assert error < 0.25 * x.var(0).mean()
 
 
-@pytest.mark.parametrize("codec", [Conv1dCodec(), Autoencoder()], ids=named)
+@pytest.mark.parametrize("codec", [Conv1dCodec(), Autoencoder(), TransformerCodec(batch_size=50, **SMALL)], ids=named)
 def test_fewer_checkpoints_than_a_batch(codec):
     with pytest.raises(UserError, match=r"^method\.codec\.batch_size: 50 is more than the 12 checkpoints"):
         codec.fit(codec.build(dim=8), torch.zeros(12, 8), Context(seed=0))
@@ -171,16 +248,21 @@ def test_kernel_must_be_odd():
         Conv1dDenoiser(kernel=4)
 
 
-def test_mlp_denoiser_finds_both_modes():
+@pytest.mark.parametrize(("denoiser", "batch", "steps"), [
+    (MlpDenoiser(width=64, depth=2), 256, 400),
+    (TransformerDenoiser(token=1, **SMALL), 128, 300),
+    (TransformerDenoiser(token=1, time="additive", **SMALL), 128, 300),
+], ids=["mlp", "adaln", "additive"])  # fmt: skip
+def test_a_denoiser_finds_both_modes(denoiser, batch, steps):
     torch.manual_seed(0)
     modes = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
-    schedule, module = Schedule(steps=200, beta_end=0.1), MlpDenoiser(width=64, depth=2).build(dim=2)
+    schedule, module = Schedule(steps=200, beta_end=0.1), denoiser.build(dim=2)
 
     def step_loss(step, generator):
-        z0 = modes[torch.randint(2, (256,), generator=generator)] + 0.1 * torch.randn(256, 2, generator=generator)
-        return loss(module, z0, draw(256, 2, schedule, generator), "epsilon")
+        z0 = modes[torch.randint(2, (batch,), generator=generator)] + 0.1 * torch.randn(batch, 2, generator=generator)
+        return loss(module, z0, draw(batch, 2, schedule, generator), "epsilon")
 
-    train(module, step_loss, steps=400, ctx=Context(seed=0), what="denoiser", lr=2e-3, ema=0.99)
+    train(module, step_loss, steps=steps, ctx=Context(seed=0), what="denoiser", lr=2e-3, ema=0.99)
     g = torch.Generator().manual_seed(0)
     z, _ = sample(module, torch.randn(400, 2, generator=g), schedule, prediction="epsilon", steps=200, generator=g)
     near = torch.cdist(z, modes) < 0.5
@@ -196,13 +278,14 @@ def test_all_are_registered():
     plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")
     registry.register(plugin, backbones)
     registry.plugins.append(plugin)
-    assert registry.known("codec") == "autoencoder, conv1d, identity, pca"
-    assert registry.known("denoiser") == "conv1d, mlp"
+    assert registry.known("codec") == "autoencoder, conv1d, identity, mlp, pca, transformer"
+    assert registry.known("denoiser") == "conv1d, mlp, transformer"
+    assert registry.find("codec", "mlp") == (Autoencoder, {})
 
 
 def test_one_time_for_all_rows_is_the_same_as_one_for_each():
     z, t = torch.randn(6, 32), torch.tensor(17.0)
-    for component in (MlpDenoiser(), Conv1dDenoiser(channels=(4, 8))):
+    for component in (MlpDenoiser(), Conv1dDenoiser(channels=(4, 8)), *DENOISERS[2:]):
         model = component.build(dim=32).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)

@@ -25,6 +25,8 @@ RUN = {
 SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
 SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
 SHORT_VAE = {"steps": 4, "batch_size": 20}
+TRANSFORMER = {"width": 8, "depth": 1, "heads": 2}
+SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
 PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
 
 
@@ -80,13 +82,15 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
+        "mlp": {"steps": 5, "hidden": 16}, "transformer": {"size": 8, "window": 2, "halo": 1} | SHORT_TRANSFORMER,
     },
-    "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}},
+    "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}, "transformer": TRANSFORMER},
     "method": {
         "base": {}, "soup": {}, "constant": {}, "noise": {}, "gaussian": {"spreads": (1.0, 0.5)}, "interpolation": {},
         "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER, "vae": SHORT_VAE,
         "average": {}, "mixture": {}, "greedy_soup": {}, "copy": {}, "noise_absolute": {"scales": (0.1,)},
         "swag": {}, "gaussian_diagonal": {}, "kde": {"top": 0.5},
+        **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
         "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
     },

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, PositiveInt
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser
 from pdiff.errors import UserError
+from pdiff_plugins.transformers import TransformerCodec, TransformerDenoiser
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +61,14 @@ class Pca(Codec):
         return []
 
 
+def check_batch(size: int, count: int) -> None:
+    """Raise UserError where a batch of a codec would hold more checkpoints than there are."""
+    if size > count:
+        raise UserError(
+            f"method.codec.batch_size: {size} is more than the {count} checkpoints; set it to at most {count}"
+        )
+
+
 class _NoisyAutoencoder(Codec):
     """Options and training that the autoencoders share."""
 
@@ -81,11 +90,7 @@ class _NoisyAutoencoder(Codec):
         from pdiff.training import train
 
         count = len(x_ND)
-        if self.batch_size > count:
-            raise UserError(
-                f"method.codec.batch_size: {self.batch_size} is more than the {count} checkpoints; "
-                f"set it to at most {count}"
-            )
+        check_batch(self.batch_size, count)
         module, x_ND = module.to(ctx.device).train(), x_ND.to(ctx.device)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,6 +133,7 @@ class Autoencoder(_NoisyAutoencoder):
     """Small perceptron autoencoder, quick on a CPU."""
 
     name = "autoencoder"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"mlp": {}}
     latent: int = Field(32, gt=0, description="length of the latent")
     steps: int = Field(1000, gt=0, description="training steps")
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
@@ -172,5 +178,7 @@ class MlpDenoiser(Denoiser):
 
 @hookimpl
 def register_backbones(register):
-    for component in (Identity, Pca, Conv1dCodec, Autoencoder, Conv1dDenoiser, MlpDenoiser):
-        register(component)
+    for codec in (Identity, Pca, Conv1dCodec, Autoencoder, TransformerCodec):
+        register(codec)
+    for denoiser in (Conv1dDenoiser, MlpDenoiser, TransformerDenoiser):
+        register(denoiser)

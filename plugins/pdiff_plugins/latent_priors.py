@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
+SANE = {"name": "transformer", "latent_per": "token"}
+S_KDE = {"name": "transformer", "latent_per": "network", "latent": 128, "bounded": True}
 FAITHFUL = "the original p-diff's normalisation, and latents that are not rescaled"
 
 
@@ -55,19 +57,40 @@ class FlowMatching(Method):
 class Kde(Method):
     """A kernel density over a codec's latents: checkpoints' latents, blurred.
 
-    `joint` blurs whole latents; `independent` draws each dimension by itself, from the latents of all anchors, as
-    hyper-representations and SANE do in their code (`individual`). `top` keeps the best checkpoints as anchors, by the
-    selection split (under `protocol = "paper"` that is the test split).
+    A `unit` of the latent is drawn as a whole: all of it (`joint`), a token of codec `transformer`, or a dimension.
+    Units have anchors of their own (`independent`), as the papers on hyper-representations and SANE say, or all the
+    same one and the same noise (`shared`), as the code of both does, which seeds every unit's draw alike: near copies
+    of checkpoints. `top` keeps the best checkpoints as anchors, by the selection split (under `protocol = "paper"` that
+    is the test split), and `select` the best samples. The papers' bandwidths, 0.002 and 0.2, are absolute.
     """
 
     name = "kde"
-    source: ClassVar[str] = "Schürholt et al. 2022, arXiv 2209.14733, section 3 (S_KDE30); SANE, arXiv 2406.09997"
-    sampling: ClassVar[tuple[str, ...]] = ("bandwidth", "top", "draw")
+    source: ClassVar[str] = (
+        "Schürholt et al. 2022, arXiv 2209.14733, section 3 (S_KDE30); Schürholt et al. 2024 (SANE), arXiv 2406.09997, "
+        "section 3 (SANE_KDE30, SANE_SUB), and the authors' code"
+    )
+    sampling: ClassVar[tuple[str, ...]] = ("bandwidth", "top", "unit", "anchor", "select")
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "s_kde30": {"codec": S_KDE, "unit": "dimension", "top": 0.3, "bandwidth": 0.002},
+        "sane_kde30": {"codec": SANE, "unit": "token", "top": 0.3},
+        "sane_sub": {"codec": SANE, "unit": "token", "top": 1.0, "select": 5},
+    }
     codec: Codec = Field(default=Pca(), description="vector <-> latent")
     faithful: bool = Field(False, description=FAITHFUL)
     bandwidth: float = Field(0.2, gt=0, description="deviation of the kernel, in units of a latent dimension's own")
     top: float = Field(0.3, gt=0, le=1, description="part of the checkpoints, best first, whose latents are anchors")
-    draw: Literal["joint", "independent"] = Field("joint", description="whole latents, or each dimension by itself")
+    unit: Literal["joint", "token", "dimension"] = Field("joint", description="what is drawn as a whole")
+    anchor: Literal["independent", "shared"] = Field(
+        "independent", description="anchor and noise of units: each its own, or one for all"
+    )
+    select: int = Field(1, gt=0, description="draw so many times as many, and keep the best on the selection split")
+
+    def variants(self) -> dict[str, Method]:
+        """Return itself, labelled by what tells its presets apart."""
+        shared = "shared" if self.anchor == "shared" and self.unit != "joint" else ""
+        best = f"best of {self.select}" if self.select > 1 else ""
+        words = (self.name, "" if self.unit == "joint" else self.unit, shared, best)
+        return {" ".join(filter(None, words)): self}
 
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:
         from pdiff_plugins.densities import fit

@@ -15,7 +15,7 @@ def sinusoid(t_B: Tensor, dim: int) -> Tensor:
     return torch.cat([phase.cos(), phase.sin()], dim=1)
 
 
-def _once(rows: Tensor) -> Tensor:
+def once(rows: Tensor) -> Tensor:
     """Return one row where all are the same by expansion."""
     return rows[:1] if rows.stride(0) == 0 else rows
 
@@ -33,7 +33,7 @@ class TimeEmbedding(nn.Module):
         self.condition = nn.Linear(condition_dim, out, bias=False) if condition_dim else None
 
     def forward(self, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:
-        embedding = self.time(sinusoid(_once(t_B), self.waves))
+        embedding = self.time(sinusoid(once(t_B), self.waves))
         if self.condition is None or condition_BC is None:
             return embedding.expand(len(t_B), -1)
         return embedding + self.condition(condition_BC)
@@ -67,7 +67,7 @@ class MlpDenoiserNet(nn.Module):
         nn.init.zeros_(self.leave[-1].bias)
 
     def forward(self, z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:
-        embedding = nn.functional.silu(_once(self.embedding(t_B, condition_BC)))
+        embedding = nn.functional.silu(once(self.embedding(t_B, condition_BC)))
         h = self.enter(z_BZ)
         for block in self.blocks:
             h = block(h, embedding)
