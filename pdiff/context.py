@@ -16,6 +16,8 @@ from pdiff.snapshot import Snapshot
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.objective import Objective
+
 
 @dataclass(frozen=True)
 class Context:
@@ -38,6 +40,8 @@ class Context:
     """On CUDA: replay training and sampling steps of fixed shapes as CUDA graphs."""
     score: Callable[[Tensor], Tensor] | None = None
     """Scores of the networks theta_MD on the selection split, `[M]`; given to methods."""
+    objective: Objective | None = None
+    """The task on training examples; given to methods."""
     build: Callable[[int], nn.Module] | None = None
     """A new network of the recipe's architecture from a seed; given to collectors."""
     warn: Callable[[str], None] = print

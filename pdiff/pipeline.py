@@ -181,6 +181,18 @@ class Pipeline:
         return Zoo.open(self._do(self.zoo_stage, ("zoo",), use))
 
     @functools.cached_property
+    def holdout(self) -> Tensor | None:
+        """The checkpoints that are held out, theta_HD."""
+        self.zoo  # noqa: B018 - its stage writes them
+        path = self.store.folder(self.zoo_stage) / "holdout.safetensors"
+        return load_tensors(path)["theta"] if self.recipe.zoo.holdout else None
+
+    def align(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what aligns networks to the first checkpoint; None where no units can be reordered."""
+        model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
+        return aligner(self.zoo, model, torch.zeros(2, *self.data.input_shape), self.context("align"))
+
+    @functools.cached_property
     def network(self) -> nn.Module:
         """A network that holds the zoo's anchor, to be overwritten population by population."""
         model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)

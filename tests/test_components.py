@@ -90,6 +90,7 @@ CASES: dict[str, dict[str, Any]] = {
         "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER, "vae": SHORT_VAE,
         "average": {}, "mixture": {}, "greedy_soup": {}, "copy": {}, "noise_absolute": {"scales": (0.1,)},
         "swag": {}, "gaussian_diagonal": {}, "kde": {"top": 0.5},
+        "posterior": {"steps": 0, "centres": 2, "rank": 4},
         **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
         "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},

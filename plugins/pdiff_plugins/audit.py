@@ -23,10 +23,14 @@ class Audit(Evaluator):
     `N&P` is the share of networks that are novel and performant: at least as good on the test split as the originals'
     median, and further from every checkpoint than so many times the median distance between a checkpoint and its
     nearest other. NLL and ECE are means over networks; `ens` is an ensemble of 16, by the mean of their probabilities.
-    The verdict compares the method with the best plain baseline, chosen on the selection split.
+    Also, on the report's page: the score on the selection split; distances after alignment of hidden units; the share
+    of test examples on which a network differs from its nearest checkpoint; precision and recall against checkpoints
+    held out (`[zoo] holdout`). The verdict compares the method with the best plain baseline, chosen on the selection
+    split.
     """
 
     name = "audit"
+    version = 2
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"
@@ -46,18 +50,26 @@ class Audit(Evaluator):
     )
     members: tuple[PositiveInt, ...] = Field((4, 16, 64), min_length=1, description="sizes of ensembles")
     draws: int = Field(5, gt=0, description="ensembles of each size that are averaged")
+    aligned: int = Field(
+        32, ge=0, description="networks of each source whose distance is also taken after alignment of hidden units"
+    )
     resamples: int = Field(1000, gt=1, description="bootstrap draws of the test examples")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        from pdiff_plugins.novelty import aligned_novelty, disagreement, manifold, novelty
         from pdiff_plugins.verdict import verdict
 
-        scores, novelty = _scores(view), _novelty(view)
+        scores, ratios, aligned = _scores(view), novelty(view), aligned_novelty(view, self.aligned)
         bar = float(scores["test"][ORIGINAL].median())
         networks = {
-            source: self._novel(scores["test"][source], novelty[source], bar) | self._likely(view, source, ctx)
+            source: self._novel(scores["test"][source], ratios[source], bar)
+            | self._likely(view, source, ctx)
+            | manifold(view, source)
+            | {"selection": float(scores[view.selection][source].mean()), "differs": disagreement(view, source)}
+            | ({"aligned": aligned[source]} if source in aligned else {})
             for source in view.theta
         }
-        found = verdict(view, scores, novelty, self.resamples, ctx.generator("bootstrap"))
+        found = verdict(view, scores, ratios, self.resamples, ctx.generator("bootstrap"))
         return {"networks": networks, "bar": bar, "multiples": list(self.multiples)} | found
 
     def _novel(self, score_M: Tensor, ratio_M: Tensor, bar: float) -> dict[str, Any]:
@@ -93,19 +105,6 @@ def _scores(view: View) -> dict[str, dict[str, Tensor]]:
     return {
         split: {source: task.score(view.predict(source, split), view.targets(split)) for source in view.theta}
         for split in dict.fromkeys((view.selection, "test"))
-    }
-
-
-def _novelty(view: View) -> dict[str, Tensor]:
-    """Return each network's distance to the nearest checkpoint over the checkpoints' own median, `[M]`."""
-    from pdiff_plugins.evaluators import nearest
-
-    zoo = view.zoo.theta_ND
-    own = nearest(zoo, zoo, leave_self_out=True)
-    unit = float(own.median()) or float("nan")  # of equal checkpoints nothing can be said
-    return {
-        source: (own if source == ORIGINAL else nearest(theta_MD, zoo)) / unit
-        for source, theta_MD in view.theta.items()
     }
 
 

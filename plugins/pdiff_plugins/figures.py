@@ -51,6 +51,7 @@ class Picture:
 
 def pictures(view: View) -> Iterator[Picture]:
     """Draw every figure for which the run has numbers."""
+    from pdiff_plugins.figures_audit import front, novel_and_performant
     from pdiff_plugins.figures_images import generated_images
     from pdiff_plugins.figures_weights import heat_map, parameter_map, training_curves
 
@@ -58,6 +59,7 @@ def pictures(view: View) -> Iterator[Picture]:
         ("images", "Generated images", generated_images),
         ("score_similarity", "Score against overlap with the originals", score_against_overlap),
         ("front", "Score against diversity", front),
+        ("novel_and_performant", "Novel and performant", novel_and_performant),
         ("score", "Scores of the networks", score_distributions),
         ("similarity", "Overlap of wrong answers", overlap_violins),
         ("distance", "Distance to the nearest checkpoint", distance_distributions),
@@ -126,38 +128,6 @@ def score_against_overlap(view: View, own: Looks) -> Drawn:
         "is high and to the left."
     )
     return made, f"{caption} {left_out(outside, {s: y for s, (_, y) in points.items()}, '.2f')}".strip()
-
-
-def front(view: View, own: Looks) -> Drawn:
-    """Draw the method at several temperatures, and every source at its mean."""
-    key, rows = score_key(view.scores), view.scores.get("front", {}).get("front")
-    points = {
-        source: (scored["similarity"]["within"], 100 * scored[key]["mean"])
-        for source, scored in view.scores["networks"].items()
-        if key in scored and scored.get("similarity", {}).get("within") is not None
-    }
-    if not rows or ORIGINAL not in points:
-        return None
-    made = figure(4.4)
-    axes = made.add_subplot()
-    x, y = [row["within"] for row in rows], [100 * row["score"] for row in rows]
-    look = own[view.method]
-    axes.plot(x, y, color=look.colour, marker="o", markersize=4, label=f"{view.method}, by temperature")
-    for row, at in zip(rows, zip(x, y, strict=True), strict=True):
-        axes.annotate(f"{row['temperature']:g}", at, xytext=(4, 4), textcoords="offset points", fontsize=8)
-    shown = [*y, *(points[source][1] for source in (ORIGINAL, view.method))]
-    margin = 0.15 * (max(shown) - min(shown) or 1.0)
-    for source, (within, score) in points.items():
-        if score >= min(shown) - margin:
-            axes.scatter(within, score, s=90, marker=own[source].marker, color=own[source].colour, label=source)
-    axes.set_xlabel("overlap (IoU) of wrong answers among a source's networks")
-    axes.set_ylabel(f"{view.scores['main']} on the test split (%)")
-    made.legend(loc="outside right center", labelspacing=0.7)
-    return made, (
-        "A temperature multiplies how far each of the method's networks lies from the average checkpoint: 0 is the "
-        "average itself, 1 the networks as they are. What lies on the line another temperature could give; a generator "
-        "that is better is above it and to the left."
-    )
 
 
 def score_distributions(view: View, own: Looks) -> Drawn:

@@ -27,6 +27,11 @@ class Normaliser:
     level: Tensor | None = None
     """Original's log transform of variances: the mean of each, `[D]`, 1 elsewhere. None: plain logarithms."""
 
+    def to(self, device: torch.device) -> Normaliser:
+        """Return the normaliser of vectors on that device."""
+        level = None if self.level is None else self.level.to(device)
+        return Normaliser(self.layout, self.mean.to(device), self.scale.to(device), level)
+
     def encode(self, theta_BD: Tensor) -> Tensor:
         return (self._free(theta_BD) - self.mean).div_(self.scale)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Html(Report):
-    """One self-contained page, index.html, with figures (also in figures/)."""
+    """Self-contained pages, index.html and audit.html; figures also in figures/."""
 
     name = "html"
 
@@ -28,7 +28,18 @@ class Html(Report):
             paths[-1].write_bytes(picture.png)
         index = out / "index.html"
         index.write_text(_page(view, shown), encoding="utf-8", newline="\n")
-        return [index, *paths]
+        return [index, *_audit(view, shown, out), *paths]
+
+
+def _audit(view: View, shown: Sequence[Any], out: Path) -> list[Path]:
+    """Write the page of the audit, where it was run."""
+    from pdiff_plugins.audit_page import audit_page
+
+    if "audit" not in view.scores:
+        return []
+    path = out / "audit.html"
+    path.write_text(audit_page(view, shown), encoding="utf-8", newline="\n")
+    return [path]
 
 
 def _page(view: View, shown: Sequence[Any]) -> str:
@@ -43,6 +54,8 @@ def _page(view: View, shown: Sequence[Any]) -> str:
     return page.page(view.name, f"{headline}.", f"{ran(scores)}.", {
         "What the numbers say": page.listing(more),
         "Summary": page.table(*view.table(), view.method, colours) + page.notes(notes(scores)),
+        "Audit": '<p><a href="audit.html">Every source in one table, ensembles, and the verdict</a></p>'
+        if "audit" in scores else "",
         "Published beside ours": _published(sources(scores), page.table(*expected(scores))),
         "Figures": "\n".join(page.figure(picture) for picture in shown),
         "Details": _details(scores),

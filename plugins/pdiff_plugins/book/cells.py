@@ -30,7 +30,7 @@ BASELINES: list[dict[str, Any]] = [
     {"name": "base"}, {"name": "soup"}, {"name": "noise"}, {"name": "gaussian", "spreads": [1.0, 0.3]},
     {"name": "interpolation"}, {"name": "constant"},
 ]  # fmt: skip
-EVALUATORS = [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising")]
+EVALUATORS = [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising", "audit")]
 REPORTS = [{"name": "html"}, {"name": "markdown"}]
 
 
