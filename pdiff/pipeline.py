@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pdiff.objective import Objective
 from pdiff.observe import Observed, notify
 from pdiff.population import LogProbabilities, Predictor
 from pdiff.progress import Progress
+from pdiff.recalibrate import recalibrated
 from pdiff.recipe import Recipe
 from pdiff.snapshot import Snapshot
 from pdiff.store import Stage, Store
@@ -232,12 +233,22 @@ class Pipeline:
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
         def work(part: Path, ctx: Context) -> None:
-            count, temperature = stage.config["count"], stage.config.get("temperature", 1.0)
-            ctx = ctx.replace(score=self.score)
-            stages.do_sample(self.generator(source), count, temperature, self.zoo, source, part, ctx)
+            def finish(theta_MD: Tensor) -> Tensor:
+                return self._finished(theta_MD, stage.config, ctx)
+
+            own = ctx.replace(score=self.score)
+            stages.do_sample(self.generator(source), stage.config["count"], finish, self.zoo.layout, source, part, own)
 
         folder = self._do(stage, ("sample", self.methods[source].name, draw), work)
         return load_tensors(folder / "samples.safetensors")["theta"]
+
+    def _finished(self, theta_MD: Tensor, config: Mapping[str, Any], ctx: Context) -> Tensor:
+        """Return sampled networks as `[sample]` asks for them: tempered, and their BatchNorm statistics taken anew."""
+        if "temperature" in config:
+            theta_MD = self.zoo.tempered(theta_MD, config["temperature"])
+        if examples := config.get("batchnorm_recalibration"):
+            theta_MD = recalibrated(theta_MD, self.network, self.zoo.layout, self.data.train, examples, ctx)
+        return theta_MD
 
     @functools.cache  # noqa: B019
     def predictions(self, source: str, split: str) -> Tensor:

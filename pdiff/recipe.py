@@ -56,6 +56,10 @@ class Sample(Table):
     temperature: float = Field(
         1.0, ge=0, description="factor on how far the method's networks lie from the average checkpoint; 0 is the soup"
     )
+    batchnorm_recalibration: int = Field(
+        0, ge=0, description="so many training examples from which every sampled network takes its BatchNorm "
+        "statistics anew, the method's and the baselines' alike; 0: as they are sampled",
+    )  # fmt: skip
 
 
 class RunSettings(Table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def sample_stage(
     config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed}
     if temperature != 1:
         config["temperature"] = temperature
+    if recipe.sample.batchnorm_recalibration:
+        config["batchnorm_recalibration"] = recipe.sample.batchnorm_recalibration
     return Stage("sample", config | ({"options": own} if own else {}))
 
 
@@ -233,13 +236,12 @@ def load_generator(method: Method, zoo: Zoo, folder: Path, ctx: Context) -> Gene
 
 
 def do_sample(
-    generator: Generator, count: int, temperature: float, zoo: Zoo, who: str, part: Path, ctx: Context
-) -> None:
-    """Sample networks and write samples.safetensors."""
-    theta_MD = generator.sample(count, ctx).detach().to("cpu", torch.float32)
-    if temperature != 1:
-        theta_MD = zoo.tempered(theta_MD, temperature)
-    check(theta_MD, zoo.layout, who)
+    generator: Generator, count: int, finish: Callable[[Tensor], Tensor], layout: Layout, who: str, part: Path,
+    ctx: Context,
+) -> None:  # fmt: skip
+    """Sample networks, finish them as `[sample]` asks for, and write samples.safetensors."""
+    theta_MD = finish(generator.sample(count, ctx).detach().to("cpu", torch.float32))
+    check(theta_MD, layout, who)
     save_tensors(part / "samples.safetensors", {"theta": theta_MD})
 
 

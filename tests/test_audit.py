@@ -91,3 +91,19 @@ def test_one_network_neither_agrees_nor_disagrees_with_others(tmp_path) -> None:
 def test_a_diverged_network_is_told_in_finite_numbers() -> None:
     logp = torch.tensor([[[-1e6, 0.0]]]).clamp_min(torch.finfo(torch.float16).min).half()
     assert likelihood(logp, torch.tensor([0])).isfinite().all()
+
+
+def test_the_page_shows_held_out_checkpoints_and_distances_after_alignment(tmp_path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": {"name": "copy"}, "zoo.holdout": 6, "sample.count": 8,
+        "evaluate": [{"name": "accuracy"}, {"name": "similarity"}, {"name": "audit", "examples": 50}],
+        "report": [{"name": "html"}],
+    }  # fmt: skip
+    run = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True)
+    audit = run.scores["networks"]["copy"]["audit"]
+    assert audit["differs"] == 0 and audit["aligned"] == pytest.approx(audit["novelty"], abs=1e-3)
+    assert 0 <= audit["recall"] <= 1 and 0 <= audit["precision"] <= 1
+    page = (run.folder / "audit.html").read_text()
+    assert all(word in page for word in ("aligned", "differs", "precision", "recall", "Novel and performant"))
+    assert 'href="audit.html"' in (run.folder / "index.html").read_text()

@@ -13,7 +13,9 @@ from torch import nn
 from pdiff import stages
 from pdiff.align import symmetry_within
 from pdiff.context import Context
+from pdiff.data import TensorSplit
 from pdiff.errors import UserError
+from pdiff.recalibrate import recalibrated
 from pdiff.recipe import Zoo as Settings
 from pdiff.recipe import load_recipe
 from pdiff.testing.tiny import tiny_run
@@ -152,3 +154,24 @@ def test_options_that_are_not_used_leave_the_key_as_it_was(tiny: Path) -> None:
     assert key(first=5) == stages.Stage("zoo", before).key
     assert key(first=5, align=True) == stages.Stage("zoo", before | {"align": True}).key
     assert len({key(permuted=1), key(permuted=2), key(holdout=1), key(holdout=2), key(align=True), key()}) == 6
+
+
+def test_recalibrated_statistics_are_those_of_the_examples() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    layout = Layout.of(model, [key for key in model.state_dict() if "num_batches" not in key])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    split = TensorSplit(torch.randn(300, 5), torch.zeros(300, dtype=torch.long))
+    theta = layout.vector(model.state_dict()) + 0.3 * torch.rand(2, layout.dim)
+    found = recalibrated(theta, model, layout, split, 128, Context(seed=0, threads=1))
+    chosen = torch.randperm(300, generator=Context(seed=0).generator("recalibrate"))[:128]
+    for drawn, own in zip(theta, found, strict=True):
+        state, new = layout.tensors(drawn), layout.tensors(own)
+        hidden = split.inputs[chosen] @ state["0.weight"].T + state["0.bias"]
+        assert torch.allclose(new["1.running_mean"], hidden.mean(dim=0), atol=1e-5)
+        assert torch.allclose(new["1.running_var"], hidden.var(dim=0), atol=1e-5)
+        assert new["3.weight"].equal(state["3.weight"])
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items()) and not model.training
+    plain = Layout.of(model, ["3.weight"])
+    with pytest.raises(UserError, match=r"sample.batchnorm_recalibration = 128: .* no BatchNorm statistics"):
+        recalibrated(theta[:, :6], model, plain, split, 128, Context(seed=0))
