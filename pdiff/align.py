@@ -58,4 +58,11 @@ def aligner(zoo: Zoo, model: nn.Module, inputs: Tensor, ctx: Context) -> Callabl
         symmetry = symmetry_within(model, inputs, zoo.layout, "align")
     except UserError:
         return None
-    return lambda theta_MD: aligned(theta_MD, zoo.theta_ND[0], symmetry, zoo.layout, ctx.generator("align"))
+    reference = zoo.theta_ND[0]
+
+    def each(theta_MD: Tensor) -> Tensor:
+        """Align every network by itself, so that equal ones stay equal."""
+        rows = [aligned(theta_D[None], reference, symmetry, zoo.layout, ctx.generator("align")) for theta_D in theta_MD]
+        return torch.cat(rows)
+
+    return each

@@ -202,7 +202,7 @@ def test_the_list_shows_names_and_presets_by_kind():
     listed = invoke("list-plugins", "--kind", "method")
     assert "method: pdiff, pdiff_paper" in listed and "selector" not in listed
     as_json = {row["plugin"]: row for row in json.loads(invoke("list-plugins", "--json"))}
-    assert as_json["backbones"]["provides"]["denoiser"] == ["conv1d", "mlp"]
+    assert as_json["backbones"]["provides"]["denoiser"] == ["conv1d", "mlp", "transformer"]
     with pytest.raises(UserError, match="no kind 'methods'; did you mean 'method'"):
         invoke("list-plugins", "--kind", "methods")
 

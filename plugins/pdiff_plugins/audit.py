@@ -30,7 +30,7 @@ class Audit(Evaluator):
     """
 
     name = "audit"
-    version = 2
+    version = 3
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"

@@ -31,7 +31,7 @@ def aligned_novelty(view: View, most: int) -> dict[str, float]:
     """
     if not most or view.align is None:
         return {}
-    zoo_ND = view.zoo.theta_ND if view.recipe.zoo.align else view.align(view.zoo.theta_ND)
+    zoo_ND = view.align(view.zoo.theta_ND)
     theta = {source: zoo_ND if source == ORIGINAL else view.align(own[:most]) for source, own in view.theta.items()}
     return {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
 
