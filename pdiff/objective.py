@@ -14,6 +14,8 @@ from pdiff.zoo import Layout
 if TYPE_CHECKING:
     from pdiff.components import Task
 
+RUNNING = ("running_mean", "running_var")
+
 
 class Objective:
     """Networks of a zoo on the train split; given to methods that learn from the task as well as from checkpoints."""
@@ -42,7 +44,13 @@ class Objective:
         return torch.stack(rows)
 
     def _network(self, theta_D: Tensor) -> Any:
-        """Return the network with these parameters, in eval mode, as a function."""
+        """Return the network with these parameters, in eval mode, as a function.
+
+        Running statistics get no gradient: no loss in eval mode is differentiable by them.
+        """
         self.model.eval()
-        entries = self.layout.tensors(theta_D)
+        entries = {
+            key: value.detach() if key.rsplit(".", 1)[-1] in RUNNING else value
+            for key, value in self.layout.tensors(theta_D).items()
+        }
         return lambda *arguments, **options: functional_call(self.model, entries, arguments, options)

@@ -236,7 +236,7 @@ class Pipeline:
             def finish(theta_MD: Tensor) -> Tensor:
                 return self._finished(theta_MD, stage.config, ctx)
 
-            own = ctx.replace(score=self.score)
+            own = ctx.replace(score=lambda theta_MD: self.score(finish(theta_MD)))
             stages.do_sample(self.generator(source), stage.config["count"], finish, self.zoo.layout, source, part, own)
 
         folder = self._do(stage, ("sample", self.methods[source].name, draw), work)

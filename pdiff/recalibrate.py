@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdiff.context import Context
 from pdiff.data import Split
@@ -24,20 +26,38 @@ def recalibrated(
     What averages and generators give for them fits no network in particular (SANE, arXiv 2406.09997; REPAIR, arXiv
     2211.08403). `model` holds the anchor, and its state is put back. Raises UserError where none are selected.
     """
-    if not any(entry.positive for entry in layout.entries):
+    norms = [
+        module for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and f"{name}.running_var" in layout.keys
+    ]  # fmt: skip
+    if not norms or examples < 2:
         raise UserError(
-            f"sample.batchnorm_recalibration = {examples}: the selected entries hold no BatchNorm statistics; select "
-            "them too (selector 'entire'), or set it to 0"
+            f"sample.batchnorm_recalibration = {examples}: needs 2 examples at least, and BatchNorm statistics among "
+            "the selected entries (selector 'entire'); or set it to 0"
         )
     chosen = torch.randperm(len(split), generator=ctx.generator("recalibrate"))[:examples]
-    batches = [split.batch(index, ctx.device).inputs for index in chosen.split(BATCH)]
+    batches = [split.batch(index, ctx.device).inputs for index in chosen.tensor_split(-(-len(chosen) // BATCH))]
     before, rows = {key: value.clone() for key, value in model.state_dict().items()}, []
     with threads_for(model, ctx.threads), ctx.progress.step("recalibrate", len(theta_MD)) as bar:
         for theta_D in theta_MD:
             model.load_state_dict(before | layout.tensors(theta_D.to(ctx.device)))
-            update_bn(batches, model)
+            _measure(model, norms, batches)
             rows.append(layout.vector(model.state_dict()))
             bar.advance()
     model.load_state_dict(before)
-    model.eval()
     return torch.stack(rows)
+
+
+def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Tensor]) -> None:
+    """Set the running statistics of `norms` to the mean of those of the batches; all else is in eval mode."""
+    model.eval()
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for inputs in batches:
+        model(inputs)
+    model.eval()
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum

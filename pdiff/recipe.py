@@ -58,7 +58,7 @@ class Sample(Table):
     )
     batchnorm_recalibration: int = Field(
         0, ge=0, description="so many training examples from which every sampled network takes its BatchNorm "
-        "statistics anew, the method's and the baselines' alike; 0: as they are sampled",
+        "statistics anew, the method's and all baselines' alike (`base` and `copy` too); 0: as they are sampled",
     )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ class Zoo(Table):
     )
     permuted: int = Field(
         0, ge=0, description="so many further copies of each checkpoint, their hidden units in random orders, which "
-        "changes no function (permutation augmentation)",
+        "changes no function (permutation augmentation); copies count among the originals in every table",
     )  # fmt: skip
     holdout: int = Field(
         0, ge=0, description="so many checkpoints, drawn at random, whole runs as far as possible, are kept from "

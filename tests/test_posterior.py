@@ -73,6 +73,26 @@ def test_the_ensembles_loss_keeps_networks_apart_and_volume_their_spread() -> No
     assert spread["together"] > 1.1 * spread["alone"] and spread["volume"] > 1.1 * spread["alone"]
 
 
+def test_running_statistics_are_left_as_they_begin() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    layout = Layout.of(model, [key for key in model.state_dict() if "num_batches" not in key])
+    theta = layout.vector(model.state_dict()) + 0.1 * torch.rand(20, layout.dim)
+    zoo = Zoo(theta, layout, model.state_dict(), [{"run": 0, "step": n, "metrics": {}} for n in range(20)])
+    split = TensorSplit(torch.randn(100, 4), torch.randint(3, (100,)))
+    ctx = Context(seed=0, threads=1, objective=Objective(model, layout, Classification(), split))
+    begun, trained = (Posterior(steps=steps, rank=2).fit(zoo, ctx).sample(9, ctx) for steps in (0, 3))
+    begun, trained = layout.tensors(begun), layout.tensors(trained)
+    assert trained["1.running_var"].allclose(begun["1.running_var"])
+    assert not trained["1.weight"].allclose(begun["1.weight"])
+
+
+def test_volume_in_half_precision() -> None:
+    zoo = linear_zoo()
+    ctx = context(zoo).replace(precision="bfloat16")
+    assert Posterior(steps=2, rank=10, volume=0.1).fit(zoo, ctx).sample(3, ctx).isfinite().all()
+
+
 def test_the_same_again_and_from_its_tensors(tmp_path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     own = {

@@ -173,5 +173,5 @@ def test_recalibrated_statistics_are_those_of_the_examples() -> None:
         assert new["3.weight"].equal(state["3.weight"])
     assert all(value.equal(before[key]) for key, value in model.state_dict().items()) and not model.training
     plain = Layout.of(model, ["3.weight"])
-    with pytest.raises(UserError, match=r"sample.batchnorm_recalibration = 128: .* no BatchNorm statistics"):
+    with pytest.raises(UserError, match=r"sample.batchnorm_recalibration = 128: .* BatchNorm statistics among"):
         recalibrated(theta[:, :6], model, plain, split, 128, Context(seed=0))

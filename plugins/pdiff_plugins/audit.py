@@ -51,7 +51,10 @@ class Audit(Evaluator):
     members: tuple[PositiveInt, ...] = Field((4, 16, 64), min_length=1, description="sizes of ensembles")
     draws: int = Field(5, gt=0, description="ensembles of each size that are averaged")
     aligned: int = Field(
-        32, ge=0, description="networks of each source whose distance is also taken after alignment of hidden units"
+        32,
+        ge=0,
+        description="networks of each source whose distance is also taken after alignment of hidden units, "
+        "which takes its time for all checkpoints too; 0: none",
     )
     resamples: int = Field(1000, gt=1, description="bootstrap draws of the test examples")
 

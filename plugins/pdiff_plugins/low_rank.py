@@ -37,6 +37,7 @@ class LowRank(nn.Module):
         rows = torch.linspace(0, len(x_ND) - 1, centres).round().long()
         begin_CD = x_ND[rows] if centres else pca.mean[None]
         factors_ZD = (spread * pca.encode(x_ND).std(dim=0)[:, None] * pca.components)[:rank]
+        factors_ZD = factors_ZD[factors_ZD.norm(dim=1) > 0]  # the zoo's own rank may be lower
         return cls(begin_CD.clone(), factors_ZD.repeat(len(begin_CD), 1, 1))
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -49,8 +50,9 @@ class LowRank(nn.Module):
 
     def log_axes(self) -> Tensor:
         """Return the mean logarithm of the axes of all Gaussians, a scalar."""
-        gram_CZZ = self.factors @ self.factors.mT
-        return torch.linalg.slogdet(gram_CZZ).logabsdet.mean() / (2 * gram_CZZ.shape[1])
+        with torch.autocast(self.factors.device.type, enabled=False):
+            gram_CZZ = self.factors @ self.factors.mT
+            return torch.linalg.slogdet(gram_CZZ).logabsdet.mean() / (2 * gram_CZZ.shape[1])
 
 
 class Networks(Generator):
@@ -106,7 +108,10 @@ def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float)
         return objective.losses(theta_MD, batch).mean()
     logp_MBK = objective.log_probabilities(theta_MD, batch.inputs)
     if logp_MBK is None:
-        raise UserError("posterior: the task gives no probabilities to take an ensemble of; set method.together = 0")
+        raise UserError(
+            "posterior: the task gives no class probabilities to take an ensemble of; set method.together = 0, or use "
+            "a method that learns from the checkpoints alone"
+        )
     mean_BK = logp_MBK.logsumexp(dim=0) - math.log(len(logp_MBK))
     alone = nll_loss(logp_MBK.flatten(0, 1), batch.targets.repeat(len(logp_MBK)))
     return (1 - together) * alone + together * nll_loss(mean_BK, batch.targets)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL, View
 from pdiff_plugins.evaluators import nearest, neighbours
 from pdiff_plugins.manifolds import precision_and_recall
+
+CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
 def novelty(view: View) -> dict[str, Tensor]:
@@ -33,15 +37,26 @@ def aligned_novelty(view: View, most: int) -> dict[str, float]:
         return {}
     zoo_ND = view.align(view.zoo.theta_ND)
     theta = {source: zoo_ND if source == ORIGINAL else view.align(own[:most]) for source, own in view.theta.items()}
-    return {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
+    found = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
+    return {source: ratio for source, ratio in found.items() if not math.isnan(ratio)}  # NaN: all are one network
 
 
 def disagreement(view: View, source: str) -> float:
-    """Return the mean share of test examples on which a network predicts otherwise than its nearest checkpoint."""
-    theirs, zoo_ND = view.predict(ORIGINAL, "test"), view.zoo.theta_ND
+    """Return the mean share of test examples on which a network predicts otherwise than its nearest checkpoint.
+
+    Predictions that are no classes, which never quite agree, are compared by whether they are wrong.
+    """
+    theirs, zoo_ND = _answers(view, ORIGINAL), view.zoo.theta_ND
     _, index_M = neighbours(view.theta[source], zoo_ND, leave_self_out=source == ORIGINAL)
-    pairs = zip(view.predict(source, "test"), theirs[index_M], strict=True)
+    pairs = zip(_answers(view, source), theirs[index_M], strict=True)
     return float(torch.stack([(a != b).reshape(len(a), -1).any(dim=1).double().mean() for a, b in pairs]).mean())
+
+
+def _answers(view: View, source: str) -> Tensor:
+    predictions = view.predict(source, "test")
+    if predictions.dtype in CLASSES and predictions.ndim == 2:
+        return predictions
+    return view.recipe.task.wrong(predictions, view.targets("test"))
 
 
 def manifold(view: View, source: str) -> dict[str, float]:

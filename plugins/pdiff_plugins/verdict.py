@@ -58,9 +58,18 @@ def _gain(view: View, rival: str, resamples: int, generator: torch.Generator) ->
 def _compared(view: View, rival: str, gain: dict[str, float]) -> str:
     word = "better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0 else "not distinguishable from"
     numbers = f"{100 * gain['mean']:+.2f} points of right answers, 95 % interval {_range(gain)}"
+    if not _counts_right(view):
+        numbers += f"; by right answers, which are not the {view.recipe.task.metric}"
     if view.selection == "test":
         word, numbers = f"({word})", f"{numbers}; no claim, because {rival} was chosen on the test split too"
     return f"{view.method} is {word} {rival}, the best of the baselines ({numbers})"
+
+
+def _counts_right(view: View) -> bool:
+    """True where the task's score is the share of right answers."""
+    task, predictions, targets = view.recipe.task, view.predict(view.method, "test")[:1], view.targets("test")
+    right = 1 - task.wrong(predictions, targets).double().mean()
+    return math.isclose(float(task.score(predictions, targets)[0]), float(right), abs_tol=1e-6)
 
 
 def _range(gain: dict[str, float]) -> str:
