@@ -16,7 +16,7 @@ from torch import fx
 aten = torch.ops.aten
 SLICE, MEAN, SQUEEZE = aten.slice.Tensor, aten.mean.dim, aten.squeeze.dims
 POINTWISE = {
-    aten.relu.default, aten.gelu.default, aten.silu.default, aten.tanh.default, aten.sigmoid.default,
+    aten.relu.default, aten.gelu.default, aten.silu.default, aten.tanh.default, aten.sigmoid.default, aten.sin.default,
     aten.leaky_relu.default, aten.elu.default, aten.hardtanh.default, aten.hardswish.default, aten.neg.default,
 }  # fmt: skip
 REACHED = "reached"

@@ -13,7 +13,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Method
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.pipeline import Pipeline, run_key
@@ -28,8 +28,9 @@ from pdiff.view import ORIGINAL
 class Run:
     """A finished run: its scores, its networks, its files."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline):
-        self.folder, self.pipeline = folder, pipeline
+    def __init__(self, folder: Path, pipeline: Pipeline, drawing: str = ""):
+        """`drawing` names options of sampling that are not the recipe's, in the folders of `sample_to`."""
+        self.folder, self.pipeline, self._drawing = folder, pipeline, drawing
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -62,6 +63,17 @@ class Run:
         theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
         return [self._network(theta_D) for theta_D in theta_MD]
 
+    def drawing(self, **options: Any) -> Run:
+        """Return this run with other options of the method that are read when sampling, such as `label = 7`.
+
+        Raises UserError where the method does not have them, or does not take the value.
+        """
+        recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
+        pipeline = Pipeline(recipe, self.folder.name, self.pipeline.progress)
+        pipeline.train_stage, pipeline.collect_stage = self.pipeline.train_stage, self.pipeline.collect_stage
+        named = "".join(f"-{option}-{value}" for option, value in options.items())
+        return Run(self.folder, pipeline, self._drawing + named)
+
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
     ) -> tuple[Path, list[tuple[str, float]]]:
@@ -70,7 +82,7 @@ class Run:
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}"
+        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.score(theta_MD).tolist()
         paths = self._write(theta_MD, folder)
@@ -166,6 +178,18 @@ class Run:
         for path, theta_D in zip(paths, theta_MD, strict=True):
             save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
         return paths
+
+
+def _changed(method: Method, options: Mapping[str, Any]) -> Method:
+    """Return the method with other options of sampling. Raises UserError."""
+    for option in options:
+        if option not in method.sampling:
+            own = ", ".join(method.sampling) or "none"
+            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+    try:
+        return type(method).model_validate({key: getattr(method, key) for key in type(method).model_fields} | options)
+    except ValidationError as error:
+        raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
 
 
 def _evaluator(name: str) -> Evaluator:

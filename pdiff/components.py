@@ -293,6 +293,13 @@ class Generator:
         """Return (progress in 0..1, theta `[points, count, D]`) along the way from noise, or None if there is none."""
         return None
 
+    def film(self, count: int, frames: int, ctx: Context) -> tuple[list[float], torch.Tensor, torch.Tensor] | None:
+        """Return at most `frames` moments of the way from noise that show as much change each, or None.
+
+        They are (share of signal in 0..1, theta, the clean theta predicted from it), theta as `[frames, count, D]`.
+        """
+        return None
+
 
 class Evaluator(Component):
     """Turns the populations of a run into scores."""

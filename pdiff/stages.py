@@ -61,7 +61,7 @@ def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
 def sample_stage(
     recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0, temperature: float = 1.0
 ) -> Stage:
-    own = {key: identity(getattr(method, key)) for key in method.sampling}
+    own = {key: value for key, value in method.identity().items() if key in method.sampling}
     config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed}
     if temperature != 1:
         config["temperature"] = temperature

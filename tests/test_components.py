@@ -57,18 +57,32 @@ def noise_splits():
     return DatasetSplits(splits.test, splits.validation, splits.test, splits.input_shape, splits.outputs)
 
 
+FIELDS = {
+    "dataset": {"name": "digit_fields", "side": 8, "test_count": 10}, "task": {"name": "field"}, "train": {},
+    "architecture": {"name": "siren", "width": 4}, "selector": {"name": "entire"},
+    "collect": {"name": "fields", "shapes": 40, "steps": 5, "points": 16}, "method": {"name": "pdiff"} | SHORT_PDIFF,
+    "baseline": [{"name": "soup"}],
+}  # fmt: skip
+"""A run in which networks are shapes."""
+FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
+FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
+         "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+
+
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
         "hyper_cnn": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
         "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
+        **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},
         "digit_features": {"width": 8, "input_shape": (1, 8, 8), "outputs": 8},
     },
     "dataset": {"digits": {}, "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
-                "generation": {"images": DIGITS}},
+                "generation": {"images": DIGITS},
+                "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}},
     "task": {
-        "classification": {"label_smoothing": 0.1},
+        "classification": {"label_smoothing": 0.1}, "field": FIELD,
         "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
         "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
     },
@@ -79,6 +93,7 @@ CASES: dict[str, dict[str, Any]] = {
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+        "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
     },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
@@ -97,7 +112,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
-                  "frechet": {"images": 2, "run": DRAWING},
+                  "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
+                  "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "audit": {"examples": 50, "resamples": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}},
 }  # fmt: skip

@@ -48,7 +48,9 @@ def plain(
     return logits.argmax(dim=2), logits
 
 
+FIELDS = {"siren": (2,), "relu_pe": (2,), "hyperdiffusion_mlp": (3,)}
 SHAPES = {"hyper_cnn": (1, 28, 28), "mlp_mini": (1, 16, 16), "convnext_mini": (3, 64, 64), "cnn_medium": (1, 32, 32)}
+SHAPES |= FIELDS
 BIG = ("convnext_base", "vit_base", "resnet50", "vit_tiny")  # timm's attention cannot be batched over networks
 
 
@@ -66,7 +68,7 @@ def test_every_way_gives_the_predictions_of_the_plain_loop(name: str, selector) 
     shape = SHAPES.get(name, (3, 32, 32))
     torch.manual_seed(0)
     model = found(**values).build(input_shape=shape, outputs=10).eval()
-    if name in ("cnn_medium", "hyper_cnn") and not isinstance(selector, Entire):
+    if name in ("cnn_medium", "hyper_cnn", *FIELDS) and not isinstance(selector, Entire):
         selector = Layers(layer="linear", positions=(-1,))  # they have no norm
     keys = selector.select(model)
     layout, theta_MD = networks(model, keys, count=2 if name in BIG else 3)

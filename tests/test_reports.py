@@ -209,7 +209,7 @@ def test_heat_map_is_normalised_by_the_originals(view):
     mean = view.zoo.theta_ND.mean(dim=0, keepdim=True)
     flat = replace(view, theta=dict(view.theta) | {"pdiff": mean.repeat(9, 1)})
     picture = next(picture for picture in pictures(flat) if picture.name == "parameters")
-    pixels = np.asarray(Image.open(BytesIO(picture.png)).convert("RGB")).astype(int)
+    pixels = np.asarray(Image.open(BytesIO(picture.data)).convert("RGB")).astype(int)
     strong = (pixels.max(axis=2) - pixels.min(axis=2))[:, 60:200].mean(axis=1)
     middle = len(strong) * 9 // 21
     assert strong[:middle].mean() > 20 * strong[middle + 12 : -30].mean()

@@ -45,6 +45,9 @@ def sample(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Networks to draw.")] = 10,
     draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
     source: Annotated[str, typer.Option(help="The method, or one of the baselines, by its label in the table.")] = "",
+    label: Annotated[
+        int | None, typer.Option(min=0, help="Label of the networks, where the method knows labels.")
+    ] = None,
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
     set: Overrides = None,
     out: Out = "runs",
@@ -54,6 +57,7 @@ def sample(
     from pdiff.cli.text import console, print_table
 
     opened = open_run(run, out=out, set=overrides(set), console=console())
+    opened = opened if label is None else opened.drawing(label=label)
     folder, rows = opened.sample_to(Path(to) if to else None, count=count, draw=draw, source=source)
     split = opened.recipe.selection
     print_table(["network", f"{opened.recipe.task.metric} ({split})"], [[name, f"{score:.2%}"] for name, score in rows])

@@ -142,6 +142,17 @@ def timesteps(total: int, steps: int) -> list[int]:
     return [round(total * (steps - i) / steps) - 1 for i in range(steps)]
 
 
+def frames(schedule: Schedule, steps: int, count: int) -> list[int]:
+    """Return at most `count` numbers of sampling steps, 0 and `steps` among them, that show as much change each.
+
+    They are spaced evenly in phi = arctan(noise / signal) (Salimans & Ho 2022, appendix D), which falls to 0.
+    """
+    alpha_bar = schedule.alpha_bar[timesteps(schedule.steps, steps)]
+    phi = torch.cat([alpha_bar.sqrt().acos(), torch.zeros(1, dtype=alpha_bar.dtype)])
+    wanted = torch.linspace(float(phi[0]), 0, count, dtype=phi.dtype)
+    return (phi - wanted[:, None]).abs().argmin(dim=1).unique().tolist()
+
+
 def coefficients(
     schedule: Schedule, prediction: Prediction, steps: int, eta: float
 ) -> list[tuple[int, tuple[float, float, float]]]:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from pdiff.view import View
 
-Drawn = tuple[Figure, str] | None
+Drawn = tuple[Figure | bytes, str] | None
+"""A figure, or an animation as GIF, and its caption."""
 Looks = dict[str, Look]
 
 
@@ -46,16 +47,23 @@ class Picture:
     name: str
     title: str
     caption: str
-    png: bytes
+    data: bytes
+    kind: str = "png"
 
 
 def pictures(view: View) -> Iterator[Picture]:
     """Draw every figure for which the run has numbers."""
+    from pdiff_plugins import figures_fields as fields
     from pdiff_plugins.figures_audit import front, novel_and_performant
     from pdiff_plugins.figures_images import generated_images
     from pdiff_plugins.figures_weights import heat_map, parameter_map, training_curves
 
     every: tuple[tuple[str, str, Callable[[View, Looks], Drawn]], ...] = (
+        ("film", "From noise to shapes", fields.film),
+        ("film_animated", "From noise to shapes, animated", fields.film_animated),
+        ("shapes", "Generated shapes", fields.samples),
+        ("resolutions", "One network at several sizes", fields.resolutions),
+        ("between", "Between two networks", fields.between),
         ("images", "Generated images", generated_images),
         ("score_similarity", "Score against overlap with the originals", score_against_overlap),
         ("front", "Score against diversity", front),
@@ -73,7 +81,8 @@ def pictures(view: View) -> Iterator[Picture]:
         with styled():
             if drawn := draw(view, own):
                 made, caption = drawn
-                yield Picture(name, title, caption, png(made))
+                animated = isinstance(made, bytes)
+                yield Picture(name, title, caption, made if animated else png(made), "gif" if animated else "png")
 
 
 def _values(view: View, evaluator: str, key: str) -> dict[str, np.ndarray]:

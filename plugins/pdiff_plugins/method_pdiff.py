@@ -44,7 +44,7 @@ class PDiff(Method):
     source: ClassVar[str] = (
         "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
     )
-    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps")
+    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps", "guidance", "label")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pdiff_paper": {
             "faithful": True,
@@ -75,6 +75,15 @@ class PDiff(Method):
     timesteps: int = Field(1000, gt=0, description="length T of the chain")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
     sampling_steps: int = Field(0, ge=0, description="steps when sampling; 0: all T")
+    labels: bool = Field(
+        False, description="learn what label a checkpoint has, as a condition that is left out of a tenth of the draws"
+    )
+    guidance: float = Field(
+        1.0, ge=0, description="with labels: how strongly a sample keeps to its label; 1: as learnt"
+    )
+    label: int | None = Field(
+        None, ge=0, description="with labels: label of all samples; none: as often as among the checkpoints"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> PDiff:
@@ -92,6 +101,8 @@ class PDiff(Method):
                 "sampling_steps = {s} is more than timesteps = {t}",
                 {"s": self.sampling_steps, "t": self.timesteps},
             )
+        if not self.labels and (self.label is not None or self.guidance != 1):
+            raise PydanticCustomError("no_labels", "label and guidance are read with labels = true only; set it")
         return self
 
     def _signal_left(self) -> float:
@@ -101,6 +112,11 @@ class PDiff(Method):
             return 0.001 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2 * math.sin(math.pi / 2 / 1.008 / steps) ** 2
         slope = (self.beta_end - self.beta_start) / max(steps - 1, 1)
         return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
+
+    def identity(self) -> dict[str, Any]:
+        """Leave out what is said of labels where there are none, as was done before there were any."""
+        left_out = () if self.labels else ("labels", "guidance", "label")
+        return {key: value for key, value in super().identity().items() if key not in left_out}
 
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:
         from pdiff_plugins.latent_diffusion import fit

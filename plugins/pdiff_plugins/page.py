@@ -134,10 +134,10 @@ def _number(cell: str) -> bool:
 
 
 def figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode()
+    source = f"data:image/{picture.kind};base64,{base64.b64encode(picture.data).decode()}"
     title = html.escape(picture.title)
     return (
-        f'<figure id="{picture.name}">\n<h3>{title}</h3>\n<img alt="{title}" src="data:image/png;base64,{data}">\n'
+        f'<figure id="{picture.name}">\n<h3>{title}</h3>\n<img alt="{title}" src="{source}">\n'
         f"<figcaption>{text(picture.caption)}</figcaption>\n</figure>"
     )
 

@@ -24,8 +24,8 @@ class Html(Report):
         (out / "figures").mkdir(parents=True, exist_ok=True)
         shown, paths = list(pictures(view)), []
         for picture in shown:
-            paths.append(out / "figures" / f"{picture.name}.png")
-            paths[-1].write_bytes(picture.png)
+            paths.append(out / "figures" / f"{picture.name}.{picture.kind}")
+            paths[-1].write_bytes(picture.data)
         index = out / "index.html"
         index.write_text(_page(view, shown), encoding="utf-8", newline="\n")
         return [index, *_audit(view, shown, out), *paths]

@@ -1,0 +1,105 @@
+"""The evaluator of neural fields: metrics of shapes, each beside what two sets of real shapes give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pdiff.components import Evaluator
+from pdiff.errors import UserError
+from pdiff.view import ORIGINAL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.view import View
+
+
+class ShapeMetrics(Evaluator):
+    """Whether drawn shapes are as real ones, as varied, and new.
+
+    All of it compares what networks draw at the points of the test split with the test split's own shapes, and with
+    the training shapes. Beside it stands what as many training shapes, drawn at random, give: the best that can be
+    asked for. Copies are shapes nearer to a training shape than a quarter of what test shapes are in the median.
+    """
+
+    name = "fields"
+    source: ClassVar[str] = (
+        "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
+        "arXiv 1904.06991"
+    )
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("1-NNA", "one_nna", ".3f"),
+        ("coverage", "coverage", ".2f"), ("MMD", "mmd", ".4f"), ("to train", "to_train", ".4f"),
+        ("copies", "copies", ".0%"),
+    )  # fmt: skip
+    legend: ClassVar[str] = (
+        "precision: share of drawn shapes that lie among the unseen real ones; recall: share of those that lie among "
+        "the drawn; 1-NNA: how well the two are told apart, 0.5 is not at all; coverage, MMD: of the real ones by the "
+        "drawn; to train: median distance to the nearest training shape; copies: share that nearly equal one"
+    )
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""
+        from pdiff_plugins.field_metrics import nearest
+
+        train_TP, test_RP = _shapes(view, "train"), _shapes(view, "test")
+        real_median = float(nearest(test_RP, train_TP)[0].median())
+        real = _of(_some(train_TP, len(test_RP), ctx), test_RP) | {"to_train": real_median, "copies": 0.0}
+        networks = {
+            source: _source(view.predict(source, "test"), train_TP, test_RP, real_median) for source in view.theta
+        }
+        networks[ORIGINAL]["copies"] = None  # they are of the training shapes
+        return {"networks": networks, "real": real, "notes": [_note(real, len(test_RP)), *_failed(view, networks)]}
+
+
+def _shapes(view: View, split: str) -> Tensor:
+    """Return the real shapes of a split, `[S, P]`."""
+    targets_PS = view.targets(split)
+    if view.recipe.task.name != "field" or targets_PS.ndim != 2:
+        raise UserError(f"evaluate fields: is for task field, found {view.recipe.task.name}; leave it out")
+    return targets_PS.T
+
+
+def _some(shapes_SP: Tensor, count: int, ctx: Context) -> Tensor:
+    import torch
+
+    return shapes_SP[torch.randperm(len(shapes_SP), generator=ctx.generator("real"))[:count]]
+
+
+def _of(shapes_MP: Tensor, test_RP: Tensor) -> dict[str, Any]:
+    from pdiff_plugins.field_metrics import metrics
+
+    return metrics(shapes_MP, test_RP)
+
+
+def _source(shapes_MP: Tensor, train_TP: Tensor, test_RP: Tensor, real_median: float) -> dict[str, Any]:
+    from pdiff_plugins.field_metrics import COPY, nearest
+
+    to_train_M, _ = nearest(shapes_MP, train_TP)
+    copies = float((to_train_M < COPY * real_median).double().mean())
+    return _of(shapes_MP, test_RP) | {"to_train": float(to_train_M.median()), "copies": copies}
+
+
+def _note(real: dict[str, Any], count: int) -> str:
+    if real["precision"] is None:
+        return f"{count} test shapes are too few for the metrics of shapes; 5 are needed"
+    own = {key: f"{value:.3f}" for key, value in real.items()}
+    return (
+        f"as many real training shapes against the {count} test shapes give precision {own['precision']}, recall "
+        f"{own['recall']}, 1-NNA {own['one_nna']}, coverage {own['coverage']}, MMD {real['mmd']:.4f}; test shapes lie "
+        f"{real['to_train']:.4f} from the nearest training shape in the median"
+    )
+
+
+def _failed(view: View, networks: dict[str, Any]) -> list[str]:
+    """Say why, where networks that started apart were not learnt."""
+    start = getattr(view.recipe.collect, "start", "")
+    if start != "independent" or (networks[view.method]["one_nna"] or 0) < 0.9:
+        return []
+    return [
+        f"{view.method} fails here, and it is the checkpoints' fault: every network was fitted from its own random "
+        "start, so that the same shape can stand in weights in countless orders and signs of hidden units, and the "
+        "weights' distribution has no shape that a generator could learn. With collect.start = 'mean' all else the "
+        "same works"
+    ]

@@ -1,0 +1,60 @@
+"""Metrics of sets of shapes: whether generated ones are as real ones, all of them, and none of them a copy.
+
+Shapes are rows `[M, P]` of what they are at P points; distances are root mean squares over points. G generated, R real,
+T training shapes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pdiff_plugins.manifolds import distances, precision_and_recall
+
+COPY = 0.25
+"""Of the distance that real shapes have from the nearest training shape: what is nearer is a copy."""
+
+
+def apart(a_MP: Tensor, b_NP: Tensor) -> Tensor:
+    """Return root mean squared differences `[M, N]`, in float64."""
+    return distances(a_MP, b_NP) / a_MP.shape[1] ** 0.5
+
+
+def metrics(generated_GP: Tensor, real_RP: Tensor) -> dict[str, float | None]:
+    """Return how a set of shapes compares with as many real ones; both are cut to the smaller number.
+
+    `mmd`: mean distance of a real shape to the nearest generated one; `coverage`: share of the real ones that are
+    nearest to some generated one (both Achlioptas et al. 2018, arXiv 1707.02392, section 4); `one_nna`: share of both
+    whose nearest other is of their own set, 0.5 where they cannot be told apart (Yang et al. 2019, arXiv 1906.12320,
+    section 5.1); `precision`, `recall`: see `manifolds`. None where a set has fewer than five members.
+    """
+    count = min(len(generated_GP), len(real_RP))
+    if count < 5:
+        return dict.fromkeys(("mmd", "coverage", "one_nna", "precision", "recall"))
+    generated_GP, real_RP = generated_GP[:count].float(), real_RP[:count].float()
+    across_GR = apart(generated_GP, real_RP)
+    precision, recall = precision_and_recall(generated_GP, real_RP)
+    return {
+        "mmd": float(across_GR.amin(dim=0).mean()),
+        "coverage": len(across_GR.argmin(dim=1).unique()) / count,
+        "one_nna": one_nearest_neighbour(apart(generated_GP, generated_GP), across_GR, apart(real_RP, real_RP)),
+        "precision": precision, "recall": recall,
+    }  # fmt: skip
+
+
+def one_nearest_neighbour(own_GG: Tensor, across_GR: Tensor, real_RR: Tensor) -> float:
+    """Return the leave-one-out accuracy of telling the sets apart by the nearest neighbour; ties count half."""
+    own_G = own_GG.clone().fill_diagonal_(torch.inf).amin(dim=1)
+    real_R = real_RR.clone().fill_diagonal_(torch.inf).amin(dim=1)
+    right = [_less(own_G, across_GR.amin(dim=1)), _less(real_R, across_GR.amin(dim=0))]
+    return float(torch.cat(right).mean())
+
+
+def _less(a: Tensor, b: Tensor) -> Tensor:
+    return (a < b).double() + 0.5 * (a == b).double()
+
+
+def nearest(shapes_MP: Tensor, train_TP: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (distance, index) of the training shape nearest to each shape, `[M]` each."""
+    least = apart(shapes_MP.float(), train_TP.float()).min(dim=1)
+    return least.values, least.indices
