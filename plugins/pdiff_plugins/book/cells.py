@@ -30,6 +30,8 @@ BASELINES: list[dict[str, Any]] = [
     {"name": "base"}, {"name": "soup"}, {"name": "noise"}, {"name": "gaussian", "spreads": [1.0, 0.3]},
     {"name": "interpolation"}, {"name": "constant"},
 ]  # fmt: skip
+HYPER: list[dict[str, Any]] = [*BASELINES, {"name": "s_kde30"}, {"name": "sane_kde30"}, {"name": "sane_sub"}]
+"""Those of Table 7."""
 EVALUATORS = [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising", "audit")]
 REPORTS = [{"name": "html"}, {"name": "markdown"}]
 
@@ -75,7 +77,8 @@ def recipe_of(row: Row, main: Row) -> dict[str, Any]:
     if kept and kept < int(main["n_saved"]):
         recipe["zoo"] = {"first": 1 if "twice" in row["n_saved"] else kept}
     recipe["method"] = _vae(row) if row["tag"] == "vae_sample" else _method(row, kept or int(row["pdiff_bs"]))
-    recipe |= {"baseline": BASELINES, "evaluate": EVALUATORS, "report": REPORTS}
+    baselines = HYPER if architecture == "cnnmedium" else BASELINES
+    recipe |= {"baseline": baselines, "evaluate": EVALUATORS, "report": REPORTS}
     references = [*_log(row), *_paper(row, data, architecture)]
     return recipe | ({"expect": references} if references else {})
 
