@@ -161,6 +161,7 @@ def test_mistakes() -> None:
     assert "77.24" in call("reproduce", "fig5", "--list")
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_processes_of_their_own(tiny: Path) -> None:
     codec = {"name": "autoencoder", "latent": 8, "hidden": 3000, "batch_size": 20, "steps": 2}
     own = {"run.out": str(tiny.parent / "runs"), "method.codec": codec, "evaluate": [{"name": "memory", "steps": 2}]}

@@ -33,7 +33,10 @@ def fitted(method: PDiff, own: Zoo, seed: int = 0, **context):
     return method.fit(own, ctx), ctx
 
 
-@pytest.mark.parametrize("prediction", ["v", "x0", "epsilon"])
+SLOW = [pytest.param(other, marks=pytest.mark.slow) for other in ("x0", "epsilon")]
+
+
+@pytest.mark.parametrize("prediction", ["v", *SLOW])
 def test_samples_have_the_checkpoints_moments_and_both_clusters(prediction: str) -> None:
     own = zoo()
     generator, ctx = fitted(PDiff(steps=700, timesteps=100, lr=2e-3, prediction=prediction, codec=Pca(latent=4)), own)

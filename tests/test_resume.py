@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 RUN = """
 import sys
 import pdiff.snapshot
@@ -57,18 +59,19 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tiny: Path) -> None:
     process = start(alone)
     assert process.communicate()[1] == "" and process.returncode == 0
     chance = random.Random()
-    pauses = [chance.uniform(0.0, 0.4) for _ in range(5)]
-    stages = [0, 0, 1, 2, chance.randrange(3, 9)]
+    pauses = [chance.uniform(0.0, 0.4) for _ in range(4)]
+    stages = [0, 1, 2, chance.randrange(3, 9)]
     kills = [
         kill_when(start(killed), killed / "runs" / "store", *moment) for moment in zip(stages, pauses, strict=True)
     ]
     process = start(killed)
     assert process.communicate()[1] == "" and process.returncode == 0
-    assert sum(kills) >= 3
+    assert sum(kills) >= 2
     assert digests(killed) == digests(alone), (stages, pauses)
     assert not list((killed / "runs" / "store").glob("*.part"))
 
 
+@pytest.mark.slow  # test_store has the same for one stage
 def test_two_runs_at_once_on_one_store_give_one_result(tiny: Path) -> None:
     processes = [start(tiny.parent) for _ in range(2)]
     for process in processes:
