@@ -24,6 +24,7 @@ class ShapeMetrics(Evaluator):
     """
 
     name = "fields"
+    version = 2
     source: ClassVar[str] = (
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"
@@ -41,16 +42,19 @@ class ShapeMetrics(Evaluator):
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""
-        from pdiff_plugins.field_metrics import nearest
+        from pdiff_plugins.field_metrics import metrics, nearest
 
         train_TP, test_RP = _shapes(view, "train"), _shapes(view, "test")
         real_median = float(nearest(test_RP, train_TP)[0].median())
-        real = _of(_some(train_TP, len(test_RP), ctx), test_RP) | {"to_train": real_median, "copies": 0.0}
+        real = metrics(_some(train_TP, len(test_RP), ctx), test_RP) | {"to_train": real_median, "copies": 0.0}
         networks = {
             source: _source(view.predict(source, "test"), train_TP, test_RP, real_median) for source in view.theta
         }
         networks[ORIGINAL]["copies"] = None  # they are of the training shapes
-        return {"networks": networks, "real": real, "notes": [_note(real, len(test_RP)), *_failed(view, networks)]}
+        return {
+            "networks": networks, "real": real, "headline": _headline(view.method, networks[view.method], real),
+            "notes": [_note(real, len(test_RP)), *_failed(view, networks)],
+        }  # fmt: skip
 
 
 def _shapes(view: View, split: str) -> Tensor:
@@ -67,18 +71,24 @@ def _some(shapes_SP: Tensor, count: int, ctx: Context) -> Tensor:
     return shapes_SP[torch.randperm(len(shapes_SP), generator=ctx.generator("real"))[:count]]
 
 
-def _of(shapes_MP: Tensor, test_RP: Tensor) -> dict[str, Any]:
-    from pdiff_plugins.field_metrics import metrics
-
-    return metrics(shapes_MP, test_RP)
-
-
 def _source(shapes_MP: Tensor, train_TP: Tensor, test_RP: Tensor, real_median: float) -> dict[str, Any]:
-    from pdiff_plugins.field_metrics import COPY, nearest
+    from pdiff_plugins.field_metrics import COPY, metrics, nearest
 
     to_train_M, _ = nearest(shapes_MP, train_TP)
     copies = float((to_train_M < COPY * real_median).double().mean())
-    return _of(shapes_MP, test_RP) | {"to_train": float(to_train_M.median()), "copies": copies}
+    return metrics(shapes_MP, test_RP) | {"to_train": float(to_train_M.median()), "copies": copies}
+
+
+def _headline(method: str, own: dict[str, Any], real: dict[str, Any]) -> str:
+    """Say how drawn shapes compare with real ones."""
+    if own["one_nna"] is None:
+        return ""
+    return (
+        f"{own['precision']:.0%} of the shapes drawn by {method} lie among real ones that it has not seen "
+        f"(of real training shapes {real['precision']:.0%}), and {own['recall']:.0%} of the real ones among them "
+        f"({real['recall']:.0%}); a nearest neighbour tells them from real ones in {own['one_nna']:.0%} of cases "
+        f"(real ones {real['one_nna']:.0%}), and {own['copies']:.0%} are copies"
+    )
 
 
 def _note(real: dict[str, Any], count: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdiff_plugins.evaluators import neighbours
 from pdiff_plugins.manifolds import distances, precision_and_recall
 
 COPY = 0.25
@@ -56,5 +57,5 @@ def _less(a: Tensor, b: Tensor) -> Tensor:
 
 def nearest(shapes_MP: Tensor, train_TP: Tensor) -> tuple[Tensor, Tensor]:
     """Return (distance, index) of the training shape nearest to each shape, `[M]` each."""
-    least = apart(shapes_MP.float(), train_TP.float()).min(dim=1)
-    return least.values, least.indices
+    distance_M, index_M = neighbours(shapes_MP.float(), train_TP.float())
+    return distance_M / shapes_MP.shape[1] ** 0.5, index_M

@@ -7,7 +7,6 @@ from typing import Any
 
 from pdiff.summary import spread
 from pdiff.view import ORIGINAL
-from pdiff_plugins.field_findings import shapes_headline
 
 CLOSE = 0.001
 """Mean scores that differ by no more (0.1 points) are called equal: fewer test examples than anyone should bet on."""
@@ -20,9 +19,10 @@ def score_key(scores: dict[str, Any]) -> str:
 
 
 def findings(scores: dict[str, Any]) -> list[str]:
-    """Return what the numbers say; the first sentence is the headline."""
+    """Return what the numbers say; the first sentence is the headline, an evaluator's own where one gives it."""
     parts = (_against_originals, _against_baselines, _best, _overlap, _newer, _distance, _repeats, _noise, _codec)
-    return [shapes_headline(scores) or _headline(scores), *(sentence for part in parts if (sentence := part(scores)))]
+    own = (part["headline"] for part in scores.values() if isinstance(part, dict) and part.get("headline"))
+    return [next(own, "") or _headline(scores), *(sentence for part in parts if (sentence := part(scores)))]
 
 
 def _of(scores: dict[str, Any], evaluator: str) -> dict[str, dict[str, Any]]:
