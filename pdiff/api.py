@@ -64,14 +64,15 @@ class Run:
         return [self._network(theta_D) for theta_D in theta_MD]
 
     def drawing(self, **options: Any) -> Run:
-        """Return this run with other options of the method that are read when sampling, such as `label = 7`.
+        """Return this run with other options of the method that are read when sampling.
 
+        Such as `label = 7`, or, of a method that takes prompts, `prompt = {"loss": 0.2}`, `start` and `recursive`.
         Raises UserError where the method does not have them, or does not take the value.
         """
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
         pipeline = Pipeline(recipe, self.folder.name, self.pipeline.progress)
         pipeline.train_stage, pipeline.collect_stage = self.pipeline.train_stage, self.pipeline.collect_stage
-        named = "".join(f"-{option}-{value}" for option, value in options.items())
+        named = "".join(f"-{option}-{_in_name(value)}" for option, value in options.items())
         return Run(self.folder, pipeline, self._drawing + named)
 
     def sample_to(
@@ -89,6 +90,12 @@ class Run:
         rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
+
+    def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
+        """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
+        theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
+        measured = self.pipeline.measure(theta_MD, self.recipe.selection)
+        return {name: values.tolist() for name, values in measured.items()}
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""
@@ -178,6 +185,12 @@ class Run:
         for path, theta_D in zip(paths, theta_MD, strict=True):
             save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
         return paths
+
+
+def _in_name(value: Any) -> str:
+    """Return an option as a folder's name shows it."""
+    text = "-".join(f"{key}-{own:g}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
+    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
 
 
 def _changed(method: Method, options: Mapping[str, Any]) -> Method:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -173,6 +173,8 @@ class Task(Component):
     kind: ClassVar[str] = "task"
     metric: ClassVar[str] = ""
     """Name of the score, e.g. `accuracy`; higher is better."""
+    measures: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    """What networks can be asked for (see `Generator.prompted`), by name: which is better."""
 
     @abstractmethod
     def loss(self, model: Any, batch: Batch) -> Tensor:
@@ -196,6 +198,17 @@ class Task(Component):
     def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor | None:
         """Return log-probabilities of classes `[B, K]`, as `targets` number them; None where there are no classes."""
         return None
+
+    def examine(self, model: Any, inputs: Tensor) -> Tensor:
+        """Return what `measured` reads of a batch, `[B, ...]`: the predictions, unless overridden."""
+        return self.predict(model, inputs)
+
+    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
+        """Return each example's part in the `measures`, `[m, B, measures]`, in their order; their mean is a network's.
+
+        `examined` `[m, B, ...]` is what `examine` gave for m networks.
+        """
+        raise TypeError(f"{type(self).__name__} has no measures")
 
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -277,6 +290,8 @@ class Generator:
     """Training curve: rows of `step` and losses; `part` tells curves apart."""
     facts: dict[str, Any]
     """What the fit found worth telling, JSON-ready (the codec gate, for one)."""
+    metric: str = ""
+    """The task's measure that networks can be asked for, where `prompted` is there."""
 
     def __init__(self, log: list[dict[str, float]] | None = None, facts: dict[str, Any] | None = None):
         self.log, self.facts = log or [], facts or {}
@@ -284,6 +299,10 @@ class Generator:
     def sample(self, count: int, ctx: Context) -> Tensor:
         """Return up to `count` vectors theta_MD in the original scale (fewer where a method has fewer to give)."""
         raise TypeError(f"{type(self).__name__} has no sample()")
+
+    def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:
+        """Return networks theta_MD asked to have `metric` = wanted, each from a start whose metric is given."""
+        raise TypeError(f"{type(self).__name__} takes no prompt")
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what `Method.load` needs beside the zoo."""

@@ -18,10 +18,10 @@ from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits, some
 from pdiff.device import device_for, placed, precision_for
 from pdiff.errors import UserError
-from pdiff.files import load_tensors, read_json
+from pdiff.files import load_tensors, read_json, save_tensors
 from pdiff.objective import Objective
 from pdiff.observe import Observed, notify
-from pdiff.population import LogProbabilities, Predictor
+from pdiff.population import LogProbabilities, Measured, Predictor
 from pdiff.progress import Progress
 from pdiff.recalibrate import recalibrated
 from pdiff.recipe import Recipe
@@ -162,7 +162,7 @@ class Pipeline:
     def base_network(self) -> nn.Module:
         """Return a new copy of the base network, as the train stage left it."""
         state = load_tensors(self.train() / "network.safetensors")
-        model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
+        model = self.build(0)
         model.load_state_dict(state)
         return model
 
@@ -181,22 +181,27 @@ class Pipeline:
 
         return Zoo.open(self._do(self.zoo_stage, ("zoo",), use))
 
-    @functools.cached_property
+    @property
     def holdout(self) -> Tensor | None:
         """The checkpoints that are held out, theta_HD."""
         self.zoo  # noqa: B018 - its stage writes them
         path = self.store.folder(self.zoo_stage) / "holdout.safetensors"
         return load_tensors(path)["theta"] if self.recipe.zoo.holdout else None
 
+    @property
+    def holdout_rows(self) -> list[dict[str, Any]]:
+        """Their rows."""
+        path = self.store.folder(self.zoo_stage) / "holdout.json"
+        return read_json(path) if self.recipe.zoo.holdout else []
+
     def align(self) -> Callable[[Tensor], Tensor] | None:
         """Return what aligns networks to the first checkpoint; None where no units can be reordered."""
-        model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
-        return aligner(self.zoo, model, torch.zeros(2, *self.data.input_shape), self.context("align"))
+        return aligner(self.zoo, self.build(0), torch.zeros(2, *self.data.input_shape), self.context("align"))
 
     @functools.cached_property
     def network(self) -> nn.Module:
         """A network that holds the zoo's anchor, to be overwritten population by population."""
-        model = stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
+        model = self.build(0)
         model.load_state_dict(self.zoo.anchor)
         return placed(model, self.device)
 
@@ -210,12 +215,48 @@ class Pipeline:
         method = self.methods[source]
 
         def work(part: Path, ctx: Context) -> None:
-            objective = Objective(self.network, self.zoo.layout, self.recipe.task, self.data.train)
-            stages.do_fit(method, self.zoo, part, ctx.replace(score=self.score, objective=objective))
+            stages.do_fit(method, self.zoo, part, self._for_methods(ctx).replace(objective=self.objective))
 
         zoo = self.zoo
         folder = self._do(self.fit_stage(source), ("fit", method.name), work)
         return stages.load_generator(method, zoo, folder, self.context("fit", method.name))
+
+    def _for_methods(self, ctx: Context) -> Context:
+        measure = functools.partial(self.measure, split=self.recipe.selection)
+        return ctx.replace(score=self.score, measure=measure, measures=self.measures, build=self.build)
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(self.network, self.zoo.layout, self.recipe.task, self.data.train)
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a new network, as its architecture initialises it."""
+        return stages.build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, seed)
+
+    def start(self, seed: int) -> Tensor:
+        """Return the selected parameters of a new network, theta_D."""
+        return self.zoo.layout.vector(self.build(seed).state_dict())
+
+    def measure(self, theta_MD: Tensor, split: str) -> dict[str, Tensor]:
+        """Return the task's measures of networks on a split, `[M]` each in float64."""
+        part, ctx = self.data.split(split), self.context("measure", progress=Progress())
+        sums = self._measurer.predict(theta_MD, part, ctx, "measure").sum(dim=1) / len(part)
+        return dict(zip(self.recipe.task.measures, sums.unbind(dim=1), strict=True))
+
+    @functools.cached_property
+    def _measurer(self) -> Predictor:
+        return Predictor(self.network, self.zoo.layout, Measured(self.recipe.task))
+
+    def measures(self) -> dict[str, Tensor]:
+        """Return the measures of the zoo's checkpoints on the selection split, from the store where they are there."""
+        if not self.recipe.task.measures:
+            return {}
+        stage = stages.measure_stage(self.recipe, self.zoo_stage)
+
+        def work(part: Path, ctx: Context) -> None:
+            save_tensors(part / "measures.safetensors", self.measure(self.zoo.theta_ND, self.recipe.selection))
+
+        return load_tensors(self._do(stage, ("measure",), work) / "measures.safetensors")
 
     def score(self, theta_MD: Tensor) -> Tensor:
         """Return the scores `[M]` of networks on the selection split."""
@@ -236,7 +277,7 @@ class Pipeline:
             def finish(theta_MD: Tensor) -> Tensor:
                 return self._finished(theta_MD, stage.config, ctx)
 
-            own = ctx.replace(score=lambda theta_MD: self.score(finish(theta_MD)))
+            own = self._for_methods(ctx).replace(score=lambda theta_MD: self.score(finish(theta_MD)))
             stages.do_sample(self.generator(source), stage.config["count"], finish, self.zoo.layout, source, part, own)
 
         folder = self._do(stage, ("sample", self.methods[source].name, draw), work)
@@ -289,7 +330,8 @@ class Pipeline:
             generators=generators, predict=self.predictions, predict_networks=self._predict_networks,
             log_probabilities=self._log_probabilities,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
-            holdout=self.holdout, find_align=self.align,
+            measures=self.measures, measure=self.measure, start=self.start, objective=self.objective,
+            holdout=self.holdout, holdout_rows=self.holdout_rows, find_align=self.align,
         )  # fmt: skip
 
     def evaluate(self, evaluator: Evaluator) -> dict[str, Any]:

@@ -35,6 +35,19 @@ class LogProbabilities:
         return predictions
 
 
+class Measured:
+    """A task whose predictions are the sums of its measures over a batch, `[M, batches, measures]`."""
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+        return self.task.examine(model, inputs)
+
+    def reduce(self, examined: Tensor, targets: Tensor) -> Tensor:
+        return self.task.measured(examined, targets).double().sum(dim=1, keepdim=True)
+
+
 class Predictor:
     """Runs populations of one network on splits, each in the way that is quickest for it."""
 

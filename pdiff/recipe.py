@@ -81,6 +81,9 @@ class Zoo(Table):
     """Which of the collected checkpoints are used: they are the `original` networks, and what methods learn."""
 
     first: int = Field(0, ge=0, description="the first so many; 0: all; 1 holds that one twice, as methods need two")
+    largest: float = Field(
+        0, ge=0, description="runs in which the absolute value of any weight is larger are left out whole; 0: none are"
+    )
     align: bool = Field(
         False,
         description="reorder the hidden units of each checkpoint to match the first one's (git re-basin), which "

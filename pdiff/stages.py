@@ -50,7 +50,12 @@ def collect_stage(recipe: Recipe, base: Stage) -> Stage:
 def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
     zoo = recipe.zoo
     asked = {key: value for key, value in zoo.model_dump().items() if value}
-    return Stage("zoo", {"collect": collected.key, "first": 0} | asked) if asked else collected
+    rows = {"rows": True} if zoo.holdout else {}  # of what is held out: they were not kept at first
+    return Stage("zoo", {"collect": collected.key, "first": 0} | asked | rows) if asked else collected
+
+
+def measure_stage(recipe: Recipe, zoo: Stage) -> Stage:
+    return Stage("measure", {"of": zoo.key, "measures": list(recipe.task.measures)})
 
 
 def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
@@ -218,6 +223,7 @@ def do_zoo(recipe: Recipe, data: DatasetSplits, collected: Path, part: Path, ctx
     save_tensors(part / "predictions.safetensors", {"predictions": predictions[own.of]})
     if len(own.holdout_HD):
         save_tensors(part / "holdout.safetensors", {"theta": own.holdout_HD})
+        write_json(part / "holdout.json", own.holdout_rows)
 
 
 def do_fit(method: Method, zoo: Zoo, part: Path, ctx: Context) -> None:

@@ -19,11 +19,12 @@ from pdiff.zoo import Zoo
 
 @dataclass
 class Used:
-    """The zoo in use; `of`: the collected checkpoint that each row comes from; what is held out, theta_HD."""
+    """The zoo in use; `of`: the collected checkpoint that each row comes from; what is held out, theta_HD and rows."""
 
     zoo: Zoo
     of: list[int]
     holdout_HD: Tensor
+    holdout_rows: list[dict[str, Any]]
 
 
 def used(zoo: Zoo, settings: Settings, symmetry: Callable[[str], Symmetry], ctx: Context) -> Used:
@@ -32,9 +33,12 @@ def used(zoo: Zoo, settings: Settings, symmetry: Callable[[str], Symmetry], ctx:
     `symmetry` finds the permutations within the selection, for the key that asks for them. Raises UserError.
     """
     chosen = _first(zoo, settings.first)
+    if settings.largest:
+        chosen = _small(zoo, chosen, settings.largest, ctx)
     held = held_out([zoo.rows[index] for index in chosen], settings.holdout, ctx.generator("holdout"))
     out, of = [chosen[place] for place in held], [c for place, c in enumerate(chosen) if place not in held]
-    own = Used(Zoo(zoo.theta_ND[of], zoo.layout, dict(zoo.anchor), [zoo.rows[i] for i in of]), of, zoo.theta_ND[out])
+    kept = Zoo(zoo.theta_ND[of], zoo.layout, dict(zoo.anchor), [zoo.rows[index] for index in of])
+    own = Used(kept, of, zoo.theta_ND[out], [zoo.rows[index] for index in out])
     if settings.align:
         own.holdout_HD = align(own.zoo, own.holdout_HD, symmetry("zoo.align"), ctx)
     if settings.permuted:
@@ -49,6 +53,18 @@ def _first(zoo: Zoo, first: int) -> list[int]:
         raise UserError(f"zoo.first = {first}: only {len(zoo)} checkpoints are collected; set it to at most {len(zoo)}")
     count = first or len(zoo)
     return list(range(count)) if count > 1 else [0, 0]
+
+
+def _small(zoo: Zoo, chosen: list[int], largest: float, ctx: Context) -> list[int]:
+    """Return the checkpoints of runs in which no weight exceeds `largest`. Raises UserError where fewer than two do."""
+    size_N = zoo.theta_ND[chosen].abs().amax(dim=1).tolist()
+    lost = {zoo.rows[index]["run"] for index, size in zip(chosen, size_N, strict=True) if size > largest}
+    kept = [index for index in chosen if zoo.rows[index]["run"] not in lost]
+    if len(kept) < 2:
+        raise UserError(f"zoo.largest = {largest:g}: a weight is larger in all runs but {len(kept)}; raise it")
+    if lost:
+        ctx.warn(f"zoo.largest = {largest:g}: {len(lost)} runs have a larger weight and are left out whole")
+    return kept
 
 
 def held_out(rows: Sequence[Mapping[str, Any]], count: int, generator: torch.Generator) -> list[int]:

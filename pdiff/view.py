@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.components import Generator, Method
+    from pdiff.objective import Objective
     from pdiff.recipe import Recipe
     from pdiff.zoo import Zoo
 
@@ -44,8 +45,18 @@ class View:
     drawn at random; None where the task has no classes. Not stored."""
     targets: Callable[[str], torch.Tensor]
     """split -> targets `[E, ...]`."""
+    measures: Callable[[], dict[str, Tensor]]
+    """The task's measures of the zoo's checkpoints on the selection split, `[N]` each, computed once."""
+    measure: Callable[[Tensor, str], dict[str, Tensor]]
+    """(theta_MD, split) -> the task's measures, `[M]` each, not stored."""
+    start: Callable[[int], Tensor]
+    """Seed -> theta_D of a new network, as its architecture initialises it."""
+    objective: Objective
+    """The task on training examples."""
     holdout: Tensor | None = None
     """theta_HD of the checkpoints that no method has seen (`[zoo] holdout`), or None."""
+    holdout_rows: list[dict[str, Any]] = field(default_factory=list)
+    """Their rows, as `Zoo.rows`."""
     find_align: Callable[[], Callable[[Tensor], Tensor] | None] = lambda: None
     """What finds `align`."""
     logs: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)

@@ -14,7 +14,9 @@ from pdiff.files import save_tensors
 from pdiff.plugins import registry
 from pdiff.testing import TinyMethod, TinyNet, check_component, check_definition, tiny_splits, tiny_zoo
 from pdiff.testing.contracts import build_network
+from pdiff_plugins.control import Cartpole
 from pdiff_plugins.generation_networks import DdpmUnet
+from pdiff_plugins.networks import Mlp
 from pdiff_plugins.segmentation import FcnTiny
 
 RUN = {
@@ -27,6 +29,7 @@ SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
 SHORT_VAE = {"steps": 4, "batch_size": 20}
 TRANSFORMER = {"width": 8, "depth": 1, "heads": 2}
 SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
+SHORT_GPT = TRANSFORMER | {"steps": 3, "batch_size": 8, "timesteps": 6, "sampling_steps": 2, "waves": 4, "warmup": 0}
 PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
 
 
@@ -72,7 +75,7 @@ FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architectu
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
-        "hyper_cnn": {},
+        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
         "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
         **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},
@@ -80,11 +83,12 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "dataset": {"digits": {}, "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
                 "generation": {"images": DIGITS},
-                "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}},
+                "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {}},
     "task": {
         "classification": {"label_smoothing": 0.1}, "field": FIELD,
         "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
         "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
+        "control": {"steps": 4, "horizon": 3, "data": Cartpole().load(Context(seed=0)), "architecture": Mlp()},
     },
     "selector": {
         "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
@@ -109,6 +113,8 @@ CASES: dict[str, dict[str, Any]] = {
         **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
         "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
+        "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
+        "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
     },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},

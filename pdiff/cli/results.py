@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pdiff.cli.run import overrides
+from pdiff.errors import UserError
 
 RunName = Annotated[str, typer.Argument(help="A run's folder, its recipe's file, or its recipe's name.")]
 Overrides = Annotated[
@@ -48,6 +49,15 @@ def sample(
     label: Annotated[
         int | None, typer.Option(min=0, help="Label of the networks, where the method knows labels.")
     ] = None,
+    prompt: Annotated[
+        str, typer.Option(metavar="NAME=VALUE", help="Ask for networks with this metric: --prompt loss=0.2.")
+    ] = "",
+    start: Annotated[
+        str, typer.Option(help="Network to start from, where the method takes prompts: a file, or init:SEED.")
+    ] = "",
+    recursive: Annotated[
+        int | None, typer.Option(min=1, help="Prompt so many times, each from what came; stops when nothing is gained.")
+    ] = None,
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
     set: Overrides = None,
     out: Out = "runs",
@@ -56,12 +66,32 @@ def sample(
     from pdiff.api import open_run
     from pdiff.cli.text import console, print_table
 
+    asked = _prompt(prompt)
+    given = {"label": label, "prompt": asked, "start": start or None, "recursive": recursive}
+    options = {option: value for option, value in given.items() if value is not None}
     opened = open_run(run, out=out, set=overrides(set), console=console())
-    opened = opened if label is None else opened.drawing(label=label)
+    opened = opened.drawing(**options) if options else opened
     folder, rows = opened.sample_to(Path(to) if to else None, count=count, draw=draw, source=source)
     split = opened.recipe.selection
-    print_table(["network", f"{opened.recipe.task.metric} ({split})"], [[name, f"{score:.2%}"] for name, score in rows])
+    table = [[name, f"{score:.2%}"] for name, score in rows]
+    head = ["network", f"{opened.recipe.task.metric} ({split})"]
+    for name, value in (asked or {}).items():
+        head += ["asked", f"{name} ({split})"]
+        got = opened.measures(count, draw, source)[name]
+        table = [[*row, f"{value:g}", f"{own:.4g}"] for row, own in zip(table, got, strict=True)]
+    print_table(head, table)
     console().print(f"{len(rows)} networks in {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _prompt(text: str) -> dict[str, float] | None:
+    """Read `loss=0.2`. Raises UserError."""
+    if not text:
+        return None
+    name, _, value = text.partition("=")
+    try:
+        return {name.strip(): float(value)}
+    except ValueError:
+        raise UserError(f"--prompt {text}: write a metric and a number, for example --prompt loss=0.2") from None
 
 
 def evaluate(

@@ -26,6 +26,7 @@ from pdiff.components import (
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
 from pdiff.files import PRETRAINED
+from pdiff.objective import Objective
 from pdiff.population import check
 from pdiff.stages import build_network
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
@@ -107,7 +108,7 @@ def check_method(component: Method, *, zoo: Zoo | None = None, count: int = 7) -
 
 
 def _check_generator(method: Method, label: str, zoo: Zoo, count: int) -> None:
-    ctx = Context(seed=3, score=lambda theta_MD: 1 / (1 + (theta_MD - zoo.base).double().square().sum(dim=1)))
+    ctx = _method_context(zoo)
     fitted, twin = (seeded(noise, lambda: method.fit(zoo, ctx)) for noise in (1, 2))
     theta_MD = seeded(1, lambda: fitted.sample(count, ctx))
     size = f"{label}: sample({count}) gives {list(theta_MD.shape)}"
@@ -123,8 +124,24 @@ def _check_generator(method: Method, label: str, zoo: Zoo, count: int) -> None:
     _check_path(label, fitted, zoo, ctx)
 
 
+def _method_context(zoo: Zoo) -> Context:
+    """Return what a pipeline gives a method, for a zoo of `TinyNet`s."""
+
+    def far(theta_MD: Tensor) -> Tensor:
+        return (theta_MD - zoo.base).double().square().sum(dim=1)
+
+    data = tiny_splits()
+    objective = Objective(build_network(TinyNet(), data, 0), zoo.layout, TinyTask(), data.train)
+    return Context(
+        seed=3, score=lambda theta_MD: 1 / (1 + far(theta_MD)), measure=lambda theta_MD: {"loss": far(theta_MD)},
+        measures=lambda: {"loss": far(zoo.theta_ND)}, build=lambda seed: build_network(TinyNet(), data, seed),
+        objective=objective,
+    )  # fmt: skip
+
+
 def _check_stored(method: Method, label: str, fitted: Generator, theta_MD: Tensor, zoo: Zoo, ctx: Context) -> None:
     loaded = seeded(2, lambda: method.load(stored(fitted.tensors()), zoo, ctx))
+    loaded.log, loaded.facts = fitted.log, fitted.facts
     same = torch.equal(loaded.sample(len(theta_MD), ctx), fitted.sample(len(theta_MD), ctx))
     assert same, f"{label}: load() of what tensors() gave samples other networks"
     is_json(fitted.log, f"{label}: its log")
@@ -203,11 +220,23 @@ def check_task(component: Task, *, data: DatasetSplits | None = None, architectu
     assert fits, f"{name}: score() gives {score_M}, not float64 [M]"
     assert wrong_ME.shape == (2, 20) and wrong_ME.dtype == torch.bool, f"{name}: wrong() is not bool [M, E]"
     assert component.metric, f"{name}: has no metric, the name of its score"
+    _check_measures(component, model, batch)
     if predictions_ME.shape[1:] == batch.targets.shape:
         perfect_ME = batch.targets.to(predictions_ME.dtype)[None]
         best = component.score(perfect_ME, batch.targets)
         assert (best >= score_M).all(), f"{name}: perfect predictions score {best.tolist()}, others {score_M.tolist()}"
         assert not component.wrong(perfect_ME, batch.targets).any(), f"{name}: perfect predictions count as wrong"
+
+
+def _check_measures(task: Task, model: nn.Module, batch: Batch) -> None:
+    """Measures of each example, finite, whose mean is a network's."""
+    if not task.measures:
+        return
+    with torch.no_grad():
+        measured = task.measured(task.examine(model, batch.inputs)[None], batch.targets)
+    size = (1, len(batch.inputs), len(task.measures))
+    assert measured.shape == size, f"{task.name}: measured() gives {list(measured.shape)}, not {list(size)}"
+    assert measured.isfinite().all(), f"{task.name}: measured() gives NaN or Inf"
 
 
 def _predictions(task: Task, model: nn.Module, batch: Batch) -> Tensor:

@@ -45,6 +45,7 @@ class TinyTask(Task):
 
     name = "tiny_task"
     metric = "accuracy"
+    measures = {"loss": "lower"}
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         return nn.functional.cross_entropy(model(batch.inputs), batch.targets)
@@ -54,6 +55,12 @@ class TinyTask(Task):
 
     def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
         return model(inputs).log_softmax(dim=1)
+
+    def examine(self, model: Any, inputs: Tensor) -> Tensor:
+        return self.log_probabilities(model, inputs)
+
+    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
+        return -examined.gather(2, targets.expand(len(examined), -1)[..., None])
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions != targets

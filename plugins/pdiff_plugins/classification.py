@@ -20,6 +20,7 @@ class Classification(Task):
 
     name = "classification"
     metric = "accuracy"
+    measures = {"loss": "lower", "error": "lower"}
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
@@ -34,6 +35,16 @@ class Classification(Task):
 
     def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
         return model(inputs).float().log_softmax(dim=1)
+
+    def examine(self, model: Any, inputs: Tensor) -> Tensor:
+        return self.log_probabilities(model, inputs)
+
+    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
+        """See `Task.measured`: cross-entropy (without smoothing), and 1 where the class is wrong."""
+        import torch
+
+        right = examined.gather(2, targets.expand(len(examined), -1)[..., None])[..., 0]
+        return torch.stack([-right, (examined.argmax(dim=2) != targets).to(right.dtype)], dim=2)
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions != targets.to(predictions.dtype)

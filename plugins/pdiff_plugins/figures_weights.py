@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pdiff.view import View
 
-COLUMNS, NETWORKS, MAP_COLUMNS = 300, 24, 20_000
+COLUMNS, NETWORKS, MAP_COLUMNS, MAP_DOTS = 300, 24, 20_000, 2_000
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -82,8 +82,12 @@ def parameter_map(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None
         outside |= {s: max(count, outside.get(s, 0)) for s, count in out.items()}
     made = figure(4.6)
     axes = made.add_subplot()
-    at, (order, what) = places[ORIGINAL], _order(view)
-    dots = axes.scatter(*at.T, c=order, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(at)})", zorder=2)
+    shown_N = _spread(len(places[ORIGINAL]), MAP_DOTS)
+    at, (order, what) = places[ORIGINAL][shown_N], _order(view)
+    colours = np.array(order)[shown_N]
+    dots = axes.scatter(
+        *at.T, c=colours, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(order)})", zorder=2
+    )
     for source in (s for s in shown if outside.get(s) != len(places[s])):
         at, look, single = places[source], own[source], len(places[source]) == 1
         fill = (look.colour, INK) if single else ("none", look.colour)
@@ -101,6 +105,8 @@ def parameter_map(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None
     caption = "Originals and generated networks, projected on the two directions in which the originals vary most."
     if view.zoo.layout.dim > MAP_COLUMNS:
         caption += f" Computed from {MAP_COLUMNS:,} evenly spaced parameters."
+    if len(places[ORIGINAL]) > MAP_DOTS:
+        caption += f" Of the originals {MAP_DOTS:,} are shown."
     return made, f"{caption} {_off(outside, places)}".strip()
 
 
@@ -117,10 +123,13 @@ def _principal(view: View, sources: tuple[str, ...]) -> tuple[dict[str, np.ndarr
     theta = {s: view.theta[s][:, columns].double().numpy() for s in sources}
     mean = theta[ORIGINAL].mean(axis=0)
     x = theta[ORIGINAL] - mean
-    variance, vectors = np.linalg.eigh(x @ x.T)
+    few = len(x) <= x.shape[1]
+    variance, vectors = np.linalg.eigh(x @ x.T if few else x.T @ x)
     if len(variance) < 2 or variance[-2] <= 1e-12 * max(variance[-1], 1e-300):
         return {}, np.zeros(2)
-    directions = vectors[:, [-1, -2]].T @ x / np.sqrt(variance[[-1, -2], None])
+    directions = vectors[:, [-1, -2]].T
+    if few:
+        directions = directions @ x / np.sqrt(variance[[-1, -2], None])
     # An eigenvector's sign is arbitrary: the largest coordinate is made positive.
     largest = np.abs(directions).argmax(axis=1)
     directions *= np.sign(directions[[0, 1], largest])[:, None]

@@ -184,7 +184,36 @@ class HyperCnn(Architecture):
         return network
 
 
+class Mlp(Architecture):
+    """Perceptron: linear layers, an activation between them, and nothing else."""
+
+    name = "mlp"
+    source: ClassVar[str] = "Peebles et al. 2022 (G.pt), arXiv 2209.12892: hidden = [10] on MNIST, [32, 32] on Cartpole"
+    hidden: tuple[PositiveInt, ...] = Field((10,), description="widths of the hidden layers")
+    activation: Literal["relu", "selu", "tanh", "gelu"] = Field("relu", description="after each layer but the last")
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        from pdiff_plugins.nets.minis import mlp
+
+        refuse_pretrained(self)
+        return mlp(input_shape, self.hidden, outputs, self.activation)
+
+
+class TwoConvolutions(Architecture):
+    """Two 3x3 convolutions without biases, the mean over the image, one linear layer."""
+
+    name = "gpt_cnn"
+    source: ClassVar[str] = "Peebles et al. 2022 (G.pt), arXiv 2209.12892, the CIFAR-10 network (5,370 parameters)"
+    channels: tuple[PositiveInt, PositiveInt] = Field((16, 32), description="output channels; the first has stride 2")
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        from pdiff_plugins.nets.minis import two_convolutions
+
+        return two_convolutions(_image(self, input_shape, 1, "")[0], self.channels, outputs)
+
+
 @hookimpl
 def register_architectures(register):
-    for component in (ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn):
+    minis = (ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini)
+    for component in (*minis, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions):
         register(component)

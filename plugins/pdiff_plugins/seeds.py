@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from pdiff import hookimpl
 from pdiff.components import Collector, Task
@@ -32,6 +33,11 @@ class Seeds(Collector):
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 step by step")
     every: int = Field(0, ge=0, description="save every so many steps, and after the last; 0: after the last alone")
+    log_spaced: int = Field(
+        0,
+        ge=0,
+        description="instead of `every`: save at about so many steps, geometrically spaced from 1 to the last",
+    )
     include_start: bool = Field(False, description="also save the networks as they begin (step 0)")
     start: Literal["independent", "shared", "base"] = Field(
         "independent",
@@ -41,14 +47,25 @@ class Seeds(Collector):
     augment: bool = Field(False, description="with the training transform, drawn for each run by itself")
     group: int = Field(64, gt=0, description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64")
 
+    @model_validator(mode="after")
+    def _one_spacing(self) -> Seeds:
+        if self.every and self.log_spaced:
+            raise PydanticCustomError("spacing", "every and log_spaced are two ways to choose steps; give one")
+        return self
+
     def identity(self) -> dict[str, Any]:
-        """Leave out the bound on memory, which changes no result."""
-        return {key: value for key, value in super().identity().items() if key != "group"}
+        """Leave out the bound on memory, which changes no result, and `log_spaced` where it is not asked for."""
+        left_out = ("group",) if self.log_spaced else ("group", "log_spaced")
+        return {key: value for key, value in super().identity().items() if key not in left_out}
 
     def saved_steps(self) -> list[int]:
         """Return the numbers of steps after which checkpoints are saved."""
-        regular = range(self.every, self.steps, self.every) if self.every else ()
-        return [*([0] if self.include_start else []), *regular, self.steps]
+        if self.log_spaced:
+            growth = self.steps ** (1 / max(self.log_spaced - 1, 1))
+            between = sorted({min(round(growth**power), self.steps) for power in range(self.log_spaced - 1)})
+        else:
+            between = list(range(self.every, self.steps, self.every)) if self.every else []
+        return [*([0] if self.include_start else []), *(step for step in between if step < self.steps), self.steps]
 
     def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""

@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 
 from torch import Tensor, nn
 
@@ -23,6 +24,22 @@ class Perceptron(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.head(self.layers(self.pool(x_BCHW.mean(dim=1, keepdim=True)).flatten(1)))
+
+
+def mlp(shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str) -> nn.Sequential:
+    """Return linear layers of these widths, with an activation after each but the last."""
+    between = {"relu": nn.ReLU, "selu": nn.SELU, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
+    widths = (prod(shape), *hidden, outputs)
+    layers = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), between())]
+    return nn.Sequential(nn.Flatten(), *layers[:-1])
+
+
+def two_convolutions(inputs: int, channels: tuple[int, int], outputs: int) -> nn.Sequential:
+    """Return two 3x3 convolutions (the first of stride 2), each with ReLU, global average pooling, a linear layer."""
+    first, second = channels
+    stem = [nn.Conv2d(inputs, first, 3, stride=2, padding=1, bias=False), nn.ReLU()]
+    body = [nn.Conv2d(first, second, 3, padding=1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*stem, *body, nn.Flatten(), nn.Linear(second, outputs))
 
 
 def convnet(
