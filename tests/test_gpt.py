@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pdiff.cli import build
+from pdiff.components import Collector
 from pdiff.errors import Faults, UserError
 from pdiff.files import save_tensors
 from pdiff.recipe import load_recipe
@@ -23,7 +24,6 @@ from pdiff_plugins.gpt_pairs import Pairs
 from pdiff_plugins.gpt_tokens import Kinds, by_chunk, by_neuron, shuffled
 from pdiff_plugins.nets.gpt import PromptedTransformer, Waves
 from pdiff_plugins.networks import Mlp, TwoConvolutions
-from pdiff_plugins.seeds import Seeds
 
 
 @functools.cache
@@ -194,7 +194,7 @@ def test_held_out_runs_are_whole_and_unseen(runs):
     pipeline = runs()
     held = {row["run"] for row in pipeline.view().holdout_rows}
     assert len(held) == 3 and not held & {row["run"] for row in pipeline.zoo.rows}
-    assert [row["step"] for row in pipeline.zoo.rows[:12]] == Seeds.model_validate(TABLES["collect"]).saved_steps()
+    assert [row["step"] for row in pipeline.zoo.rows[:12]] == Collector.model_validate(TABLES["collect"]).saved_steps()
 
 
 def test_prompts_outside_of_the_zoo_are_told(runs):
@@ -231,7 +231,7 @@ def test_a_start_of_another_architecture_is_told(runs, tmp_path):
     with pytest.raises(UserError, match=r"other.safetensors: is of another architecture: 1.bias has \[7\], the zoo"):
         runs(start=str(tmp_path / "other.safetensors")).sample("gpt")
     save_tensors(tmp_path / "other.safetensors", {"weight": torch.zeros(3)})
-    with pytest.raises(UserError, match=r"is of another architecture: it has no '1.weight'"):
+    with pytest.raises(UserError, match=r"is of another architecture: it has no '1.bias'"):
         runs(start=str(tmp_path / "other.safetensors")).sample("gpt")
 
 

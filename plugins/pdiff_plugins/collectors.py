@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -120,11 +121,27 @@ class _Recorder:
         self.rows = list(tensors["theta"].unbind())
 
 
+KINDS = (".safetensors", ".pt", ".pth", ".bin")
+"""Of files that hold checkpoints."""
+
+
+def _step(file: Path) -> int:
+    """Return the last number in a file's name, 0 without any."""
+    numbers = re.findall(r"\d+", file.stem)
+    return int(numbers[-1]) if numbers else 0
+
+
 class Folder(Collector):
-    """Your own checkpoints: a folder of .safetensors, or of .pt with tensors only."""
+    """Your own checkpoints: a folder of .safetensors, or of .pt with tensors only.
+
+    Where it holds no files but folders of such, each of these is one run, and the last number in a file's name its
+    step (without numbers: the place in the order of names).
+    """
 
     name = "folder"
-    path: str = Field(min_length=1, description="folder of checkpoint files, taken in the order of their names")
+    path: str = Field(
+        min_length=1, description="folder of checkpoint files, taken in the order of their names, or of one per run"
+    )
     pattern: str = Field("*", description="glob of the files that count")
     anchor: Literal["same", "first", "base"] = Field(
         "same",
@@ -134,8 +151,10 @@ class Folder(Collector):
 
     def identity(self) -> dict[str, Any]:
         """Name the files by their content, so that moving the folder changes no key."""
-        digest = hashlib.sha256()
-        for file in self.files():
+        digest, files = hashlib.sha256(), self.files()
+        if files[0].parent != Path(self.path):
+            digest.update(repr([(row["run"], row["step"]) for row in self._rows(files)]).encode())
+        for file in files:
             with open(file, "rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
         return super().identity() | {"path": f"sha256:{digest.hexdigest()}", "pattern": ""}
@@ -145,15 +164,20 @@ class Folder(Collector):
         folder = Path(self.path)
         if not folder.is_dir():
             raise UserError(f"collect.path = {self.path!r}: no such folder")
-        kinds = (".safetensors", ".pt", ".pth", ".bin")
-        named = (file for file in folder.iterdir() if fnmatchcase(file.name, self.pattern))
-        files = sorted(file for file in named if file.suffix in kinds and file.is_file())
+        files = sorted(self._within(folder))
+        if not files:
+            runs = sorted(run for run in folder.iterdir() if run.is_dir())
+            files = [file for run in runs for file in sorted(self._within(run), key=lambda file: (_step(file), file))]
         if len(files) < 2:
             raise UserError(
-                f"collect.path = {self.path!r}: holds {len(files)} files {self.pattern!r} of {', '.join(kinds)}; "
+                f"collect.path = {self.path!r}: holds {len(files)} files {self.pattern!r} of {', '.join(KINDS)}; "
                 "at least 2 are needed"
             )
         return files
+
+    def _within(self, folder: Path) -> list[Path]:
+        named = (file for file in folder.iterdir() if fnmatchcase(file.name, self.pattern))
+        return [file for file in named if file.suffix in KINDS and file.is_file()]
 
     def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
         import torch
@@ -174,8 +198,23 @@ class Folder(Collector):
         if first is not None:
             frozen = [key for key in anchor if key in first and key not in layout.keys]
             anchor |= {key: first[key].to(anchor[key].dtype) for key in frozen}
-        rows = [{"run": number, "step": 0, "metrics": {}, "file": file.name} for number, file in enumerate(files)]
-        return Zoo(torch.stack(thetas), layout, anchor, rows)
+        return Zoo(torch.stack(thetas), layout, anchor, self._rows(files))
+
+    def _rows(self, files: list[Path]) -> list[dict[str, Any]]:
+        """Return what is known of each file: those of one folder below `path` are a run, other files one each."""
+        top = Path(self.path)
+        if files[0].parent == top:
+            return [{"run": number, "step": 0, "metrics": {}, "file": file.name} for number, file in enumerate(files)]
+        rows = []
+        for number, run in enumerate(dict.fromkeys(file.parent for file in files)):
+            own = [file for file in files if file.parent == run]
+            steps = [_step(file) for file in own]
+            steps = steps if len(set(steps)) == len(own) else list(range(len(own)))
+            rows += [
+                {"run": number, "step": step, "metrics": {}, "file": f"{run.name}/{file.name}"}
+                for step, file in zip(steps, own, strict=True)
+            ]
+        return rows
 
     def _read(self, file: Path, anchor: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
         """Read one file and check it against the network and the selection."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAPER = {
     "tokens": "chunk_within_layer", "waves": 128, "octaves": 14.0, "raw_scalars": True, "augment": True, "lr": 4e-4,
-    "weight_decay": 0.1, "ema": 0.9999, "sampler": "ddpm", "sampling_steps": 0,
+    "weight_decay": 0.1, "ema": 0.9999, "sampling_steps": 0,
 }  # fmt: skip
 """What the authors' configurations share."""
 
@@ -75,8 +75,8 @@ class Gpt(Method):
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged network that samples; 0: none")
     timesteps: int = Field(1000, gt=0, description="length T of the chain, linear from 1e-4 to 0.02")
-    sampler: Literal["ddpm", "ddim"] = Field("ddim", description="ancestral or deterministic sampling")
-    sampling_steps: int = Field(25, ge=0, description="steps when sampling; 0: all T")
+    sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
+    sampling_steps: int = Field(100, ge=0, description="steps when sampling; 0: all T")
     prompt: dict[str, float] = Field({}, description="what is asked for, e.g. { loss = 0.2 }; nothing: the zoo's best")
     start: str = Field(
         "", description="where from: a .safetensors or .pt file, init:SEED, or nothing: each at a new initialisation"
