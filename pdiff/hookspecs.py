@@ -284,7 +284,7 @@ def stage_started(stage: str, key: str, run: str, config: dict[str, Any]) -> Non
     """Observe that a stage begins to be computed (not called for a stage that is taken from the store).
 
     Args:
-        stage: `train`, `collect`, `fit`, `sample`, `predict` or `evaluate`.
+        stage: `train`, `collect`, `zoo`, `fit`, `sample`, `predict`, `measure` or `evaluate`.
         key: the stage's key in the store.
         run: the run's name, `<recipe>-<key>`.
         config: what the key was made from.

@@ -18,7 +18,7 @@ from pdiff.factors import Axes, Axis, fix, reshaped, still, take, tie, tie_all
 aten = torch.ops.aten
 KEEPS = {
     aten.relu.default, aten.gelu.default, aten.silu.default, aten.tanh.default, aten.sigmoid.default, aten.elu.default,
-    aten.sin.default,
+    aten.sin.default, aten.selu.default,
     aten.leaky_relu.default, aten.hardtanh.default, aten.hardswish.default, aten.neg.default, aten.clone.default,
     aten.contiguous.default, aten.dropout.default, aten.alias.default, aten._to_copy.default, aten.to.dtype,
     aten.softmax.int, aten._softmax.default, aten.mish.default, aten.softplus.default, aten.exp.default,

@@ -1,4 +1,4 @@
-"""The six stages: what each depends on, and what it writes. Each is one file away from the next."""
+"""The stages: what each depends on, and what it writes. Each is one file away from the next."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.population import Predictor
 from pdiff.stages import build_network
+from pdiff.symmetry import Symmetry
 from pdiff.zoo import Layout
 from pdiff_plugins.cartpole import (
     CART,
@@ -157,6 +158,12 @@ def test_networks_together_are_networks_alone():
 
     alone = Predictor(nets[0], layout, task).predict(theta_MD, data.validation, Context(seed=0), "predict")
     assert torch.allclose(torch.vmap(one)(layout.tensors(theta_MD)), alone, atol=1e-3)
+
+
+def test_a_policys_hidden_units_can_be_reordered():
+    data = Cartpole().load(Context(seed=0))
+    network = build_network(Mlp(hidden=(3, 5), activation="selu"), data, 0)
+    assert Symmetry.of(network, data.train.inputs[:2]).sizes == [3, 5]
 
 
 def test_starts_fill_their_box_evenly_and_the_test_split_is_alike_for_every_seed():

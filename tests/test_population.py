@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 import timm
 import torch
@@ -111,6 +113,21 @@ def test_a_population_is_predicted_and_the_model_left_as_it_was(monkeypatch) -> 
     model.load_state_dict(model.state_dict() | layout.tensors(theta_MD[2]))
     alone = score_model(model, Classification(), split, CTX)
     assert alone == Classification().score(predictions, split.targets)[2].item()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tried", "chosen"),
+    [({4: 2.0, 16: 0.5, 64: 0.6, 256: 0.6}, [4, 16, 64, 256], 16), ({4: 2.0, 16: 2.0}, [4, 16], 1), ({4: inf}, [4], 1)],
+)
+def test_one_slow_trial_does_not_end_the_search(seconds, tried, chosen, monkeypatch) -> None:
+    trials: list[int] = []
+    monkeypatch.setattr(ways, "_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(ways, "_try", lambda more, *_: trials.append(more.at_once) or seconds[more.at_once])
+    monkeypatch.setattr(ways, "TRIAL", 10.0)
+    model = nn.Linear(3, 2)
+    layout, theta_MD = networks(model, ["weight", "bias"], count=300)
+    way = ways.Chooser(model, layout, Classification()).choose(theta_MD, torch.randn(5, 3), 1, CTX, "predict")
+    assert (trials, way.at_once) == (tried, chosen)
 
 
 def operations(part: torch.fx.GraphModule) -> list[str]:
