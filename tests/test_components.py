@@ -70,6 +70,13 @@ FIELDS = {
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+PROMPTED = {
+    "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (4,)}, "train": {},
+    "selector": {"name": "entire"}, "zoo": {"holdout": 6}, "baseline": [], "method": {"name": "gpt"} | SHORT_GPT,
+    "collect": {"name": "seeds", "count": 6, "steps": 4, "lr": 0.1, "batch_size": 20, "every": 2,
+                "include_start": True},
+}  # fmt: skip
+"""A run in which networks are asked for."""
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -120,6 +127,7 @@ CASES: dict[str, dict[str, Any]] = {
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
                   "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
+                  "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
                   "audit": {"examples": 50, "resamples": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}},
 }  # fmt: skip

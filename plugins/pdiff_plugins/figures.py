@@ -54,6 +54,7 @@ class Picture:
 def pictures(view: View) -> Iterator[Picture]:
     """Draw every figure for which the run has numbers."""
     from pdiff_plugins import figures_fields as fields
+    from pdiff_plugins import figures_prompts as prompts
     from pdiff_plugins.figures_audit import front, novel_and_performant
     from pdiff_plugins.figures_images import generated_images
     from pdiff_plugins.figures_weights import heat_map, parameter_map, training_curves
@@ -64,6 +65,10 @@ def pictures(view: View) -> Iterator[Picture]:
         ("shapes", "Generated shapes", fields.samples),
         ("resolutions", "One network at several sizes", fields.resolutions),
         ("between", "Between two networks", fields.between),
+        ("prompts", "Asked for, and got", prompts.asked_and_got),
+        ("prompts_gradients", "One update beside gradient descent", prompts.beside_gradients),
+        ("prompts_plane", "Where prompts lead", prompts.plane),
+        ("prompts_recursion", "One update after another", prompts.recursion),
         ("images", "Generated images", generated_images),
         ("score_similarity", "Score against overlap with the originals", score_against_overlap),
         ("front", "Score against diversity", front),

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff import hookimpl
 from pdiff.components import Generator, Method
+from pdiff_plugins.prompts import Prompts
 from pdiff_plugins.transformers import check_heads
 
 if TYPE_CHECKING:
@@ -123,3 +124,8 @@ class Gpt(Method):
 @hookimpl
 def register_methods(register: Any) -> None:
     register(Gpt)
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    register(Prompts)

@@ -1,0 +1,201 @@
+"""What the scores of prompts say, in words; reads JSON only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STRONG, FAIR = 0.9, 0.5
+"""R2 from which networks are what was asked for, and from which nearly."""
+UNRELATED = 0.2
+"""Largest correlation of the shuffled control that is called none."""
+COPIES = 0.9
+"""Share of the distance between an unseen run and the nearest training run, below which networks are near-copies."""
+
+
+def headline(source: str, own: dict[str, Any]) -> str:
+    """Say whether networks are what was asked for, what that saves, and what speaks against it."""
+    test, metric = own["test"], own["metric"]
+    r2, pearson = (_shown(test[key], ".2f") for key in ("r2", "pearson"))
+    verdict = "are" if (test["r2"] or 0) >= STRONG else "are nearly" if (test["r2"] or 0) >= FAIR else "are not"
+    said = (
+        f"Networks of {source} {verdict} what they were asked to be: from unseen starts, {metric} on the test split "
+        f"against {metric} asked for has R2 {r2} and correlation {pearson}{_real(own)}"
+    )
+    return "; ".join([said, *_saved(own), *warnings(own)])
+
+
+def _real(own: dict[str, Any]) -> str:
+    if own["prompt split"] == own["scored split"]:
+        return ""
+    r2, pearson = (_shown(own["real"][key], ".2f") for key in ("r2", "pearson"))
+    return f" (of real checkpoints that have it on the {own['prompt split']} split {r2} and {pearson})"
+
+
+def _saved(own: dict[str, Any]) -> list[str]:
+    """Say what one update at the best prompt is worth in steps of SGD."""
+    best = own["best_prompt"]
+    said = (
+        f"asked for the zoo's best, one update takes {own['metric']} from {_shown(best['starts']['metric'])} to "
+        f"{_shown(best['metric'])} (best checkpoint {_shown(best['zoo']['metric'])})"
+    )
+    curves = own.get("curves")
+    if not curves:
+        return [said]
+    sgd = curves["sgd"]
+    if sgd["reached"]:
+        return [f"{said}, which takes SGD about {_steps(sgd['reached'])}"]
+    return [f"{said}, which SGD does not reach in {_steps(curves['steps'][-1])}"]
+
+
+def warnings(own: dict[str, Any]) -> list[str]:
+    """Return what speaks against the method."""
+    checks = (_worse_than_gradient, _copies, _control)
+    return [said for check in checks if (said := check(own))]
+
+
+def _worse_than_gradient(own: dict[str, Any]) -> str:
+    best = own["best_prompt"]["metric"]
+    name, step = min(own["gradient"].items(), key=lambda pair: _cost(own, pair[1]["metric"]))
+    if _cost(own, best) <= _cost(own, step["metric"]):
+        return ""
+    how = "along the gradient" if name == "gradient" else "along the gradient's sign"
+    return f"warning: a single step {how} does better ({_shown(step['metric'])})"
+
+
+def _copies(own: dict[str, Any]) -> str:
+    near = own.get("nearest", {})
+    kind = "matched" if near.get("matched") else "raw"
+    if "unseen" not in near or near["prompted"][kind] is None:
+        return ""
+    if near["prompted"][kind] >= COPIES * near["unseen"][kind]:
+        return ""
+    return (
+        f"warning: prompted networks lie nearer to a training network ({near['prompted'][kind]:.3g}) than runs that "
+        f"were not seen ({near['unseen'][kind]:.3g})"
+    )
+
+
+def _control(own: dict[str, Any]) -> str:
+    if own["shuffled"] is None or abs(own["shuffled"]) < UNRELATED:
+        return ""
+    return (
+        f"warning: given the prompts in a shuffled order, what comes still goes with those that were to be given "
+        f"(correlation {own['shuffled']:.2f})"
+    )
+
+
+def notes(source: str, own: dict[str, Any]) -> list[str]:
+    """Return the rest, a line each."""
+    parts = (_splits, _groups, _scores, _step, _curves, _nearest, _spread, _outside, _foreign, _recursion)
+    return [f"prompts of {source}: {said}" for part in parts if (said := part(own))]
+
+
+def _splits(own: dict[str, Any]) -> str:
+    where = "on the test split itself (protocol = \"paper\")" if own["prompt split"] == own["scored split"] else (
+        f"on the {own['prompt split']} split, networks on the {own['scored split']} split"
+    )  # fmt: skip
+    return (
+        f"starts are measured {where}; the metric got lies within a tenth of the metric asked for at "
+        f"{own['within']:.0%} of the prompts; with prompts in a shuffled order the correlation is "
+        f"{_shown(own['shuffled'], '.2f')}"
+    )
+
+
+def _groups(own: dict[str, Any]) -> str:
+    each = []
+    for name, group in own["groups"].items():
+        r2, pearson = (_shown(group["test"][key], ".3f") for key in ("r2", "pearson"))
+        said = f"{name} ({group['count']}) R2 {r2}, correlation {pearson}"
+        if own["prompt split"] != own["scored split"]:
+            r2, pearson = (_shown(group["selection"][key], ".3f") for key in ("r2", "pearson"))
+            said += f" (on the {own['prompt split']} split {r2}, {pearson})"
+        each.append(said)
+    return "; ".join(each)
+
+
+def _scores(own: dict[str, Any]) -> str:
+    best = own["best_prompt"]
+    each = ((best, "networks of the best prompt"), (best["zoo"], "the zoo's best"), (best["starts"], "starts"))
+    return "mean score: " + ", ".join(f"{name} {_shown(row['score'])}" for row, name in each)
+
+
+def _step(own: dict[str, Any]) -> str:
+    each = {name: f"{_shown(step['metric'])} (rate {step['rate']:.2g})" for name, step in own["gradient"].items()}
+    return (
+        f"one step along the gradient gives {each['gradient']}, along its sign {each['sign']}, the best prompt "
+        f"{_shown(own['best_prompt']['metric'])}"
+    )
+
+
+def _curves(own: dict[str, Any]) -> str:
+    curves = own.get("curves")
+    if not curves:
+        return ""
+    last = curves["steps"][-1]
+    each = [
+        f"{title} (rate {curves[name]['rate']:g}) "
+        + (f"needs {_steps(curves[name]['reached'])}" if curves[name]["reached"] else f"needs more than {_steps(last)}")
+        for name, title in (("sgd", "SGD"), ("adam", "Adam"))
+    ]
+    return f"to get where one update gets from the same {curves['networks']} starts, {' and '.join(each)}"
+
+
+def _nearest(own: dict[str, Any]) -> str:
+    near = own.get("nearest")
+    if not near:
+        return ""
+    kinds = ("raw", "matched") if near["matched"] else ("raw",)
+    named = {"raw": "as they are", "matched": "with hidden units matched"}
+    others = {name: title for name, title in (("prompted", "prompted"), ("unseen", "unseen runs")) if name in near}
+    each = [
+        ", ".join(f"{title} {_shown(near[name][kind])}" for name, title in others.items()) + f" {named[kind]}"
+        for kind in kinds
+    ]
+    said = f"distance to the nearest last checkpoint of {near['runs']} training runs: {'; '.join(each)}"
+    own_run = near.get("own run")
+    if not own_run:
+        return said
+    return (
+        f"{said}; to the last checkpoint of the start's own, unseen run: {_shown(own_run['prompted'])}, of the start "
+        f"itself {_shown(own_run['starts'])}"
+    )
+
+
+def _spread(own: dict[str, Any]) -> str:
+    again = own["repeats"]
+    return (
+        f"{again['count']} samples from one start and prompt lie {_shown(again['apart'])} apart, and "
+        f"{_shown(again['moved'])} from the start"
+    )
+
+
+def _outside(own: dict[str, Any]) -> str:
+    each = [f"{_shown(row['asked'])} gives {_shown(row['metric'])}" for row in own["outside"]]
+    best = f"the best of it ({_shown(own['best'])}) gives {_shown(own['best_prompt']['metric'])}"
+    return f"asking beyond the zoo: {', '.join(each)}; {best}"
+
+
+def _foreign(own: dict[str, Any]) -> str:
+    before, *after = (_shown(row["metric"]) for row in own["foreign"]["after"])
+    return f"starts with doubled weights ({before}) become {after[0]} by one update and {after[1]} by two"
+
+
+def _recursion(own: dict[str, Any]) -> str:
+    _, *after = (_shown(row["metric"]) for row in own["recursion"]["after"])
+    stop = own["recursion"]["stop"]
+    best = f"best after {stop}" if stop else "none is better than the start"
+    return f"updates one after the other at the best prompt: {', '.join(after)} ({best})"
+
+
+def _cost(own: dict[str, Any], value: float | None) -> float:
+    if value is None:
+        return float("inf")
+    return value if own["better"] == "lower" else -value
+
+
+def _shown(value: float | None, spec: str = ".3g") -> str:
+    return "not finite" if value is None else format(value, spec)
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' if count > 1 else ''}"
