@@ -67,6 +67,14 @@ FIELDS = {
     "baseline": [{"name": "soup"}],
 }  # fmt: skip
 """A run in which networks are shapes."""
+SOLIDS = FIELDS | {
+    "dataset": {"name": "shapes3d", "count": 30, "test_count": 6, "resolution": 8, "near": 8},
+    "architecture": {"name": "siren"}, "collect": {"name": "fields", "steps": 1, "points": 8, "near": 8},
+    "method": {"name": "copy"}, "baseline": [],
+}  # fmt: skip
+"""A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
+EXTRAS = {("report", "meshes"): ("skimage", "trimesh")}
+"""What a component needs beside pdiff's own dependencies."""
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
@@ -90,7 +98,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "dataset": {"digits": {}, "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
                 "generation": {"images": DIGITS},
-                "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {}},
+                "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
+                "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
     "task": {
         "classification": {"label_smoothing": 0.1}, "field": FIELD,
         "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
@@ -129,12 +138,13 @@ CASES: dict[str, dict[str, Any]] = {
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
                   "audit": {"examples": 50, "resamples": 20, "run": RUN}},
-    "report": {"html": {"run": RUN}, "markdown": {"run": RUN}},
+    "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
 }  # fmt: skip
 """Kind -> name -> options of the component and of its check."""
 
 DEFINITION_ONLY = {
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/test_book.py makes one",
+    ("codec", "probes"): "asks networks, and decodes only once loaded; tests/test_probes.py has what it promises",
     **dict.fromkeys(
         [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
         "millions of parameters, by the road of resnet18; tests/test_architectures.py asks timm for each",
@@ -160,8 +170,9 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/test_datasets_files.py writes such",
     ),
+    ("dataset", "mesh_folder"): "needs files, an extra; tests/test_fields3d.py writes such",
 }
-OPTIONS = {("dataset", "image_folder"): {"root": "images"}}
+OPTIONS = {("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"}}
 """Options that a component without a full check has to be given."""
 
 OFFERS = [(kind, name, plugin) for kind in KINDS for plugin, name, _, _ in registry().offers(kind)]
@@ -183,6 +194,8 @@ def test_component(kind, name, plugin, tmp_path, monkeypatch):
     if (kind, name) in DEFINITION_ONLY:
         return check_definition(made(kind, name, plugin, OPTIONS.get((kind, name), {})), strict=True)
     assert name in CASES[kind], f"{kind} {name!r} is registered and has no case here"
+    for package in EXTRAS.get((kind, name), ()):
+        pytest.importorskip(package)
     if name == "folder":
         write_checkpoints(tmp_path / "checkpoints")
     options = CASES[kind][name]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PositiveInt
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser
 from pdiff.errors import UserError
+from pdiff_plugins.probes import Probes
 from pdiff_plugins.transformers import TransformerCodec, TransformerDenoiser
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class MlpDenoiser(Denoiser):
 
 @hookimpl
 def register_backbones(register):
-    for codec in (Identity, Pca, Conv1dCodec, Autoencoder, TransformerCodec):
+    for codec in (Identity, Pca, Conv1dCodec, Autoencoder, TransformerCodec, Probes):
         register(codec)
     for denoiser in (Conv1dDenoiser, MlpDenoiser, TransformerDenoiser):
         register(denoiser)

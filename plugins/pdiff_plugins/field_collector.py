@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.data import DatasetSplits, Split
     from pdiff.zoo import Layout, Zoo
+    from pdiff_plugins.field_data import Near
 
 
 class Fields(Collector):
@@ -31,6 +32,9 @@ class Fields(Collector):
     steps: int = Field(400, gt=0, description="steps of Adam")
     lr: float = Field(1e-2, gt=0, description="largest learning rate, reached after 30 % of the steps (OneCycle)")
     points: int = Field(256, gt=0, description="random points per step")
+    near: int = Field(
+        256, ge=0, description="further points per step, close to each network's own shape; read in space only"
+    )
     start: Literal["mean", "first", "shared", "independent"] = Field(
         "mean",
         description="where networks start: mean: at one fitted to the average shape; first: at one fitted to the first "
@@ -48,7 +52,8 @@ class Fields(Collector):
         targets_PS = self._targets(data.train, task)
         ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
         starts_SD = self._starts(model, data.train, targets_PS, task, layout, ctx)
-        theta_SD = fit(self, model, starts_SD, data.train, targets_PS, task, layout, ctx)
+        near = self._near(data.train, targets_PS.shape[1])
+        theta_SD = fit(self, model, starts_SD, data.train, targets_PS, task, layout, ctx, near)
         state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         anchor = state | layout.tensors(starts_SD[0])
         rows = self._rows(quality(model, theta_SD, data.train, targets_PS, task, layout, ctx), data.train)
@@ -70,6 +75,11 @@ class Fields(Collector):
             )
         return targets_PS[:, : self.shapes or None]
 
+    def _near(self, split: Split, shapes: int) -> Near | None:
+        """Return the points close to each of the shapes that are used, where there are such."""
+        near = getattr(split, "near", None)
+        return near[:shapes] if near and self.near else None
+
     def _starts(
         self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, ctx: Context
     ) -> Tensor:
@@ -85,9 +95,11 @@ class Fields(Collector):
             seeds = [derive(ctx.seed, "shape", number) for number in range(count)]
             return torch.stack([layout.vector(ctx.build(seed).state_dict()) for seed in seeds])
         start_1D = layout.vector(model.state_dict())[None]
-        if self.start in ("mean", "first"):
-            one_P1 = targets_PS.mean(dim=1, keepdim=True) if self.start == "mean" else targets_PS[:, :1]
-            start_1D = fit(self, model, start_1D, split, one_P1, task, layout, ctx.scope(self.start))
+        mean_P1 = targets_PS.mean(dim=1, keepdim=True)  # no surface, and no points close to it
+        ones = {"mean": (mean_P1, None), "first": (targets_PS[:, :1], self._near(split, 1))}
+        if self.start in ones:
+            one_P1, near = ones[self.start]
+            start_1D = fit(self, model, start_1D, split, one_P1, task, layout, ctx.scope(self.start), near)
         return start_1D.expand(count, -1)
 
     def _rows(self, metrics: list[dict[str, float]], split: Split) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ def render(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Networks to draw.")] = 12,
     draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
     label: Annotated[int | None, typer.Option(min=0, help="Label of the shapes: --label 7 draws sevens.")] = None,
-    side: Annotated[int, typer.Option(min=8, help="Pixels along each side of a shape.")] = 64,
+    side: Annotated[int, typer.Option(min=8, help="Pixels along each side of a shape; in space, cells.")] = 64,
     to: Annotated[str, typer.Option(help="PNG file; by default in the run's folder.")] = "",
     out: Annotated[str, typer.Option(help="Folder of results.")] = "runs",
 ) -> None:

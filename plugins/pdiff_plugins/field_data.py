@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Near:
+    """Points near the surface of each of S shapes, `[S, Q, C]`, and what that shape is there, `[S, Q]`."""
+
+    points: Tensor
+    values: Tensor
+
+    def __getitem__(self, shapes: Any) -> Near:
+        return Near(self.points[shapes], self.values[shapes])
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return at most so many of each shape's points, `[S, count, C]`, and their values `[count, S]`."""
+        import torch
+
+        index = torch.randperm(self.points.shape[1], generator=generator)[:count]
+        return self.points[:, index], self.values[:, index].T
+
+
+@dataclass(frozen=True)
 class FieldSplit:
     """Points `[P, C]` in -1..1, and what each of the split's shapes is there."""
 
@@ -26,9 +44,12 @@ class FieldSplit:
     """`[P, S]`: occupancy in 0..1, or signed distance, below zero inside."""
     labels: Tensor
     """`[S]`, the class of each shape."""
+    near: Near | None = None
+    """Further points, of each shape its own: in space most of the others lie far from any surface."""
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        """Return the number of points; none where there is no shape."""
+        return len(self.inputs) if self.targets.shape[1] else 0
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the points `index`; see `pdiff.data.Split`."""
@@ -38,17 +59,25 @@ class FieldSplit:
 
 
 def cut(
-    points_PC: Tensor, targets_PS: Tensor, labels_S: Tensor, tests: int, share: float, ctx: Context
-) -> DatasetSplits:
-    """Return the splits: the last `tests` shapes are test, a share of the others, drawn by the seed, validation."""
+    points_PC: Tensor, targets_PS: Tensor, labels_S: Tensor, tests: int, share: float, ctx: Context,
+    near: Near | None = None,
+) -> DatasetSplits:  # fmt: skip
+    """Return the splits: the last `tests` shapes are test, a share of the others, drawn by the seed, validation.
+
+    A share above zero is at least one shape.
+    """
     import torch
 
     from pdiff.data import DatasetSplits, holdout
 
     end = len(labels_S) - tests
-    train, validation = holdout(end, share, ctx.generator("validation"))
+    train, validation = holdout(end, max(share, 1 / end) if share else 0, ctx.generator("validation"))
     parts = (train, validation, torch.arange(end, len(labels_S)))
-    splits = [FieldSplit(points_PC, targets_PS[:, part].contiguous(), labels_S[part]) for part in parts]
+    own = [near[part] if near else None for part in parts]
+    splits = [
+        FieldSplit(points_PC, targets_PS[:, part].contiguous(), labels_S[part], close)
+        for part, close in zip(parts, own, strict=True)
+    ]
     return DatasetSplits(*splits, input_shape=(points_PC.shape[1],), outputs=1)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from pdiff.components import Evaluator
 from pdiff.errors import UserError
 from pdiff.view import ORIGINAL
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pdiff.context import Context
     from pdiff.view import View
+    from pdiff_plugins.field_judges import Plane, Space
 
 
 class ShapeMetrics(Evaluator):
@@ -21,10 +22,15 @@ class ShapeMetrics(Evaluator):
     All of it compares what networks draw at the points of the test split with the test split's own shapes, and with
     the training shapes. Beside it stands what as many training shapes, drawn at random, give: the best that can be
     asked for. Copies are shapes nearer to a training shape than a quarter of what test shapes are in the median.
+
+    In the plane the distance is the root mean squared difference at the points. In space it is the Chamfer distance
+    (squared) between points of the surfaces, the nearest training shape is the one with the largest IoU, and copies are
+    told by IoU among what networks draw. A network without surface counts as infinitely far from every shape: 24 in the
+    table, the distance between opposite corners of the cube.
     """
 
     name = "fields"
-    version = 2
+    version = 3
     source: ClassVar[str] = (
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"
@@ -32,51 +38,38 @@ class ShapeMetrics(Evaluator):
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("1-NNA", "one_nna", ".3f"),
         ("coverage", "coverage", ".2f"), ("MMD", "mmd", ".4f"), ("to train", "to_train", ".4f"),
-        ("copies", "copies", ".0%"),
+        ("IoU train", "train_iou", ".2f"), ("copies", "copies", ".0%"),
     )  # fmt: skip
     legend: ClassVar[str] = (
         "precision: share of drawn shapes that lie among the unseen real ones; recall: share of those that lie among "
         "the drawn; 1-NNA: how well the two are told apart, 0.5 is not at all; coverage, MMD: of the real ones by the "
-        "drawn; to train: median distance to the nearest training shape; copies: share that nearly equal one"
+        "drawn; to train: median distance to the nearest training shape; IoU train: median IoU with it; copies: share "
+        "that nearly equal one"
     )
+
+    surface_points: int = Field(2048, gt=0, description="in space: points drawn from each surface")
+    compared: int = Field(100, ge=5, description="in space: so many shapes of each set, at most, are compared")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""
-        from pdiff_plugins.field_metrics import metrics, nearest
-
-        train_TP, test_RP = _shapes(view, "train"), _shapes(view, "test")
-        real_median = float(nearest(test_RP, train_TP)[0].median())
-        real = metrics(_some(train_TP, len(test_RP), ctx), test_RP) | {"to_train": real_median, "copies": 0.0}
-        networks = {
-            source: _source(view.predict(source, "test"), train_TP, test_RP, real_median) for source in view.theta
-        }
+        judge = self._judge(view, ctx)
+        real = judge.real()
+        networks = {source: judge.source(view.predict(source, "test")) for source in view.theta}
         networks[ORIGINAL]["copies"] = None  # they are of the training shapes
         return {
             "networks": networks, "real": real, "headline": _headline(view.method, networks[view.method], real),
-            "notes": [_note(real, len(test_RP)), *_failed(view, networks)],
+            "notes": [_note(real, judge.count), *_empty(networks), *_failed(view, networks)],
         }  # fmt: skip
 
+    def _judge(self, view: View, ctx: Context) -> Plane | Space:
+        from pdiff_plugins.field_judges import Plane, Space
+        from pdiff_plugins.field_pictures import dimensions
 
-def _shapes(view: View, split: str) -> Tensor:
-    """Return the real shapes of a split, `[S, P]`."""
-    targets_PS = view.targets(split)
-    if view.recipe.task.name != "field" or targets_PS.ndim != 2:
-        raise UserError(f"evaluate fields: is for task field, found {view.recipe.task.name}; leave it out")
-    return targets_PS.T
-
-
-def _some(shapes_SP: Tensor, count: int, ctx: Context) -> Tensor:
-    import torch
-
-    return shapes_SP[torch.randperm(len(shapes_SP), generator=ctx.generator("real"))[:count]]
-
-
-def _source(shapes_MP: Tensor, train_TP: Tensor, test_RP: Tensor, real_median: float) -> dict[str, Any]:
-    from pdiff_plugins.field_metrics import COPY, metrics, nearest
-
-    to_train_M, _ = nearest(shapes_MP, train_TP)
-    copies = float((to_train_M < COPY * real_median).double().mean())
-    return metrics(shapes_MP, test_RP) | {"to_train": float(to_train_M.median()), "copies": copies}
+        if view.recipe.task.name != "field" or view.targets("test").ndim != 2:
+            raise UserError(f"evaluate fields: is for task field, found {view.recipe.task.name}; leave it out")
+        if dimensions(view.recipe.dataset) == 3:
+            return Space(view, ctx, self.surface_points, self.compared)
+        return Plane(view, ctx)
 
 
 def _headline(method: str, own: dict[str, Any], real: dict[str, Any]) -> str:
@@ -100,6 +93,13 @@ def _note(real: dict[str, Any], count: int) -> str:
         f"{own['recall']}, 1-NNA {own['one_nna']}, coverage {own['coverage']}, MMD {real['mmd']:.4f}; test shapes lie "
         f"{real['to_train']:.4f} from the nearest training shape in the median"
     )
+
+
+def _empty(networks: dict[str, Any]) -> list[str]:
+    """Say which sources have networks that draw nothing."""
+    counts = {source: own["empty"] for source, own in networks.items() if own.get("empty")}
+    listed = ", ".join(f"{source} {count}" for source, count in counts.items())
+    return [f"networks without any surface, which count as infinitely far from every shape: {listed}"] if counts else []
 
 
 def _failed(view: View, networks: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pdiff_plugins.evaluators import neighbours
-from pdiff_plugins.manifolds import distances, precision_and_recall
+from pdiff_plugins.manifolds import covered, distances
 
 COPY = 0.25
 """Of the distance that real shapes have from the nearest training shape: what is nearer is a copy."""
@@ -22,23 +22,30 @@ def apart(a_MP: Tensor, b_NP: Tensor) -> Tensor:
 
 
 def metrics(generated_GP: Tensor, real_RP: Tensor) -> dict[str, float | None]:
-    """Return how a set of shapes compares with as many real ones; both are cut to the smaller number.
+    """Return how a set of shapes compares with as many real ones, by `compared`; both are cut to the smaller number."""
+    count = min(len(generated_GP), len(real_RP))
+    generated_GP, real_RP = generated_GP[:count].float(), real_RP[:count].float()
+    pairs = (generated_GP, generated_GP), (generated_GP, real_RP), (real_RP, real_RP)
+    return compared(*(apart(a, b) for a, b in pairs))
+
+
+def compared(own_GG: Tensor, across_GR: Tensor, own_RR: Tensor) -> dict[str, float | None]:
+    """Return how as many generated shapes as real ones compare, from the distances within and between the sets.
 
     `mmd`: mean distance of a real shape to the nearest generated one; `coverage`: share of the real ones that are
     nearest to some generated one (both Achlioptas et al. 2018, arXiv 1707.02392, section 4); `one_nna`: share of both
     whose nearest other is of their own set, 0.5 where they cannot be told apart (Yang et al. 2019, arXiv 1906.12320,
     section 5.1); `precision`, `recall`: see `manifolds`. None where a set has fewer than five members.
     """
-    count = min(len(generated_GP), len(real_RP))
+    count = len(across_GR)
     if count < 5:
         return dict.fromkeys(("mmd", "coverage", "one_nna", "precision", "recall"))
-    generated_GP, real_RP = generated_GP[:count].float(), real_RP[:count].float()
-    across_GR = apart(generated_GP, real_RP)
-    precision, recall = precision_and_recall(generated_GP, real_RP)
+    precision, recall = covered(own_GG, across_GR, own_RR)
+    anywhere_G = across_GR.amin(dim=1).isfinite()
     return {
         "mmd": float(across_GR.amin(dim=0).mean()),
-        "coverage": len(across_GR.argmin(dim=1).unique()) / count,
-        "one_nna": one_nearest_neighbour(apart(generated_GP, generated_GP), across_GR, apart(real_RP, real_RP)),
+        "coverage": len(across_GR[anywhere_G].argmin(dim=1).unique()) / count,
+        "one_nna": one_nearest_neighbour(own_GG, across_GR, own_RR),
         "precision": precision, "recall": recall,
     }  # fmt: skip
 

@@ -8,41 +8,61 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pdiff.context import Context
 from pdiff.device import placed
 from pdiff.population import Predictor
 from pdiff.progress import Progress
-from pdiff.stages import build_network
 from pdiff_plugins.field_data import FieldSplit
 from pdiff_plugins.field_shapes import grid
 
 if TYPE_CHECKING:
+    from pdiff.components import Dataset
     from pdiff.recipe import Recipe
     from pdiff.zoo import Zoo
 
 AT_ONCE = 2**12
 """Points per batch."""
+PANEL, LARGE = 160, 440
+"""Pixels along each side of the picture of a surface, among others and alone."""
 
 
 class Renderer:
-    """Draws networks of a run at any number of pixels."""
+    """Draws networks of a run on a grid of any size."""
 
     def __init__(self, recipe: Recipe, zoo: Zoo, ctx: Context):
-        data = recipe.dataset.load(ctx)
-        self.network: nn.Module = build_network(recipe.architecture.model_copy(update={"weights": ""}), data, seed=0)
-        self.network.load_state_dict(zoo.anchor)
+        self.dim = dimensions(recipe.dataset)
+        network = recipe.architecture.build(input_shape=(self.dim,), outputs=1)
+        network.load_state_dict(zoo.anchor)
         self.task, self.ctx = recipe.task, ctx.replace(batch_size=AT_ONCE, progress=Progress())
-        self.predictor = Predictor(placed(self.network, ctx.device), zoo.layout, self.task)
+        self.predictor = Predictor(placed(network, ctx.device), zoo.layout, self.task)
 
-    def __call__(self, theta_MD: Tensor, side: int) -> Tensor:
-        """Return pixels `[M, H, W]` (uint8), dark where the shape is."""
-        points_P2 = grid(side)
-        split = FieldSplit(points_P2, torch.zeros(len(points_P2), 1), torch.zeros(1))
-        values_MP = self.predictor.predict(theta_MD, split, self.ctx, f"render {side} x {side}")
+    def __call__(self, theta_MD: Tensor, side: int, panel: int = PANEL) -> Tensor:
+        """Return pixels `[M, H, W]` (uint8): dark where the shape is, or its surface in space, then H = W = panel."""
+        return self.drawn(self.values(theta_MD, side), panel)
+
+    def values(self, theta_MD: Tensor, side: int) -> Tensor:
+        """Return what networks give at the points of `field_shapes.grid`, `[M, P]`."""
+        points_PC = grid(side, self.dim)
+        split = FieldSplit(points_PC, torch.zeros(len(points_PC), 1), torch.zeros(1))
+        return self.predictor.predict(theta_MD, split, self.ctx, f"render {' x '.join([str(side)] * self.dim)}")
+
+    def drawn(self, values_MP: Tensor, panel: int = PANEL) -> Tensor:
+        """Return pixels `[M, H, W]` of values on a whole grid."""
+        if self.dim == 3:
+            from pdiff_plugins.field_meshes import surface
+            from pdiff_plugins.field_shading import pictures
+
+            return pictures([surface(values_P) for values_P in self.task.signed(values_MP)], panel)
+        side = round(values_MP.shape[1] ** 0.5)
         return to_grey(self.task.occupancy(values_MP)).reshape(-1, side, side)
+
+
+def dimensions(dataset: Dataset) -> int:
+    """Return 2 for fields in the plane, 3 for fields in space."""
+    return getattr(dataset, "dim", 2)
 
 
 def to_grey(occupancy: Tensor) -> Tensor:

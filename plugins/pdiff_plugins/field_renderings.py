@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from pdiff_plugins.field_pictures import Renderer
 
 
+SIDES = {2: (8, 32, 128, 512), 3: (12, 24, 48, 96)}
+"""Sides of the grids on which one sample is drawn, in the plane and in space."""
+
+
 class Renderings(Evaluator):
     """What the method's networks draw: on their way from noise, at any size.
+
+    Shapes in space are drawn as meshes, from marching cubes; what has no surface leaves its picture empty.
 
     The film has the networks as they are while noise is removed, and the clean networks that the denoiser predicts from
     them; frames are spaced evenly in the angle between signal and noise, so that each shows as much change. Nothing
@@ -29,19 +35,27 @@ class Renderings(Evaluator):
     samples: int = Field(16, gt=1, description="samples shown beside their nearest training shapes")
     films: int = Field(4, gt=0, description="samples followed from noise")
     frames: int = Field(12, gt=2, description="moments of each film")
-    side: int = Field(48, ge=8, description="pixels along each side of the small pictures")
-    sides: tuple[int, ...] = Field((8, 32, 128, 512), min_length=1, description="pixels at which one sample is drawn")
+    side: int = Field(48, ge=8, description="pixels along each side of the small pictures; in space, cells of the grid")
+    sides: tuple[int, ...] = Field(
+        (), description="sides at which one sample is drawn; none: 8, 32, 128 and 512, in space 12, 24, 48 and 96"
+    )
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
-        """See `Evaluator.evaluate`. Raises UserError where the run has no fields in the plane."""
-        from pdiff_plugins.field_pictures import Renderer, mosaic, text
+        """See `Evaluator.evaluate`. Raises UserError where the run has no fields known on a grid."""
+        from pdiff_plugins.field_pictures import LARGE, Renderer, mosaic, text
 
-        if view.recipe.task.name != "field" or not _is_square(view.targets("train")):
-            raise UserError("evaluate renderings: draws fields that are known on a square; leave it out")
+        if view.recipe.task.name != "field":
+            raise UserError(f"evaluate renderings: is for task field, found {view.recipe.task.name}; leave it out")
         draw, theta_MD = Renderer(view.recipe, view.zoo, ctx), view.theta[view.method]
+        if not _is_grid(view.targets("train"), draw.dim):
+            raise UserError("evaluate renderings: draws fields that are known on a square or cube; leave it out")
         return {
-            "film": self._film(view, draw, ctx), "samples": self._samples(view, draw, theta_MD[: self.samples]),
-            "sides": {str(side): text(mosaic(draw(theta_MD[:1], side)[None], line=0)) for side in self.sides},
+            "dim": draw.dim, "film": self._film(view, draw, ctx),
+            "samples": self._samples(view, draw, theta_MD[: self.samples]),
+            "sides": {
+                str(side): text(mosaic(draw(theta_MD[:1], side, LARGE)[None], line=0))
+                for side in self.sides or SIDES[draw.dim]
+            },
             "between": text(mosaic(draw(_between(theta_MD[0], theta_MD[-1], self.frames), self.side)[None])),
         }  # fmt: skip
 
@@ -63,17 +77,16 @@ class Renderings(Evaluator):
         import torch
 
         from pdiff_plugins.field_metrics import nearest
-        from pdiff_plugins.field_pictures import mosaic, text, to_grey
+        from pdiff_plugins.field_pictures import mosaic, text
 
         train_TP = view.targets("train").T
-        side = round(train_TP.shape[1] ** 0.5)
-        _, index_M = nearest(view.predict(view.method, "train")[: len(theta_MD)], train_TP)
-        shapes_MHW = to_grey(view.recipe.task.occupancy(train_TP[index_M])).reshape(-1, side, side)
-        return text(mosaic(torch.stack([draw(theta_MD, side), shapes_MHW])))
+        drawn_MP = draw.values(theta_MD, round(train_TP.shape[1] ** (1 / draw.dim)))
+        _, index_M = nearest(drawn_MP, train_TP)
+        return text(mosaic(torch.stack([draw.drawn(drawn_MP), draw.drawn(train_TP[index_M])])))
 
 
-def _is_square(targets_PS: Tensor) -> bool:
-    return targets_PS.ndim == 2 and round(len(targets_PS) ** 0.5) ** 2 == len(targets_PS)
+def _is_grid(targets_PS: Tensor, dim: int) -> bool:
+    return targets_PS.ndim == 2 and round(len(targets_PS) ** (1 / dim)) ** dim == len(targets_PS)
 
 
 def _between(first_D: Tensor, last_D: Tensor, count: int) -> Tensor:

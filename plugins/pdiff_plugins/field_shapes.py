@@ -33,11 +33,11 @@ def polygon_distance(points_P2: Tensor, corners_V2: Tensor) -> Tensor:
 def polygons(count: int, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
     """Return random polygons, corners `[V, 2]` each, and their kinds `[count]`: 0 star, 1 gear, 2 letter."""
     kinds = (star, gear, letter)
-    shapes = [_placed(kinds[number % 3](_Random(generator)), _Random(generator)) for number in range(count)]
+    shapes = [_placed(kinds[number % 3](Random(generator)), Random(generator)) for number in range(count)]
     return shapes, torch.arange(count) % 3
 
 
-class _Random:
+class Random:
     """Draws of one generator."""
 
     def __init__(self, generator: torch.Generator):
@@ -50,7 +50,7 @@ class _Random:
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
 
-def _placed(corners_V2: Tensor, random: _Random) -> Tensor:
+def _placed(corners_V2: Tensor, random: Random) -> Tensor:
     """Return the polygon turned by up to 15 degrees and moved a little."""
     angle = math.radians(random.between(-15, 15))
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -63,18 +63,18 @@ def _around(radii: list[float]) -> Tensor:
     return torch.tensor(radii)[:, None] * torch.stack([angle_V.cos(), angle_V.sin()], dim=1)
 
 
-def star(random: _Random) -> Tensor:
+def star(random: Random) -> Tensor:
     outer = random.between(0.6, 0.8)
     return _around([outer, outer * random.between(0.35, 0.6)] * random.whole(4, 6))
 
 
-def gear(random: _Random) -> Tensor:
+def gear(random: Random) -> Tensor:
     outer = random.between(0.55, 0.75)
     inner = outer * random.between(0.65, 0.8)
     return _around([outer, outer, inner, inner] * random.whole(5, 8))
 
 
-def letter(random: _Random) -> Tensor:
+def letter(random: Random) -> Tensor:
     """Return an L, a T or an H of random height, width and stroke."""
     w, h, s = random.between(0.35, 0.55), random.between(0.5, 0.7), random.between(0.12, 0.18)
     corners = {

@@ -12,7 +12,10 @@ from pdiff.errors import UserError
 from pdiff_plugins.field_collector import Fields
 from pdiff_plugins.field_data import DigitFields, Shapes2d
 from pdiff_plugins.field_evaluator import ShapeMetrics
+from pdiff_plugins.field_export import Meshes
+from pdiff_plugins.field_folder import MeshFolder
 from pdiff_plugins.field_renderings import Renderings
+from pdiff_plugins.field_space import Shapes3d
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 EDGE = 40.0
 """How sharp pictures of signed distances are: 1 / the width of the edge, in units of the coordinates."""
+
+LEAST_OCCUPANCY = 1e-9
+"""What is less, or as near to 1, counts as this much where logits are taken."""
 
 
 class Siren(Architecture):
@@ -90,6 +96,10 @@ class FieldTask(Task):
         """Return which points lie inside the shape."""
         return values > 0.5 if self.values == "occupancy" else values < 0
 
+    def signed(self, values: Tensor) -> Tensor:
+        """Return numbers that cross zero evenly at the surface, below zero inside, for meshes."""
+        return values if self.values == "distance" else -values.double().logit(LEAST_OCCUPANCY).float()
+
     def occupancy(self, values: Tensor) -> Tensor:
         """Return how much of a point is inside, 0..1, for pictures."""
         return values if self.values == "occupancy" else (-EDGE * values).sigmoid()
@@ -115,6 +125,8 @@ def register_architectures(register: Any) -> None:
 def register_datasets(register: Any) -> None:
     register(DigitFields)
     register(Shapes2d)
+    register(Shapes3d)
+    register(MeshFolder)
 
 
 @hookimpl
@@ -131,6 +143,11 @@ def register_collectors(register: Any) -> None:
 def register_evaluators(register: Any) -> None:
     register(ShapeMetrics)
     register(Renderings)
+
+
+@hookimpl
+def register_reports(register: Any) -> None:
+    register(Meshes)
 
 
 @hookimpl

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from pdiff.view import View
 
-ENLARGED = 2
-"""Screen pixels of the animation per pixel drawn."""
+ENLARGED, SMALL = 2, 100
+"""Screen pixels of the animation per pixel drawn, where the side of a picture has fewer than so many."""
+FINE = 1000
+"""Pixels of a picture's width from which it is smoothed when it is made smaller."""
 FRAME_MS, LAST_MS = 220, 2500
 
 
@@ -27,7 +29,9 @@ def _kept(view: View, key: str) -> dict | str | None:
 
 
 def _show(axes: Axes, mosaic: str) -> None:
-    axes.imshow(np.asarray(opened(mosaic)), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    picture = opened(mosaic)
+    how = "nearest" if picture.width < FINE else "antialiased"
+    axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation=how)
     axes.set_axis_off()
 
 
@@ -53,7 +57,7 @@ def film(view: View, looks: object) -> tuple[Figure, str] | None:
         f"Each row is one network of {view.method}, from noise (left) to sample (right); nothing is picked. The share "
         f"of signal in the columns' weights is {shares}. Pure noise already draws something, because weights are "
         "learnt as deviations from the average network. Below, what the denoiser takes each network for at that moment."
-    )
+    ) + _empty(view)
 
 
 def film_animated(view: View, looks: object) -> tuple[bytes, str] | None:
@@ -74,8 +78,8 @@ def _frame(columns: list[np.ndarray]) -> Image.Image:
     """Return the columns turned into rows, one above the other."""
     side = columns[0].shape[1]
     lines = [np.concatenate(np.split(column, len(column) // side), axis=1) for column in columns]
-    image = Image.fromarray(np.concatenate(lines))
-    return image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
+    image, times = Image.fromarray(np.concatenate(lines)), ENLARGED if side < SMALL else 1
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def samples(view: View, looks: object) -> tuple[Figure, str] | None:
@@ -95,7 +99,7 @@ def resolutions(view: View, looks: object) -> tuple[Figure, str] | None:
     made = figure(WIDTH / len(kept) + 0.3)
     for axes, (side, picture) in zip(made.subplots(1, len(kept), squeeze=False).ravel(), kept.items(), strict=True):
         _show(axes, picture)
-        axes.set_title(f"{side} x {side}")
+        axes.set_title(" x ".join([side] * _kept(view, "dim")))
     return made, (
         f"One network of {view.method}, asked at more and more points: a field has no resolution of its own. What lies "
         "between the points at which it was fitted is its own idea."
@@ -109,4 +113,9 @@ def between(view: View, looks: object) -> tuple[Figure, str] | None:
         return None
     return _rows({"from the first sample to the last, in equal steps of the weights": kept}), (
         "Networks whose weights are mixed in proportion. They draw shapes where hidden units mean the same in both."
-    )
+    ) + _empty(view)
+
+
+def _empty(view: View) -> str:
+    """Say what an empty picture means, which in the plane is seen."""
+    return " An empty picture is a network without any surface." if _kept(view, "dim") == 3 else ""

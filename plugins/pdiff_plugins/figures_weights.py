@@ -82,9 +82,8 @@ def parameter_map(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None
         outside |= {s: max(count, outside.get(s, 0)) for s, count in out.items()}
     made = figure(4.6)
     axes = made.add_subplot()
-    shown_N = _spread(len(places[ORIGINAL]), MAP_DOTS)
-    at, (order, what) = places[ORIGINAL][shown_N], _order(view)
-    colours = np.array(order)[shown_N]
+    at, (order, what) = places[ORIGINAL], _order(view)
+    colours = np.array(order)[_spread(len(order), MAP_DOTS)]
     dots = axes.scatter(
         *at.T, c=colours, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(order)})", zorder=2
     )
@@ -105,8 +104,8 @@ def parameter_map(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None
     caption = "Originals and generated networks, projected on the two directions in which the originals vary most."
     if view.zoo.layout.dim > MAP_COLUMNS:
         caption += f" Computed from {MAP_COLUMNS:,} evenly spaced parameters."
-    if len(places[ORIGINAL]) > MAP_DOTS:
-        caption += f" Of the originals {MAP_DOTS:,} are shown."
+    if len(order) > MAP_DOTS:
+        caption += f" Of the originals {MAP_DOTS:,} are taken."
     return made, f"{caption} {_off(outside, places)}".strip()
 
 
@@ -118,18 +117,19 @@ def _off(outside: dict[str, int], places: dict[str, np.ndarray]) -> str:
 
 
 def _principal(view: View, sources: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return each source's coordinates `[M, 2]` and the two shares of variance; nothing where originals do not vary."""
+    """Return each source's coordinates `[M, 2]` and the two shares of variance; nothing where originals do not vary.
+
+    Of at most `MAP_DOTS` networks each.
+    """
     columns = _spread(view.zoo.layout.dim, MAP_COLUMNS)
-    theta = {s: view.theta[s][:, columns].double().numpy() for s in sources}
+    chosen = {s: view.theta[s][_spread(len(view.theta[s]), MAP_DOTS)] for s in sources}
+    theta = {s: own[:, columns].double().numpy() for s, own in chosen.items()}
     mean = theta[ORIGINAL].mean(axis=0)
     x = theta[ORIGINAL] - mean
-    few = len(x) <= x.shape[1]
-    variance, vectors = np.linalg.eigh(x @ x.T if few else x.T @ x)
+    variance, vectors = np.linalg.eigh(x @ x.T)
     if len(variance) < 2 or variance[-2] <= 1e-12 * max(variance[-1], 1e-300):
         return {}, np.zeros(2)
-    directions = vectors[:, [-1, -2]].T
-    if few:
-        directions = directions @ x / np.sqrt(variance[[-1, -2], None])
+    directions = vectors[:, [-1, -2]].T @ x / np.sqrt(variance[[-1, -2], None])
     # An eigenvector's sign is arbitrary: the largest coordinate is made positive.
     largest = np.abs(directions).argmax(axis=1)
     directions *= np.sign(directions[[0, 1], largest])[:, None]

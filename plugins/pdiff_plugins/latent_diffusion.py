@@ -14,6 +14,7 @@ from pdiff.memory import in_chunks
 from pdiff.training import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins import diffusion, labels, latent_space
+from pdiff_plugins.field_moves import with_moved
 from pdiff_plugins.latent_space import LatentSpace
 from pdiff_plugins.method_pdiff import PDiff
 
@@ -99,6 +100,7 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 
 def fit(method: PDiff, zoo: Zoo, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
+    zoo = with_moved(zoo, method.moved, method.reach, ctx)
     space, z_NZ = latent_space.fit(method, zoo, ctx)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))

@@ -71,13 +71,16 @@ def fit(method: WithCodec, zoo: Zoo, ctx: Context) -> tuple[LatentSpace, Tensor]
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normaliser.encode(zoo.theta_ND)
     own = ctx.scope("codec")
+    if ctx.objective is not None:
+        own = own.replace(objective=ctx.objective.through(normaliser.to(ctx.device).decode))
     torch.manual_seed(own.seed)
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     log = [row | {"part": "codec"} for row in method.codec.fit(codec, x_ND, own)]
     codec = codec.to(ctx.device).eval()
     z_NZ = encode(codec, x_ND.to(ctx.device))
     facts = {"codec": gate(codec, normaliser, zoo, x_ND, z_NZ, ctx)}
-    mean_Z, scale_Z = _standard(z_NZ) if not method.faithful else (torch.zeros_like(z_NZ[0]), torch.ones_like(z_NZ[0]))
+    one_Z = torch.ones_like(z_NZ[0])
+    mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, codec)
     space = LatentSpace(normaliser, codec, mean_Z.cpu(), scale_Z.cpu(), log, facts)
     return space, (z_NZ - mean_Z) / scale_Z
 
@@ -102,9 +105,14 @@ def encode(codec: nn.Module, x_ND: Tensor) -> Tensor:
     return in_chunks(codec.encode, x_ND, 64)
 
 
-def _standard(z_NZ: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe."""
+def _standard(z_NZ: Tensor, codec: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe.
+
+    A codec with `one_scale` has latents of one unit, whose widths say what matters: they keep their relation.
+    """
     std_Z = z_NZ.std(dim=0)
+    if getattr(codec, "one_scale", False):
+        return z_NZ.mean(dim=0), std_Z.square().mean().sqrt().expand_as(std_Z).clone()
     widest = float(std_Z.max())
     return z_NZ.mean(dim=0), std_Z.clamp_min(SMALLEST_LATENT * widest if widest > 0 else 1.0)
 
@@ -114,12 +122,14 @@ def gate(
 ) -> dict[str, Any]:
     """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
 
-    Returns `error` (mean squared, normalised units), `variance` (the error of predicting the mean), `explained`
-    (1 - error / variance), and the mean scores of up to 16 checkpoints as they are, decoded, and of their average.
+    Returns `error` (mean squared, normalised units; of what networks say, where the codec's `said` gives that),
+    `variance` (the error of predicting the mean), `explained` (1 - error / variance), and the mean scores of up to 16
+    checkpoints as they are, decoded, and of their average.
     """
     with torch.no_grad():
         decoded_ND = in_chunks(lambda z_BZ: codec.decode(z_BZ).cpu(), z_NZ, 64)
-    error, variance = _mean_square(decoded_ND, x_ND), _mean_square(x_ND, x_ND.mean(dim=0).expand_as(x_ND))
+        found, known = (_compared(codec, rows_ND, ctx) for rows_ND in (decoded_ND, x_ND))
+    error, variance = _mean_square(found, known), _mean_square(known, known.mean(dim=0).expand_as(known))
     facts: dict[str, Any] = {"latent": z_NZ.shape[1], "error": error, "variance": variance}
     facts["explained"] = 1 - error / variance if variance > 0 else 1.0
     rows = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
@@ -133,6 +143,12 @@ def gate(
         facts |= {name: float(ctx.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
     _tell(facts, ctx)
     return facts
+
+
+def _compared(codec: nn.Module, x_ND: Tensor, ctx: Context) -> Tensor:
+    """Return what the codec tries to keep, a row for each network: the vectors themselves, unless it has `said`."""
+    said = getattr(codec, "said", None)
+    return x_ND if said is None else in_chunks(lambda x_BD: said(x_BD).cpu(), x_ND.to(ctx.device), 64)
 
 
 def _mean_square(a_ND: Tensor, b_ND: Tensor) -> float:

@@ -23,16 +23,29 @@ def precision_and_recall(theta_MD: Tensor, holdout_HD: Tensor, k: int = NEIGHBOU
     """
     if min(len(theta_MD), len(holdout_HD)) <= k:
         return float("nan"), float("nan")
-    apart_MH = distances(theta_MD, holdout_HD)
-    precise = (apart_MH <= radii(holdout_HD, k)).any(dim=1)
-    recalled = (apart_MH <= radii(theta_MD, k)[:, None]).any(dim=0)
+    return covered(distances(theta_MD, theta_MD), distances(theta_MD, holdout_HD), distances(holdout_HD, holdout_HD), k)
+
+
+def covered(own_MM: Tensor, apart_MH: Tensor, own_HH: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """Return (precision, recall) from the distances within and between the populations.
+
+    A member that is infinitely far from its k-th other has no ball.
+    """
+    reach_M, reach_H = (reach(own, k) for own in (own_MM, own_HH))
+    precise = (apart_MH <= reach_H).any(dim=1)
+    recalled = (apart_MH <= reach_M[:, None]).any(dim=0)
     return float(precise.double().mean()), float(recalled.double().mean())
 
 
 def radii(theta_ND: Tensor, k: int) -> Tensor:
     """Return the distance of each network to its k-th nearest other, `[N]`."""
-    apart_NN = distances(theta_ND, theta_ND).fill_diagonal_(torch.inf)
-    return apart_NN.kthvalue(k, dim=1).values
+    return reach(distances(theta_ND, theta_ND), k)
+
+
+def reach(apart_NN: Tensor, k: int) -> Tensor:
+    """Return the distance of each member to its k-th nearest other, `[N]`; -1 where that is infinitely far."""
+    kth_N = apart_NN.clone().fill_diagonal_(torch.inf).kthvalue(k, dim=1).values
+    return kth_N.where(kth_N.isfinite(), -1.0)
 
 
 def distances(a_MD: Tensor, b_ND: Tensor) -> Tensor:

@@ -84,6 +84,12 @@ class PDiff(Method):
     label: int | None = Field(
         None, ge=0, description="with labels: label of all samples; none: as often as among the checkpoints"
     )
+    moved: int = Field(
+        0, ge=0, description="of fields: learn so many further copies of each checkpoint, moved and stretched at random"
+    )
+    reach: float = Field(
+        0.06, gt=0, lt=1, description="with moved: coordinates are multiplied by a matrix this near to one"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> PDiff:
@@ -114,8 +120,9 @@ class PDiff(Method):
         return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
 
     def identity(self) -> dict[str, Any]:
-        """Leave out what is said of labels where there are none, as was done before there were any."""
+        """Leave out what is said of labels and copies where there are none, as was done before there were any."""
         left_out = () if self.labels else ("labels", "guidance", "label")
+        left_out += () if self.moved else ("moved", "reach")
         return {key: value for key, value in super().identity().items() if key not in left_out}
 
     def fit(self, zoo: Zoo, ctx: Context) -> Generator:

@@ -8,12 +8,14 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff.components import Codec, Denoiser
+from pdiff.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.context import Context
     from pdiff.zoo import Layout
+    from pdiff_plugins.tokens import Tokens
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -86,16 +88,21 @@ class TransformerCodec(Codec):
 class TransformerDenoiser(Denoiser):
     """Transformer over pieces of the latent.
 
-    Time and condition scale, shift and gate every block (`adaln`, as DiT), or are two more tokens (`additive`, as
-    G.pt). The output layer starts at zero; with `adaln` the blocks start as the identity.
+    With codec `identity`, tokens may follow the network: one for each of its entries, with linear maps of its own as in
+    HyperDiffusion (`layer`), or one for each neuron. Time and condition scale, shift and gate every block (`adaln`, as
+    DiT), or are two more tokens (`additive`, as G.pt). The output layer starts at zero; with `adaln` the blocks start
+    as the identity.
     """
 
     name = "transformer"
     source: ClassVar[str] = (
         "Peebles & Xie 2023 (DiT), arXiv 2212.09748, section 3.2; Peebles et al. 2022 (G.pt), arXiv 2209.12892, "
-        "and the authors' code"
+        "and the authors' code; layer: HyperDiffusion, arXiv 2303.17015, section 3.2, and the authors' code"
     )
-    token: int = Field(16, gt=0, description="length of the latent's pieces, the last one padded")
+    tokens: Literal["chunk", "layer", "neuron"] = Field(
+        "chunk", description="a token is: a piece of the latent, or of the network, an entry or a neuron"
+    )
+    token: int = Field(16, gt=0, description="length of the latent's pieces, the last one padded; read by chunk only")
     time: Literal["adaln", "additive"] = Field("adaln", description="how time and condition go in")
     width: int = Field(128, gt=1, description="width of the blocks, a multiple of heads")
     depth: int = Field(3, gt=0, description="blocks")
@@ -107,8 +114,21 @@ class TransformerDenoiser(Denoiser):
         return self
 
     def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
+        """See `Denoiser.build`. Raises UserError where tokens follow the network and the latent does not."""
         from pdiff_plugins.nets.token_denoiser import AdaptiveDenoiser, AdditiveDenoiser
-        from pdiff_plugins.tokens import Tokens
 
         kind = {"adaln": AdaptiveDenoiser, "additive": AdditiveDenoiser}[self.time]
-        return kind(Tokens.chunks(dim, self.token), condition_dim, self.width, self.depth, self.heads)
+        own = self.tokens == "layer"
+        return kind(self._cut(dim, layout), condition_dim, self.width, self.depth, self.heads, own)
+
+    def _cut(self, dim: int, layout: Layout | None) -> Tokens:
+        from pdiff_plugins.tokens import Tokens
+
+        if self.tokens == "chunk":
+            return Tokens.chunks(dim, self.token)
+        if layout is None or layout.dim != dim:
+            raise UserError(
+                f"method.denoiser.tokens = {self.tokens!r}: the latent of {dim} numbers is not the network's own "
+                "parameters; use codec 'identity', or tokens = 'chunk'"
+            )
+        return Tokens.of(layout, self.tokens)
