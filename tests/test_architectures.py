@@ -18,16 +18,20 @@ from pdiff_plugins.networks import (
     ConvNetMini,
     ConvNextMini,
     HyperCnn,
+    Mlp,
     MlpMini,
     ResNet20,
     ResNetMini,
+    TwoConvolutions,
     VitMini,
 )
 from pdiff_plugins.timm_networks import TimmModel
 
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RESNET20 = SHARED / "weights" / "cifar10_resnet20.safetensors"
-ALL = [ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn]
+ALL = [
+    ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions
+]  # fmt: skip
 
 
 def size(module):
@@ -57,6 +61,8 @@ def test_every_architecture_of_the_plugin_is_covered_here():
         (VitMini, (3, 64, 64), 80_714),
         (ConvNextMini, (3, 64, 64), 74_970),
         (CnnMedium, (3, 32, 32), 10_853),
+        (Mlp, (1, 28, 28), 7_960),
+        (TwoConvolutions, (3, 32, 32), 5_370),
         (CnnMedium, (1, 32, 32), 10_853),
         (ResNet20, (3, 32, 32), 269_722),
         (HyperCnn, (1, 28, 28), 2_464),

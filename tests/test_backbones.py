@@ -278,7 +278,7 @@ def test_all_are_registered():
     plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")
     registry.register(plugin, backbones)
     registry.plugins.append(plugin)
-    assert registry.known("codec") == "autoencoder, conv1d, identity, mlp, pca, transformer"
+    assert registry.known("codec") == "autoencoder, conv1d, identity, mlp, pca, probes, transformer"
     assert registry.known("denoiser") == "conv1d, mlp, transformer"
     assert registry.find("codec", "mlp") == (Autoencoder, {})
 
