@@ -13,11 +13,11 @@ from filelock import FileLock
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from pdiff import plugins
 from pdiff.components import Evaluator, Method
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.pipeline import Pipeline, run_key
-from pdiff.plugins import registry
 from pdiff.progress import Progress, progress_for
 from pdiff.recipe import Recipe, find_recipe, load_recipe
 from pdiff.runs import RESOLVED, SCORES, find_run, finished, read_scores
@@ -72,7 +72,7 @@ class Run:
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
         pipeline = Pipeline(recipe, self.folder.name, self.pipeline.progress)
         pipeline.train_stage, pipeline.collect_stage = self.pipeline.train_stage, self.pipeline.collect_stage
-        named = "".join(f"-{option}-{_in_name(value)}" for option, value in options.items())
+        named = "".join(f"-{option}-{_in_name(getattr(recipe.method, option))}" for option in options)
         return Run(self.folder, pipeline, self._drawing + named)
 
     def sample_to(
@@ -91,10 +91,19 @@ class Run:
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
 
+    def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
+        """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
+        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        plugins.registry().manager.hook.render_samples(run=self, count=count, draw=draw, folder=folder)
+        made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
+        if not made:
+            raise UserError(f"--render: networks of task {self.recipe.task.name} are no pictures; leave it out")
+        return made
+
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
         theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
-        measured = self.pipeline.measure(theta_MD, self.recipe.selection)
+        measured = self.pipeline.measure(theta_MD, self.recipe.selection) if self.recipe.task.measures else {}
         return {name: values.tolist() for name, values in measured.items()}
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
@@ -189,7 +198,7 @@ class Run:
 
 def _in_name(value: Any) -> str:
     """Return an option as a folder's name shows it."""
-    text = "-".join(f"{key}-{own:g}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
+    text = "-".join(f"{key}-{own}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
     return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
 
 
@@ -206,7 +215,7 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
 
 
 def _evaluator(name: str) -> Evaluator:
-    found, values = registry().find("evaluator", name)
+    found, values = plugins.registry().find("evaluator", name)
     try:
         return cast(Evaluator, found.model_validate(dict(values)))
     except ValidationError:

@@ -304,6 +304,10 @@ class Generator:
         """Return networks theta_MD asked to have `metric` = wanted, each from a start whose metric is given."""
         raise TypeError(f"{type(self).__name__} takes no prompt")
 
+    def warnings(self) -> list[str]:
+        """Return what is to be told whenever samples with the method's options are used, a line each."""
+        return []
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what `Method.load` needs beside the zoo."""
         return {}

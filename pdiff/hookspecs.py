@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import typer
 
+    from pdiff.api import Run
     from pdiff.components import Component
 
 hookspec = pluggy.HookspecMarker("pdiff")
@@ -276,6 +279,27 @@ def register_commands(app: typer.Typer) -> None:
             def hello(name: str = "world"):
                 '''Say hello.'''
                 print(f"hello {name}")
+    """
+
+
+@hookspec
+def render_samples(run: Run, count: int, draw: int, folder: Path) -> None:
+    """Write pictures of what newly drawn networks show, where they show anything (`pdiff sample --render`).
+
+    Args:
+        run: the run, with the options of sampling that were asked for.
+        count: networks that were drawn.
+        draw: the number of the draw.
+        folder: where the networks lie, and the pictures go.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def render_samples(run, count, draw, folder):
+            theta_MD = run.pipeline.sample(run.pipeline.method, count, draw)
+            lengths = theta_MD.norm(dim=1)
+            (folder / "lengths.txt").write_text("\\n".join("*" * round(float(own)) for own in lengths))
     """
 
 

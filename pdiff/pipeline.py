@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pdiff import stages
 from pdiff.align import aligner
-from pdiff.components import Evaluator, Generator, Method, Task, identity, plain
+from pdiff.components import Evaluator, Generator, Method, identity, plain
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits, some
 from pdiff.device import device_for, placed, precision_for
@@ -245,7 +245,7 @@ class Pipeline:
 
     @functools.cached_property
     def _measurer(self) -> Predictor:
-        return Predictor(self.network, self.zoo.layout, Measured(self.recipe.task))
+        return Predictor(self.network, self.zoo.layout, Measured(self.recipe.task), steady=True)
 
     def measures(self) -> dict[str, Tensor]:
         """Return the measures of the zoo's checkpoints on the selection split, from the store where they are there."""
@@ -254,16 +254,9 @@ class Pipeline:
         stage = stages.measure_stage(self.recipe, self.zoo_stage)
 
         def work(part: Path, ctx: Context) -> None:
-            save_tensors(part / "measures.safetensors", self._measures(self.recipe.selection))
+            save_tensors(part / "measures.safetensors", self.measure(self.zoo.theta_ND, self.recipe.selection))
 
         return load_tensors(self._do(stage, ("measure",), work) / "measures.safetensors")
-
-    def _measures(self, split: str) -> dict[str, Tensor]:
-        task, zoo = self.recipe.task, self.zoo
-        if type(task).examine is not Task.examine:
-            return self.measure(zoo.theta_ND, split)
-        examined, targets = self.predictions(ORIGINAL, split), self.data.split(split).targets
-        return dict(zip(task.measures, task.measured(examined, targets).double().mean(dim=1).unbind(1), strict=True))
 
     def score(self, theta_MD: Tensor) -> Tensor:
         """Return the scores `[M]` of networks on the selection split."""
@@ -288,6 +281,8 @@ class Pipeline:
             stages.do_sample(self.generator(source), stage.config["count"], finish, self.zoo.layout, source, part, own)
 
         folder = self._do(stage, ("sample", self.methods[source].name, draw), work)
+        for line in self.generator(source).warnings():
+            self._warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 
     def _finished(self, theta_MD: Tensor, config: Mapping[str, Any], ctx: Context) -> Tensor:

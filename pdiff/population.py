@@ -51,9 +51,10 @@ class Measured:
 class Predictor:
     """Runs populations of one network on splits, each in the way that is quickest for it."""
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task):
+    def __init__(self, model: nn.Module, layout: Layout, task: Task, steady: bool = False):
+        """`steady`: in a way that follows from shapes alone, for numbers that decide what comes after them."""
         self.model, self.layout, self.task = model, layout, task
-        self.chooser = Chooser(model, layout, task)
+        self.chooser = Chooser(model, layout, task, steady)
 
     @torch.no_grad()
     def predict(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:

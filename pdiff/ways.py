@@ -32,6 +32,8 @@ FEWEST = 4
 """Networks at a time that are tried first, then four times as many."""
 GAIN = 0.95
 """More networks at a time are tried while one then takes less than this share of the time; one miss is forgiven."""
+STEADY_BYTES, STEADY_MOST = 2**26, 64
+"""What networks that are run at once may compute, and how many at most, where nothing is tried."""
 CLOSE = 1e-3
 """By how much a parted network's output may differ from the whole one's, as a share of the largest value."""
 
@@ -113,10 +115,13 @@ class Way:
 
 
 class Chooser:
-    """Finds the quickest way for a network, by running some of the population on the first batch."""
+    """Finds the quickest way for a network, by running some of the population on the first batch.
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task):
-        self.model, self.layout, self.task = model, layout, task
+    `steady`: or takes one by sizes alone. Another way may give other last bits, and which is quickest is chance.
+    """
+
+    def __init__(self, model: nn.Module, layout: Layout, task: Task, steady: bool = False):
+        self.model, self.layout, self.task, self.steady = model, layout, task, steady
         self.parted: dict[Any, Parted | None] = {}
         self.known: dict[Any, tuple[int, Way]] = {}
 
@@ -124,6 +129,8 @@ class Chooser:
         """Return the way for `batches` batches like `inputs`; what was found for a larger population is used again."""
         whole, count = Way(self.model, self.layout, self.task), len(theta_MD)
         shape = _shape(inputs)
+        if self.steady:
+            return self._steady(whole, theta_MD, inputs, ctx)
         tried, way = self.known.get(shape, (0, whole))
         if count == 1 or count <= tried:
             return way
@@ -146,6 +153,14 @@ class Chooser:
                 f"(whole, one at a time: {1e3 * slow:.3g} ms)"
             )
         return way
+
+    def _steady(self, whole: Way, theta_MD: Tensor, inputs: Tensor, ctx: Context) -> Way:
+        """Return so many whole networks at once that their activations stay small, or one where that cannot be."""
+        batch = whole.prepare(inputs)
+        most = min(STEADY_BYTES // max(int(_activations(whole, batch)), 1), STEADY_MOST)
+        more = replace(whole, at_once=max(1, int(most)))
+        fits = more.at_once > 1 and _try(more, whole, theta_MD[:FEWEST].to(ctx.device), batch) < math.inf
+        return more if fits else whole
 
     def _parted(self, pair_2D: Tensor, inputs: Tensor, ctx: Context) -> Parted | None:
         """Return the network parted for inputs of this shape, or None where that cannot be or gives nothing."""

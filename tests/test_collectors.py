@@ -101,16 +101,21 @@ def test_a_folder_of_folders_is_runs_whose_steps_are_in_the_names(tmp_path: Path
     (tmp_path / "all").mkdir()
     for run, count in (("first", 3), ("second", 2)):
         for path in files(tmp_path / "all" / run, count):
-            path.rename(path.with_name(f"step_{5 * int(path.stem)}.safetensors"))
+            path.rename(path.with_name(f"step_{5 * int(path.stem)}-loss0.25.safetensors"))
     (tmp_path / "all" / "notes").mkdir()
     collector = Folder(path=str(tmp_path / "all"))
     zoo = collect(collector, network(), SUBSET)
     assert [(row["run"], row["step"]) for row in zoo.rows] == [(0, 0), (0, 5), (0, 10), (1, 0), (1, 5)]
     assert zoo.theta_ND[:, 6:].mean(dim=1).tolist() == [0, 1, 2, 0, 1]
-    assert zoo.rows[2]["file"] == "first/step_10.safetensors"
+    assert zoo.rows[2]["file"] == "first/step_10-loss0.25.safetensors"
     before = collector.identity()
-    (tmp_path / "all" / "first" / "step_10.safetensors").rename(tmp_path / "all" / "first" / "step_11.safetensors")
+    (tmp_path / "all" / "first" / "step_10-loss0.25.safetensors").rename(
+        tmp_path / "all" / "first" / "step_11.safetensors"
+    )
     assert collector.identity() != before
+    (tmp_path / "all" / "first" / "step_0-loss0.25.safetensors").rename(tmp_path / "all" / "stray.safetensors")
+    with pytest.raises(UserError, match=r"holds the file stray.safetensors beside folders of checkpoints"):
+        collector.files()
 
 
 def test_moving_files_changes_no_key_and_editing_one_does(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ def test_distances_are_occupancies_at_a_slope():
     assert torch.allclose(o, torch.sigmoid(-25 * d))
     with pytest.raises(UserError, match=r"dataset.test_count: 6 leaves none of 6 shapes; lower it"):
         Shapes2d(count=6, test_count=6).load(Context(seed=0))
+    with pytest.raises(UserError, match=r"dataset: 5 test and 1 validation shapes leave none of 6 to train on; lower"):
+        Shapes2d(count=6, test_count=5, side=8).load(Context(seed=0))
 
 
 def test_a_shape_of_the_split_scores_fully(data):
@@ -369,6 +371,18 @@ def test_pictures_of_a_label_are_drawn_from_a_finished_run(run):
     assert not torch.equal(run.drawing(label=7).theta(), run.drawing(label=3).theta())
     folder, rows = run.drawing(label=7).sample_to(None, count=2)
     assert folder.name == "samples-pdiff-2-draw-1-label-7" and len(rows) == 2
+
+
+def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):
+    asked = ["render", str(run.folder), "-n", "2", "--side", "8", "--to"]
+    path = tmp_path / "missing" / "folder" / "two.png"
+    result = CliRunner().invoke(build(), [*asked, str(path), "--set", "run.device=cpu"])
+    assert result.exit_code == 0 and path.read_bytes()[:4] == b"\x89PNG", result.output
+    elsewhere = CliRunner().invoke(build(), [*asked, str(path), "--set", "run.device=moon"])
+    assert isinstance(elsewhere.exception, UserError) and "moon" in str(elsewhere.exception)
+    for name in ("two.jpg", "two"):
+        refused = CliRunner().invoke(build(), [*asked, name])
+        assert str(refused.exception) == f"--to {name}: is no name of a PNG file; let it end in .png"
 
 
 def test_options_that_are_not_of_sampling_are_refused(run):

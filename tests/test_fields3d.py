@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from pdiff_plugins import field_solids, field_space, figures_fields
 from pdiff_plugins.collectors import Folder
 from pdiff_plugins.field_chamfer import chamfer
 from pdiff_plugins.field_folder import MeshFolder
+from pdiff_plugins.field_judges import Space
 from pdiff_plugins.field_meshes import NOTHING, Mesh, surface, surface_points, volume
 from pdiff_plugins.field_metrics import compared
 from pdiff_plugins.field_shapes import grid
@@ -103,6 +105,8 @@ def test_shapes_are_cut_into_splits_and_have_points_near_their_surface():
     assert torch.allclose(FieldTask().signed(soft.near.values) / 25, data.train.near.values, atol=1e-4)
     with pytest.raises(UserError, match=r"dataset.test_count: 12 leaves none of 12 shapes"):
         Shapes3d(count=12, test_count=12).load(Context(seed=0))
+    with pytest.raises(UserError, match=r"dataset: 5 test and 1 validation shapes leave none of 6 to train on; lower"):
+        Shapes3d(count=6, test_count=5, resolution=8, near=0).load(Context(seed=0))
 
 
 # Inside and outside of meshes
@@ -175,6 +179,23 @@ def test_shapes_without_surface_are_told_apart_and_cover_nothing():
     assert nothing["recall"] == nothing["coverage"] == 0 and nothing["one_nna"] == 1
 
 
+def test_scores_of_a_set_do_not_depend_on_other_sets():
+    pytest.importorskip("skimage")
+    data = Shapes3d(count=18, test_count=6, resolution=8, near=0, validation=0).load(Context(seed=0))
+    train_PT = data.train.targets
+    view = SimpleNamespace(
+        recipe=SimpleNamespace(task=FieldTask()),
+        targets=lambda split: data.split(split).targets,
+        predict=lambda source, split: train_PT.T,
+    )
+    alone, among = (Space(view, Context(seed=0), points=30, most=6) for _ in range(2))
+    among.real()
+    among.source(train_PT.T[6:])
+    assert alone.source(train_PT.T[:6]) == among.source(train_PT.T[:6])
+    assert alone.source(train_PT.T[:6])["to_train"] > 0, "the points of equal shapes are drawn apart"
+    assert alone.real() == among.real()
+
+
 # A folder of meshes
 
 
@@ -188,8 +209,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder, warn=print, **options):
-    own = MeshFolder(root="meshes", resolution=8, near=50, **options)
+def load(folder, warn=print, near=50, **options):
+    own = MeshFolder(root="meshes", resolution=8, near=near, **options)
     return own.load(Context(seed=0, data_root=folder, warn=warn))
 
 
@@ -203,26 +224,64 @@ def test_meshes_fill_the_cube_and_are_kept(folder, monkeypatch):
     assert data.train.near.values.shape == (4, 50) and 0.2 < data.train.near.values.mean() < 0.8
     monkeypatch.setattr(MeshFolder, "_sampled", None)
     assert torch.equal(load(folder).train.targets, data.train.targets), "read again"
+    monkeypatch.undo()
+    alone = load(folder, near=0).train
+    assert alone.near is None and torch.equal(alone.targets, data.train.targets)
 
 
 def test_meshes_with_holes_are_named_and_used(folder):
     import trimesh
 
     box = trimesh.creation.box((1, 1, 1))
-    trimesh.Trimesh(box.vertices, box.faces[:-1]).export(folder / "meshes" / "holey.ply")
+    for number in range(4):
+        trimesh.Trimesh(box.vertices, box.faces[:-1]).export(folder / "meshes" / f"holey{number}.ply")
+    for _ in ("read", "kept"):
+        said = []
+        data = load(folder, warn=said.append, validation=0)
+        (line,) = said
+        assert "dataset.root: 4 of 10 meshes (holey0.ply, holey1.ply, holey2.ply, ...) not watertight; what" in line
+    assert data.train.targets.shape[1] + data.test.targets.shape[1] == 10 and len(data.validation) == 0
+
+
+def test_meshes_with_nothing_inside_are_named(folder):
+    import trimesh
+
+    square = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    trimesh.Trimesh(square, [[0, 1, 2], [0, 2, 3]]).export(folder / "meshes" / "sheet.ply")
     said = []
-    data = load(folder, warn=said.append, validation=0)
-    assert len(said) == 1 and "holey.ply: is not watertight; what is inside is told by its winding" in said[0]
-    assert data.train.targets.shape[1] + data.test.targets.shape[1] == 7 and len(data.validation) == 0
+    load(folder, warn=said.append)
+    assert len(said) == 2 and "1 of 7 meshes (sheet.ply) without any point of the grid inside; raise" in said[1]
+
+
+def test_a_mesh_that_changed_is_read_again(folder):
+    file = folder / "meshes" / "box2.off"
+    own, before = MeshFolder(root="meshes"), load(folder).train.targets
+    content = own.content(folder)
+    changed = file.read_text().replace("-1.5", "-0.1")
+    assert len(changed) == file.stat().st_size
+    file.write_text(changed)
+    again = own.content(folder)
+    assert again != content and not torch.equal(load(folder).train.targets, before)
+    (folder / "meshes").rename(folder / "moved")
+    assert MeshFolder(root="moved").content(folder) == again
+
+
+def test_meshes_that_leave_none_to_train_on_are_refused(folder):
+    for test, sizes in ((0.95, "6 test and 0 validation"), (0.8, "5 test and 1 validation")):
+        with pytest.raises(UserError, match=f"dataset: {sizes} shapes leave none of 6 to train on; lower its test, te"):
+            load(folder, test=test)
 
 
 def test_files_that_are_no_meshes_are_named_all_at_once(folder):
     (folder / "meshes" / "damaged.ply").write_text("ply\nformat ascii 1.0\nelement vert")
     (folder / "meshes" / "empty.obj").write_text("v 0 0 0\n")
+    (folder / "meshes" / "line.obj").write_text("v 0 0 0\nv .1 .1 .1\nv .3 .3 .3\nf 1 2 3\n")
     with pytest.raises(Faults) as caught:
         load(folder)
-    assert [line.split(": ")[0].split("/")[-1] for line in caught.value.lines] == ["damaged.ply", "empty.obj"]
-    for path in list((folder / "meshes").iterdir())[:4]:
+    named = [line.split(": ")[0].split("/")[-1] for line in caught.value.lines]
+    assert named == ["damaged.ply", "empty.obj", "line.obj"]
+    assert caught.value.lines[2].endswith("line.obj: its triangles have no area; mend it or remove it")
+    for path in list((folder / "meshes").iterdir())[:5]:
         path.unlink()
     with pytest.raises(UserError, match=r"dataset.root: .* holds 4 meshes .*; put at least 5 there"):
         load(folder)

@@ -43,7 +43,7 @@ def test_tokens_of_every_kind_go_back_exactly(hidden, size, seed):
     for kinds in (by_neuron(layout, symmetry), *chunks):
         tokens = kinds.split(x_BD)
         assert kinds.join(tokens).equal(x_BD)
-        assert Kinds.load(kinds.tensors()).join(tokens).equal(x_BD)
+        assert Kinds.load(kinds.tables()).join(tokens).equal(x_BD)
     assert max(part.shape[2] for part in chunks[0].split(x_BD)) <= size
     assert len(chunks[1].kinds) == len(layout.entries)
     assert len(chunks[2].kinds) == -(-layout.dim // size)
@@ -197,11 +197,19 @@ def test_held_out_runs_are_whole_and_unseen(runs):
     assert [row["step"] for row in pipeline.zoo.rows[:12]] == Collector.model_validate(TABLES["collect"]).saved_steps()
 
 
-def test_prompts_outside_of_the_zoo_are_told(runs):
-    pipeline, said = runs(prompt={"loss": 0.0}), []
+def test_prompts_outside_of_the_zoo_are_told_every_time(runs):
+    for _ in range(2):
+        pipeline, said = runs(prompt={"loss": 0.0}), []
+        pipeline.progress.say = said.append
+        pipeline.sample("gpt")
+        assert any("prompt loss = 0 lies outside of the zoo" in line for line in said)
+
+
+def test_prompts_worse_than_the_start_are_told(runs):
+    pipeline, said = runs(prompt={"loss": 3.0}), []
     pipeline.progress.say = said.append
     pipeline.sample("gpt")
-    assert any("prompt loss = 0 lies outside of the zoo" in line for line in said)
+    assert any("prompt loss = 3 is worse than what 20 of 20 starts have" in line for line in said)
 
 
 def test_recursion_never_leaves_a_network_farther_from_the_prompt(runs):
@@ -233,6 +241,38 @@ def test_a_start_of_another_architecture_is_told(runs, tmp_path):
     save_tensors(tmp_path / "other.safetensors", {"weight": torch.zeros(3)})
     with pytest.raises(UserError, match=r"is of another architecture: it has no '1.bias'"):
         runs(start=str(tmp_path / "other.safetensors")).sample("gpt")
+    theta_D = runs().start(5)
+    theta_D[3] = torch.nan
+    save_tensors(tmp_path / "nan.safetensors", runs().zoo.state_dict(theta_D))
+    with pytest.raises(UserError, match=r"nan.safetensors: holds NaN or Inf; give another network"):
+        runs(start=str(tmp_path / "nan.safetensors")).sample("gpt")
+
+
+def test_a_start_may_lack_what_is_not_selected_and_must_not_differ_there(tmp_path):
+    tables = TABLES | {
+        "selector": {"name": "names", "include": ["1.*"]},
+        "collect": TABLES["collect"] | {"start": "base"},
+    }
+    options = {"tokens": "layer", "steps": 2}
+    pipeline = tiny_run(tmp_path, **tables | {"method": GPT | options})
+    state = pipeline.zoo.state_dict(pipeline.zoo.theta_ND[0])
+    for name, change in {"part": None, "other": 1.0}.items():
+        own = {key: value for key, value in state.items() if change or key.startswith("1.")}
+        own |= {"3.weight": state["3.weight"] + change} if change else {}
+        save_tensors(tmp_path / f"{name}.safetensors", own)
+    start = {"start": str(tmp_path / "part.safetensors")}
+    assert len(tiny_run(tmp_path, **tables | {"method": GPT | options | start}).sample("gpt")) == 20
+    start = {"start": str(tmp_path / "other.safetensors")}
+    with pytest.raises(UserError, match=r"3.weight is outside of the selection and is not the zoo's"):
+        tiny_run(tmp_path, **tables | {"method": GPT | options | start}).sample("gpt")
+
+
+def test_measures_do_not_depend_on_chance(runs, monkeypatch):
+    import pdiff.ways
+
+    measured = runs().measure(runs().zoo.theta_ND, "test")["loss"]
+    monkeypatch.setattr(pdiff.ways, "_seconds", lambda *args: torch.rand(1).item())
+    assert runs().measure(runs().zoo.theta_ND, "test")["loss"].equal(measured)
 
 
 def test_a_zoo_with_one_checkpoint_per_run_is_told(tmp_path):
@@ -285,9 +325,15 @@ def test_the_command_asks_and_says_what_came(runs, tmp_path, monkeypatch):
     assert "asked" in done.output and "loss (validation)" in done.output
     folder = tmp_path / "samples-gpt-3-draw-1-prompt-loss-0.4-start-init-3-recursive-2"
     assert len(list(folder.glob("*.safetensors"))) == 3
-    for wrong, said in {"loss": "write a metric and a number", "error=0.2": "prompt asks for error"}.items():
+    for wrong, said in {
+        "loss": "write a metric and",
+        "loss=nan": "write a metric and",
+        "error=0.2": "prompt asks for error",
+    }.items():
         done = CliRunner().invoke(build(), ["sample", "tiny", "--prompt", wrong])
         assert isinstance(done.exception, UserError) and said in str(done.exception)
+    done = CliRunner().invoke(build(), ["sample", "tiny", "-n", "2", "--render"])
+    assert "networks of task tiny_task are no pictures" in str(done.exception)
 
 
 def test_presets_have_the_papers_sizes():

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import pdiff.api
-import pdiff.describe  # noqa: F401 - bound to the real registry before a test replaces it
+import pdiff.describe  # bound to the real registry before a test replaces it
 from pdiff import hookspecs
 from pdiff.plugins import Registry
 from pdiff.testing import check_component, tiny_run
@@ -80,10 +80,18 @@ def observed(*lines):
     return check
 
 
+def samples_are_drawn(hook, registry, tmp_path, capsys):
+    opened = pdiff.api.Run(tmp_path, tiny_run(tmp_path / "runs"))
+    folder, _ = opened.sample_to(tmp_path / "networks", count=3)
+    (path,) = opened.render(folder, count=3)
+    assert path.name == "lengths.txt" and path.read_text().count("*") > 3
+
+
 STAGES = ("train", "collect", "fit", "sample")
 CASES = {name: components_work for name in HOOKS if name.startswith("register_") and name != "register_commands"}
 CASES |= {
     "register_commands": commands_work,
+    "render_samples": samples_are_drawn,
     "stage_started": observed(*(f"begins: {stage}" for stage in STAGES)),
     "stage_progress": observed("train 1 {'loss': "),
     "stage_finished": observed(*(f"ends: {stage}" for stage in STAGES)),

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.testing import tiny_run
 from pdiff_plugins import figures_prompts, prompt_baselines, prompt_distances, prompt_probes
 from pdiff_plugins.figure_style import looks, styled
+from pdiff_plugins.findings import findings
 from pdiff_plugins.prompt_asking import Asker
 from pdiff_plugins.prompt_findings import headline, notes, warnings
 from pdiff_plugins.prompt_starts import HELD_OUT, NEW, Starts, unseen
-from pdiff_plugins.prompt_sweep import at_best, evenly, r_squared, sweep
+from pdiff_plugins.prompt_sweep import agreement, at_best, evenly, r_squared, sweep
 from test_components import PROMPTED
 
 CTX = Context(seed=0)
@@ -91,7 +93,8 @@ def test_one_that_gives_what_is_asked_for(better) -> None:
     asker, starts = asker_of(OBEDIENT, better), starts_of(better)
     own, best_MD = sweep(asker, starts, 20, CTX)
     assert own["best"] == RANGE[better][better == "higher"] and (best_MD == own["best"]).all()
-    assert own["test"] == pytest.approx({"r2": 1, "r2_median": 1, "pearson": 1, "spearman": 1})
+    right = dict.fromkeys(("r2", "r2_median", "pearson", "spearman"), 1) | {"diverged": 0, "left_out": 0}
+    assert own["test"] == pytest.approx(right)
     assert own["within"] == 1 and abs(own["shuffled"]) < 0.2
     assert own["real"]["r2"] > 0.99, "the zoo holds networks of every metric"
     best = at_best(asker, starts.theta_MD, best_MD)
@@ -127,9 +130,45 @@ def test_a_network_that_diverged_is_worst() -> None:
     asker = asker_of(Known(lambda start, wanted, place: torch.where(place == 3, torch.nan, wanted)))
     own, _ = sweep(asker, starts_of(), 5, CTX)
     assert own["groups"][NEW]["got"][0][3] is None and own["test"]["r2"] == pytest.approx(1)
-    assert own["test"]["pearson"] is None
+    assert own["test"]["pearson"] == pytest.approx(1) and own["test"]["spearman"] == pytest.approx(1)
+    assert own["test"]["diverged"] == 1 and own["test"]["left_out"] == 1
+    scores = own | {"best_prompt": {"metric": 0.1}, "gradient": {"gradient": {"metric": 1.0}, "sign": {"metric": 1.0}}}
+    assert "warning: 1 of 60 networks diverged; 1 of 12 starts, which have them, are left out of R2" in warnings(scores)
     assert asker.cost(torch.tensor([1.0, torch.nan])).tolist() == [1.0, torch.inf]
     assert not asker.as_good(None, 2.0) and asker.as_good(2.0, None)
+
+
+def test_where_all_diverge_nothing_agrees() -> None:
+    own = agreement(torch.linspace(0, 2, 5).repeat(3, 1), torch.full((3, 5), torch.inf))
+    assert own == dict.fromkeys(("r2", "r2_median", "pearson", "spearman")) | {"diverged": 15, "left_out": 3}
+
+
+@pytest.mark.parametrize(
+    ("prompted", "said"),
+    [(8.9, "are near-copies: they lie nearer to a training network than unseen runs do"),
+     (9.9, "lie a little nearer to a training network than unseen runs do"),
+     (10.1, "lie as far from training networks as unseen runs do")],
+)  # fmt: skip
+def test_how_near_networks_lie_is_always_said(prompted, said) -> None:
+    own, _ = sweep(asker_of(OBEDIENT), starts_of(), 3, CTX)
+    row = {"metric": 0.1, "score": None}
+    own |= {
+        "best_prompt": row | {"zoo": row, "starts": row},
+        "gradient": {"gradient": {"metric": 1}, "sign": {"metric": 1}},
+        "nearest": {"matched": True, "prompted": {"matched": prompted}, "unseen": {"matched": 10, "matched std": 0.3}},
+    }  # fmt: skip
+    whole = f"prompted networks {said} ({prompted} against 10, standard deviation 0.3)"
+    assert whole in headline("fake", own) and (f"warning: {whole}" in headline("fake", own)) == (prompted < 9)
+
+
+def test_whole_trainings_are_no_yardstick_for_their_spread() -> None:
+    networks = {
+        name: {"accuracy": {"mean": mean, "std": 0.1, "best": mean, "values": [mean]}}
+        for name, mean in (("original", 0.5), ("gpt", 0.9))
+    }
+    scores = {"main": "accuracy", "method": "gpt", "selection": "validation", "networks": networks}
+    assert "standard deviation" in " ".join(findings(scores))
+    assert "standard deviation" not in " ".join(findings(scores | {"facts": {"gpt": {"metric": "loss"}}}))
 
 
 def test_starts_are_of_runs_that_no_method_has_seen() -> None:
@@ -148,13 +187,45 @@ def square(theta_MD, batch):
 
 
 def unmapped(theta_MD, batch):
-    return square(theta_MD, batch) * (1 if float(theta_MD.sum()) < 1e9 else 0)
+    return square(theta_MD, batch) * (1 if float(theta_MD.detach().sum()) < 1e9 else 0)
 
 
 @pytest.mark.parametrize("losses", [square, unmapped])
 def test_gradients_of_networks_together_are_each_ones_own(losses) -> None:
     theta_MD = torch.tensor([[1.0, -2.0], [0.0, 3.0], [5.0, 0.5]])
     assert torch.allclose(prompt_baselines.gradients(SimpleNamespace(losses=losses), theta_MD, None), 2 * theta_MD)
+
+
+def regression(theta_MD, batch):
+    return torch.stack([(batch.inputs @ theta_D - batch.targets).square().mean() for theta_D in theta_MD])
+
+
+def test_gradients_of_a_split_are_summed_over_its_batches(monkeypatch) -> None:
+    x_ED, y_E, theta_MD = torch.randn(300, 2), torch.randn(300), torch.randn(3, 2)
+    split, sizes = TensorSplit(x_ED, y_E), []
+
+    def losses(theta_MD, batch):
+        sizes.append(len(batch.targets))
+        return regression(theta_MD, batch)
+
+    exact_MD = 2 / 300 * (theta_MD @ x_ED.T - y_E) @ x_ED
+    for at_once in (prompt_baselines.AT_ONCE, 1):
+        monkeypatch.setattr(prompt_baselines, "AT_ONCE", at_once)
+        own_MD = prompt_baselines.whole_gradients(SimpleNamespace(losses=losses), theta_MD, split, torch.device("cpu"))
+        assert torch.allclose(own_MD, exact_MD, atol=1e-5) and max(sizes) == 128
+    few, many = (
+        prompt_baselines.kept(SimpleNamespace(losses=regression), theta_MD, split.batch(torch.arange(count), None))
+        for count in (10, 100)
+    )
+    assert many - few >= 3 * 90, "the errors of 3 networks on 90 more examples"
+
+
+def test_memory_that_runs_out_is_no_loss_without_vmap() -> None:
+    def losses(theta_MD, batch):
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        prompt_baselines.gradients(SimpleNamespace(losses=losses), torch.ones(2, 2), None)
 
 
 def test_what_gradients_reach_and_when() -> None:
@@ -177,9 +248,10 @@ def test_what_gradients_reach_and_when() -> None:
 
 def test_one_step_takes_the_best_rate() -> None:
     asker = asker_of(OBEDIENT, losses=lambda theta_MD, batch: theta_MD.square().sum(dim=1) / 2)
-    asker.view.objective.split = type("Split", (list,), {"batch": lambda *arguments: None})([0])
+    asker.view.objective.split = TensorSplit(torch.zeros(7, 1), torch.zeros(7))
     own = prompt_baselines.one_step(asker, torch.full((2, 1), 3.0), 0, CTX)
     assert own["gradient"]["rate"] == 100 and own["sign"]["metric"] == pytest.approx(3 - 100)
+    assert own["gradient"]["examples"] == 7
 
 
 @functools.cache
@@ -230,7 +302,7 @@ def test_the_nearest_of_one_hidden_layer_is_exact() -> None:
 
 def test_a_run_is_asked_judged_and_drawn(tmp_path) -> None:
     view = tiny_run(tmp_path, **PROMPTED).view()
-    small = {"starts": 2, "prompts": 3, "optimizer_steps": 3, "repeats": 2, "grid": 3}
+    small = {"starts": 2, "prompts": 3, "optimizer_steps": 3, "repeats": 2, "grid": 3, "gradient_examples": 9}
     scores = evaluator(**small).evaluate(view, CTX)
     own = scores["of"]["gpt"]
     assert list(own["groups"]) == [HELD_OUT, NEW] and own["prompt split"] == "validation"
@@ -244,6 +316,27 @@ def test_a_run_is_asked_judged_and_drawn(tmp_path) -> None:
         for draw in ("asked_and_got", "beside_gradients", "plane", "recursion"):
             _, caption = getattr(figures_prompts, draw)(view, looks(["original", "gpt"], "gpt"))
             assert caption.endswith(".")
+        made, _ = figures_prompts.beside_gradients(view, looks(["original", "gpt"], "gpt"))
+        assert "one step, 9 examples" in made.axes[0].get_legend_handles_labels()[1]
+        own["plane"]["values"] = [[None] * 3] * 3
+        assert figures_prompts.plane(view, looks(["original", "gpt"], "gpt")) is None
+
+
+def test_a_network_that_is_not_finite_is_left_out_of_distances(tmp_path) -> None:
+    view = tiny_run(tmp_path, **PROMPTED).view()
+    trained = view.generators["gpt"]
+
+    def answer(start_MD, *others):
+        got_MD = trained.prompted(start_MD, *others)
+        got_MD[0] = torch.nan
+        return got_MD
+
+    view.generators["gpt"] = SimpleNamespace(metric="loss", prompted=answer)
+    small = {"starts": 2, "prompts": 2, "optimizer_steps": 1, "repeats": 2, "grid": 2}
+    scores = evaluator(**small).evaluate(view, CTX)
+    own = scores["of"]["gpt"]
+    assert own["nearest"]["prompted"]["matched"] > 0 and len(own["plane"]["pairs"]) == 3
+    assert "to not finite (best checkpoint" in scores["headline"] and "SGD" not in scores["headline"]
 
 
 def test_a_run_without_prompts_is_refused(tmp_path) -> None:

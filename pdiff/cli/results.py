@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,7 @@ def sample(
     recursive: Annotated[
         int | None, typer.Option(min=1, help="Prompt so many times, each from what came; stops when nothing is gained.")
     ] = None,
+    render: Annotated[bool, typer.Option("--render", help="Also draw them, where they are pictures.")] = False,
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
     set: Overrides = None,
     out: Out = "runs",
@@ -81,6 +83,8 @@ def sample(
         table = [[*row, f"{value:g}", f"{own:.4g}"] for row, own in zip(table, got, strict=True)]
     print_table(head, table)
     console().print(f"{len(rows)} networks in {folder}", markup=False, highlight=False, soft_wrap=True)
+    for path in opened.render(folder, count=count, draw=draw) if render else ():
+        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 def _prompt(text: str) -> dict[str, float] | None:
@@ -89,9 +93,12 @@ def _prompt(text: str) -> dict[str, float] | None:
         return None
     name, _, value = text.partition("=")
     try:
-        return {name.strip(): float(value)}
+        number = float(value)
     except ValueError:
-        raise UserError(f"--prompt {text}: write a metric and a number, for example --prompt loss=0.2") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"--prompt {text}: write a metric and a number, for example --prompt loss=0.2")
+    return {name.strip(): number}
 
 
 def evaluate(

@@ -126,16 +126,17 @@ KINDS = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def _step(file: Path) -> int:
-    """Return the last number in a file's name, 0 without any."""
-    numbers = re.findall(r"\d+", file.stem)
+    """Return the number after "step", "epoch" or "iter" in a file's name, else the last number, else 0."""
+    numbers = re.findall(r"(?:step|epoch|iteration|iter)[-_=]?(\d+)", file.stem, re.IGNORECASE)
+    numbers = numbers or re.findall(r"\d+", file.stem)
     return int(numbers[-1]) if numbers else 0
 
 
 class Folder(Collector):
     """Your own checkpoints: a folder of .safetensors, or of .pt with tensors only.
 
-    Where it holds no files but folders of such, each of these is one run, and the last number in a file's name its
-    step (without numbers: the place in the order of names).
+    Where it holds no files but folders of such, each of these is one run, and the number after "step", "epoch" or
+    "iter" in a file's name its step (without these the last number, without numbers the place in the order of names).
     """
 
     name = "folder"
@@ -168,6 +169,11 @@ class Folder(Collector):
         if not files:
             runs = sorted(run for run in folder.iterdir() if run.is_dir())
             files = [file for run in runs for file in sorted(self._within(run), key=lambda file: (_step(file), file))]
+        if len(files) == 1 and any(self._within(run) for run in folder.iterdir() if run.is_dir()):
+            raise UserError(
+                f"collect.path = {self.path!r}: holds the file {files[0].name} beside folders of checkpoints; take it "
+                "away, so that each folder is a run"
+            )
         if len(files) < 2:
             raise UserError(
                 f"collect.path = {self.path!r}: holds {len(files)} files {self.pattern!r} of {', '.join(KINDS)}; "

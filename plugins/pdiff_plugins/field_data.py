@@ -64,14 +64,18 @@ def cut(
 ) -> DatasetSplits:  # fmt: skip
     """Return the splits: the last `tests` shapes are test, a share of the others, drawn by the seed, validation.
 
-    A share above zero is at least one shape.
+    A share above zero is at least one shape. Raises UserError where no shape is left to train on.
     """
     import torch
 
     from pdiff.data import DatasetSplits, holdout
+    from pdiff.errors import UserError
 
-    end = len(labels_S) - tests
-    train, validation = holdout(end, max(share, 1 / end) if share else 0, ctx.generator("validation"))
+    end = max(0, len(labels_S) - tests)
+    train, validation = holdout(end, max(share, 1 / max(1, end)) if share else 0, ctx.generator("validation"))
+    if not len(train):
+        taken = f"{tests} test and {len(validation)} validation shapes leave none of {len(labels_S)} to train on"
+        raise UserError(f"dataset: {taken}; lower its test, test_count or validation, or have more shapes")
     parts = (train, validation, torch.arange(end, len(labels_S)))
     own = [near[part] if near else None for part in parts]
     splits = [
@@ -94,7 +98,8 @@ class DigitFields(Dataset):
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. The test split is drawn at random, alike for every seed.
 
-        In the order of the file, its writers would not be those of the train split.
+        In the order of the file, its writers would not be those of the train split. Raises UserError where no shape is
+        left to train on.
         """
         import torch
         from sklearn.datasets import load_digits

@@ -52,14 +52,22 @@ class MeshFolder(Dataset):
         return {key: value for key, value in super().identity().items() if key != "root"}
 
     def content(self, data_root: Path) -> str:
-        """Return a digest of the files' names and sizes."""
-        root, files = data_root / Path(self.root).expanduser(), self.files(data_root)
-        listing = "\n".join(f"{file.relative_to(root).as_posix()} {file.stat().st_size}" for file in files)
+        """Return a digest of the files' names, for folders are classes, and of their bytes."""
+        from pdiff.files import digest_of
+
+        files = self.files(data_root)
+        listing = "\n".join(f"{self._name(file, data_root)} {digest_of(str(file))}" for file in files)
         return hashlib.sha256(listing.encode()).hexdigest()
+
+    def _folder(self, data_root: Path) -> Path:
+        return data_root / Path(self.root).expanduser()
+
+    def _name(self, file: Path, data_root: Path) -> str:
+        return file.relative_to(self._folder(data_root)).as_posix()
 
     def files(self, data_root: Path) -> list[Path]:
         """Return the files of meshes. Raises UserError when there are too few."""
-        root = data_root / Path(self.root).expanduser()
+        root = self._folder(data_root)
         if not root.is_dir():
             raise UserError(f"dataset.root = {self.root!r}: {root} is no folder; put meshes there, or name another")
         files = sorted(file for file in root.rglob("*") if file.suffix.lower() in KINDS and file.is_file())
@@ -69,10 +77,11 @@ class MeshFolder(Dataset):
         return files
 
     def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`. Raises UserError where files cannot be read, naming all of them."""
+        """See `Dataset.load`. Raises UserError where files cannot be used, naming all, or none is left to train on."""
         import torch
 
         from pdiff_plugins.field_data import Near, cut
+        from pdiff_plugins.field_files import warn_of_gaps
         from pdiff_plugins.field_shapes import grid
         from pdiff_plugins.field_space import warn_of_extra
 
@@ -81,6 +90,7 @@ class MeshFolder(Dataset):
         folders = sorted({file.parent for file in files})
         labels_S = torch.tensor([folders.index(file.parent) for file in files])
         known = self._known(files, ctx)
+        warn_of_gaps([self._name(file, ctx.data_root) for file in files], known["closed"], known["grid"], ctx)
         order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
         near = Near(known["points"][order], known["inside"][order].float()) if self.near else None
         targets_PS = known["grid"][order].float().T
@@ -88,7 +98,7 @@ class MeshFolder(Dataset):
         return cut(grid(self.resolution, 3), targets_PS, labels_S[order], tests, self.validation, ctx, near)
 
     def _known(self, files: list[Path], ctx: Context) -> dict[str, Tensor]:
-        """Return what `sampled` gives of all meshes, from the folder of data where it is there."""
+        """Return what `_inside` gives of each mesh, and `closed`, `[S]`; from the folder of data where it is there."""
         from pdiff.files import load_tensors, make_folder, save_tensors
 
         asked = f"{self.content(ctx.data_root)} {self.resolution} {self.near} {self.jitter}"
@@ -103,13 +113,13 @@ class MeshFolder(Dataset):
 
         from pdiff_plugins.field_files import read_all
 
-        meshes = read_all(files, ctx)
+        meshes, closed = read_all(files)
         with ctx.progress.step("meshes", len(meshes)) as bar:
             rows = []
             for number, mesh in enumerate(meshes):
                 rows.append(self._inside(mesh, torch.Generator().manual_seed(number), ctx.device))
                 bar.advance()
-        return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+        return {key: torch.stack([row[key] for row in rows]) for key in rows[0]} | {"closed": torch.tensor(closed)}
 
     def _inside(self, mesh: Mesh, generator: torch.Generator, device: torch.device) -> dict[str, Tensor]:
         """Return which points of the grid are inside, `[P]`, points near the surface, `[Q, 3]`, and which of those."""
@@ -119,7 +129,7 @@ class MeshFolder(Dataset):
         from pdiff_plugins.field_shapes import grid
         from pdiff_plugins.field_winding import winding_number
 
-        close_Q3 = surface_points(mesh, self.near, generator)
+        close_Q3 = surface_points(mesh, max(1, self.near), generator)[: self.near]
         close_Q3 = close_Q3 + self.jitter * torch.randn(close_Q3.shape, generator=generator)
         points = torch.cat([grid(self.resolution, 3), close_Q3]).to(device)
         parts = torch.from_numpy(mesh.vertices).to(device), torch.from_numpy(mesh.faces).to(device)

@@ -48,7 +48,8 @@ class Space:
     """Compares shapes by the Chamfer distance between points drawn from their surfaces.
 
     The nearest training shape is the one with the largest IoU. Copies are told by what networks draw: no network draws
-    its shape exactly, and a copy of a network draws what that network draws.
+    its shape exactly, and a copy of a network draws what that network draws. Points are drawn alike for every set, so
+    that the scores of one do not depend on which others there are.
     """
 
     def __init__(self, view: View, ctx: Context, points: int, most: int):
@@ -58,25 +59,27 @@ class Space:
         self.originals_NP = self.task.inside(view.predict(ORIGINAL, "test"))
         among_NN = iou(self.originals_NP, self.originals_NP).fill_diagonal_(0)
         self.usual = float((1 - among_NN.amax(dim=1)).median())
-        self.generator = ctx.generator("surface")
-        self.real_clouds = self.clouds(self.test_RP[:most])
+        self.real_clouds = self.clouds(self.test_RP[:most], "test")
         self.count = len(self.real_clouds)
         self.real_RR = chamfer(self.real_clouds, self.real_clouds)
 
-    def clouds(self, shapes_MP: Tensor) -> list[Tensor]:
-        """Return points on the surface of each shape, `[K, 3]`; none for a shape that has no surface."""
-        meshes = map(surface, self.task.signed(shapes_MP))
-        return [surface_points(mesh, self.points, self.generator) for mesh in meshes]
+    def clouds(self, shapes_MP: Tensor, role: str) -> list[Tensor]:
+        """Return points on the surface of each shape, `[K, 3]`; none for a shape that has no surface.
+
+        Sets that are compared have different roles: with the same points, equal shapes would have no distance.
+        """
+        generator = self.ctx.generator("surface", role)
+        return [surface_points(mesh, self.points, generator) for mesh in map(surface, self.task.signed(shapes_MP))]
 
     def real(self) -> dict[str, Any]:
         """Return what training shapes, drawn at random, give, and how far test shapes lie from training shapes."""
         order = torch.randperm(len(self.train_TP), generator=self.ctx.generator("real"))
-        own = self._compared(self.clouds(self.train_TP[order[: self.most]]))
+        own = self._compared(self.clouds(self.train_TP[order[: self.most]], "drawn"))
         return own | self._to_train(self.test_RP[: self.most], self.real_clouds) | {"copies": 0.0}
 
     def source(self, shapes_MP: Tensor) -> dict[str, Any]:
         """Return the scores of a set of drawn shapes."""
-        clouds = self.clouds(shapes_MP[: self.most])
+        clouds = self.clouds(shapes_MP[: self.most], "drawn")
         inside_MP = self.task.inside(shapes_MP)
         copied_M = 1 - iou(inside_MP, self.originals_NP).amax(dim=1) < COPY * self.usual
         return self._compared(clouds) | self._to_train(shapes_MP[: self.most], clouds) | {
@@ -93,6 +96,6 @@ class Space:
     def _to_train(self, shapes_MP: Tensor, clouds: list[Tensor]) -> dict[str, float]:
         """Return the medians of the distance and the IoU to the nearest training shape."""
         best = iou(self.task.inside(shapes_MP), self.inside_TP).max(dim=1)
-        others = self.clouds(self.train_TP[best.indices])
+        others = self.clouds(self.train_TP[best.indices], "train")
         apart_M = torch.stack([chamfer([a], [b])[0, 0] for a, b in zip(clouds, others, strict=True)])
         return {"to_train": min(float(apart_M.median()), FARTHEST), "train_iou": float(best.values.median())}

@@ -151,6 +151,14 @@ def register_reports(register: Any) -> None:
 
 
 @hookimpl
+def render_samples(run: Any, count: int, draw: int, folder: Any) -> None:
+    if run.recipe.task.name == FieldTask.name:
+        from pdiff_plugins.field_commands import picture
+
+        (folder / "samples.png").write_bytes(picture(run, count, draw, side=64))
+
+
+@hookimpl
 def register_commands(app: Any) -> None:
     from pdiff_plugins.field_commands import render
 

@@ -109,7 +109,8 @@ def beside_gradients(view: View, looks: dict[str, Look]) -> Drawn:
     axes.scatter([1], [curves["prompted"]], color=colour, label=f"one update of {source}", **mark)
     one = own["gradient"]["gradient"]
     if one["metric"] is not None:
-        axes.scatter([1], [one["metric"]], s=50, marker="D", color=GREY, label="one step, all examples", zorder=4)
+        label = f"one step, {one['examples']:,} examples" if "examples" in one else "one step"
+        axes.scatter([1], [one["metric"]], s=50, marker="D", color=GREY, label=label, zorder=4)
     axes.axhline(curves["prompted"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
     _level(axes, curves["start"], "starts")
     _level(axes, own["best_prompt"]["zoo"]["metric"], "zoo's best", HUES[2])
@@ -158,7 +159,7 @@ def plane(view: View, looks: dict[str, Look]) -> Drawn:
     """Draw the plane of parameters: its networks' metric, paths of training, and what starts were turned into."""
     source, own = _scored(view)
     flat = own.get("plane")
-    if not flat:
+    if not flat or not np.isfinite(_array(flat["values"])).any():
         return None
     made = figure(5.6)
     axes = made.add_subplot()

@@ -68,7 +68,9 @@ def _worse(scores: dict[str, Any]) -> bool:
 
 
 def _against_originals(scores: dict[str, Any]) -> str:
-    if not (key := score_key(scores)):
+    """Compare means, unless networks are asked for a metric: then originals are whole trainings, from step 0."""
+    key, facts = score_key(scores), scores.get("facts", {}).get(scores["method"], {})
+    if not key or "metric" in facts:
         return ""
     own, original = (_of(scores, key)[source] for source in (scores["method"], ORIGINAL))
     word = "less" if _alike(own, original) else "more"

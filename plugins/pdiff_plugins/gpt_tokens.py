@@ -5,11 +5,12 @@ D parameters, B batch; U tokens of a kind, S numbers in each of them, T tokens i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdiff.symmetry import Symmetry
 from pdiff.zoo import Layout
@@ -26,22 +27,34 @@ class Kind:
     placed: bool
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """All tokens of a vector."""
+class Kinds(nn.Module):
+    """All tokens of a vector; it has no parameters, and its state dict is empty."""
 
-    kinds: tuple[Kind, ...]
+    place_D: Tensor
+    """Where each column stands among all places."""
+
+    def __init__(self, kinds: Sequence[Kind]):
+        super().__init__()
+        self.placed = [kind.placed for kind in kinds]
+        tables = [kind.index_US for kind in kinds]
+        for number, index_US in enumerate(tables):
+            self.register_buffer(f"index_{number}", index_US, persistent=False)
+        place_D = torch.cat([index_US.flatten() for index_US in tables]).argsort()
+        self.register_buffer("place_D", place_D, persistent=False)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return tuple(Kind(getattr(self, f"index_{number}"), placed) for number, placed in enumerate(self.placed))
 
     def split(self, x_BD: Tensor) -> list[Tensor]:
         """Return the tokens of each kind, `[B, U, S]`."""
-        return [x_BD[:, kind.index_US.to(x_BD.device)] for kind in self.kinds]
+        return [x_BD[:, kind.index_US] for kind in self.kinds]
 
     def join(self, tokens: list[Tensor]) -> Tensor:
         """Return the vectors `[B, D]`: the exact inverse of `split`."""
-        place_D = torch.cat([kind.index_US.flatten() for kind in self.kinds]).argsort()
-        return torch.cat([part.flatten(1) for part in tokens], dim=1)[:, place_D.to(tokens[0].device)]
+        return torch.cat([part.flatten(1) for part in tokens], dim=1)[:, self.place_D]
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tables(self) -> dict[str, Tensor]:
         """Return what `load` rebuilds them from."""
         return {
             f"{number:05d}.{'placed' if kind.placed else 'alike'}": kind.index_US

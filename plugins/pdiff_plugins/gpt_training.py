@@ -47,31 +47,48 @@ class Prompted(Generator):
 
     def sample(self, count: int, ctx: Context) -> Tensor:
         """Return networks from the starts that `start` names, prompted as `prompt` and `recursive` say."""
-        wanted_M = torch.full((count,), self._wanted(ctx), dtype=torch.float64)
+        wanted_M = torch.full((count,), self._wanted(), dtype=torch.float64)
         theta_MD = self._starts(count, ctx)
         measure_M = self._measure(theta_MD, ctx)
-        theta_MD = self.prompted(theta_MD, measure_M, wanted_M, ctx.scope("prompt 1"))
-        for again in range(2, self.method.recursive + 1):
-            measure_M = self._measure(theta_MD, ctx)
-            new_MD = self.prompted(theta_MD, measure_M, wanted_M, ctx.scope(f"prompt {again}"))
-            nearer_M = (self._measure(new_MD, ctx) - wanted_M).abs() < (measure_M - wanted_M).abs()
+        self._tell_backwards(measure_M, ctx)
+        for number in range(1, self.method.recursive + 1):
+            new_MD = self.prompted(theta_MD, measure_M, wanted_M, ctx.scope(f"prompt {number}"))
+            if self.method.recursive == 1:
+                return new_MD
+            new_M = self._measure(new_MD, ctx)
+            nearer_M = (new_M - wanted_M).abs() < (measure_M - wanted_M).abs()
             if not nearer_M.any():
                 break
             theta_MD = torch.where(nearer_M[:, None], new_MD, theta_MD)
+            measure_M = torch.where(nearer_M, new_M, measure_M)
         return theta_MD
 
-    def _wanted(self, ctx: Context) -> float:
-        """Return what is asked for; warn where no checkpoint of the zoo has it."""
+    def _wanted(self) -> float:
+        """Return what is asked for: the zoo's best, unless said."""
         low, high = self.facts["range"]
-        if not self.method.prompt:
-            return low if self.facts["better"] == "lower" else high
-        wanted = self.method.prompt[self.metric]
-        if not low <= wanted <= high:
+        best = low if self.facts["better"] == "lower" else high
+        return self.method.prompt.get(self.metric, best)
+
+    def warnings(self) -> list[str]:
+        """See `Generator.warnings`: tell of a prompt that no checkpoint of the zoo has."""
+        low, high = self.facts["range"]
+        wanted = self._wanted()
+        if low <= wanted <= high:
+            return []
+        return [
+            f"prompt {self.metric} = {wanted:g} lies outside of the zoo, whose checkpoints have {low:.3g} to "
+            f"{high:.3g}; networks get worse out there"
+        ]
+
+    def _tell_backwards(self, measure_M: Tensor, ctx: Context) -> None:
+        """Warn of a prompt that is worse than its start: pairs go forward in training."""
+        wanted, lower = self._wanted(), self.facts["better"] == "lower"
+        behind = int((measure_M < wanted if lower else measure_M > wanted).sum())
+        if behind:
             ctx.warn(
-                f"prompt {self.metric} = {wanted:g} lies outside of the zoo, whose checkpoints have {low:.3g} to "
-                f"{high:.3g}; networks get worse out there"
+                f"prompt {self.metric} = {wanted:g} is worse than what {behind} of {len(measure_M)} starts have; it "
+                "learnt trainings, which go the other way"
             )
-        return wanted
 
     def _starts(self, count: int, ctx: Context) -> Tensor:
         """Return theta_MD to start from. Raises UserError where a file holds another architecture."""
@@ -80,7 +97,10 @@ class Prompted(Generator):
         if start and not start.startswith("init:"):
             state = load_state(start)
             _check_same(state, self.zoo, start)
-            return layout.vector(state).expand(count, -1)
+            theta_D = layout.vector(state)
+            if not theta_D.isfinite().all():
+                raise UserError(f"start {start}: holds NaN or Inf; give another network")
+            return theta_D.expand(count, -1)
         seeds = [int(start[5:])] * count if start else [derive(ctx.seed, "start", index) for index in range(count)]
         built = {seed: layout.vector(ctx.build(seed).state_dict()) for seed in seeds}
         return torch.stack([built[seed] for seed in seeds])
@@ -123,7 +143,7 @@ class Prompted(Generator):
 
     def tensors(self) -> dict[str, Tensor]:
         own = {f"network.{key}": value for key, value in self.network.state_dict().items()}
-        kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tensors().items()}
+        kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tables().items()}
         return own | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
 
 
@@ -240,13 +260,23 @@ def _rising_cosine(warmup: int, steps: int) -> Callable[[int], float]:
 
 
 def _check_same(state: dict[str, Tensor], zoo: Zoo, path: str) -> None:
-    """Raise UserError that names the first entry in which a start differs from the zoo's networks."""
+    """Raise UserError that names the first entry in which a start cannot be one of the zoo's networks.
+
+    It may lack what is not selected; where it has that, it must be the zoo's.
+    """
     for key, own in zoo.anchor.items():
-        if key not in state and not key.endswith("num_batches_tracked"):
+        selected = key in zoo.layout.keys
+        if key not in state and selected:
             raise UserError(f"start {path}: is of another architecture: it has no {key!r}")
         if key in state and state[key].shape != own.shape:
             shapes = f"{list(state[key].shape)}, the zoo's networks {list(own.shape)}"
             raise UserError(f"start {path}: is of another architecture: {key} has {shapes}")
+        frozen = not selected and own.is_floating_point()
+        if key in state and frozen and not torch.allclose(state[key].float(), own.float(), atol=1e-6):
+            raise UserError(
+                f"start {path}: {key} is outside of the selection and is not the zoo's; only the selected entries are "
+                "generated, so give a network with the same frozen ones, or the selected entries alone"
+            )
     extra = next((key for key in state if key not in zoo.anchor), None)
     if extra:
         raise UserError(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pdiff.context import Context
-from pdiff.data import Batch, some
+from pdiff.data import Batch, Split, evaluation_batches, some
+from pdiff.memory import in_chunks, ran_out
 from pdiff.objective import Objective
 from pdiff_plugins.prompt_asking import SCORED, Asker, evenly_chosen, number, numbers
 
@@ -17,31 +18,57 @@ STEP_RATES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 RATES = {"sgd": (0.01, 0.03, 0.1, 0.3, 1.0), "adam": (1e-3, 3e-3, 1e-2, 3e-2, 0.1)}
 POINTS = 20
 """Steps after which networks on their way are measured."""
-AT_ONCE = 2**24
-"""Parameters whose gradients are taken at a time."""
+AT_ONCE = 2**26
+"""Numbers that are kept at a time for gradients: parameters, and what is in between them and the losses."""
 
 
 def gradients(objective: Objective, theta_MD: Tensor, batch: Batch) -> Tensor:
-    """Return the gradient of each network's loss on the batch, `[M, D]`."""
+    """Return the gradient of each network's loss on the batch, `[M, D]`.
+
+    Takes fewer networks at a time when memory runs out, and raises that error where one alone is too much.
+    """
 
     def loss(theta_D: Tensor) -> Tensor:
         return objective.losses(theta_D[None], batch)[0]
 
     gradient = torch.func.grad(loss)
     try:
-        return torch.func.vmap(gradient, chunk_size=max(1, AT_ONCE // theta_MD.shape[1]))(theta_MD)
-    except RuntimeError:  # a network or a loss that torch.func.vmap does not take
+        each = theta_MD.shape[1] + kept(objective, theta_MD[:1], batch)
+        return in_chunks(torch.func.vmap(gradient), theta_MD, max(1, AT_ONCE // each))
+    except RuntimeError as error:  # a network or a loss that torch.func.vmap does not take
+        if ran_out(error):
+            raise
         return torch.stack([gradient(theta_D) for theta_D in theta_MD])
 
 
+def kept(objective: Objective, theta_MD: Tensor, batch: Batch) -> int:
+    """Return how many numbers autograd keeps of the networks' losses on the batch, until their gradient is taken."""
+    sizes = []
+
+    def pack(own: Tensor) -> Tensor:
+        sizes.append(own.numel())
+        return own
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda own: own):
+        objective.losses(theta_MD.detach().requires_grad_(), batch)
+    return sum(sizes)
+
+
+def whole_gradients(objective: Objective, theta_MD: Tensor, split: Split, device: torch.device) -> Tensor:
+    """Return the gradient of each network's mean loss over a split, `[M, D]` on the CPU, batch by batch."""
+    theta_MD, total_MD = theta_MD.to(device), torch.zeros_like(theta_MD, device=device)
+    for batch in evaluation_batches(split, 0, device):
+        total_MD += len(batch.targets) / len(split) * gradients(objective, theta_MD, batch)
+    return total_MD.cpu()
+
+
 def one_step(asker: Asker, start_MD: Tensor, examples: int, ctx: Context) -> dict[str, Any]:
-    """Return the best that one step along the gradient, or its sign, gives: rate and mean metric."""
+    """Return the best that one step along the gradient, or its sign, gives: rate, mean metric, number of examples."""
     objective = asker.view.objective
     split = some(objective.split, examples, ctx.generator("gradient"))
-    batch = split.batch(torch.arange(len(split)), ctx.device)
-    slope_MD = gradients(objective, start_MD.to(ctx.device), batch).cpu()
+    slope_MD = whole_gradients(objective, start_MD, split, ctx.device)
     ways = {"gradient": slope_MD, "sign": slope_MD.sign()}
-    return {name: _best_step(asker, start_MD, own_MD) for name, own_MD in ways.items()}
+    return {name: _best_step(asker, start_MD, own_MD) | {"examples": len(split)} for name, own_MD in ways.items()}
 
 
 def _best_step(asker: Asker, start_MD: Tensor, slope_MD: Tensor) -> dict[str, float | None]:
@@ -62,9 +89,9 @@ def curves(
     """
     chosen = evenly_chosen(len(start_MD), count)
     at = measured_steps(steps)
-    paths = _train(asker.view.objective, start_MD[chosen], at, batch_size, ctx)
+    paths = _train(asker, start_MD[chosen], at, batch_size, ctx)
     goal = asker.cost(asker.measured(prompted_MD[chosen]).mean())
-    own = {name: _best_curve(asker, theta_RSMD, RATES[name], goal) for name, theta_RSMD in paths.items()}
+    own = {name: _best_curve(asker, *both, RATES[name], goal) for name, both in paths.items()}
     prompted = number(asker.measured(prompted_MD[chosen], SCORED).mean())
     for curve in own.values():
         good = (step for step, metric in zip(at, curve["metric"], strict=True) if asker.as_good(metric, prompted))
@@ -80,9 +107,13 @@ def measured_steps(steps: int) -> list[int]:
 
 
 def _train(
-    objective: Objective, start_MD: Tensor, at: list[int], batch_size: int, ctx: Context
-) -> dict[str, Tensor]:  # fmt: skip
-    """Return optimizer -> networks after the steps `at`, `[R, S, M, D]`, all trained together."""
+    asker: Asker, start_MD: Tensor, at: list[int], batch_size: int, ctx: Context
+) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
+    """Return optimizer -> mean metric after the steps `at`, `[R, S]`, on the selection split and on the test split.
+
+    All are trained together, and measured on their way: of large networks there is no room for so many.
+    """
+    objective = asker.view.objective
     optimizers, generator = _optimizers(start_MD.to(ctx.device)), ctx.generator("optimizers")
     parameters = [group["params"][0] for optimizer in optimizers.values() for group in optimizer.param_groups]
     found = []
@@ -95,10 +126,10 @@ def _train(
             for optimizer in optimizers.values():
                 optimizer.step()
             if step in at:
-                found.append(torch.stack(parameters).detach().cpu())
+                found.append(_means(asker, torch.stack(parameters).detach().cpu()))
             bar.advance()
-    parts = torch.stack(found, dim=1).split([len(rates) for rates in RATES.values()])
-    return dict(zip(RATES, parts, strict=True))
+    parts = torch.stack(found, dim=2).split([len(rates) for rates in RATES.values()], dim=1)
+    return {name: (selection_RS, test_RS) for name, (selection_RS, test_RS) in zip(RATES, parts, strict=True)}
 
 
 def _optimizers(start_MD: Tensor) -> dict[str, torch.optim.Optimizer]:
@@ -110,13 +141,16 @@ def _optimizers(start_MD: Tensor) -> dict[str, torch.optim.Optimizer]:
     return {"sgd": torch.optim.SGD(copies(RATES["sgd"]), momentum=0.9), "adam": torch.optim.Adam(copies(RATES["adam"]))}
 
 
-def _best_curve(asker: Asker, theta_RSMD: Tensor, rates: tuple[float, ...], goal: Tensor) -> dict[str, Any]:
-    cost_RS = asker.cost(_means(asker, theta_RSMD, asker.view.selection))
+def _best_curve(
+    asker: Asker, selection_RS: Tensor, test_RS: Tensor, rates: tuple[float, ...], goal: Tensor
+) -> dict[str, Any]:  # fmt: skip
+    cost_RS = asker.cost(selection_RS)
     wanting_R = (cost_RS > goal).int().cumprod(dim=1).sum(dim=1)
     choice = min(range(len(rates)), key=lambda place: (int(wanting_R[place]), float(cost_RS[place, -1])))
-    return {"rate": rates[choice], "metric": numbers(_means(asker, theta_RSMD[[choice]], SCORED)[0])}
+    return {"rate": rates[choice], "metric": numbers(test_RS[choice])}
 
 
-def _means(asker: Asker, theta_RSMD: Tensor, split: str) -> Tensor:
-    """Return the mean metric over networks, `[R, S]`."""
-    return asker.measured(theta_RSMD.flatten(0, 2), split).view(theta_RSMD.shape[:3]).mean(dim=2)
+def _means(asker: Asker, theta_RMD: Tensor) -> Tensor:
+    """Return the mean metric over networks on the selection split and on the test split, `[2, R]`."""
+    both = (asker.measured(theta_RMD.flatten(0, 1), split) for split in (asker.view.selection, SCORED))
+    return torch.stack([measure.view(theta_RMD.shape[:2]).mean(dim=1) for measure in both])

@@ -46,16 +46,18 @@ def nearness(
 ) -> dict[str, Any]:
     """Return mean distances to the nearest training run's last checkpoint: of prompted networks, of unseen runs.
 
+    Of both their standard deviation over networks too, and with hidden units matched where they can be. At least one
+    prompted network is finite; others are left out.
     And of prompted networks to the last checkpoint of their own run, which no method has seen, beside the start's.
     """
     last_TD = last_checkpoints(view, most)
-    theta = {"prompted": best_MD} | ({} if starts.last_MD is None else {"unseen": starts.last_MD})
+    finite_MD = best_MD[best_MD.isfinite().all(dim=1)]
+    theta = {"prompted": finite_MD} | ({} if starts.last_MD is None else {"unseen": starts.last_MD})
     own: dict[str, Any] = {"runs": len(last_TD), "matched": symmetry is not None}
     for name, theta_MD in theta.items():
-        own[name] = {"raw": number(neighbours(theta_MD, last_TD)[0].mean())}
+        own[name] = _spread("raw", neighbours(theta_MD, last_TD)[0])
         if symmetry:
-            nearest_M = matched(theta_MD, last_TD, symmetry, view.zoo.layout, ctx)
-            own[name]["matched"] = number(nearest_M.mean())
+            own[name] |= _spread("matched", matched(theta_MD, last_TD, symmetry, view.zoo.layout, ctx))
     if starts.last_MD is not None:
         part = starts.parts()[HELD_OUT]
         both = {"prompted": best_MD[part], "starts": starts.theta_MD[part]}
@@ -63,6 +65,10 @@ def nearness(
             name: number((theta_MD - starts.last_MD).norm(dim=1).mean()) for name, theta_MD in both.items()
         }
     return own
+
+
+def _spread(kind: str, nearest_M: Tensor) -> dict[str, float | None]:
+    return {kind: number(nearest_M.mean()), f"{kind} std": number(nearest_M.std(correction=0))}
 
 
 def matched(theta_MD: Tensor, others_TD: Tensor, symmetry: Symmetry, layout: Layout, ctx: Context) -> Tensor:

@@ -9,7 +9,10 @@ STRONG, FAIR = 0.9, 0.5
 UNRELATED = 0.2
 """Largest correlation of the shuffled control that is called none."""
 COPIES = 0.9
-"""Share of the distance between an unseen run and the nearest training run, below which networks are near-copies."""
+"""Share of the distance between an unseen run and the nearest training run, below which networks are near-copies.
+
+Between it and 1 they are a little nearer.
+"""
 
 
 def headline(source: str, own: dict[str, Any]) -> str:
@@ -21,7 +24,7 @@ def headline(source: str, own: dict[str, Any]) -> str:
         f"Networks of {source} {verdict} what they were asked to be: from unseen starts, {metric} on the test split "
         f"against {metric} asked for has R2 {r2} and correlation {pearson}{_real(own)}"
     )
-    return "; ".join([said, *_saved(own), *warnings(own)])
+    return "; ".join([said, *_saved(own), *_apart(own), *warnings(own)])
 
 
 def _real(own: dict[str, Any]) -> str:
@@ -39,7 +42,7 @@ def _saved(own: dict[str, Any]) -> list[str]:
         f"{_shown(best['metric'])} (best checkpoint {_shown(best['zoo']['metric'])})"
     )
     curves = own.get("curves")
-    if not curves:
+    if not curves or curves["prompted"] is None:
         return [said]
     sgd = curves["sgd"]
     if sgd["reached"]:
@@ -49,8 +52,19 @@ def _saved(own: dict[str, Any]) -> list[str]:
 
 def warnings(own: dict[str, Any]) -> list[str]:
     """Return what speaks against the method."""
-    checks = (_worse_than_gradient, _copies, _control)
+    checks = (_diverged, _worse_than_gradient, _copies, _control)
     return [said for check in checks if (said := check(own))]
+
+
+def _diverged(own: dict[str, Any]) -> str:
+    count, without = (own["test"].get(key) for key in ("diverged", "left_out"))
+    if not count:
+        return ""
+    starts = [len(group["asked"][0]) for group in own["groups"].values() for _ in group["asked"]]
+    return (
+        f"warning: {count} of {sum(starts)} networks diverged; {without} of {len(starts)} starts, which have them, are "
+        "left out of R2"
+    )
 
 
 def _worse_than_gradient(own: dict[str, Any]) -> str:
@@ -62,17 +76,37 @@ def _worse_than_gradient(own: dict[str, Any]) -> str:
     return f"warning: a single step {how} does better ({_shown(step['metric'])})"
 
 
-def _copies(own: dict[str, Any]) -> str:
-    near = own.get("nearest", {})
+def _distances(own: dict[str, Any]) -> tuple[float, float, float | None] | None:
+    """Return how far prompted networks and unseen runs lie from training, and the latter's standard deviation."""
+    near = own.get("nearest") or {}
     kind = "matched" if near.get("matched") else "raw"
     if "unseen" not in near or near["prompted"][kind] is None:
-        return ""
-    if near["prompted"][kind] >= COPIES * near["unseen"][kind]:
+        return None
+    return near["prompted"][kind], near["unseen"][kind], near["unseen"].get(f"{kind} std")
+
+
+def _apart(own: dict[str, Any]) -> list[str]:
+    """Say how near to training networks lie, where they are no near-copies."""
+    found = _distances(own)
+    if not found or found[0] < COPIES * found[1]:
+        return []
+    how = "a little nearer to a training network than" if found[0] < found[1] else "as far from training networks as"
+    return [f"prompted networks lie {how} unseen runs do ({_beside(*found)})"]
+
+
+def _copies(own: dict[str, Any]) -> str:
+    found = _distances(own)
+    if not found or found[0] >= COPIES * found[1]:
         return ""
     return (
-        f"warning: prompted networks lie nearer to a training network ({near['prompted'][kind]:.3g}) than runs that "
-        f"were not seen ({near['unseen'][kind]:.3g})"
+        "warning: prompted networks are near-copies: they lie nearer to a training network than unseen runs do "
+        f"({_beside(*found)})"
     )
+
+
+def _beside(prompted: float, unseen: float, std: float | None) -> str:
+    spread = "" if std is None else f", standard deviation {std:.2g}"
+    return f"{prompted:.3g} against {unseen:.3g}{spread}"
 
 
 def _control(own: dict[str, Any]) -> str:
@@ -109,6 +143,8 @@ def _groups(own: dict[str, Any]) -> str:
         if own["prompt split"] != own["scored split"]:
             r2, pearson = (_shown(group["selection"][key], ".3f") for key in ("r2", "pearson"))
             said += f" (on the {own['prompt split']} split {r2}, {pearson})"
+        if group["test"].get("diverged"):
+            said += f", {group['test']['diverged']} networks diverged"
         each.append(said)
     return "; ".join(each)
 
@@ -129,7 +165,7 @@ def _step(own: dict[str, Any]) -> str:
 
 def _curves(own: dict[str, Any]) -> str:
     curves = own.get("curves")
-    if not curves:
+    if not curves or curves["prompted"] is None:
         return ""
     last = curves["steps"][-1]
     each = [

@@ -36,7 +36,7 @@ def sweep(asker: Asker, starts: Starts, prompts: int, ctx: Context) -> tuple[dic
             for name, part in starts.parts().items()
         },
     }  # fmt: skip
-    return own, theta_MPD[:, 0]
+    return own, theta_MPD[:, 0].clone()  # a view would keep the networks of all prompts
 
 
 def evenly(best: float, measure_M: Tensor, count: int) -> Tensor:
@@ -69,18 +69,29 @@ def _group(wanted_MP: Tensor, got: dict[str, Tensor], asker: Asker) -> dict[str,
     }  # fmt: skip
 
 
-def agreement(asked_MP: Tensor, got_MP: Tensor) -> dict[str, float | None]:
-    """Return R2 (mean and median over networks), Pearson's and Spearman's correlation over all pairs."""
+def agreement(asked_MP: Tensor, got_MP: Tensor) -> dict[str, Any]:
+    """Return R2 (mean and median over starts), Pearson's and Spearman's correlation over all pairs.
+
+    Of what is finite: `diverged` counts the networks that are not, `left_out` the starts without R2 because of them.
+    """
     from scipy.stats import rankdata
 
-    r2_M = r_squared(asked_MP, got_MP)
+    whole_M = got_MP.isfinite().all(dim=1)
+    r2_M = r_squared(asked_MP[whole_M], got_MP[whole_M])
     r2_M = r2_M[~r2_M.isnan()]
-    asked, got = asked_MP.flatten(), got_MP.flatten()
+    asked, got = _finite(asked_MP, got_MP)
     ranks = [torch.from_numpy(rankdata(values.numpy())) for values in (asked, got)]
     return {
         "r2": number(r2_M.mean()), "r2_median": number(r2_M.median()) if len(r2_M) else None,
         "pearson": correlation(asked, got), "spearman": correlation(*ranks),
+        "diverged": int((~got_MP.isfinite()).sum()), "left_out": int((~whole_M).sum()),
     }  # fmt: skip
+
+
+def _finite(asked_MP: Tensor, got_MP: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs whose network did not diverge, one row each."""
+    finite_MP = got_MP.isfinite()
+    return asked_MP[finite_MP], got_MP[finite_MP]
 
 
 def r_squared(asked_MP: Tensor, got_MP: Tensor) -> Tensor:
@@ -110,7 +121,7 @@ def shuffled(asker: Asker, theta_MD: Tensor, measure_M: Tensor, wanted_MP: Tenso
     theta_MD, measure_M, wanted_MP = theta_MD[chosen], measure_M[chosen], wanted_MP[chosen]
     given_MP = _unrelated(wanted_MP, ctx.generator("order"))
     theta_MPD = _asked(asker, theta_MD, measure_M, given_MP, ctx)
-    return correlation(wanted_MP.flatten(), _measured(asker, theta_MPD, SCORED).flatten())
+    return correlation(*_finite(wanted_MP, _measured(asker, theta_MPD, SCORED)))
 
 
 def real(asker: Asker, wanted_MP: Tensor) -> dict[str, Any]:

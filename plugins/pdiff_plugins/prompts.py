@@ -25,6 +25,7 @@ class Prompts(Evaluator):
     """
 
     name = "prompts"
+    version = 2
     source: ClassVar[str] = "Peebles et al. 2022, arXiv 2209.12892, section 4, and the authors' code (prompt alignment)"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("R2", "r2", ".3f"), ("asked-got", "pearson", ".3f"), ("at best prompt", "best", ".4g"),
@@ -77,8 +78,11 @@ class Prompts(Evaluator):
                 asker, starts.theta_MD, best_MD, self.optimizer_starts, self.optimizer_steps, self.batch_size, ctx
             )
         symmetry = prompt_distances.symmetry_of(asker.view, ctx)
-        if self.nearest:
+        finite_M = best_MD.isfinite().all(dim=1)
+        if self.nearest and finite_M.any():
             own["nearest"] = prompt_distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
-        if self.grid:
-            own["plane"] = prompt_plane.plane(asker, starts.theta_MD, best_MD, self.grid, symmetry, ctx)
+        if self.grid and finite_M.any():
+            own["plane"] = prompt_plane.plane(
+                asker, starts.theta_MD[finite_M], best_MD[finite_M], self.grid, symmetry, ctx
+            )
         return own

@@ -15,7 +15,7 @@ from pdiff.data import TensorSplit
 from pdiff.device import placed
 from pdiff.memory import free_bytes, ran_out
 from pdiff.population import Predictor
-from pdiff.testing import tiny_zoo
+from pdiff.testing import tiny_run, tiny_zoo
 from pdiff.training import train
 from pdiff.zoo import Layout
 from pdiff_plugins.backbones import Pca
@@ -106,3 +106,19 @@ def test_memory_running_out_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**45, device="cuda")
     assert ran_out(caught.value) and free_bytes(torch.device("cuda")) > 2**20
+
+
+def test_prompts_follow_the_cpu_and_are_replayed_as_graphs(tmp_path: Path) -> None:
+    method = {"name": "gpt", "width": 16, "depth": 1, "heads": 2, "steps": 20, "batch_size": 16, "sampling_steps": 10}
+    runs = {"name": "seeds", "count": 8, "steps": 20, "lr": 0.1, "batch_size": 20, "include_start": True, "every": 5}
+    tables = {"architecture": {"name": "mlp", "hidden": [6]}, "train": {"epochs": 0}, "collect": runs, "method": method}
+    pipeline = tiny_run(tmp_path, **tables)
+    generator, said = pipeline.generator("gpt"), []
+    start_MD, measure_M = pipeline.zoo.theta_ND[:5], pipeline.measures()["loss"][:5]
+    ctx = Context(seed=1, warn=said.append)
+    on_cpu, on_cuda = (
+        generator.prompted(start_MD, measure_M, measure_M - 0.3, ctx.replace(device=torch.device(device)))
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(on_cuda, on_cpu, atol=1e-4, rtol=1e-3)
+    assert not said
