@@ -67,9 +67,3 @@ def surface_points(mesh: Mesh, count: int, generator: torch.Generator) -> Tensor
     weights_K2 = torch.where(weights_K2.sum(dim=1, keepdim=True) > 1, 1 - weights_K2, weights_K2)
     along = weights_K2[:, :1] * first[face_K] + weights_K2[:, 1:] * second[face_K]
     return (corners_F33[face_K, 0] + along).float()
-
-
-def volume(mesh: Mesh) -> float:
-    """Return the volume enclosed (divergence theorem); below zero where faces are turned inside out."""
-    a, b, c = mesh.corners.astype(np.float64).transpose(1, 0, 2)
-    return float((a * np.cross(b, c)).sum() / 6)

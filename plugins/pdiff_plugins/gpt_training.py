@@ -115,13 +115,13 @@ class Prompted(Generator):
         network, layout = self.network.to(ctx.device), self.zoo.layout
         generator, dim = ctx.generator("sample"), layout.dim
         given_MX = torch.cat(
-            [layout.to_free(start_MD) * self.scale, self._scalars(measure_M, wanted_M).float()], dim=1
+            [layout.to_free(start_MD) * self.scale, scalars(measure_M, wanted_M, self.unit).float()], dim=1
         ).to(ctx.device)  # fmt: skip
 
         def denoise(z_MD: Tensor, t_M: Tensor) -> Tensor:
             def some(rows: Tensor) -> Tensor:
                 z_BD, start_BD, scalars_B3 = rows.split([dim, dim, 3], dim=1)
-                return network(z_BD, start_BD, self._with_time(t_M[: len(rows)], scalars_B3))
+                return network(z_BD, start_BD, with_time(self.method, t_M[: len(rows)], scalars_B3))
 
             return in_chunks(some, torch.cat([z_MD, given_MX], dim=1), max(1, AT_ONCE // dim))
 
@@ -134,12 +134,6 @@ class Prompted(Generator):
                 capture=lambda step: captured(step, ctx.device, ctx.graphs, ctx.warn),
             )  # fmt: skip
         return layout.from_free(x_MD.cpu() / self.scale)
-
-    def _scalars(self, measure_M: Tensor, wanted_M: Tensor) -> Tensor:
-        return scalars(measure_M, wanted_M, self.unit)
-
-    def _with_time(self, t_B: Tensor, scalars_B3: Tensor) -> Tensor:
-        return with_time(self.method, t_B, scalars_B3)
 
     def tensors(self) -> dict[str, Tensor]:
         own = {f"network.{key}": value for key, value in self.network.state_dict().items()}
