@@ -6,6 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pdiff.components import Architecture
+from pdiff.errors import UserError
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.nets.token_denoiser import AdaptiveBlock
 from pdiff_plugins.token_training import masked_error, nt_xent, one_cycle
@@ -77,3 +79,28 @@ def test_one_cycle_rises_to_one_and_falls_to_zero():
     assert max(rates) == 1 == rates[29] == rates[30] and 0 < rates[0] < 0.01 and 0 < rates[-1] < 0.01
     assert rates[:30] == sorted(rates[:30]) and rates[30:] == sorted(rates[30:], reverse=True)
     assert one_cycle(1)(0) == 1
+
+
+def hyperdiffusion(**options):
+    network = Architecture.model_validate({"name": "hyperdiffusion_mlp"} | options).build(input_shape=(3,), outputs=1)
+    return Layout.of(network, list(network.state_dict()))
+
+
+def test_a_token_per_tensor_as_in_hyperdiffusion():
+    settings = {"tokens": "layer", "time": "additive"}
+    full = TransformerDenoiser(**settings, width=8, depth=1, heads=2).build(dim=36_737, layout=hyperdiffusion())
+    assert [own.in_features for own in full.enter.maps] == [3456, 128, 16384, 128, 16384, 128, 128, 1]
+    layout = hyperdiffusion(width=6)
+    small = TransformerDenoiser(**settings, width=8, depth=1, heads=2).build(dim=layout.dim, layout=layout)
+    assert small.tokens.shape == (8, 6 * 27)
+    for own in small.leave.maps:
+        torch.nn.init.normal_(own.weight)
+    z_BZ = torch.rand(2, layout.dim, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    out_BZ = small(z_BZ, torch.zeros(2))
+    out_BZ[0, 0].backward()
+    assert out_BZ.shape == z_BZ.shape and z_BZ.grad[0].count_nonzero() == layout.dim and not z_BZ.grad[1].any()
+
+
+def test_a_token_per_tensor_needs_the_tensors():
+    with pytest.raises(UserError, match=r"method.denoiser.tokens = 'layer': the latent of 16 numbers is not the netw"):
+        TransformerDenoiser(tokens="layer").build(dim=16, layout=hyperdiffusion(width=6))
