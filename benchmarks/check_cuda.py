@@ -19,12 +19,12 @@ from common import finish, header
 
 import pdiff
 from pdiff.context import Context
-from pdiff.device import device_for, placed
-from pdiff.plugins import registry
-from pdiff.population import Predictor
+from pdiff.plugins.discovery import registry
+from pdiff.populations.predictor import Predictor
+from pdiff.running.device import device_for, placed
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.classification import Classification
-from pdiff_plugins.images import ImageSplit, Transform
+from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.images.splits import ImageSplit, Transform
 from pdiff_plugins.selectors import LastNorms
 
 QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.toml"

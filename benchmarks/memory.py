@@ -23,15 +23,15 @@ import torch
 from common import add_device, header
 
 from pdiff.context import Context
-from pdiff.device import device_for
-from pdiff.memory import free_bytes
-from pdiff.training import train
+from pdiff.running.device import device_for
+from pdiff.running.memory import free_bytes
+from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins import diffusion
-from pdiff_plugins.backbones import Conv1dCodec, Conv1dDenoiser
-from pdiff_plugins.memory_probe import peak
-from pdiff_plugins.method_pdiff import PDiff
-from pdiff_plugins.nets import conv_chain
+from pdiff_plugins.backbones.codecs import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.backbones.nets import conv_chain
+from pdiff_plugins.evaluators.memory_probe import peak
+from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.maths import diffusion
 
 PAPER = {  # parameters: (latent, autoencoder, diffusion)
     2_048: (128, 658, 530), 30_016: (256, 3_756, 1_418), 100_288: (512, 13_352, 3_594), 300_288: (1_024, 44_882, 12_942)

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import torch
 from common import add_device, finish, header
 
-from pdiff.device import device_for
-from pdiff_plugins.evaluators import iou
+from pdiff.running.device import device_for
+from pdiff_plugins.evaluators.accuracy import iou
 
 WRONG = 0.3
 

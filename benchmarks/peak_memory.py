@@ -21,11 +21,11 @@ from common import add_device, header
 
 from pdiff.components import Collector, Dataset, merge
 from pdiff.data import DatasetSplits
-from pdiff.device import device_for
-from pdiff.pipeline import Pipeline
-from pdiff.recipe import Recipe
+from pdiff.engine.pipeline import Pipeline
+from pdiff.recipe.tables import Recipe
+from pdiff.running.device import device_for
 from pdiff.zoo import Zoo
-from pdiff_plugins.images import ImageSplit, Transform
+from pdiff_plugins.images.splits import ImageSplit, Transform
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "resnet18_cifar100.toml"
 BAR_MB = 2000

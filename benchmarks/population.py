@@ -16,13 +16,13 @@ from common import add_device, finish, header
 
 from pdiff.context import Context
 from pdiff.data import evaluation_batches
-from pdiff.device import device_for, placed
-from pdiff.plugins import registry
-from pdiff.population import Predictor
-from pdiff.training import threads_for
+from pdiff.plugins.discovery import registry
+from pdiff.populations.predictor import Predictor
+from pdiff.running.device import device_for, placed
+from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout
-from pdiff_plugins.classification import Classification
-from pdiff_plugins.images import ImageSplit, Transform
+from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.images.splits import ImageSplit, Transform
 from pdiff_plugins.selectors import Entire, LastNorms
 
 CASES = [

@@ -15,10 +15,10 @@ import torch
 from common import add_device, finish, header
 
 from pdiff.context import Context
-from pdiff.device import device_for
+from pdiff.running.device import device_for
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones import Conv1dDenoiser, MlpDenoiser, Pca
-from pdiff_plugins.method_pdiff import PDiff
+from pdiff_plugins.backbones.codecs import Conv1dDenoiser, MlpDenoiser, Pca
+from pdiff_plugins.latent.pdiff import PDiff
 
 
 def zoo(dim: int) -> Zoo:

@@ -26,12 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits, TensorSplit
-from pdiff.device import device_for
-from pdiff.plugins import registry
-from pdiff.training import epoch_order
+from pdiff.plugins.discovery import registry
+from pdiff.running.device import device_for
+from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.classification import Classification
-from pdiff_plugins.seeds import Seeds
+from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.images.classification import Classification
 
 EXAMPLES, LR, SHORT, ROUNDS, FEW, FEW_STEPS = 2000, 1e-3, 10, 3, 2, 60
 Shape = tuple[int, ...]

@@ -20,12 +20,12 @@ from common import add_device, finish, header
 from torch import nn
 
 from pdiff.context import Context
-from pdiff.device import device_for
-from pdiff.training import train
+from pdiff.running.device import device_for
+from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins import diffusion
-from pdiff_plugins.backbones import Conv1dCodec, Conv1dDenoiser
-from pdiff_plugins.method_pdiff import PDiff
+from pdiff_plugins.backbones.codecs import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.maths import diffusion
 
 DIM, LATENT, BATCH, CHECKPOINTS, WARM_UP = 2048, 128, 50, 300, 2
 CODEC_STEPS, DENOISER_STEPS = 500, 2000

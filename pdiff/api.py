@@ -13,15 +13,15 @@ from filelock import FileLock
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pdiff import plugins
 from pdiff.components import Evaluator, Method
+from pdiff.engine.pipeline import Pipeline, run_key
+from pdiff.engine.store import Stage
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
-from pdiff.pipeline import Pipeline, run_key
-from pdiff.progress import Progress, progress_for
-from pdiff.recipe import Recipe, find_recipe, load_recipe
-from pdiff.runs import RESOLVED, SCORES, find_run, finished, read_scores
-from pdiff.store import Stage
+from pdiff.plugins import discovery as plugins
+from pdiff.recipe.tables import Recipe, find_recipe, load_recipe
+from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
+from pdiff.running.progress import Progress, progress_for
 from pdiff.view import ORIGINAL
 
 

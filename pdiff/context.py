@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pdiff.progress import Progress
-from pdiff.snapshot import Snapshot
+from pdiff.running.progress import Progress
+from pdiff.running.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

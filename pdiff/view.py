@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pdiff.summary import table as summary_table
+from pdiff.results.summary import table as summary_table
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pdiff.components import Generator, Method
     from pdiff.objective import Objective
-    from pdiff.recipe import Recipe
+    from pdiff.recipe.tables import Recipe
     from pdiff.zoo import Zoo
 
 ORIGINAL = "original"

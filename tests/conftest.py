@@ -1,81 +1,15 @@
-"""Shared by all tests: a recipe that runs in about two seconds, on real digits."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import TINY
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).parent.parent
-SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", ROOT.parent / "shared" / "data"))
-
-TINY = """
-seed = 3
-
-[dataset]
-name = "digits"
-augment = "crop"
-crop_scale = [0.6, 1.0]
-
-[task]
-name = "classification"
-
-[architecture]
-name = "mlp_mini"
-hidden = [12, 8]
-
-[selector]
-name = "entire"
-
-[train]
-epochs = 6
-lr = 1e-2
-batch_size = 64
-
-[collect]
-name = "trajectory"
-count = 60
-lr = 3e-3
-batch_size = 64
-
-[method]
-name = "pdiff"
-steps = 60
-timesteps = 40
-
-[[baseline]]
-name = "base"
-[[baseline]]
-name = "soup"
-[[baseline]]
-name = "noise"
-scales = [0.05]
-[[baseline]]
-name = "constant"
-
-[sample]
-count = 12
-baseline_count = 8
-
-[[evaluate]]
-name = "accuracy"
-[[evaluate]]
-name = "similarity"
-[[evaluate]]
-name = "distance"
-
-[[report]]
-name = "markdown"
-
-[[expect]]
-source = "nowhere: a test"
-original = { best = 90.0 }
-similarity = { oo = 0.5 }
-"""
 
 
 @pytest.fixture
@@ -100,12 +34,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(TINY)
     return pdiff.run(folder / "tiny.toml", set={"run.out": str(folder / "runs")}, quiet=True)
-
-
-def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the program in a fresh process, as a user does."""
-    code = "import sys; from pdiff.cli import main; sys.argv[0] = 'pdiff'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )  # fmt: skip

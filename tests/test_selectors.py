@@ -9,7 +9,7 @@ from torch import nn
 
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
-from pdiff_plugins.networks import CnnMedium, MlpMini, ResNet20
+from pdiff_plugins.networks.small import CnnMedium, MlpMini, ResNet20
 from pdiff_plugins.selectors import Entire, LastNorms, Layers, Names
 
 

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pdiff import stages
-from pdiff.align import symmetry_within
 from pdiff.context import Context
 from pdiff.data import TensorSplit
+from pdiff.engine import work as stages
+from pdiff.engine.recalibrate import recalibrated
+from pdiff.engine.use import held_out, used, with_copies
 from pdiff.errors import UserError
-from pdiff.recalibrate import recalibrated
-from pdiff.recipe import Zoo as Settings
-from pdiff.recipe import load_recipe
+from pdiff.recipe.tables import Zoo as Settings
+from pdiff.recipe.tables import load_recipe
+from pdiff.symmetry.align import symmetry_within
 from pdiff.testing.tiny import tiny_run
-from pdiff.use import held_out, used, with_copies
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.nets.vit import SimpleViT
+from pdiff_plugins.networks.nets.vit import SimpleViT
 
 
 def network() -> nn.Module:

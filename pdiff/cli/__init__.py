@@ -27,7 +27,7 @@ CONDITIONS = {
 
 def build() -> typer.Typer:
     """Return the program: our commands, then those that plugins add."""
-    from pdiff.plugins import registry
+    from pdiff.plugins.discovery import registry
 
     app = typer.Typer(
         name="pdiff",

@@ -24,8 +24,8 @@ def list_plugins(
 ) -> None:
     """List the plugins that are installed, and what each provides."""
     from pdiff.cli.text import console, print_table
-    from pdiff.describe import about_plugin, check_kind
-    from pdiff.plugins import registry
+    from pdiff.plugins.describe import about_plugin, check_kind
+    from pdiff.plugins.discovery import registry
 
     plugins = [about_plugin(plugin, kind and check_kind(kind)) for plugin in registry().plugins]
     # A plugin that failed is always shown: what it would provide, nobody knows.
@@ -56,7 +56,7 @@ def describe(
 ) -> None:
     """Describe a component: its options, where it comes from, its presets."""
     from pdiff.cli.text import print_table
-    from pdiff.describe import about, names
+    from pdiff.plugins.describe import about, names
 
     if as_json:
         print(json.dumps(about(kind, name) if name else [list(row) for row in names(kind)], indent=1))
@@ -68,7 +68,7 @@ def describe(
 
 def _print(about: dict[str, Any]) -> None:
     from pdiff.cli.text import print_table
-    from pdiff.describe import as_recipe
+    from pdiff.plugins.describe import as_recipe
 
     kind, options, preset = about["kind"], about["options"], about["preset_of"]
     _say(f"{kind} {about['name']}{f', a preset of {preset}' if preset else ''}\n\n{about['help']}\n")
@@ -107,7 +107,7 @@ def new_plugin(
     to: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path("."),
 ) -> None:
     """Write a package with a working plugin, its test and its README."""
-    from pdiff.scaffold import new_plugin as write
+    from pdiff.cli.scaffold import new_plugin as write
 
     folder = write(name, to)
     _say(f"wrote {folder}\n\n    cd {folder}\n    pip install -e '.[test]'\n    pytest\n    pdiff list-plugins")

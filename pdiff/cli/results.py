@@ -31,7 +31,7 @@ def show(
 ) -> None:
     """Show the summary of a finished run."""
     from pdiff.cli.text import print_run
-    from pdiff.runs import find_run, read_scores
+    from pdiff.results.runs import find_run, read_scores
 
     scores = read_scores(find_run(run, out))
     if json:

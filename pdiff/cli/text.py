@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pdiff.summary import expected, notes, sources, table
+from pdiff.results.summary import expected, notes, sources, table
 
 
 @functools.cache

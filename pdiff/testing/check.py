@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from pdiff.components import Component, identity, merge, plain
-from pdiff.plugins import NAME
+from pdiff.plugins.discovery import NAME
 from pdiff.testing.contracts import CONTRACTS
 
 

@@ -25,10 +25,10 @@ from pdiff.components import (
 )
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
+from pdiff.engine.work import build_network
 from pdiff.files import PRETRAINED
 from pdiff.objective import Objective
-from pdiff.population import check
-from pdiff.stages import build_network
+from pdiff.populations.predictor import check
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.tiny import TinyMethod, TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo

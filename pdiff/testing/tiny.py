@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pdiff.components import Architecture, Collector, Dataset, Generator, Method, Selector, Task
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
-from pdiff.pipeline import Pipeline
-from pdiff.recipe import Recipe
-from pdiff.stages import build_network
+from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.work import build_network
+from pdiff.recipe.tables import Recipe
 from pdiff.zoo import Layout, Zoo
 
 

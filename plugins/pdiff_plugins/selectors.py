@@ -88,7 +88,7 @@ def _layers(model: nn.Module, kind: str) -> list[str]:
     """Return the names of a kind's modules that own parameters, in the order in which the network defines them."""
     from torch import nn
 
-    from pdiff_plugins.nets.frozen_norm import FrozenNorm
+    from pdiff_plugins.networks.nets.frozen_norm import FrozenNorm
 
     kinds: dict[str, Any] = {
         "norm": (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, FrozenNorm),

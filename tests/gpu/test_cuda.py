@@ -9,19 +9,19 @@ import torch
 from torch import nn
 
 import pdiff
-from pdiff import ways
 from pdiff.context import Context
 from pdiff.data import TensorSplit
-from pdiff.device import placed
-from pdiff.memory import free_bytes, ran_out
-from pdiff.population import Predictor
+from pdiff.populations import ways
+from pdiff.populations.predictor import Predictor
+from pdiff.running.device import placed
+from pdiff.running.memory import free_bytes, ran_out
 from pdiff.testing import tiny_run, tiny_zoo
-from pdiff.training import train
+from pdiff.training.loop import train
 from pdiff.zoo import Layout
-from pdiff_plugins.backbones import Pca
-from pdiff_plugins.classification import Classification
-from pdiff_plugins.method_pdiff import PDiff
-from pdiff_plugins.networks import ResNet20
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.networks.small import ResNet20
 from pdiff_plugins.selectors import Entire, LastNorms
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdiff.files import make_folder, write_text
-from pdiff.summary import expected, ours_for, sources, table
-from pdiff_plugins import page
+from pdiff.results.summary import expected, ours_for, sources, table
 from pdiff_plugins.book.tables import tables
-from pdiff_plugins.reports import markdown_table, plain
+from pdiff_plugins.drawing import page
+from pdiff_plugins.reports.reports import markdown_table, plain
 
 if TYPE_CHECKING:
     from pdiff_plugins.book.reproduction import Outcome

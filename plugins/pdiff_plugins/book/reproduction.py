@@ -109,7 +109,7 @@ def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
     from pdiff import api
-    from pdiff.recipe import load_recipe
+    from pdiff.recipe.tables import load_recipe
 
     path = out / "reproduce" / variant.name / f"{cell.name}.toml"
     make_folder(path.parent)
@@ -129,7 +129,7 @@ def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> 
 
 def _look(pipeline: Any) -> None:
     """Raise UserError where the cell's data or weights are not at hand."""
-    from pdiff import stages
+    from pdiff.engine import work as stages
 
     data = pipeline.data
     if not pipeline.store.has(pipeline.train_stage):

@@ -1,0 +1,270 @@
+"""The training loop: written once, used for base networks, trajectories, codecs and denoisers.
+
+Every step is a pure function of (seed, step, state), so a run that was killed goes on to the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.context import Context, derive
+from pdiff.errors import UserError
+from pdiff.training.capture import captured
+
+Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+Loss = Callable[..., Tensor]
+LOG_ROWS = 200
+SMALL_NETWORK = 1_000_000
+
+
+class Observer(Protocol):
+    """Sees every step, and keeps something that must survive a kill."""
+
+    def after(self, step: int) -> dict[str, float]:
+        """Called when `step` updates are done; returns values to show."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None: ...
+
+
+def train(
+    module: nn.Module,
+    loss: Loss,
+    *,
+    steps: int,
+    ctx: Context,
+    what: str,
+    lr: float,
+    optimizer: str = "adamw",
+    weight_decay: float = 0.0,
+    schedule: str | Callable[[int], float] = "cosine",
+    clip: float | None = None,
+    ema: float = 0.0,
+    observer: Observer | None = None,
+    draw: Draw | None = None,
+) -> list[dict[str, float]]:
+    """Train `module` in place and return the log, at most 200 rows of `step`, `loss`, `lr`.
+
+    Args:
+        loss: called as `loss(step, generator)`; the generator is on the CPU and depends on (ctx.seed, step) alone.
+            torch's global generator is seeded alike, for dropout.
+        draw: with it, `loss` is called with the tensors that `draw(step, generator)` gives, moved to the device, and
+            must read nothing else that changes: on CUDA such a step is replayed as one graph where shapes are fixed.
+        schedule: `cosine` to 0 step by step, `constant`, or the factor on `lr` as a function of the step.
+        ema: decay of an exponential moving average of the weights, which `module` holds at the end (0: none).
+            The decay is warmed up as (1 + step) / (10 + step).
+
+    Raises:
+        UserError: when the loss is not finite.
+    """
+    loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer, identity=[what, steps, optimizer, bool(ema)])
+    factor = schedule if callable(schedule) else SCHEDULES[schedule](steps)
+    start = loop.resume()
+    every = max(1, steps // LOG_ROWS)
+
+    def update(*drawn: Any) -> Tensor:
+        with torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16"):
+            value = loss(*drawn)
+        loop.update(value, clip)
+        return value.detach()
+
+    fixed = captured(update, ctx.device, ctx.graphs and loop.capturable, ctx.warn)
+
+    def drawn_at(step: int) -> tuple[Any, ...]:
+        generator = torch.Generator().manual_seed(derive(ctx.seed, "step", step))
+        return tuple(draw(step, generator)) if draw else (step, generator)
+
+    with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
+        for step, drawn in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
+            torch.manual_seed(derive(ctx.seed, "global", step))
+            loop.set_rate(lr * factor(step))
+            if all(isinstance(value, Tensor) for value in drawn):
+                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in drawn])
+            else:
+                value = update(*drawn)
+            loop.average_weights(step)
+            loop.pending.append(value)
+            shown = observer.after(step + 1) if observer else {}
+            if (step + 1) % every == 0 or step + 1 == steps:
+                loop.write_row(step + 1, lr * factor(step), what)
+                shown = {"loss": loop.log[-1]["loss"]} | shown
+            bar.advance(1, **shown)
+            if ctx.snapshot.due():
+                loop.save(step + 1)
+    if loop.average is not None:
+        module.load_state_dict(loop.average)
+    return loop.log
+
+
+def ahead(make: Callable[[int], Any], start: int, stop: int, device: torch.device) -> Iterator[Any]:
+    """Yield `make(step)` for every step; for a CUDA device two steps ahead, in a thread, so that it does not wait."""
+    if device.type != "cuda":
+        yield from map(make, range(start, stop))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(make, step) for step in range(start, min(start + 2, stop)))
+        for step in range(start, stop):
+            if step + 2 < stop:
+                coming.append(pool.submit(make, step + 2))
+            yield coming.popleft().result()
+
+
+def _cosine(steps: int) -> Callable[[int], float]:
+    return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _constant(steps: int) -> Callable[[int], float]:
+    return lambda step: 1.0
+
+
+SCHEDULES = {"cosine": _cosine, "constant": _constant}
+
+
+class _Loop:
+    """The state of one training run: what a snapshot holds."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        ctx: Context,
+        lr: float,
+        optimizer: str,
+        decay: float,
+        ema: float,
+        observer: Any,
+        identity: list[Any],
+    ):
+        self.identity = [*identity, {key: list(value.shape) for key, value in module.state_dict().items()}]
+        self.module, self.ctx, self.ema, self.observer = module, ctx, ema, observer
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.capturable = optimizer != "sgd"
+        self.optimizer = _optimizer(optimizer, self.parameters, lr, decay)
+        self.average = {k: v.detach().clone() for k, v in module.state_dict().items()} if ema else None
+        self.log: list[dict[str, float]] = []
+        self.pending: list[Tensor] = []
+
+    def set_rate(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+    def update(self, value: Tensor, clip: float | None) -> None:
+        value.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(self.parameters, clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # not before: gradients would live through the next forward pass
+
+    @torch.no_grad()
+    def average_weights(self, step: int) -> None:
+        """Move the average towards the weights after step `step`, counted from 0."""
+        if self.average is None:
+            return
+        decay = min(self.ema, (1 + step) / (10 + step))
+        state = self.module.state_dict()
+        floats = [key for key, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[key] for key in floats], [state[key] for key in floats], 1 - decay)
+        for key in state.keys() - set(floats):
+            self.average[key].copy_(state[key])
+
+    def write_row(self, step: int, lr: float, what: str) -> None:
+        mean = float(torch.stack(self.pending).double().mean())
+        if not math.isfinite(mean):
+            more = "" if self.ctx.precision == "float32" else ", or run.precision = 'float32'"
+            raise UserError(f"{what}: the loss is not finite at step {step}; try a lower lr (it was {lr:.3g}){more}")
+        self.log.append({"step": step, "loss": mean, "lr": lr})
+        self.pending = []
+
+    def save(self, step: int) -> None:
+        tensors = {f"module/{k}": v for k, v in self.module.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+        if self.average is not None:
+            tensors |= {f"average/{k}": v for k, v in self.average.items()}
+        if self.observer:
+            tensors |= {f"observer/{k}": v for k, v in self.observer.tensors().items()}
+        pending = [float(value) for value in self.pending]
+        self.ctx.snapshot.save(tensors, {"of": self.identity, "step": step, "log": self.log, "pending": pending})
+
+    def resume(self) -> int:
+        """Load the snapshot, if there is one, and return the number of steps done."""
+        saved = self.ctx.snapshot.load()
+        if saved is None:
+            return 0
+        tensors, state = saved
+        if state.get("of") != self.identity:
+            self.ctx.progress.say(f"{self.identity[0]}: the snapshot is of another network or setting; starting afresh")
+            return 0
+        self.module.load_state_dict(_below(tensors, "module/"))
+        self._restore_optimizer(_below(tensors, "optimizer/"))
+        if self.average is not None:
+            device = next(iter(self.average.values())).device
+            self.average = {k: v.to(device) for k, v in _below(tensors, "average/").items()}
+        if self.observer:
+            self.observer.restore(_below(tensors, "observer/"))
+        device = self.parameters[0].device
+        self.log, self.pending = state["log"], [torch.tensor(v, device=device) for v in state["pending"]]
+        return int(state["step"])
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, value in tensors.items():
+            index, name = path.split("/", 1)
+            state.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return copies of the tensors under a prefix: what is loaded may be a read-only map of the file."""
+    return {key.removeprefix(prefix): value.clone() for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _optimizer(name: str, parameters: list[nn.Parameter], lr: float, decay: float) -> torch.optim.Optimizer:
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
+    if not parameters[0].is_cuda:
+        return kind(parameters, lr=lr, weight_decay=decay, fused=True)
+    # As a tensor, so that a captured step reads the rate of the day.
+    rate = torch.tensor(lr, device=parameters[0].device)
+    return kind(parameters, lr=rate, weight_decay=decay, fused=True, capturable=True)
+
+
+@contextlib.contextmanager
+def threads_for(module: nn.Module, threads: int = 0) -> Iterator[None]:
+    """Set torch's CPU threads: `threads`, or by size, because for small networks one is the quickest.
+
+    The choice depends on nothing that is measured, since another number of threads can change the last bit.
+    """
+    small = sum(p.numel() for p in module.parameters()) < SMALL_NETWORK
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or (1 if small else os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def epoch_order(count: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """Return the indices of step's batch when `count` examples are shuffled anew each epoch (last batch short)."""
+    epoch, position = divmod(step, math.ceil(count / batch_size))
+    return _shuffled(count, derive(seed, "epoch", epoch))[position * batch_size : (position + 1) * batch_size]
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,67 @@
+"""How new the networks of a population are: in parameters, in function, and beside checkpoints that nobody has seen."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pdiff.view import ORIGINAL, View
+from pdiff_plugins.evaluators.accuracy import nearest, neighbours
+from pdiff_plugins.maths.manifolds import precision_and_recall
+
+CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+
+def novelty(view: View) -> dict[str, Tensor]:
+    """Return each network's distance to the nearest checkpoint over the checkpoints' own median, `[M]` by source."""
+    return ratios(view.theta, view.zoo.theta_ND)
+
+
+def ratios(theta: dict[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
+    """Return distances to the nearest of `zoo_ND`, in units of the median distance between its own nearest, `[M]`."""
+    own = nearest(zoo_ND, zoo_ND, leave_self_out=True)
+    unit = float(own.median()) or float("nan")  # of equal checkpoints nothing can be said
+    return {
+        source: (own if source == ORIGINAL else nearest(theta_MD, zoo_ND)) / unit for source, theta_MD in theta.items()
+    }
+
+
+def aligned_novelty(view: View, most: int) -> dict[str, float]:
+    """Return the median of `novelty` by source, hidden units of all networks in the order of the first checkpoint's.
+
+    Of at most so many networks of each source, because alignment takes its time; nothing where there is none.
+    """
+    if not most or view.align is None:
+        return {}
+    zoo_ND = view.align(view.zoo.theta_ND)
+    theta = {source: zoo_ND if source == ORIGINAL else view.align(own[:most]) for source, own in view.theta.items()}
+    found = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
+    return {source: ratio for source, ratio in found.items() if not math.isnan(ratio)}  # NaN: all are one network
+
+
+def disagreement(view: View, source: str) -> float:
+    """Return the mean share of test examples on which a network predicts otherwise than its nearest checkpoint.
+
+    Predictions that are no classes, which never quite agree, are compared by whether they are wrong.
+    """
+    theirs, zoo_ND = _answers(view, ORIGINAL), view.zoo.theta_ND
+    _, index_M = neighbours(view.theta[source], zoo_ND, leave_self_out=source == ORIGINAL)
+    pairs = zip(_answers(view, source), theirs[index_M], strict=True)
+    return float(torch.stack([(a != b).reshape(len(a), -1).any(dim=1).double().mean() for a, b in pairs]).mean())
+
+
+def _answers(view: View, source: str) -> Tensor:
+    predictions = view.predict(source, "test")
+    if predictions.dtype in CLASSES and predictions.ndim == 2:
+        return predictions
+    return view.recipe.task.wrong(predictions, view.targets("test"))
+
+
+def manifold(view: View, source: str) -> dict[str, float]:
+    """Return precision and recall against held-out checkpoints, where there are enough."""
+    if view.holdout is None:
+        return {}
+    precision, recall = precision_and_recall(view.theta[source], view.holdout)
+    return {} if precision != precision else {"precision": precision, "recall": recall}

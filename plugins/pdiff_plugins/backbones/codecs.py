@@ -1,0 +1,185 @@
+"""Codecs (vector <-> latent) and denoisers (the network inside a diffusion or flow model)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, PositiveInt
+
+from pdiff import hookimpl
+from pdiff.components import Codec, Denoiser
+from pdiff.errors import UserError
+from pdiff_plugins.backbones.probes import Probes
+from pdiff_plugins.backbones.transformers import TransformerCodec, TransformerDenoiser
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pdiff.context import Context
+    from pdiff.zoo import Layout
+
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("must be odd, so that a convolution keeps the length")
+    return kernel
+
+
+Odd = Annotated[PositiveInt, AfterValidator(_odd)]
+Channels = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+P_DIFF = "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, and the authors' code"
+
+
+class Identity(Codec):
+    """No codec: the vector is its own latent."""
+
+    name = "identity"
+
+    def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.linear_codec import IdentityModule
+
+        return IdentityModule(dim)
+
+
+class Pca(Codec):
+    """Principal components, fitted in closed form.
+
+    With at least N - 1 components it is exact on the N checkpoints. Latents beyond their rank are zero.
+    """
+
+    name = "pca"
+    source: ClassVar[str] = "Pearson 1901; Jolliffe 2002, Principal Component Analysis, section 3.5"
+    latent: int = Field(32, gt=0, description="components kept at most")
+
+    def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.linear_codec import PcaModule
+
+        return PcaModule(dim, self.latent)
+
+    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+        module.to(ctx.device).fit(x_ND)
+        return []
+
+
+def check_batch(size: int, count: int) -> None:
+    """Raise UserError where a batch of a codec would hold more checkpoints than there are."""
+    if size > count:
+        raise UserError(
+            f"method.codec.batch_size: {size} is more than the {count} checkpoints; set it to at most {count}"
+        )
+
+
+class _NoisyAutoencoder(Codec):
+    """Options and training that the autoencoders share."""
+
+    latent: int = Field(128, gt=0, description="length of the latent")
+    steps: int = Field(500, gt=0, description="training steps")
+    lr: float = Field(2e-5, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    batch_size: int = Field(50, gt=0, description="checkpoints per step")
+    input_noise: float = Field(0.001, ge=0, description="std of the noise on the normalised vector while training")
+    latent_noise: float = Field(0.1, ge=0, description="std of the noise on the latent while training")
+
+    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+        """Minimise the squared error of decode(encode(x + noise) + noise) against x; leaves `module` in eval mode.
+
+        Raises UserError when there are fewer checkpoints than a batch holds.
+        """
+        import torch
+
+        from pdiff.training.loop import train
+
+        count = len(x_ND)
+        check_batch(self.batch_size, count)
+        module, x_ND = module.to(ctx.device).train(), x_ND.to(ctx.device)
+
+        def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            rows = torch.randperm(count, generator=generator)[: self.batch_size]
+            sizes = x_ND.shape[1], module.latent_dim
+            return rows, *(torch.randn(self.batch_size, size, generator=generator) for size in sizes)
+
+        def loss(rows: Tensor, noise_BD: Tensor, noise_BZ: Tensor) -> Tensor:
+            x_BD = x_ND[rows]
+            z_BZ = module.encode(x_BD + self.input_noise * noise_BD)
+            return torch.nn.functional.mse_loss(module.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
+
+        log = train(
+            module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay, draw=draw
+        )  # fmt: skip
+        module.eval()
+        return log
+
+
+class Conv1dCodec(_NoisyAutoencoder):
+    """p-diff's autoencoder of 1-D convolutions.
+
+    Layers and sizes are the original's, less its unused head for a variance (latent * (latent + 1) parameters): for
+    2,048 numbers and latent 128, 2,182,689 parameters of 2,199,201. After training, batch normalisation uses its
+    running statistics, so that a network's latent depends on that network alone; the original kept batch statistics.
+    """
+
+    name = "conv1d"
+    source: ClassVar[str] = P_DIFF
+    channels: Channels = Field((64, 128, 256, 256, 32), description="channels of the halving layers")
+    kernel: Odd = Field(7, description="length of the convolutions")
+
+    def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.conv1d import Conv1dAutoencoder
+
+        return Conv1dAutoencoder(dim, self.latent, self.channels, self.kernel)
+
+
+class Autoencoder(_NoisyAutoencoder):
+    """Small perceptron autoencoder, quick on a CPU."""
+
+    name = "autoencoder"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"mlp": {}}
+    latent: int = Field(32, gt=0, description="length of the latent")
+    steps: int = Field(1000, gt=0, description="training steps")
+    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    hidden: int = Field(256, gt=0, description="width of the hidden layers")
+
+    def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.linear_codec import MlpAutoencoder
+
+        return MlpAutoencoder(dim, self.latent, self.hidden)
+
+
+class Conv1dDenoiser(Denoiser):
+    """p-diff's denoiser of 1-D convolutions over the latent.
+
+    Its parameter count is the original's at every latent size: 2,462,977 at 128, 3,201,537 at 768.
+    """
+
+    name = "conv1d"
+    source: ClassVar[str] = P_DIFF
+    channels: Channels = Field((64, 128, 256, 512), description="channels on the way down; the way up mirrors them")
+    kernel: Odd = Field(7, description="length of the convolutions")
+
+    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.conv1d import Conv1dDenoiserNet
+
+        return Conv1dDenoiserNet(dim, condition_dim, self.channels, self.kernel)
+
+
+class MlpDenoiser(Denoiser):
+    """Residual perceptron, scaled and shifted by time and condition."""
+
+    name = "mlp"
+    source: ClassVar[str] = "adaptive layer norm: Peebles & Xie 2023, arXiv 2212.09748, section 3.2"
+    width: int = Field(256, ge=2, description="width of the hidden layers")
+    depth: int = Field(3, gt=0, description="residual blocks of two layers")
+
+    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.mlp_denoiser import MlpDenoiserNet
+
+        return MlpDenoiserNet(dim, condition_dim, self.width, self.depth)
+
+
+@hookimpl
+def register_backbones(register):
+    for codec in (Identity, Pca, Conv1dCodec, Autoencoder, TransformerCodec, Probes):
+        register(codec)
+    for denoiser in (Conv1dDenoiser, MlpDenoiser, TransformerDenoiser):
+        register(denoiser)

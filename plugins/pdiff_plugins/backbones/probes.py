@@ -1,0 +1,89 @@
+"""A codec that reads networks by what they say, not by their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from pdiff.components import Codec
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdiff.context import Context
+    from pdiff.objective import Objective
+    from pdiff.zoo import Layout
+
+
+class Probes(Codec):
+    """Principal components of what networks put out at probes; a perceptron back.
+
+    The way to the latent has nothing to learn: a network's outputs at random training examples, and their principal
+    components. The way back is trained so that the decoded network's predictions are the first one's; its weights may
+    be others. What networks say generalises from few of them where their weights do not: a perceptron that reads
+    weights draws unseen digits worse than their nearest training digit does. A loaded codec decodes only.
+    """
+
+    name = "probes"
+    source: ClassVar[str] = (
+        "probes: Kahana et al. 2024, Deep Linear Probe Generators, arXiv 2410.10811, section 3; the way back is a "
+        "hypernetwork: Ha et al. 2016, arXiv 1609.09106"
+    )
+    latent: int = Field(64, gt=0, description="principal components kept at most")
+    probes: int = Field(256, gt=0, description="training examples at which networks are read")
+    hidden: int = Field(512, gt=0, description="width of the hidden layer on the way back")
+    steps: int = Field(4000, gt=0, description="training steps of the way back")
+    lr: float = Field(2e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    batch_size: int = Field(256, gt=0, description="checkpoints per step")
+    points: int = Field(64, gt=0, description="training examples per step at which predictions are compared")
+    latent_noise: float = Field(0.02, ge=0, description="std of the noise on the latent while training")
+
+    def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
+        from pdiff_plugins.backbones.nets.probe_codec import ProbeModule
+
+        return ProbeModule(dim, self.latent, self.hidden)
+
+    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+        """Fit the components, then minimise the squared error of predictions.
+
+        Raises UserError where there is no task to ask, or its predictions have no gradient.
+        """
+        import torch
+        from torch.nn import functional as F
+
+        from pdiff.training.loop import train
+
+        objective = _differentiable(ctx.objective, x_ND, ctx)
+        module, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
+        probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
+        module.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
+        z_NZ = module.encode_all(x_ND)
+        module.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
+
+        def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+            rows = torch.randint(len(x_ND), (self.batch_size,), generator=generator)
+            noise_BZ = torch.randn(self.batch_size, module.latent_dim, generator=generator)
+            return rows, noise_BZ, objective.batch(self.points, generator, torch.device("cpu")).inputs
+
+        def loss(rows: Tensor, noise_BZ: Tensor, inputs: Tensor) -> Tensor:
+            x_BD = x_ND[rows]
+            decoded_BD = module.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
+            said, known = (objective.predictions(own_BD, inputs) for own_BD in (decoded_BD, x_BD))
+            return F.mse_loss(said, known)
+
+        log = train(module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, draw=draw)
+        module.eval()
+        return log
+
+
+def _differentiable(objective: Objective | None, x_ND: Tensor, ctx: Context) -> Objective:
+    if objective is None:
+        raise UserError("method.codec: probes asks networks, and there is no task here; use 'autoencoder'")
+    inputs = objective.batch(1, ctx.generator("probes"), ctx.device).inputs
+    said = objective.predictions(x_ND[:1].to(ctx.device).requires_grad_(), inputs)
+    if not said.requires_grad:
+        name = objective.task.name
+        raise UserError(f"method.codec: probes: predictions of task {name} have no gradient; use 'autoencoder'")
+    return objective

@@ -1,0 +1,113 @@
+"""COCO: images with boxes, and with masks of the classes of Pascal VOC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Dataset
+from pdiff_plugins.images.in_memory import Mean, Side, Std, Validation
+from pdiff_plugins.images.on_disk import IMAGENET_MEAN, IMAGENET_STD, FileDataset
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits
+
+COCO = "Lin et al. 2014, Microsoft COCO: Common Objects in Context, arXiv 1405.0312"
+Root = Annotated[
+    str,
+    Field(min_length=1, description="folder that holds train2017/, val2017/ and annotations/; relative to run.data"),
+]
+
+
+class CocoDetection(Dataset):
+    """COCO 2017, or data in its layout: images of any size, with boxes.
+
+    val2017 is the test split. Inputs are images in 0..1, filled up to the largest of a batch with NaN at the bottom
+    and on the right. Targets are rows of x1, y1, x2, y2 (pixels), class, iscrowd, area, filled up with class -1.
+    """
+
+    name = "coco_detection"
+    source: ClassVar[str] = COCO
+    root: Root = "coco"
+    classes: tuple[str, ...] = Field(
+        (), description="names of categories, counted from 1 as given; none: all, numbered as COCO numbers them"
+    )
+    longest: int = Field(0, ge=0, description="sides longer than this are scaled down to it, with their boxes; 0: none")
+    augment: Literal["flip", "none"] = Field("flip", description="training transform: half of the images mirrored")
+    validation: Validation = 0.1
+    memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
+
+    def identity(self) -> dict[str, Any]:
+        """Leave out what changes no result: memory, and where the set lies, for its content stands in the keys."""
+        return {key: value for key, value in super().identity().items() if key not in ("memory_gib", "root")}
+
+    def content(self, data_root: Path) -> str:
+        """Return a digest of the annotations."""
+        return _content(data_root / Path(self.root).expanduser())
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`. Raises UserError that names the file and what in it is wrong."""
+        from pdiff.data import holdout
+        from pdiff_plugins.coco.boxes import box_splits
+        from pdiff_plugins.coco.files import read
+
+        root = ctx.data_root / Path(self.root).expanduser()
+        train, test = (read(self.name, root, part) for part in PARTS)
+        cut = holdout(len(train.images), self.validation, ctx.generator("holdout"))
+        return box_splits(self, train, test, cut)
+
+
+class CocoSegmentation(FileDataset):
+    """COCO 2017, or data in its layout: images of one size, with classes of pixels.
+
+    val2017 is the test split. Targets are uint8 `[S, S]`: 0 is background, 255 is not counted (where objects overlap).
+    The shorter side is scaled to S and the rest cut off; torchvision's published mIoU is of whole images instead.
+    """
+
+    name = "coco_segmentation"
+    source: ClassVar[str] = COCO + "; classes and overlaps as in torchvision's reference training"
+    root: Root = "coco"
+    classes: tuple[str, ...] = Field(
+        (), description="names of categories, counted from 1 as given; none: Pascal VOC's, 21 with the background"
+    )
+    image_size: Side = 480
+    mean: Mean = IMAGENET_MEAN
+    std: Std = IMAGENET_STD
+    crop_scale: tuple[float, float] = Field((0.25, 1.0), description="least and greatest part of the area in a crop")
+
+    def identity(self) -> dict[str, Any]:
+        """Leave out where the set lies, for its content stands in the keys."""
+        return {key: value for key, value in super().identity().items() if key != "root"}
+
+    def content(self, data_root: Path) -> str:
+        """Return a digest of the annotations."""
+        return _content(data_root / Path(self.root).expanduser())
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`. Raises UserError that names the file and what in it is wrong."""
+        from pdiff_plugins.coco.files import read
+        from pdiff_plugins.coco.masks import mask_splits
+
+        root = ctx.data_root / Path(self.root).expanduser()
+        train, test = (read(self.name, root, part) for part in PARTS)
+        return mask_splits(self, train, test, self.cut(len(train.images), ctx))
+
+
+PARTS = ("train2017", "val2017")
+
+
+def _content(root: Path) -> str:
+    from pdiff.files import digest_of
+
+    return " ".join(digest_of(str(root / "annotations" / f"instances_{part}.json")) for part in PARTS)
+
+
+@hookimpl
+def register_datasets(register: Any) -> None:
+    """Register COCO with boxes and with masks."""
+    register(CocoDetection)
+    register(CocoSegmentation)

@@ -1,0 +1,110 @@
+"""COCO's annotation files, checked: every fault is told with its file and key."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pdiff.errors import UserError, did_you_mean
+from pdiff_plugins.images.splits import Decoder
+
+
+@dataclass
+class Annotated:
+    """An image and what is marked in it."""
+
+    path: Path
+    height: int
+    width: int
+    marks: list[Mapping[str, Any]] = field(default_factory=list)
+    """Entries of `annotations`, in the file's order."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One annotation file: its images in the order of their ids, and its categories by id."""
+
+    file: Path
+    images: list[Annotated]
+    categories: dict[int, str]
+
+    def numbers(self, classes: tuple[str, ...]) -> dict[int, int]:
+        """Return the class of each category that is named, counted from 1. Raises UserError for an unknown one."""
+        ids = {name: category for category, name in self.categories.items()}
+        for name in classes:
+            if name not in ids:
+                raise UserError(f"dataset.classes: {self.file} has no category {name!r}{did_you_mean(name, ids)}")
+        return {ids[name]: number for number, name in enumerate(classes, start=1)}
+
+
+def read(who: str, root: Path, part: str) -> Part:
+    """Read `annotations/instances_<part>.json` below `root`. Raises UserError for the first fault."""
+    file, folder = root / "annotations" / f"instances_{part}.json", root / part
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"dataset {who}: {file} is missing, and COCO is not downloaded here; get it from cocodataset.org, put "
+            f"train2017/, val2017/ and annotations/ into {root}, or name the folder that holds them in dataset.root"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"dataset {who}: {file}: not readable JSON ({error}); put the whole file there") from None
+    try:
+        return _part(f"dataset {who}: {file}", file, folder, table)
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__} {' '.join(str(error).split())}"
+        raise UserError(
+            f"dataset {who}: {file}: not a COCO instances file ({why}); it needs images, annotations and categories"
+        ) from None
+
+
+def _part(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -> Part:
+    categories = {int(row["id"]): str(row["name"]) for row in table["categories"]}
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    images: dict[int, Annotated] = {}
+    for row in sorted(table["images"], key=lambda row: row["id"]):
+        name = row["file_name"]
+        if name not in there:
+            raise UserError(f"{where}: images names {name!r}, which is not in {folder}; put it there")
+        images[row["id"]] = Annotated(folder / name, int(row["height"]), int(row["width"]))
+    for mark in table["annotations"]:
+        _check(where, mark, images, categories)
+        images[mark["image_id"]].marks.append(mark)
+    return Part(file, list(images.values()), categories)
+
+
+def _check(where: str, mark: Mapping[str, Any], images: Mapping[int, Annotated], categories: Mapping[int, str]) -> None:
+    """Raise UserError where an annotation does not fit the rest of its file."""
+    own = f"{where}: annotation {mark['id']}"
+    if mark["image_id"] not in images:
+        raise UserError(f"{own}: image_id = {mark['image_id']!r} is none of its images; add the image or remove it")
+    if mark["category_id"] not in categories:
+        raise UserError(f"{own}: category_id = {mark['category_id']!r} is none of its categories; add the category")
+    box = mark["bbox"]
+    if len(box) != 4 or not all(isinstance(side, Real) and math.isfinite(side) for side in box):
+        raise UserError(f"{own}: bbox = {box!r}; four numbers were expected: x, y, width, height")
+    image, outline = images[mark["image_id"]], mark.get("segmentation")
+    if isinstance(outline, Mapping) and list(outline["size"]) != [image.height, image.width]:
+        raise UserError(
+            f"{own}: segmentation.size = {list(outline['size'])!r}, its image {image.path.name} is "
+            f"{[image.height, image.width]!r} (height, width); make them agree"
+        )
+
+
+def pixels(image: Annotated, decoder: Decoder) -> Image.Image:
+    """Return the decoded image. Raises UserError where it is not of the size that the annotations say."""
+    found = decoder.image(image.path)
+    if (found.height, found.width) != (image.height, image.width):
+        raise UserError(
+            f"{image.path}: is {found.width} x {found.height}, its annotations are for {image.width} x {image.height} "
+            "(width x height); replace the image, or mend its entry in images"
+        )
+    return found

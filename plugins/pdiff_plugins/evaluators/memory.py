@@ -1,0 +1,50 @@
+"""How much memory it takes to train a method's networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Evaluator
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.view import View
+
+
+class Memory(Evaluator):
+    """Peak memory of training p-diff's codec, then its denoiser, in MiB.
+
+    Each is trained for a few steps on random vectors, in a process of its own.
+
+    On a CPU it is the growth of the peak resident size, on CUDA the peak that torch allocates (nvidia-smi, which the
+    paper may have read, also counts the context and what torch keeps in reserve).
+    """
+
+    name = "memory"
+    source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Table 13"
+    steps: int = Field(3, gt=0, description="training steps of each")
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        from pdiff_plugins.evaluators.memory_probe import PARTS, measure
+
+        method = view.methods[view.method]
+        if not all(hasattr(method, part) for part in PARTS):
+            raise UserError(f"evaluator memory: method {method.name} has no codec and denoiser; leave it out")
+        found = {}
+        for part in PARTS:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                arguments = (part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision)
+                found[part] = pool.submit(measure, *arguments).result()
+        return found
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    register(Memory)

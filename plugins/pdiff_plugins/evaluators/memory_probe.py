@@ -1,0 +1,61 @@
+"""Measures a fresh process: the peak memory of a few training steps."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from pdiff.context import Context
+from pdiff.training.loop import train
+from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.latent.pdiff_fit import schedule_of
+from pdiff_plugins.maths import diffusion
+
+PARTS = ("codec", "denoiser")
+
+
+def peak(device: torch.device) -> int:
+    """Return the bytes that torch allocated at most on CUDA, or the process's peak resident size."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.is_file():  # of this program alone; what getrusage says is inherited from the one that started it
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(part: str, method: PDiff, dim: int, steps: int, device: str, precision: str) -> int:
+    """Return the MiB by which a few training steps raise this process's peak; `dim` parameters, random values."""
+    warnings.simplefilter("ignore")
+    own = torch.device(device)
+    torch.optim.AdamW([torch.zeros(1)])  # imports much
+    ctx = Context(seed=0, device=own, precision=precision, graphs=False, warn=lambda _: None)
+    before = peak(own)
+    {"codec": _codec, "denoiser": _denoiser}[part](method, dim, steps, ctx)
+    return (peak(own) - before) // 2**20
+
+
+def _codec(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
+    codec = method.codec
+    if "steps" in type(codec).model_fields:
+        codec = codec.model_copy(update={"steps": steps})
+    codec.fit(codec.build(dim=dim), torch.randn(method.batch_size, dim), ctx)
+
+
+def _denoiser(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
+    """Train the denoiser beside the codec's weights, as a run does."""
+    codec = method.codec.build(dim=dim).to(ctx.device)
+    latent = codec.latent_dim
+    z_NZ, schedule = torch.randn(method.batch_size, latent, device=ctx.device), schedule_of(method)
+    module = method.denoiser.build(dim=latent).to(ctx.device).train()
+    train(
+        module, lambda *drawn: diffusion.loss(lambda z, t: module(z, t, None), z_NZ, drawn, method.prediction),
+        steps=steps, ctx=ctx, what="diffusion", lr=method.lr,
+        draw=lambda step, generator: diffusion.draw(len(z_NZ), latent, schedule, generator),
+    )  # fmt: skip

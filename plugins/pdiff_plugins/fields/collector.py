@@ -1,0 +1,115 @@
+"""The collector of neural fields: one network per shape, fitted together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pdiff.components import Collector, Task
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits, Split
+    from pdiff.zoo import Layout, Zoo
+    from pdiff_plugins.fields.shapes.plane import Near
+
+
+class Fields(Collector):
+    """One network per training shape, all fitted together.
+
+    What the selector leaves out is shared by all networks and trained with them (an auto-decoder): with the biases
+    selected, shapes differ in their biases alone. Where they start matters more than anything else: networks that
+    start apart give weights whose distribution no generator learns (`independent` shows that).
+    """
+
+    name = "fields"
+    source: ClassVar[str] = "HyperDiffusion, arXiv 2303.17015, section 3.1 and the authors' code (first_weights)"
+    shapes: int = Field(0, ge=0, description="the first so many shapes of the train split; 0: all")
+    steps: int = Field(400, gt=0, description="steps of Adam")
+    lr: float = Field(1e-2, gt=0, description="largest learning rate, reached after 30 % of the steps (OneCycle)")
+    points: int = Field(256, gt=0, description="random points per step")
+    near: int = Field(
+        256, ge=0, description="further points per step, close to each network's own shape; read in space only"
+    )
+    start: Literal["mean", "first", "shared", "independent"] = Field(
+        "mean",
+        description="where networks start: mean: at one fitted to the average shape; first: at one fitted to the first "
+        "shape; shared: at the base network; independent: each at its own initialisation, to see that fail",
+    )
+    anchor: float = Field(
+        1e-3, ge=0, description="weight of the squared distance from the start, in the loss; 0 where they start apart"
+    )
+
+    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+        """See `Collector.collect`. Raises UserError where the data set holds no fields."""
+        from pdiff.zoo import Zoo
+        from pdiff_plugins.fields.fitting import fit, quality
+
+        targets_PS = self._targets(data.train, task)
+        ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
+        starts_SD = self._starts(model, data.train, targets_PS, task, layout, ctx)
+        near = self._near(data.train, targets_PS.shape[1])
+        theta_SD = fit(self, model, starts_SD, data.train, targets_PS, task, layout, ctx, near)
+        state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+        anchor = state | layout.tensors(starts_SD[0])
+        rows = self._rows(quality(model, theta_SD, data.train, targets_PS, task, layout, ctx), data.train)
+        ctx.progress.say(_said(rows))
+        return Zoo(theta_SD, layout, {key: value.clone() for key, value in anchor.items()}, rows)
+
+    def _targets(self, split: Split, task: Task) -> Tensor:
+        """Return what the shapes are at the points, `[P, S]`."""
+        targets_PS = split.targets
+        if targets_PS.ndim != 2 or targets_PS.shape[1] < 2:
+            raise UserError(
+                f"collect fields: targets of shape {list(targets_PS.shape)} are no fields ([points, shapes]); "
+                "use a data set of fields, such as digit_fields"
+            )
+        if getattr(task, "values", "") == "occupancy" and (targets_PS.min() < 0 or targets_PS.max() > 1):
+            raise UserError(
+                f"task.values = 'occupancy': the data set's targets reach {float(targets_PS.min()):.3g} to "
+                f"{float(targets_PS.max()):.3g}, not 0 to 1; use values = 'distance', or dataset.target = 'occupancy'"
+            )
+        return targets_PS[:, : self.shapes or None]
+
+    def _near(self, split: Split, shapes: int) -> Near | None:
+        """Return the points close to each of the shapes that are used, where there are such."""
+        near = getattr(split, "near", None)
+        return near[:shapes] if near and self.near else None
+
+    def _starts(
+        self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, ctx: Context
+    ) -> Tensor:
+        """Return where each network starts, theta_SD; the model takes what is fitted first."""
+        import torch
+
+        from pdiff.context import derive
+        from pdiff_plugins.fields.fitting import fit
+
+        count = targets_PS.shape[1]
+        if self.start == "independent":
+            assert ctx.build is not None, "start = 'independent' needs ctx.build"
+            seeds = [derive(ctx.seed, "shape", number) for number in range(count)]
+            return torch.stack([layout.vector(ctx.build(seed).state_dict()) for seed in seeds])
+        start_1D = layout.vector(model.state_dict())[None]
+        mean_P1 = targets_PS.mean(dim=1, keepdim=True)  # no surface, and no points close to it
+        ones = {"mean": (mean_P1, None), "first": (targets_PS[:, :1], self._near(split, 1))}
+        if self.start in ones:
+            one_P1, near = ones[self.start]
+            start_1D = fit(self, model, start_1D, split, one_P1, task, layout, ctx.scope(self.start), near)
+        return start_1D.expand(count, -1)
+
+    def _rows(self, metrics: list[dict[str, float]], split: Split) -> list[dict[str, Any]]:
+        labels = getattr(split, "labels", None)
+        rows = [{"run": number, "step": self.steps, "metrics": own} for number, own in enumerate(metrics)]
+        return rows if labels is None else [row | {"label": int(labels[row["run"]])} for row in rows]
+
+
+def _said(rows: list[dict[str, Any]]) -> str:
+    """Return how well the networks draw their own shapes."""
+    means = {key: sum(row["metrics"][key] for row in rows) / len(rows) for key in rows[0]["metrics"]}
+    own = ", ".join(f"{key} {value:.4g}" for key, value in means.items())
+    return f"fitted {len(rows)} shapes; mean {own}"

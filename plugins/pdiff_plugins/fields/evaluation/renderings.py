@@ -1,0 +1,96 @@
+"""The evaluator that keeps pictures of neural fields, for the report to show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pdiff.components import Evaluator
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.view import View
+    from pdiff_plugins.fields.evaluation.pictures import Renderer
+
+
+SIDES = {2: (8, 32, 128, 512), 3: (12, 24, 48, 96)}
+"""Sides of the grids on which one sample is drawn, in the plane and in space."""
+
+
+class Renderings(Evaluator):
+    """What the method's networks draw: on their way from noise, at any size.
+
+    Shapes in space are drawn as meshes, from marching cubes; what has no surface leaves its picture empty.
+
+    The film has the networks as they are while noise is removed, and the clean networks that the denoiser predicts from
+    them; frames are spaced evenly in the angle between signal and noise, so that each shows as much change. Nothing
+    is picked: samples are the first ones.
+    """
+
+    name = "renderings"
+    samples: int = Field(16, gt=1, description="samples shown beside their nearest training shapes")
+    films: int = Field(4, gt=0, description="samples followed from noise")
+    frames: int = Field(12, gt=2, description="moments of each film")
+    side: int = Field(48, ge=8, description="pixels along each side of the small pictures; in space, cells of the grid")
+    sides: tuple[int, ...] = Field(
+        (), description="sides at which one sample is drawn; none: 8, 32, 128 and 512, in space 12, 24, 48 and 96"
+    )
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        """See `Evaluator.evaluate`. Raises UserError where the run has no fields known on a grid."""
+        from pdiff_plugins.fields.evaluation.pictures import LARGE, Renderer, mosaic, text
+
+        if view.recipe.task.name != "field":
+            raise UserError(f"evaluate renderings: is for task field, found {view.recipe.task.name}; leave it out")
+        draw, theta_MD = Renderer(view.recipe, view.zoo, ctx), view.theta[view.method]
+        if not _is_grid(view.targets("train"), draw.dim):
+            raise UserError("evaluate renderings: draws fields that are known on a square or cube; leave it out")
+        return {
+            "dim": draw.dim, "film": self._film(view, draw, ctx),
+            "samples": self._samples(view, draw, theta_MD[: self.samples]),
+            "sides": {
+                str(side): text(mosaic(draw(theta_MD[:1], side, LARGE)[None], line=0))
+                for side in self.sides or SIDES[draw.dim]
+            },
+            "between": text(mosaic(draw(_between(theta_MD[0], theta_MD[-1], self.frames), self.side)[None])),
+        }  # fmt: skip
+
+    def _film(self, view: View, draw: Renderer, ctx: Context) -> dict[str, Any]:
+        from pdiff_plugins.fields.evaluation.pictures import mosaic, text
+
+        film = view.generators[view.method].film(self.films, self.frames, ctx)
+        if film is None:
+            return {}
+        signal_F, *ways = film
+        rows = {}
+        for name, theta_FMD in zip(("noisy", "clean"), ways, strict=True):
+            pixels = draw(theta_FMD.transpose(0, 1).flatten(0, 1), self.side)
+            rows[name] = text(mosaic(pixels.unflatten(0, (self.films, -1))))
+        return {"signal": signal_F} | rows
+
+    def _samples(self, view: View, draw: Renderer, theta_MD: Tensor) -> str:
+        """Return the samples above the training shapes nearest to them."""
+        import torch
+
+        from pdiff_plugins.fields.evaluation.metrics import nearest
+        from pdiff_plugins.fields.evaluation.pictures import mosaic, text
+
+        train_TP = view.targets("train").T
+        drawn_MP = draw.values(theta_MD, round(train_TP.shape[1] ** (1 / draw.dim)))
+        _, index_M = nearest(drawn_MP, train_TP)
+        return text(mosaic(torch.stack([draw.drawn(drawn_MP), draw.drawn(train_TP[index_M])])))
+
+
+def _is_grid(targets_PS: Tensor, dim: int) -> bool:
+    return targets_PS.ndim == 2 and round(len(targets_PS) ** (1 / dim)) ** dim == len(targets_PS)
+
+
+def _between(first_D: Tensor, last_D: Tensor, count: int) -> Tensor:
+    """Return networks on the straight line from one to the other, `[count, D]`."""
+    import torch
+
+    return first_D + torch.linspace(0, 1, count)[:, None] * (last_D - first_D)

@@ -1,0 +1,128 @@
+"""Fitting of neural fields: one stack of networks, one optimiser. P points, B of them in a step, S shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from pdiff.context import Context
+from pdiff.data import Batch, Split
+from pdiff.training.loop import train
+from pdiff.zoo import Layout
+
+if TYPE_CHECKING:
+    from pdiff.components import Task
+    from pdiff_plugins.fields.collector import Fields
+    from pdiff_plugins.fields.shapes.plane import Near
+
+RISE = 0.3
+"""Share of the steps in which the rate rises, as torch's OneCycleLR has it."""
+
+
+class Stack(nn.Module):
+    """Networks that differ in the selected entries; the template's other parameters are shared and trained too."""
+
+    def __init__(self, template: nn.Module, starts_SD: Tensor, layout: Layout, task: Task):
+        super().__init__()
+        self.layout, self.task = layout, task
+        self.theta_SD = nn.Parameter(starts_SD.clone())
+        for key, parameter in template.named_parameters():
+            parameter.requires_grad_(key not in layout.keys)
+        self.template = template
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return each network's loss on its own shape `[S]`, from targets `[B, S]`.
+
+        Inputs are `[B, C]`, the same points for all, or `[S, B, C]`, of each network its own.
+        """
+
+        def one(entries: dict[str, Tensor], inputs_BC: Tensor, targets_B: Tensor) -> Tensor:
+            def field(x: Tensor) -> Tensor:
+                return functional_call(self.template, entries, (x,))
+
+            return self.task.loss(field, Batch(inputs_BC, targets_B[:, None]))
+
+        own = 0 if batch.inputs.ndim == 3 else None
+        return vmap(one, in_dims=(0, own, 1))(self.layout.tensors(self.theta_SD), batch.inputs, batch.targets)
+
+    def fields(self, inputs: Tensor) -> Tensor:
+        """Return each network's prediction at the points, `[S, B]`."""
+
+        def one(entries: dict[str, Tensor]) -> Tensor:
+            return self.task.predict(lambda x: functional_call(self.template, entries, (x,)), inputs)
+
+        return vmap(one)(self.layout.tensors(self.theta_SD))
+
+
+def fit(
+    settings: Fields, model: nn.Module, starts_SD: Tensor, split: Split, targets_PS: Tensor, task: Task,
+    layout: Layout, ctx: Context, near: Near | None = None,
+) -> Tensor:  # fmt: skip
+    """Return theta_SD of networks fitted to the shapes; `model` takes the shared parameters.
+
+    With `near`, a step also has points close to each network's own shape. The loss is summed over networks, so that
+    none depends on how many others there are.
+    """
+    stack = Stack(model, starts_SD, layout, task).to(ctx.device).train()
+    starts_SD = stack.theta_SD.detach().clone()
+    pull = settings.anchor if settings.start != "independent" else 0.0
+
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        index = torch.randperm(len(split), generator=generator)[: settings.points]
+        batch = Batch(split.batch(index, torch.device("cpu"), generator).inputs, targets_PS[index])
+        return with_own(batch, near, settings.near, generator) if near else batch
+
+    def loss(*batch: Tensor) -> Tensor:
+        return stack.losses(Batch(*batch)).sum() + pull * (stack.theta_SD - starts_SD).square().sum()
+
+    train(
+        stack, loss, steps=settings.steps, ctx=ctx, what="collect", lr=settings.lr, optimizer="adam",
+        schedule=one_cycle(settings.steps), draw=draw,
+    )  # fmt: skip
+    return stack.theta_SD.detach().cpu()
+
+
+def with_own(batch: Batch, near: Near, count: int, generator: torch.Generator) -> Batch:
+    """Return the points that all networks share, `[B, C]`, and so many more of each one's own, `[S, B + count, C]`."""
+    own_SQC, values_QS = near.draw(count, generator)
+    shared_SBC = batch.inputs.expand(len(own_SQC), -1, -1)
+    return Batch(torch.cat([shared_SBC, own_SQC], dim=1), torch.cat([batch.targets, values_QS]))
+
+
+def one_cycle(steps: int):
+    """Return the factor on the learning rate: up from 1/25 and down to 0 along cosines (Smith & Topin 2018)."""
+    top = max(round(RISE * steps), 1)
+
+    def factor(step: int) -> float:
+        if step < top:
+            return 1 - 0.96 * 0.5 * (1 + math.cos(math.pi * step / top))
+        return 0.5 * (1 + math.cos(math.pi * (step - top) / max(steps - top, 1)))
+
+    return factor
+
+
+@torch.no_grad()
+def quality(
+    model: nn.Module, theta_SD: Tensor, split: Split, targets_PS: Tensor, task: Task, layout: Layout, ctx: Context
+) -> list[dict[str, float]]:
+    """Return how well each network draws its own shape: PSNR in decibels, and the IoU of what is inside."""
+    stack = Stack(model, theta_SD, layout, task).to(ctx.device).eval()
+    sums = [
+        _sums(stack.fields(split.batch(index, ctx.device).inputs).cpu(), targets_PS[index].T, task)
+        for index in torch.arange(len(split)).split(128)
+    ]
+    squares_S, both_S, either_S = torch.stack(sums).sum(dim=0)
+    psnr_S = -10 * (squares_S / len(split)).clamp_min(1e-12).log10()
+    own_S = torch.where(either_S > 0, both_S / either_S.clamp_min(1), 1.0)
+    return [{"psnr": psnr, "own_iou": own} for psnr, own in zip(psnr_S.tolist(), own_S.tolist(), strict=True)]
+
+
+def _sums(drawn_SB: Tensor, targets_SB: Tensor, task: Task) -> Tensor:
+    """Return squared errors, and points inside both and inside either, `[3, S]` in float64."""
+    drawn, real = task.inside(drawn_SB), task.inside(targets_SB)
+    parts = (drawn_SB - targets_SB).square(), drawn & real, drawn | real
+    return torch.stack([part.double().sum(dim=1) for part in parts])

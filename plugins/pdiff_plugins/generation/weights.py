@@ -1,0 +1,97 @@
+"""Weights of a UNet in diffusers' layout: a file, a folder with config.json, or google/ddpm-cifar10-32 of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pdiff.errors import UserError
+from pdiff.files import load_state, read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff_plugins.generation.networks import DdpmUnet
+
+HUB = "google/ddpm-cifar10-32"
+FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+FIXED: dict[str, tuple[Any, Any]] = {
+    "act_fn": ("silu", "silu"), "norm_eps": (1e-6, 1e-5), "downsample_padding": (0, 1), "freq_shift": (1, 0),
+    "flip_sin_to_cos": (False, True), "time_embedding_type": ("positional", "positional"),
+    "attention_head_dim": (None, 8), "mid_block_scale_factor": (1, 1), "center_input_sample": (False, False),
+    "class_embed_type": (None, None), "resnet_time_scale_shift": ("default", "default"),
+}  # fmt: skip
+"""What our UNet is, whatever its sizes, and what a config.json that does not say so means."""
+
+
+def read(architecture: DdpmUnet) -> dict[str, Tensor]:
+    """Return the state dict that `weights` names. Raises UserError for a folder or a network of another kind."""
+    from pdiff_plugins.generation.nets.unet import renamed
+
+    path = Path(architecture.weights)
+    if not path.is_dir():
+        return renamed(load_state(path))
+    file = weights_file(path)
+    if file is None or not (path / "config.json").is_file():
+        lacks = "config.json" if file else f"neither {' nor '.join(FILES)}"
+        lacks = f"no {lacks}" if file else lacks
+        raise UserError(
+            f"architecture.weights = {architecture.weights!r}: not a folder in diffusers' layout, it holds {lacks}; "
+            "name the folder of the UNet itself (often called unet), or a file"
+        )
+    _compare(read_json(path / "config.json"), architecture)
+    return renamed(load_state(file))
+
+
+def weights_file(folder: Path) -> Path | None:
+    """Return the file of weights in a folder, None where there is none."""
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+
+
+def _compare(config: dict[str, Any], architecture: DdpmUnet) -> None:
+    """Raise UserError that names the first setting in which the folder's network is another."""
+    levels = range(len(architecture.widths))
+    kinds = ["AttnDownBlock2D" if level in architecture.attention else "DownBlock2D" for level in levels]
+    sizes = {
+        "block_out_channels": list(architecture.widths), "layers_per_block": architecture.layers,
+        "norm_num_groups": architecture.groups, "down_block_types": kinds,
+        "up_block_types": [kind.replace("Down", "Up") for kind in reversed(kinds)],
+    }  # fmt: skip
+    for key, ours in sizes.items():
+        _same(key, config.get(key), ours, architecture)
+    for key, (ours, otherwise) in FIXED.items():
+        _same(key, config.get(key, otherwise), ours, architecture)
+
+
+def _same(key: str, theirs: Any, ours: Any, architecture: DdpmUnet) -> None:
+    if theirs != ours:
+        raise UserError(
+            f"architecture.weights = {architecture.weights!r}: config.json has {key} = {theirs!r}, this UNet {ours!r}; "
+            "set widths, layers, attention and groups to the folder's, or choose another folder"
+        )
+
+
+def published() -> dict[str, Tensor]:
+    """Return the weights of the hub's network, kept in the hub's cache. Raises UserError."""
+    from pdiff_plugins.generation.nets.unet import renamed
+
+    return renamed(load_state(_fetched()))
+
+
+def _fetched() -> str:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        try:
+            return hf_hub_download(HUB, FILES[0])
+        except LocalEntryNotFoundError:  # the hub was not reached
+            raise
+        except EntryNotFoundError:
+            return hf_hub_download(HUB, FILES[1])
+    except Exception as error:  # of the network or the hub, of many kinds
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"architecture.weights: {FILES[0]} of huggingface.co/{HUB} could not be fetched ({why}); connect and run "
+            'again, or write weights = "path/to/folder or file"'
+        ) from None

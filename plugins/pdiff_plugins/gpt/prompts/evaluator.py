@@ -1,0 +1,92 @@
+"""The evaluator of prompts: ask for a metric, see what comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from pdiff.components import Evaluator
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.view import View
+
+
+class Prompts(Evaluator):
+    """Whether networks are what was asked for, and what they would cost otherwise.
+
+    Starts are what no method has seen: the first checkpoints of held-out runs, and new initialisations. Each is asked
+    for evenly spaced values, from the zoo's best to its own. Starts are measured, and rates of the optimisers chosen,
+    on the selection split; numbers are of the test split. Beside it: one step of the gradient, SGD and Adam from the
+    same starts, prompts given in a shuffled order, prompts beyond the zoo, starts with doubled weights, repeated
+    prompting, and how near networks lie to those of training, hidden units matched.
+    """
+
+    name = "prompts"
+    version = 2
+    source: ClassVar[str] = "Peebles et al. 2022, arXiv 2209.12892, section 4, and the authors' code (prompt alignment)"
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
+        ("R2", "r2", ".3f"), ("asked-got", "pearson", ".3f"), ("at best prompt", "best", ".4g"),
+    )  # fmt: skip
+    legend: ClassVar[str] = (
+        "R2: of the metric got, against the metric asked for, mean over starts; asked-got: correlation over all of "
+        "them; at best prompt: mean metric of networks that were asked for the zoo's best"
+    )
+    starts: int = Field(16, gt=0, description="starts of each group")
+    prompts: int = Field(20, gt=1, description="values that each start is asked for")
+    recursive: int = Field(3, gt=0, description="updates at the best prompt, one after the other")
+    repeats: int = Field(8, gt=1, description="samples from one start and prompt")
+    gradient_examples: int = Field(0, ge=0, description="training examples of the single gradient step; 0: all")
+    optimizer_steps: int = Field(200, ge=0, description="steps of SGD and Adam; 0: leave them out")
+    optimizer_starts: int = Field(16, gt=0, description="starts from which they are run")
+    batch_size: int = Field(64, gt=0, description="examples per step of SGD and Adam")
+    nearest: int = Field(1000, ge=0, description="training runs among which the nearest is sought; 0: none")
+    grid: int = Field(25, ge=0, description="points along each side of the plane of parameters; 0: no plane")
+
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        """See `Evaluator.evaluate`. Raises UserError where no method of the run takes prompts."""
+        from pdiff_plugins.gpt.prompts.asking import Asker
+        from pdiff_plugins.gpt.prompts.findings import headline, notes
+
+        sources = [source for source, generator in view.generators.items() if generator.metric]
+        if not sources:
+            raise UserError("evaluate prompts: no method of this run takes prompts; use method gpt, or leave it out")
+        sources.sort(key=lambda source: source != view.method)
+        found = {source: self._source(Asker.of(view, source), ctx) for source in sources}
+        networks = {
+            source: {"r2": own["test"]["r2"], "pearson": own["test"]["pearson"], "best": own["best_prompt"]["metric"]}
+            for source, own in found.items()
+        }
+        return {
+            "networks": networks, "of": found, "headline": headline(sources[0], found[sources[0]]),
+            "notes": [note for source, own in found.items() for note in notes(source, own)],
+        }  # fmt: skip
+
+    def _source(self, asker: Any, ctx: Context) -> dict[str, Any]:
+        from pdiff_plugins.gpt.prompts import distances as prompt_distances
+        from pdiff_plugins.gpt.prompts import gradients as prompt_baselines
+        from pdiff_plugins.gpt.prompts import plane as prompt_plane
+        from pdiff_plugins.gpt.prompts import probes as prompt_probes
+        from pdiff_plugins.gpt.prompts import sweep as prompt_sweep
+        from pdiff_plugins.gpt.prompts.starts import unseen
+
+        starts = unseen(asker.view, self.starts, ctx)
+        own, best_MD = prompt_sweep.sweep(asker, starts, self.prompts, ctx)
+        own |= {"best_prompt": prompt_sweep.at_best(asker, starts.theta_MD, best_MD)}
+        own |= prompt_probes.probes(asker, starts.theta_MD, self.recursive, self.repeats, ctx)
+        own["gradient"] = prompt_baselines.one_step(asker, starts.theta_MD, self.gradient_examples, ctx)
+        if self.optimizer_steps:
+            own["curves"] = prompt_baselines.curves(
+                asker, starts.theta_MD, best_MD, self.optimizer_starts, self.optimizer_steps, self.batch_size, ctx
+            )
+        symmetry = prompt_distances.symmetry_of(asker.view, ctx)
+        finite_M = best_MD.isfinite().all(dim=1)
+        if self.nearest and finite_M.any():
+            own["nearest"] = prompt_distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
+        if self.grid and finite_M.any():
+            own["plane"] = prompt_plane.plane(
+                asker, starts.theta_MD[finite_M], best_MD[finite_M], self.grid, symmetry, ctx
+            )
+        return own

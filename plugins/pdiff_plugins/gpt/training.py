@@ -1,0 +1,278 @@
+"""Training and prompting of G.pt. N checkpoints, M networks, B pairs, D parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pdiff.components import Generator
+from pdiff.context import Context, derive
+from pdiff.errors import UserError
+from pdiff.files import load_state
+from pdiff.running.memory import in_chunks
+from pdiff.symmetry.align import symmetry_within
+from pdiff.symmetry.permutations import Symmetry
+from pdiff.training.capture import captured
+from pdiff.training.loop import threads_for, train
+from pdiff.zoo import Zoo
+from pdiff_plugins.gpt.method import Gpt
+from pdiff_plugins.gpt.net import PromptedTransformer
+from pdiff_plugins.gpt.pairs import Pairs
+from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
+from pdiff_plugins.latent.space import part
+from pdiff_plugins.maths import diffusion
+
+DEVIATION = 0.538
+"""Of all parameters once they are scaled (Peebles et al.: that of ImageNet's pixels in -1 .. 1)."""
+AT_ONCE = 2**21
+"""Parameters denoised at a time; fixed, because rounding may depend on it."""
+
+
+class Prompted(Generator):
+    """A fitted G.pt. `scale` multiplies parameters, `unit` divides metrics."""
+
+    def __init__(
+        self, method: Gpt, zoo: Zoo, network: PromptedTransformer, scale: float, unit: float,
+        facts: dict[str, Any] | None = None,
+    ):  # fmt: skip
+        super().__init__(facts=facts)
+        self.method, self.zoo, self.network, self.metric = method, zoo, network.eval(), method.metric
+        self.scale, self.unit = scale, unit
+        self.schedule = diffusion.Schedule(steps=method.timesteps)
+
+    def sample(self, count: int, ctx: Context) -> Tensor:
+        """Return networks from the starts that `start` names, prompted as `prompt` and `recursive` say."""
+        wanted_M = torch.full((count,), self._wanted(), dtype=torch.float64)
+        theta_MD = self._starts(count, ctx)
+        measure_M = self._measure(theta_MD, ctx)
+        self._tell_backwards(measure_M, ctx)
+        for number in range(1, self.method.recursive + 1):
+            new_MD = self.prompted(theta_MD, measure_M, wanted_M, ctx.scope(f"prompt {number}"))
+            if self.method.recursive == 1:
+                return new_MD
+            new_M = self._measure(new_MD, ctx)
+            nearer_M = (new_M - wanted_M).abs() < (measure_M - wanted_M).abs()
+            if not nearer_M.any():
+                break
+            theta_MD = torch.where(nearer_M[:, None], new_MD, theta_MD)
+            measure_M = torch.where(nearer_M, new_M, measure_M)
+        return theta_MD
+
+    def _wanted(self) -> float:
+        """Return what is asked for: the zoo's best, unless said."""
+        low, high = self.facts["range"]
+        best = low if self.facts["better"] == "lower" else high
+        return self.method.prompt.get(self.metric, best)
+
+    def warnings(self) -> list[str]:
+        """See `Generator.warnings`: tell of a prompt that no checkpoint of the zoo has."""
+        low, high = self.facts["range"]
+        wanted = self._wanted()
+        if low <= wanted <= high:
+            return []
+        return [
+            f"prompt {self.metric} = {wanted:g} lies outside of the zoo, whose checkpoints have {low:.3g} to "
+            f"{high:.3g}; networks get worse out there"
+        ]
+
+    def _tell_backwards(self, measure_M: Tensor, ctx: Context) -> None:
+        """Warn of a prompt that is worse than its start: pairs go forward in training."""
+        wanted, lower = self._wanted(), self.facts["better"] == "lower"
+        behind = int((measure_M < wanted if lower else measure_M > wanted).sum())
+        if behind:
+            ctx.warn(
+                f"prompt {self.metric} = {wanted:g} is worse than what {behind} of {len(measure_M)} starts have; it "
+                "learnt trainings, which go the other way"
+            )
+
+    def _starts(self, count: int, ctx: Context) -> Tensor:
+        """Return theta_MD to start from. Raises UserError where a file holds another architecture."""
+        assert ctx.build is not None
+        layout, start = self.zoo.layout, self.method.start
+        if start and not start.startswith("init:"):
+            state = load_state(start)
+            _check_same(state, self.zoo, start)
+            theta_D = layout.vector(state)
+            if not theta_D.isfinite().all():
+                raise UserError(f"start {start}: holds NaN or Inf; give another network")
+            return theta_D.expand(count, -1)
+        seeds = [int(start[5:])] * count if start else [derive(ctx.seed, "start", index) for index in range(count)]
+        built = {seed: layout.vector(ctx.build(seed).state_dict()) for seed in seeds}
+        return torch.stack([built[seed] for seed in seeds])
+
+    def _measure(self, theta_MD: Tensor, ctx: Context) -> Tensor:
+        assert ctx.measure is not None
+        return ctx.measure(theta_MD)[self.metric]
+
+    @torch.no_grad()
+    def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:
+        """See `Generator.prompted`. Wanted values outside of the zoo are taken as they are."""
+        network, layout = self.network.to(ctx.device), self.zoo.layout
+        generator, dim = ctx.generator("sample"), layout.dim
+        given_MX = torch.cat(
+            [layout.to_free(start_MD) * self.scale, scalars(measure_M, wanted_M, self.unit).float()], dim=1
+        ).to(ctx.device)  # fmt: skip
+
+        def denoise(z_MD: Tensor, t_M: Tensor) -> Tensor:
+            def some(rows: Tensor) -> Tensor:
+                z_BD, start_BD, scalars_B3 = rows.split([dim, dim, 3], dim=1)
+                return network(z_BD, start_BD, with_time(self.method, t_M[: len(rows)], scalars_B3))
+
+            return in_chunks(some, torch.cat([z_MD, given_MX], dim=1), max(1, AT_ONCE // dim))
+
+        z_MD = torch.randn(len(start_MD), dim, generator=generator).to(ctx.device)
+        steps = self.method.sampling_steps or self.method.timesteps
+        with threads_for(network, ctx.threads), ctx.progress.step("prompt", steps) as bar:
+            x_MD, _ = diffusion.sample(
+                denoise, z_MD, self.schedule, prediction="x0", sampler=self.method.sampler, steps=steps,
+                generator=generator, tell=bar.advance,
+                capture=lambda step: captured(step, ctx.device, ctx.graphs, ctx.warn),
+            )  # fmt: skip
+        return layout.from_free(x_MD.cpu() / self.scale)
+
+    def tensors(self) -> dict[str, Tensor]:
+        own = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tables().items()}
+        return own | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+
+
+def scalars(measure_B: Tensor, wanted_B: Tensor, unit: float) -> Tensor:
+    """Return the change that is wanted, the metric that is wanted, and the start's, `[B, 3]`, in units."""
+    return torch.stack([wanted_B - measure_B, wanted_B, measure_B], dim=1) / unit
+
+
+def with_time(method: Gpt, t_B: Tensor, scalars_B3: Tensor) -> Tensor:
+    """Return the four scalars `[B, 4]`: the step's number first, or its share of T."""
+    t_B = t_B if method.raw_scalars else t_B / method.timesteps
+    return torch.cat([t_B[:, None].to(scalars_B3), scalars_B3], dim=1)
+
+
+def fit(method: Gpt, zoo: Zoo, ctx: Context) -> Prompted:
+    """Train on pairs of checkpoints. Raises UserError where the task does not measure what a prompt names."""
+    measure_N, better = _measured(method, ctx)
+    pairs = Pairs(zoo.rows)
+    scale = DEVIATION / _deviation(zoo)
+    unit = 1.0 if method.raw_scalars else max(float(measure_N.std()), 1e-12)
+    symmetry = _symmetry(method, zoo, ctx)
+    torch.manual_seed(ctx.seed)
+    network = _network(method, _kinds(method, zoo, symmetry)).to(ctx.device).train()
+    schedule = diffusion.Schedule(steps=method.timesteps)
+
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        first_B, last_B = pairs.draw(method.batch_size, generator)
+        both = [zoo.layout.to_free(zoo.theta_ND[rows]) * scale for rows in (first_B, last_B)]
+        if method.augment and symmetry:
+            order = [_orders(len(first_B), size, generator) for size in symmetry.sizes]
+            both = [shuffled(x_BD, zoo.layout, symmetry, order) for x_BD in both]
+        asked_B3 = scalars(measure_N[first_B], measure_N[last_B], unit).float()
+        return *both, asked_B3, *diffusion.draw(len(first_B), zoo.layout.dim, schedule, generator)
+
+    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, *drawn: Tensor) -> Tensor:
+        t_B, epsilon_BD, signal, noise = drawn
+        out_BD = network(signal * end_BD + noise * epsilon_BD, start_BD, with_time(method, t_B, asked_B3))
+        return functional.mse_loss(out_BD.float(), end_BD)
+
+    log = train(
+        network, loss, steps=method.steps, ctx=ctx, what="gpt", lr=method.lr, weight_decay=method.weight_decay,
+        schedule=_rising_cosine(method.warmup, method.steps), clip=method.clip or None, ema=method.ema, draw=draw,
+    )  # fmt: skip
+    facts = {
+        "metric": method.metric, "better": better, "range": [float(measure_N.min()), float(measure_N.max())],
+        "runs": len(pairs.runs), "checkpoints": len(zoo), "tokens": len(network.place_T),
+        "network parameters": sum(p.numel() for p in network.parameters()),
+    }  # fmt: skip
+    generator = Prompted(method, zoo, network, scale, unit, facts)
+    generator.log = log
+    return generator
+
+
+def load(method: Gpt, tensors: dict[str, Tensor], zoo: Zoo) -> Prompted:
+    """Rebuild a fitted G.pt."""
+    network = _network(method, Kinds.load(part(tensors, "kinds")))
+    network.load_state_dict(part(tensors, "network"))
+    scale, unit = tensors["scale"].tolist()
+    return Prompted(method, zoo, network, scale, unit)
+
+
+def _network(method: Gpt, kinds: Kinds) -> PromptedTransformer:
+    own = {key: getattr(method, key) for key in ("width", "depth", "heads", "waves", "octaves")}
+    return PromptedTransformer(kinds, **own, joined=method.tokens == "neuron")
+
+
+def _kinds(method: Gpt, zoo: Zoo, symmetry: Symmetry | None) -> Kinds:
+    if method.tokens == "neuron":
+        assert symmetry is not None
+        return by_neuron(zoo.layout, symmetry)
+    return by_chunk(zoo.layout, method.tokens, method.chunk)
+
+
+def _symmetry(method: Gpt, zoo: Zoo, ctx: Context) -> Symmetry | None:
+    """Return the permutations of hidden units, where they are needed. Raises UserError where there are none."""
+    if method.tokens != "neuron" and not method.augment:
+        return None
+    assert ctx.objective is not None
+    key = "method.tokens = 'neuron'" if method.tokens == "neuron" else "method.augment = true"
+    inputs = ctx.objective.split.batch(torch.arange(2), ctx.device).inputs
+    return symmetry_within(ctx.objective.model, inputs, zoo.layout, key)
+
+
+def _measured(method: Gpt, ctx: Context) -> tuple[Tensor, str]:
+    """Return the metric of every checkpoint, and which is better. Raises UserError."""
+    assert ctx.objective is not None and ctx.measures is not None
+    known = ctx.objective.task.measures
+    if method.metric not in known:
+        own = ", ".join(known) or "nothing that networks could be asked for"
+        raise UserError(
+            f"method.metric: {method.metric!r} is not measured by task {ctx.objective.task.name}; it measures: {own}"
+        )
+    measure_N = ctx.measures()[method.metric]
+    if not measure_N.isfinite().all():
+        raise UserError(
+            f"method gpt: {method.metric} of {int((~measure_N.isfinite()).sum())} checkpoints is not finite"
+        )
+    return measure_N, known[method.metric]
+
+
+def _deviation(zoo: Zoo) -> float:
+    """Return the standard deviation of all parameters, over at most 25,000 checkpoints."""
+    chosen = zoo.theta_ND[:: max(1, len(zoo) // 25_000)]
+    return max(float(zoo.layout.to_free(chosen).std()), 1e-12)
+
+
+def _orders(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Return one random permutation for each of so many networks, `[B, size]`."""
+    return torch.rand(count, size, generator=generator).argsort(dim=1)
+
+
+def _rising_cosine(warmup: int, steps: int) -> Callable[[int], float]:
+    return lambda step: min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _check_same(state: dict[str, Tensor], zoo: Zoo, path: str) -> None:
+    """Raise UserError that names the first entry in which a start cannot be one of the zoo's networks.
+
+    It may lack what is not selected; where it has that, it must be the zoo's.
+    """
+    for key, own in zoo.anchor.items():
+        selected = key in zoo.layout.keys
+        if key not in state and selected:
+            raise UserError(f"start {path}: is of another architecture: it has no {key!r}")
+        if key in state and state[key].shape != own.shape:
+            shapes = f"{list(state[key].shape)}, the zoo's networks {list(own.shape)}"
+            raise UserError(f"start {path}: is of another architecture: {key} has {shapes}")
+        frozen = not selected and own.is_floating_point()
+        if key in state and frozen and not torch.allclose(state[key].float(), own.float(), atol=1e-6):
+            raise UserError(
+                f"start {path}: {key} is outside of the selection and is not the zoo's; only the selected entries are "
+                "generated, so give a network with the same frozen ones, or the selected entries alone"
+            )
+    extra = next((key for key in state if key not in zoo.anchor), None)
+    if extra:
+        raise UserError(
+            f"start {path}: is of another architecture: it has {extra!r}, which the zoo's networks have not"
+        )

@@ -1,0 +1,307 @@
+"""Image classification sets that fit into memory: CIFAR, MNIST, Fashion-MNIST, STL-10 and SVHN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from pdiff import hookimpl
+from pdiff.components import Dataset
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits
+    from pdiff_plugins.images.splits import Transform
+
+PerChannel = tuple[float, ...]
+Mean = Annotated[PerChannel, Field(min_length=1, max_length=3, description="subtracted per channel, from x in 0..1")]
+Std = Annotated[PerChannel, Field(min_length=1, max_length=3, description="divided by per channel, after the mean")]
+Side = Annotated[int, Field(gt=0, description="side in pixels of what the network sees")]
+Channels = Annotated[Literal[1, 3], Field(description="1, or 3 equal ones for networks that expect colour")]
+Validation = Annotated[float, Field(ge=0, lt=1, description="part of train held out for validation; 0 holds out none")]
+Augment = Annotated[
+    Literal["crop_flip", "crop", "pad_crop_flip", "none"],
+    Field(description="training transform: random resized crop with or without flip, 4-pixel shift and flip, or none"),
+]
+
+HALF = (0.5, 0.5, 0.5)
+CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+REPLACE = "put the whole files there, or delete the folder and run again with run.download = true"
+
+
+class ImageDataset(Dataset):
+    """What the image sets of this package share; itself no dataset."""
+
+    image_size: Side = 224
+    mean: Mean = HALF
+    std: Std = HALF
+    augment: Augment = "crop_flip"
+    crop_scale: tuple[float, float] = Field((0.08, 1.0), description="least and greatest part of the area in a crop")
+    validation: Validation = 0.1
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.shape[0]):
+                raise ValueError(f"{key} has {len(values)} values; give one, or {self.shape[0]}: one per channel")
+        if min(self.std) <= 0:
+            raise ValueError(f"std = {list(self.std)}: each must be above 0")
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale = {list(self.crop_scale)}: give 0 < least <= greatest <= 1")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Input shape (C, S, S)."""
+        return getattr(self, "channels", 3), self.image_size, self.image_size
+
+    def transform(self) -> Transform:
+        """Return the transforms that the options describe."""
+        from pdiff_plugins.images.splits import Transform
+
+        return Transform(self.image_size, self.mean, self.std, self.augment, self.crop_scale, self.shape[0])
+
+    def cut(self, count: int, ctx: Context) -> tuple[Tensor, Tensor]:
+        """Return the indices of train and validation among `count` training examples."""
+        from pdiff.data import holdout
+
+        train, validation = holdout(count, self.validation, ctx.generator("holdout"))
+        if not len(train) or (self.validation and not len(validation)):
+            raise UserError(
+                f"dataset.validation = {self.validation} of {count} training images leaves {len(train)} for training "
+                f"and {len(validation)} for validation; choose another part, or 0 for no validation split"
+            )
+        return train, validation
+
+    def splits(self, train: Labelled, test: Labelled, outputs: int, ctx: Context) -> DatasetSplits:
+        """Return the splits of images in memory, given as (uint8 `[E, C, H, W]`, int64 `[E]`)."""
+        from pdiff.data import DatasetSplits
+        from pdiff_plugins.images.splits import ImageSplit
+
+        (images, targets), transform = train, self.transform()
+        parts = [(images[part], targets[part]) for part in self.cut(len(images), ctx)]
+        made = (ImageSplit(*part, transform) for part in [*parts, test])
+        return DatasetSplits(*made, input_shape=self.shape, outputs=outputs)
+
+
+Labelled = tuple["torch.Tensor", "torch.Tensor"]
+
+
+class Cifar10(ImageDataset):
+    """CIFAR-10: 60,000 colour images of 32 x 32 in ten classes."""
+
+    name = "cifar10"
+    source: ClassVar[str] = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
+    mean: Mean = CIFAR_MEAN
+    std: Std = CIFAR_STD
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import CIFAR10
+
+        return self.splits(*_cifar(CIFAR10, self.name, ctx), 10, ctx)
+
+
+class Cifar100(ImageDataset):
+    """CIFAR-100: 60,000 colour images of 32 x 32 in a hundred classes."""
+
+    name = "cifar100"
+    source: ClassVar[str] = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
+    mean: Mean = CIFAR_MEAN
+    std: Std = CIFAR_STD
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import CIFAR100
+
+        return self.splits(*_cifar(CIFAR100, self.name, ctx), 100, ctx)
+
+
+class Mnist(ImageDataset):
+    """MNIST: 70,000 handwritten digits of 28 x 28."""
+
+    name = "mnist"
+    source: ClassVar[str] = "LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition"
+    image_size: Side = 32
+    channels: Channels = 3
+    mean: Mean = (0.5,)
+    std: Std = (0.5,)
+    augment: Augment = "crop"
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import MNIST
+
+        return self.splits(*_mnist(MNIST, self.name, ctx), 10, ctx)
+
+
+class FashionMnist(ImageDataset):
+    """Fashion-MNIST: 70,000 grey images of clothes of 28 x 28 in ten classes."""
+
+    name = "fashion_mnist"
+    source: ClassVar[str] = "Xiao et al. 2017, arXiv 1708.07747"
+    image_size: Side = 32
+    channels: Channels = 3
+    mean: Mean = (0.5,)
+    std: Std = (0.5,)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import FashionMNIST
+
+        return self.splits(*_mnist(FashionMNIST, self.name, ctx), 10, ctx)
+
+
+class Stl10(ImageDataset):
+    """STL-10: 5,000 training and 8,000 test images of 96 x 96 in ten classes."""
+
+    name = "stl10"
+    source: ClassVar[str] = "Coates et al. 2011, An Analysis of Single-Layer Networks in Unsupervised Feature Learning"
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        import torch
+        from torchvision.datasets import STL10
+
+        class LabelledStl10(STL10):
+            # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
+            train_list = STL10.train_list[:2]
+
+        required = [*LabelledStl10.train_list, *LabelledStl10.test_list]
+        require(LabelledStl10, STL10.base_folder, required, self.name, ctx, split="train")
+        sets = [LabelledStl10(ctx.data_root, split=split) for split in ("train", "test")]
+        train, test = ((torch.from_numpy(s.data), torch.from_numpy(s.labels).long()) for s in sets)
+        return self.splits(train, test, 10, ctx)
+
+
+class Svhn(ImageDataset):
+    """SVHN: 73,257 training and 26,032 test digits of house numbers of 32 x 32."""
+
+    name = "svhn"
+    source: ClassVar[str] = "Netzer et al. 2011, Reading Digits in Natural Images with Unsupervised Feature Learning"
+    image_size: Side = 32
+    channels: Literal[1, 3] = Field(3, description="3, or 1: grey (ITU-R 601-2 luma), as in the model zoos")
+    centre: int = Field(32, gt=0, le=32, description="side of the central part that is used; 28 in the model zoos")
+    mean: Mean = (0.5,)
+    std: Std = (0.5,)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import SVHN
+
+        def fetch(root: Path, download: bool) -> None:
+            for part in ("train", "test"):
+                SVHN(root / self.name, split=part, download=download)
+
+        files = [tuple(SVHN.split_list[part][1:]) for part in ("train", "test")]
+        require(fetch, self.name, files, self.name, ctx)
+        read = (SVHN(ctx.data_root / self.name, split=part) for part in ("train", "test"))
+        return self.splits(*(self._labelled(part) for part in read), 10, ctx)
+
+    def _labelled(self, part: Any) -> Labelled:
+        import torch
+
+        start = round((32 - self.centre) / 2)  # as torchvision's CenterCrop
+        within = slice(start, start + self.centre)
+        images = torch.from_numpy(part.data)[:, :, within, within].contiguous()
+        return _grey(images) if self.channels == 1 else images, torch.from_numpy(part.labels)
+
+
+def _cifar(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
+    """Return (images, targets) of train and test."""
+    import torch
+
+    required = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
+    require(reader, reader.base_folder, required, name, ctx)
+    sets = [reader(ctx.data_root, train=train) for train in (True, False)]
+    return [(torch.from_numpy(s.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(s.targets)) for s in sets]
+
+
+def _mnist(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
+    """Return (images, targets) of train and test."""
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    raw, sets = f"{reader.__name__}/raw", []
+    files = [(f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")]
+    require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
+    for pair in files:
+        paths = [ctx.data_root / raw / file for file in pair]
+        images, labels = (_idx(*each) for each in zip(paths, (read_image_file, read_label_file), strict=True))
+        if not len(images) or len(images) != len(labels) or labels.max() > 9:
+            raise UserError(f"{paths[0]}: {len(images)} images, but {len(labels)} labels in {pair[1]}; {REPLACE}")
+        sets.append((images[:, None], labels))
+    return sets
+
+
+def _idx(path: Path, read: Any) -> Tensor:
+    try:
+        return read(path)
+    except (RuntimeError, ValueError, TypeError, AssertionError, KeyError):
+        raise UserError(f"{path}: not a whole idx file; {REPLACE}") from None
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Return uint8 `[E, 1, H, W]`: the luma of colour images, rounded as Pillow rounds it."""
+    import torch
+
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(3, 1, 1)
+    parts = (((part * weights).sum(1, keepdim=True) + 2**15) >> 16 for part in images.split(4096))
+    return torch.cat([part.to(torch.uint8) for part in parts])
+
+
+def require(
+    reader: Any, folder: str, required: Sequence[tuple[str, str | None]], name: str, ctx: Context, *,
+    beside: str = "", **options: str,
+) -> None:  # fmt: skip
+    """Raise UserError unless all required files (name, md5) lie there whole; where none does, download them first.
+
+    `reader` is called with the root, `download=True` and the options, and fetches all of them. `beside` names what
+    belongs there too.
+    """
+    from filelock import FileLock
+    from torchvision.datasets.utils import check_integrity
+
+    from pdiff.files import make_folder
+
+    where, note = ctx.data_root / folder, ""
+    if ctx.download and not any((where / file).exists() for file, _ in required):
+        make_folder(ctx.data_root)
+        with FileLock(ctx.data_root / f".{name}.lock"):  # of two runs, the second finds what the first fetched
+            if not any((where / file).exists() for file, _ in required):
+                note = _download(reader, ctx.data_root, options)
+    bad = [file for file, md5 in required if not check_integrity(where / file, md5)]
+    if not bad:
+        return
+    present = (where / bad[0]).is_file()
+    files = ", ".join([file for file, _ in required] + [beside] * bool(beside))
+    step = f"delete {where} to download it again, or " if ctx.download and not note else ""
+    raise UserError(
+        f"dataset {name}: {where / bad[0]} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
+        f"put the files {files} into {where}, or set run.data (now {ctx.data_root}) to the folder that holds {folder}"
+    )
+
+
+def _download(reader: Any, root: Path, options: dict[str, str]) -> str:
+    """Let torchvision download; return what went wrong, ready to be put into a message, or nothing."""
+    import tarfile
+    from http.client import HTTPException
+
+    try:
+        reader(root, download=True, **options)
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
+        return f", and the download failed ({' '.join(str(error).split())[:200]})"
+    return ""
+
+
+@hookimpl
+def register_datasets(register: Any) -> None:
+    """Register the image sets."""
+    for dataset in (Cifar10, Cifar100, Mnist, FashionMnist, Stl10, Svhn):
+        register(dataset)

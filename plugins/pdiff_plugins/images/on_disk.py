@@ -1,0 +1,266 @@
+"""Image classification sets that are read file by file: Flowers-102, Pets, Food-101, ImageNet, and your own folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.errors import UserError
+from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits, Split
+
+FileAugment = Annotated[
+    Literal["crop_flip", "crop", "none"],
+    Field(description="training transform: random resized crop with or without flip, or none"),
+]
+Samples = Sequence[tuple[Path, int]]
+"""Image files and their classes, counted from 0."""
+Read = Callable[[Path, str], Samples]
+"""(folder of the set, name of a part) -> what it holds."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_CLASSES = 1000
+
+
+class FileDataset(ImageDataset):
+    """What the sets of image files share; itself no dataset."""
+
+    augment: FileAugment = "crop_flip"
+    memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
+
+    def identity(self) -> dict[str, Any]:
+        """Leave out the memory budget, which changes no result."""
+        return {key: value for key, value in super().identity().items() if key != "memory_gib"}
+
+    def file_splits(
+        self, train: Samples, validation: Samples | None, test: Samples, outputs: int, ctx: Context
+    ) -> DatasetSplits:
+        """Return the splits; validation is cut from train where it is None."""
+        import torch
+
+        from pdiff.data import DatasetSplits
+        from pdiff_plugins.images.splits import Decoder, FileSplit
+
+        decoder, transform = Decoder(int(self.memory_gib * 2**30)), self.transform()
+
+        def split(samples: Samples) -> Split:
+            targets = torch.tensor([target for _, target in samples], dtype=torch.int64)
+            return FileSplit([path for path, _ in samples], targets, transform, decoder)
+
+        if validation is None:
+            train, validation = ([train[i] for i in part.tolist()] for part in self.cut(len(train), ctx))
+        made = (split(samples) for samples in (train, validation, test))
+        return DatasetSplits(*made, input_shape=self.shape, outputs=outputs)
+
+    def listed_splits(
+        self, where: Path, listings: Mapping[str, str], read: Read, outputs: int, ctx: Context
+    ) -> DatasetSplits:
+        """Return the splits of a published set in `where`; `listings` has train and test, each with its file."""
+        train, test = (_whole(self.name, where, part, listing, read, outputs) for part, listing in listings.items())
+        return self.file_splits(train, None, test, outputs, ctx)
+
+
+class Flowers102(FileDataset):
+    """Flowers-102: 1,020 training and 6,149 test images of flowers in 102 classes.
+
+    The official validation part (1,020 images) is not used, as in the p-diff authors' code.
+    """
+
+    name = "flowers102"
+    source: ClassVar[str] = "Nilsback & Zisserman 2008, Automated Flower Classification over a Large Number of Classes"
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import Flowers102 as Published
+
+        files = [Published._file_dict[key] for key in ("setid", "label")]
+        require(Published, "flowers-102", files, self.name, ctx, beside="jpg/*.jpg")
+        listings = {"trnid": "setid.mat", "tstid": "setid.mat"}
+        return self.listed_splits(ctx.data_root / "flowers-102", listings, _flowers, 102, ctx)
+
+
+class OxfordPets(FileDataset):
+    """Oxford-IIIT Pet: 3,680 training and 3,669 test images in 37 breeds."""
+
+    name = "oxford_pets"
+    source: ClassVar[str] = "Parkhi et al. 2012, Cats and Dogs"
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`. The training split is the official trainval."""
+        from torchvision.datasets import OxfordIIITPet
+
+        listings = {part: f"annotations/{part}.txt" for part in ("trainval", "test")}
+        files = [(file, None) for file in listings.values()]
+        require(OxfordIIITPet, "oxford-iiit-pet", files, self.name, ctx, beside="images/*.jpg")
+        return self.listed_splits(ctx.data_root / "oxford-iiit-pet", listings, _pets, 37, ctx)
+
+
+class Food101(FileDataset):
+    """Food-101: 75,750 training and 25,250 test images of dishes in 101 classes."""
+
+    name = "food101"
+    source: ClassVar[str] = "Bossard et al. 2014, Food-101 - Mining Discriminative Components with Random Forests"
+    mean: Mean = IMAGENET_MEAN
+    std: Std = IMAGENET_STD
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import Food101 as Published
+
+        listings = {part: f"meta/{part}.json" for part in ("train", "test")}
+        files = [(file, None) for file in listings.values()]
+        require(Published, "food-101", files, self.name, ctx, beside="images/*/*.jpg")
+        return self.listed_splits(ctx.data_root / "food-101", listings, _food, 101, ctx)
+
+
+class ImageNet(FileDataset):
+    """ImageNet-1k: train/ and val/ with a folder per class; val/ is the test split.
+
+    Classes are counted in the order of their folders' names (n01440764 is 0), as pretrained networks count them.
+    """
+
+    name = "imagenet"
+    source: ClassVar[str] = "Russakovsky et al. 2015, arXiv 1409.0575 (ILSVRC 2012)"
+    root: str = Field("imagenet", min_length=1, description="folder that holds train/ and val/; relative to run.data")
+    mean: Mean = IMAGENET_MEAN
+    std: Std = IMAGENET_STD
+
+    def identity(self) -> dict[str, Any]:
+        """Leave out where it lies: it is a published set."""
+        return {key: value for key, value in super().identity().items() if key != "root"}
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        root = ctx.data_root / Path(self.root).expanduser()
+        for part in ("train", "val"):
+            if not (root / part).is_dir():
+                raise UserError(
+                    f"dataset imagenet: {root / part} is missing, and ImageNet is not downloaded here; get it from "
+                    f"image-net.org, put train/ and val/, with a folder per class in each, into {root}, or name the "
+                    "folder that holds them in dataset.root"
+                )
+        train, test = (_listed(root / part) for part in ("train", "val"))
+        if len(train.classes) != IMAGENET_CLASSES:
+            raise UserError(
+                f"dataset imagenet: {root / 'train'} has {len(train.classes)} class folders, ImageNet-1k has "
+                f"{IMAGENET_CLASSES}; put all of them there, or use the dataset image_folder for a part of them"
+            )
+        _same_classes(root, {"train": train, "val": test})
+        return self.file_splits(_samples(train), None, _samples(test), IMAGENET_CLASSES, ctx)
+
+
+class ImageFolder(FileDataset):
+    """Your own images: train/ and test/ (or val/), one subfolder per class."""
+
+    name = "image_folder"
+    source: ClassVar[str] = "layout of torchvision.datasets.ImageFolder"
+    root: str = Field(min_length=1, description="folder that holds train/ and test/ or val/; relative to run.data")
+    mean: Mean = IMAGENET_MEAN
+    std: Std = IMAGENET_STD
+
+    def content(self, data_root: Path) -> str:
+        """Return a digest of the files' names and sizes."""
+        root = data_root / Path(self.root).expanduser()
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        listing = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
+        return hashlib.sha256(listing.encode()).hexdigest()
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`. Without test/, val/ is the test split, and validation is always cut from train."""
+        root = ctx.data_root / Path(self.root).expanduser()
+        folders = {name: _listed(root / name) for name in ("train", "test", "val") if (root / name).is_dir()}
+        _same_classes(root, folders)
+        samples, validation = {name: _samples(listed) for name, listed in folders.items()}, None
+        if "test" in samples and "val" in samples:
+            if "validation" in self.model_fields_set:
+                ctx.warn(f"dataset.validation = {self.validation} is ignored: {root / 'val'} is the validation split")
+            validation = samples["val"]
+        test = samples.get("test", samples.get("val"))
+        return self.file_splits(samples["train"], validation, test, len(folders["train"].classes), ctx)
+
+
+def _flowers(where: Path, part: str) -> Samples:
+    """Read a part of setid.mat, which numbers the images from 1, and their classes from imagelabels.mat."""
+    from scipy.io import loadmat
+
+    ids, labels = (loadmat(where / file, squeeze_me=True) for file in ("setid.mat", "imagelabels.mat"))
+    return [(where / "jpg" / f"image_{i:05d}.jpg", int(labels["labels"][i - 1]) - 1) for i in ids[part].tolist()]
+
+
+def _pets(where: Path, part: str) -> Samples:
+    """Read a list of lines of name, class from 1, species, breed."""
+    lines = (where / "annotations" / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+    rows = (line.split() for line in lines)
+    return [(where / "images" / f"{name}.jpg", int(label) - 1) for name, label, _, _ in rows]
+
+
+def _food(where: Path, part: str) -> Samples:
+    """Read a table of class -> files; classes are counted in alphabetical order."""
+    table = json.loads((where / "meta" / f"{part}.json").read_text(encoding="utf-8"))
+    target = {name: number for number, name in enumerate(sorted(table))}
+    return [(where / "images" / f"{file}.jpg", target[name]) for name, files in table.items() for file in files]
+
+
+def _whole(name: str, where: Path, part: str, listing: str, read: Read, classes: int) -> Samples:
+    """Return what a part holds. Raises UserError where its listing is damaged, or an image is not there."""
+    step = f"put the whole set into {where}, or delete that folder and run again with run.download = true"
+    try:
+        samples = read(where, part)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"dataset {name}: {where / listing} is damaged ({reason}); {step}") from None
+    if {target for _, target in samples} != set(range(classes)):
+        raise UserError(f"dataset {name}: {where / listing} is damaged (not the set's {classes} classes); {step}")
+    if missing := _first_missing([path for path, _ in samples]):
+        raise UserError(f"dataset {name}: {missing} is missing, but {listing} lists it; {step}")
+    return samples
+
+
+def _first_missing(files: Sequence[Path]) -> Path | None:
+    """Return the first file that is not there; reads each folder once."""
+    folders = {file.parent for file in files}
+    there = {folder: set(os.listdir(folder)) if folder.is_dir() else set() for folder in folders}
+    return next((file for file in files if file.name not in there[file.parent]), None)
+
+
+def _samples(listed: Any) -> Samples:
+    return [(Path(path), target) for path, target in listed.samples]
+
+
+def _listed(folder: Path) -> Any:
+    from torchvision import datasets
+
+    try:
+        return datasets.ImageFolder(folder)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder}: {reason}; put one subfolder of images per class there") from None
+
+
+def _same_classes(root: Path, folders: dict[str, Any]) -> None:
+    if "train" not in folders or len(folders) < 2:
+        found = ", ".join(f"{name}/" for name in folders) or "neither"
+        raise UserError(f"dataset.root = {root}: needs train/ and test/ (or val/), has {found}; add what is missing")
+    classes = set(folders["train"].classes)
+    for name, listed in folders.items():
+        if odd := sorted(classes ^ set(listed.classes)):
+            there, absent = ("train", name) if odd[0] in classes else (name, "train")
+            raise UserError(
+                f"dataset.root = {root}: class {odd[0]!r} is in {there}/ and not in {absent}/; make the classes agree"
+            )
+
+
+@hookimpl
+def register_datasets(register: Any) -> None:
+    """Register the sets of image files."""
+    for dataset in (Flowers102, OxfordPets, Food101, ImageNet, ImageFolder):
+        register(dataset)

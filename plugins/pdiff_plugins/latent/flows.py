@@ -1,0 +1,93 @@
+"""Fitting and sampling of flow matching in a latent space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pdiff.components import Generator
+from pdiff.context import Context
+from pdiff.training.loop import threads_for, train
+from pdiff.zoo import Zoo
+from pdiff_plugins.latent import space as latent_space
+from pdiff_plugins.latent.priors import FlowMatching
+from pdiff_plugins.latent.space import LatentSpace
+
+TIMES = 1000
+"""Denoisers take a step in 0..T-1; a time in 0..1 becomes TIMES of it."""
+
+
+class Flow(Generator):
+    """A fitted flow."""
+
+    def __init__(self, method: FlowMatching, space: LatentSpace, velocity: nn.Module):
+        super().__init__(list(space.log), dict(space.facts))
+        self.method, self.space, self.velocity = method, space, velocity.eval()
+
+    def sample(self, count: int, ctx: Context) -> Tensor:
+        return self.space.decode(self._follow(count, ctx)[-1], ctx)
+
+    def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
+        states, last = self._follow(count, ctx), self.method.sampling_steps
+        kept = [round(point * last / (points - 1)) for point in range(points)]
+        return [step / last for step in kept], torch.stack([self.space.decode(states[step], ctx) for step in kept])
+
+    @torch.no_grad()
+    def _follow(self, count: int, ctx: Context) -> list[Tensor]:
+        """Return the latents z_MZ at every step, noise first."""
+        method, velocity = self.method, self.velocity.to(ctx.device)
+        states = [torch.randn(count, self.space.dim, generator=ctx.generator("sample")).to(ctx.device)]
+        with threads_for(velocity, ctx.threads), ctx.progress.step("sample", method.sampling_steps) as bar:
+            for step in range(method.sampling_steps):
+                states.append(self._step(states[-1], step / method.sampling_steps, 1 / method.sampling_steps))
+                bar.advance()
+        return states
+
+    def _step(self, z_MZ: Tensor, time: float, width: float) -> Tensor:
+        """Return the latents one step on, by Euler's or by Heun's method."""
+        slope_MZ = self._velocity(z_MZ, time)
+        ahead_MZ = z_MZ + width * slope_MZ
+        if self.method.solver == "euler":
+            return ahead_MZ
+        return z_MZ + width / 2 * (slope_MZ + self._velocity(ahead_MZ, time + width))
+
+    def _velocity(self, z_MZ: Tensor, time: float) -> Tensor:
+        return self.velocity(z_MZ, z_MZ.new_full((len(z_MZ),), time * TIMES), None)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.space.tensors() | {f"velocity.{key}": value for key, value in self.velocity.state_dict().items()}
+
+
+def fit(method: FlowMatching, zoo: Zoo, ctx: Context) -> Flow:
+    """Train the codec, check it, then train the velocity on its latents."""
+    space, z_NZ = latent_space.fit(method, zoo, ctx)
+    own = ctx.scope("velocity")
+    torch.manual_seed(own.seed)
+    velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout).to(ctx.device).train()
+
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
+        noise_BZ = torch.randn(len(rows), space.dim, generator=generator)
+        return rows, torch.rand(len(rows), generator=generator), noise_BZ
+
+    def loss(rows: Tensor, time_B: Tensor, noise_BZ: Tensor) -> Tensor:
+        z_BZ, at_B1 = z_NZ[rows], time_B[:, None]
+        given_BZ = velocity((1 - at_B1) * noise_BZ + at_B1 * z_BZ, time_B * TIMES, None)
+        return F.mse_loss(given_BZ.float(), z_BZ - noise_BZ)
+
+    rows = train(
+        velocity, loss, steps=method.steps, ctx=own, what="flow", lr=method.lr, weight_decay=method.weight_decay,
+        ema=method.ema, draw=draw,
+    )  # fmt: skip
+    flow = Flow(method, space, velocity)
+    flow.log += [row | {"part": "velocity"} for row in rows]
+    return flow
+
+
+def load(method: FlowMatching, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Flow:
+    """Rebuild a fitted flow."""
+    space = latent_space.load(method, tensors, zoo)
+    velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout)
+    velocity.load_state_dict(latent_space.part(tensors, "velocity"))
+    return Flow(method, space, velocity)

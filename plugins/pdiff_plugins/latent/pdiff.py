@@ -1,0 +1,142 @@
+"""p-diff: a codec, then a diffusion model in its latent space."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pdiff import hookimpl
+from pdiff.components import Codec, Denoiser, Generator, Method
+from pdiff.errors import UserError
+from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+
+SMALLEST_SIGNAL = {"linear": 1e-9, "cosine": 1e-5}
+"""Share of the signal below which a predicted epsilon is not trusted. The linear schedule comes near its end in small
+steps, and the paper's longest, T = 2,000, leaves 1.6e-9; the cosine one jumps there."""
+
+
+def check_batch(size: int, zoo: Zoo) -> None:
+    """Raise UserError where a batch would hold more checkpoints than there are."""
+    if size > len(zoo):
+        raise UserError(
+            f"method.batch_size: {size} is more than the {len(zoo)} checkpoints; set it to at most {len(zoo)}"
+        )
+
+
+class PDiff(Method):
+    """Neural network diffusion: latent diffusion over parameter vectors.
+
+    `pdiff` is a configuration that a CPU can train: principal components and a perceptron. `pdiff_paper` is the
+    paper's: 1-D convolutions for both, with the original's normalisation and unscaled latents.
+    """
+
+    name = "pdiff"
+    source: ClassVar[str] = (
+        "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
+    )
+    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps", "guidance", "label")
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "pdiff_paper": {
+            "faithful": True,
+            "codec": {"name": "conv1d"},
+            "denoiser": {"name": "conv1d"},
+            "steps": 2000,
+            "lr": 1e-4,
+            "ema": 0.0,
+            "prediction": "epsilon",
+        }
+    }
+    codec: Codec = Field(default=Pca(), description="vector <-> latent")
+    denoiser: Denoiser = Field(default=MlpDenoiser(), description="network that removes the noise")
+    faithful: bool = Field(
+        False,
+        description="the original's choices: each tensor is normalised by one mean and one standard deviation, "
+        "variances by its logarithm, and latents are not rescaled before diffusion",
+    )
+    steps: int = Field(3000, gt=0, description="training steps of the denoiser")
+    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    batch_size: int = Field(50, gt=0, description="checkpoints per step")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged denoiser that samples; 0: none")
+    prediction: Literal["epsilon", "x0", "v"] = Field("v", description="what the denoiser predicts")
+    schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
+    beta_start: float = Field(1e-4, gt=0, lt=1, description="first variance of the linear schedule")
+    beta_end: float = Field(0.02, gt=0, lt=1, description="last variance of the linear schedule")
+    timesteps: int = Field(1000, gt=0, description="length T of the chain")
+    sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
+    sampling_steps: int = Field(0, ge=0, description="steps when sampling; 0: all T")
+    labels: bool = Field(
+        False, description="learn what label a checkpoint has, as a condition that is left out of a tenth of the draws"
+    )
+    guidance: float = Field(
+        1.0, ge=0, description="with labels: how strongly a sample keeps to its label; 1: as learnt"
+    )
+    label: int | None = Field(
+        None, ge=0, description="with labels: label of all samples; none: as often as among the checkpoints"
+    )
+    moved: int = Field(
+        0, ge=0, description="of fields: learn so many further copies of each checkpoint, moved and stretched at random"
+    )
+    reach: float = Field(
+        0.06, gt=0, lt=1, description="with moved: coordinates are multiplied by a matrix this near to one"
+    )
+
+    @model_validator(mode="after")
+    def _sound(self) -> PDiff:
+        left = self._signal_left()
+        if left < (SMALLEST_SIGNAL[self.schedule] if self.prediction == "epsilon" else 1e-30):
+            raise PydanticCustomError(
+                "unsound",
+                "a {k} schedule of {t} steps leaves {left} of the signal, and prediction = {p} divides by its root; "
+                "predict 'x0' or 'v', or lower beta_end",
+                {"k": self.schedule, "t": self.timesteps, "left": f"{left:.1e}", "p": repr(self.prediction)},
+            )
+        if self.sampling_steps > self.timesteps:
+            raise PydanticCustomError(
+                "steps",
+                "sampling_steps = {s} is more than timesteps = {t}",
+                {"s": self.sampling_steps, "t": self.timesteps},
+            )
+        if not self.labels and (self.label is not None or self.guidance != 1):
+            raise PydanticCustomError("no_labels", "label and guidance are read with labels = true only; set it")
+        return self
+
+    def _signal_left(self) -> float:
+        """Return alpha_bar after the last step, as `diffusion.Schedule` has it."""
+        steps = self.timesteps
+        if self.schedule == "cosine":
+            return 0.001 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2 * math.sin(math.pi / 2 / 1.008 / steps) ** 2
+        slope = (self.beta_end - self.beta_start) / max(steps - 1, 1)
+        return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
+
+    def identity(self) -> dict[str, Any]:
+        """Leave out what is said of labels and copies where there are none, as was done before there were any."""
+        left_out = () if self.labels else ("labels", "guidance", "label")
+        left_out += () if self.moved else ("moved", "reach")
+        return {key: value for key, value in super().identity().items() if key not in left_out}
+
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.latent.pdiff_fit import fit
+
+        check_batch(self.batch_size, zoo)
+        return fit(self, zoo, ctx)
+
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.latent.pdiff_fit import load
+
+        return load(self, tensors, zoo, ctx)
+
+
+@hookimpl
+def register_methods(register: Any) -> None:
+    register(PDiff)

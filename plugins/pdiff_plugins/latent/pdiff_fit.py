@@ -1,0 +1,152 @@
+"""Fitting and sampling of p-diff: diffusion in a latent space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.components import Generator
+from pdiff.context import Context
+from pdiff.running.memory import in_chunks
+from pdiff.training.capture import captured
+from pdiff.training.loop import threads_for, train
+from pdiff.zoo import Zoo
+from pdiff_plugins.fields.moves import with_moved
+from pdiff_plugins.latent import labels
+from pdiff_plugins.latent import space as latent_space
+from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.latent.space import LatentSpace
+from pdiff_plugins.maths import diffusion
+
+AT_ONCE = 2**18
+"""Numbers of latents denoised at a time; fixed, because rounding may depend on it."""
+
+
+class LatentDiffusion(Generator):
+    """A fitted p-diff."""
+
+    def __init__(self, method: PDiff, space: LatentSpace, denoiser: nn.Module, labels_NK: Tensor | None = None):
+        super().__init__(list(space.log), dict(space.facts))
+        self.method, self.space, self.denoiser = method, space, denoiser.eval()
+        self.schedule, self.labels_NK = schedule_of(method), labels_NK
+
+    @property
+    def codec(self) -> nn.Module:
+        return self.space.codec
+
+    def sample(self, count: int, ctx: Context) -> Tensor:
+        return self.space.decode(self._diffuse(count, ctx, ())[0], ctx)
+
+    def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
+        fractions = [point / (points - 1) for point in range(points)]
+        kept = self._diffuse(count, ctx, fractions)[1]
+        return fractions, torch.stack([self.space.decode(z_MZ, ctx) for z_MZ in kept])
+
+    def film(self, count: int, frames: int, ctx: Context) -> tuple[list[float], Tensor, Tensor]:
+        steps = self.method.sampling_steps or self.method.timesteps
+        stops = diffusion.frames(self.schedule, steps, frames)
+        *noisy, end_MZ = self._diffuse(count, ctx, [stop / steps for stop in stops])[1]
+        times = diffusion.timesteps(self.schedule.steps, steps)
+        clean = [self._clean(z_MZ, times[stop], ctx) for z_MZ, stop in zip(noisy, stops, strict=False)]
+        signal_F = [float(self.schedule.alpha_bar[times[stop]]) for stop in stops[:-1]]
+        ways = ([*noisy, end_MZ], [*clean, end_MZ])
+        noisy_FMD, clean_FMD = (torch.stack([self.space.decode(z_MZ, ctx) for z_MZ in way]) for way in ways)
+        return [*signal_F, 1.0], noisy_FMD, clean_FMD
+
+    @torch.no_grad()
+    def _clean(self, z_MZ: Tensor, t: int, ctx: Context) -> Tensor:
+        """Return the z_0 that the denoiser takes z_t for."""
+        t_M = torch.full((len(z_MZ),), t)
+        with threads_for(self.denoiser, ctx.threads):
+            out_MZ = self._denoise(len(z_MZ), ctx)(z_MZ, t_M.to(z_MZ))
+        return self.schedule.split(out_MZ, z_MZ, t_M, self.method.prediction)[0]
+
+    def _denoise(self, count: int, ctx: Context) -> diffusion.Denoise:
+        """Return the denoiser of so many latents, a few at a time, their labels bound where it knows labels."""
+        method, denoiser, size = self.method, self.denoiser, self.space.dim
+        own_MK = torch.empty(count, 0, device=ctx.device)
+        if self.labels_NK is not None:
+            own_MK = labels.asked(self.labels_NK, method.label, count, ctx.generator("labels")).to(ctx.device)
+
+        def denoise(z_MZ: Tensor, t_M: Tensor) -> Tensor:
+            def some(rows: Tensor) -> Tensor:
+                z_BZ, labels_BK = rows[:, :size], rows[:, size:]
+                return labels.guided(denoiser, z_BZ, t_M[: len(rows)], labels_BK, method.guidance)
+
+            return in_chunks(some, torch.cat([z_MZ, own_MK], dim=1), max(1, AT_ONCE // size))
+
+        return denoise
+
+    def _diffuse(self, count: int, ctx: Context, keep: Any) -> tuple[Tensor, list[Tensor]]:
+        method, denoiser = self.method, self.denoiser.to(ctx.device)
+        generator = ctx.generator("sample")
+        z_MZ = torch.randn(count, self.space.dim, generator=generator).to(ctx.device)
+        steps = method.sampling_steps or method.timesteps
+        with threads_for(denoiser, ctx.threads), ctx.progress.step("sample", steps) as bar:
+            return diffusion.sample(
+                self._denoise(count, ctx), z_MZ, self.schedule, prediction=method.prediction, sampler=method.sampler,
+                steps=steps, generator=generator, keep=keep, tell=bar.advance,
+                capture=lambda step: captured(step, ctx.device, ctx.graphs, ctx.warn),
+            )  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        own = {f"denoiser.{key}": value for key, value in self.denoiser.state_dict().items()}
+        return self.space.tensors() | own
+
+
+def schedule_of(method: PDiff) -> diffusion.Schedule:
+    return diffusion.Schedule(method.schedule, method.timesteps, method.beta_start, method.beta_end)
+
+
+def fit(method: PDiff, zoo: Zoo, ctx: Context) -> LatentDiffusion:
+    """Train the codec, check it, then train the denoiser on its latents."""
+    zoo = with_moved(zoo, method.moved, method.reach, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, ctx)
+    denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
+    generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))
+    generator.log += [row | {"part": "denoiser"} for row in rows]
+    return generator
+
+
+def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> LatentDiffusion:
+    """Rebuild a fitted p-diff."""
+    space = latent_space.load(method, tensors, zoo)
+    labels_NK = _labels(method, zoo)
+    denoiser = _new_denoiser(method, space.dim, labels_NK, zoo)
+    denoiser.load_state_dict(latent_space.part(tensors, "denoiser"))
+    return LatentDiffusion(method, space, denoiser, labels_NK)
+
+
+def _labels(method: PDiff, zoo: Zoo) -> Tensor | None:
+    return labels.one_hot(zoo) if method.labels else None
+
+
+def _new_denoiser(method: PDiff, dim: int, labels_NK: Tensor | None, zoo: Zoo) -> nn.Module:
+    known = 0 if labels_NK is None else labels_NK.shape[1]
+    return method.denoiser.build(dim=dim, condition_dim=known, layout=zoo.layout)
+
+
+def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[nn.Module, list[dict[str, float]]]:
+    torch.manual_seed(ctx.seed)
+    labels_NK = _labels(method, zoo)
+    denoiser = _new_denoiser(method, z_NZ.shape[1], labels_NK, zoo).to(ctx.device).train()
+    schedule = schedule_of(method)
+    labels_NK = None if labels_NK is None else labels_NK.to(ctx.device)
+
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
+        drawn = diffusion.draw(len(rows), z_NZ.shape[1], schedule, generator)
+        return rows, *drawn, *(() if labels_NK is None else (labels.kept(len(rows), generator),))
+
+    def loss(rows: Tensor, t_B: Tensor, epsilon_BZ: Tensor, signal: Tensor, noise: Tensor, *kept: Tensor) -> Tensor:
+        own_BK = labels_NK[rows] * kept[0] if labels_NK is not None else None
+        drawn = t_B, epsilon_BZ, signal, noise
+        return diffusion.loss(lambda z_BZ, t_B: denoiser(z_BZ, t_B, own_BK), z_NZ[rows], drawn, method.prediction)
+
+    log = train(
+        denoiser, loss, steps=method.steps, ctx=ctx, what="diffusion", lr=method.lr,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
+    )  # fmt: skip
+    return denoiser, log

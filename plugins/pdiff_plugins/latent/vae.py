@@ -1,0 +1,57 @@
+"""The variational autoencoder over parameter vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Codec, Generator, Method
+from pdiff_plugins.backbones.codecs import Autoencoder
+from pdiff_plugins.latent.pdiff import check_batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+
+class Vae(Method):
+    """Variational autoencoder: decodes latents drawn from the prior N(0, I).
+
+    The loss is the squared error, averaged over numbers, plus `kl` times the divergence from the prior, averaged over
+    latent dimensions. `vae_paper` is the paper's: p-diff's own autoencoder, its normalisation, KL weight 1.
+    """
+
+    name = "vae"
+    source: ClassVar[str] = (
+        "Kingma & Welling 2014, arXiv 1312.6114; Neural Network Diffusion, arXiv 2402.13144, Table 8"
+    )
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "vae_paper": {"faithful": True, "codec": {"name": "conv1d"}, "steps": 2000, "lr": 2e-4, "kl": 1.0}
+    }
+    codec: Codec = Field(default=Autoencoder(), description="its layers; what it says of training is not used")
+    faithful: bool = Field(False, description="the original's normalisation: one mean and deviation per tensor")
+    kl: float = Field(1e-3, ge=0, description="weight of the divergence from the prior")
+    steps: int = Field(2000, gt=0, description="training steps")
+    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    batch_size: int = Field(50, gt=0, description="checkpoints per step")
+
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.latent.vae_fit import fit
+
+        check_batch(self.batch_size, zoo)
+        return fit(self, zoo, ctx)
+
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.latent.vae_fit import load
+
+        return load(self, tensors, zoo, ctx)
+
+
+@hookimpl
+def register_methods(register: Any) -> None:
+    register(Vae)

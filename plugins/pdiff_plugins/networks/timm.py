@@ -1,0 +1,112 @@
+"""Every image classifier of timm, with or without its pretrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from pdiff import hookimpl
+from pdiff.components import Architecture
+from pdiff.errors import UserError, did_you_mean
+from pdiff.files import PRETRAINED
+from pdiff_plugins.networks.inputs import image_shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TimmModel(Architecture):
+    """Any network of timm, by its timm name."""
+
+    name = "timm_model"
+    source: ClassVar[str] = "timm; the presets are those of Wang et al. 2024, arXiv 2402.13144, Table 1"
+    # With their tags, so that a timm release with another default tag starts from the same weights.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "resnet18": {"model": "resnet18.a1_in1k"},
+        "resnet50": {"model": "resnet50.a1_in1k"},
+        "vit_tiny": {"model": "vit_tiny_patch16_224.augreg_in21k_ft_in1k"},
+        "vit_base": {"model": "vit_base_patch16_224.augreg2_in21k_ft_in1k"},
+        "convnext_tiny": {"model": "convnext_tiny.in12k_ft_in1k"},
+        "convnext_base": {"model": "convnext_base.fb_in22k_ft_in1k"},
+    }
+    model: str = Field(description="timm name, with or without a tag, e.g. 'resnet18' or 'resnet18.a1_in1k'")
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        shape = image_shape(self.model, input_shape)
+        config = self._config()
+        options: dict[str, Any] = {"num_classes": outputs, "in_chans": shape[0]}
+        resized = shape[1:] != config.input_size[1:]
+        if config.fixed_input_size and resized:
+            options["img_size"] = shape[1:]
+        network = self._create(config, options, shape)
+        if resized:
+            self._try(network, shape)
+        return network
+
+    def _config(self) -> Any:
+        """Return timm's description of the model. Raises UserError for a name or a tag that timm does not know."""
+        import timm
+
+        base, _, tag = self.model.partition(".")
+        if not timm.is_model(base):
+            near = did_you_mean(base, timm.list_models())
+            raise UserError(f"architecture.model: timm has no model {base!r}{near or '; see timm.list_models()'}")
+        try:
+            return timm.get_pretrained_cfg(self.model)
+        except RuntimeError:
+            tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{base}.*")]
+            raise UserError(
+                f"architecture.model: timm's {base} has no tag {tag!r}, "
+                f"it has {', '.join(tags) or 'none'}{did_you_mean(tag, tags)}"
+            ) from None
+
+    def _create(self, config: Any, options: dict[str, Any], shape: tuple[int, int, int]) -> nn.Module:
+        import timm
+
+        pretrained = self.weights == PRETRAINED
+        if pretrained and not config.has_weights:
+            raise UserError(f'architecture.weights: {self.model} has no pretrained weights; name a file, or write ""')
+        try:
+            return timm.create_model(self.model, pretrained=pretrained, **options)
+        except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+            raise self._misfit(shape, error) from None
+        except Exception as error:
+            if not pretrained:
+                raise
+            where = f"model.safetensors of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+            raise UserError(
+                f"architecture.weights: the pretrained weights of {self.model} ({where}) could not be fetched "
+                f'({_first_line(error)}); connect and run again, or write weights = "path/to/file.safetensors"'
+            ) from None
+
+    def _try(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
+        """Run one image, for the sizes that timm itself does not vouch for. Raises UserError where it cannot work."""
+        import torch
+
+        patch = getattr(getattr(network, "patch_embed", None), "patch_size", (1, 1))
+        if shape[1] % patch[0] or shape[2] % patch[1]:
+            raise self._misfit(shape, ValueError(f"patches of {patch[0]}x{patch[1]} do not divide the image"))
+        try:
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, *shape))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise self._misfit(shape, error) from None
+        network.train()
+
+    def _misfit(self, shape: tuple[int, int, int], error: Exception) -> UserError:
+        size = "x".join(map(str, shape))
+        return UserError(
+            f"architecture {self.model}: cannot take images of {size} ({_first_line(error)}); "
+            "choose another dataset.image_size or another model"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@hookimpl
+def register_architectures(register):
+    register(TimmModel)

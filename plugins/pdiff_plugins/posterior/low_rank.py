@@ -1,0 +1,123 @@
+"""Training and sampling of Gaussians of low rank over parameters; see `posterior`. C Gaussians."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import nll_loss
+
+from pdiff.components import Generator
+from pdiff.context import Context
+from pdiff.data import Batch
+from pdiff.errors import UserError
+from pdiff.objective import Objective
+from pdiff.training.loop import train
+from pdiff.zoo import Zoo
+from pdiff_plugins.backbones.nets.linear_codec import PcaModule
+from pdiff_plugins.latent.space import part
+from pdiff_plugins.maths import normalise
+from pdiff_plugins.maths.normalise import Normaliser
+from pdiff_plugins.posterior.method import Posterior
+
+
+class LowRank(nn.Module):
+    """Gaussians with equal weights: x = centre + z factors, for z_BZ from a standard Gaussian; x is normalised."""
+
+    def __init__(self, centres_CD: Tensor, factors_CZD: Tensor):
+        super().__init__()
+        self.centres, self.factors = nn.Parameter(centres_CD), nn.Parameter(factors_CZD)
+
+    @classmethod
+    def of(cls, x_ND: Tensor, centres: int, rank: int, spread: float) -> LowRank:
+        """Return Gaussians at the average, or at evenly spaced rows, with the rows' first principal components."""
+        pca = PcaModule(x_ND.shape[1], max(1, min(rank, len(x_ND) - 1)))
+        pca.fit(x_ND)
+        rows = torch.linspace(0, len(x_ND) - 1, centres).round().long()
+        begin_CD = x_ND[rows] if centres else pca.mean[None]
+        factors_ZD = (spread * pca.encode(x_ND).std(dim=0)[:, None] * pca.components)[:rank]
+        factors_ZD = factors_ZD[factors_ZD.norm(dim=1) > 0]  # the zoo's own rank may be lower
+        return cls(begin_CD.clone(), factors_ZD.repeat(len(begin_CD), 1, 1))
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return (which Gaussian `[count]`, z `[count, Z]`)."""
+        which_B = torch.randint(len(self.centres), (count,), generator=generator)
+        return which_B, torch.randn(count, self.factors.shape[1], generator=generator)
+
+    def forward(self, which_B: Tensor, z_BZ: Tensor) -> Tensor:
+        return self.centres[which_B] + torch.einsum("bz,bzd->bd", z_BZ, self.factors[which_B])
+
+    def log_axes(self) -> Tensor:
+        """Return the mean logarithm of the axes of all Gaussians, a scalar."""
+        with torch.autocast(self.factors.device.type, enabled=False):
+            gram_CZZ = self.factors @ self.factors.mT
+            return torch.linalg.slogdet(gram_CZZ).logabsdet.mean() / (2 * gram_CZZ.shape[1])
+
+
+class Networks(Generator):
+    """Networks from trained Gaussians."""
+
+    def __init__(self, normaliser: Normaliser, gaussians: LowRank, log: list[dict[str, float]] | None = None):
+        super().__init__(log)
+        self.normaliser, self.gaussians = normaliser, gaussians
+
+    @torch.no_grad()
+    def sample(self, count: int, ctx: Context) -> Tensor:
+        if not self.gaussians.factors.shape[1]:
+            return self.normaliser.decode(self.gaussians.centres[:count])
+        return self.normaliser.decode(self.gaussians(*self.gaussians.draw(count, ctx.generator("sample"))))
+
+    def tensors(self) -> dict[str, Tensor]:
+        parts = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
+        return {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
+
+
+def fit(method: Posterior, zoo: Zoo, ctx: Context) -> Networks:
+    """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
+    if method.centres > len(zoo):
+        raise UserError(f"method.centres = {method.centres}: there are {len(zoo)} checkpoints; set it to at most that")
+    normaliser = normalise.per_column(zoo)
+    x_ND = normaliser.encode(zoo.theta_ND)
+    gaussians = LowRank.of(x_ND, method.centres, method.rank, method.spread)
+    if not method.steps:
+        return Networks(normaliser, gaussians)
+    objective = ctx.objective
+    if objective is None:
+        raise UserError("posterior: needs a task to train on, and this context has none; set method.steps = 0")
+    near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
+
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        drawn = gaussians.draw(method.networks, generator)
+        return *drawn, *objective.batch(method.batch_size, generator, ctx.device, method.augment)
+
+    def loss(which_M: Tensor, z_MZ: Tensor, *batch: Tensor) -> Tensor:
+        theta_MD = near.decode(gaussians(which_M, z_MZ))
+        value = _loss(objective, theta_MD, Batch(*batch), method.together)
+        return value - method.volume * gaussians.log_axes() if method.volume else value
+
+    log = train(
+        gaussians, loss, steps=method.steps, ctx=ctx, what="posterior", lr=method.lr, optimizer="adam", draw=draw
+    )
+    return Networks(normaliser, gaussians.cpu(), log)
+
+
+def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float) -> Tensor:
+    """Return the mean loss of the networks and that of their ensemble, weighted."""
+    if not together:
+        return objective.losses(theta_MD, batch).mean()
+    logp_MBK = objective.log_probabilities(theta_MD, batch.inputs)
+    if logp_MBK is None:
+        raise UserError(
+            "posterior: the task gives no class probabilities to take an ensemble of; set method.together = 0, or use "
+            "a method that learns from the checkpoints alone"
+        )
+    mean_BK = logp_MBK.logsumexp(dim=0) - math.log(len(logp_MBK))
+    alone = nll_loss(logp_MBK.flatten(0, 1), batch.targets.repeat(len(logp_MBK)))
+    return (1 - together) * alone + together * nll_loss(mean_BK, batch.targets)
+
+
+def load(tensors: dict[str, Tensor], zoo: Zoo) -> Networks:
+    """Rebuild trained Gaussians."""
+    own = part(tensors, "gaussians")
+    return Networks(normalise.load(zoo.layout, part(tensors, "normaliser")), LowRank(own["centres"], own["factors"]))

@@ -1,0 +1,76 @@
+"""Posterior: Gaussians over parameters that begin at the checkpoints and are then trained by the task itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pdiff import hookimpl
+from pdiff.components import Generator, Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+
+class Posterior(Method):
+    """Gaussians of low rank, begun at the checkpoints and trained by the task.
+
+    theta = centre + factors z, z ~ N(0, I). The factors begin as the checkpoints' principal components. Each step draws
+    some networks and minimises, on one batch of training examples, their mean loss and, weighted by `together`, the
+    loss of their ensemble. The second is what lets them differ: with together = 1 a network may err where the others
+    do not. `volume` rewards the size of the Gaussians, as the entropy does in a variational bound.
+    """
+
+    name = "posterior"
+    source: ClassVar[str] = (
+        "variational inference with a Gaussian of low rank, begun as in SWAG (arXiv 1902.02476, eq. 1) or, with "
+        "several centres, MultiSWAG (arXiv 2002.08791); members and ensemble: Jeffares et al. 2023, arXiv 2301.11323"
+    )
+    centres: int = Field(
+        0, ge=0, description="Gaussians, each begun at a checkpoint, evenly spaced in the zoo; 0: one, at their average"
+    )
+    rank: int = Field(
+        32, ge=0, description="directions in which the networks of a Gaussian differ; 0: none, so that training gives "
+        "one network for each centre",
+    )  # fmt: skip
+    spread: float = Field(1.0, gt=0, description="factor on the checkpoints' deviation, to begin with")
+    steps: int = Field(1000, ge=0, description="training steps; 0: the Gaussians as they begin")
+    lr: float = Field(0.01, gt=0, description="learning rate of Adam, in units of the checkpoints' deviation")
+    networks: int = Field(8, gt=0, description="networks drawn per step")
+    batch_size: int = Field(64, gt=0, description="training examples per step, which all of them see")
+    augment: bool = Field(False, description="with the training transform; else as examples are evaluated")
+    together: float = Field(0.5, ge=0, description="weight of the ensemble's loss; the members' has 1 minus it")
+    volume: float = Field(0.0, ge=0, description="weight of the mean logarithm of the Gaussians' axes")
+
+    @model_validator(mode="after")
+    def _axes(self) -> Posterior:
+        if self.volume and not self.rank:
+            raise PydanticCustomError(
+                "volume", "volume = {volume} needs axes; set rank to at least 1", self.model_dump()
+            )
+        return self
+
+    def variants(self) -> dict[str, Method]:
+        """Return itself; without directions it is no posterior, and named for what it is."""
+        alone = f"trained {self.centres}" if self.centres else "trained soup"
+        return {self.name if self.rank else alone: self}
+
+    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.posterior.low_rank import fit
+
+        return fit(self, zoo, ctx)
+
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+        from pdiff_plugins.posterior.low_rank import load
+
+        return load(tensors, zoo)
+
+
+@hookimpl
+def register_methods(register: Any) -> None:
+    register(Posterior)

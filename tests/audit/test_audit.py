@@ -1,0 +1,109 @@
+"""The audit: likelihood, calibration, ensembles, novelty, and what the verdict says of known generators."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import pdiff
+from pdiff_plugins.audit.probabilities import calibration_error, ensemble, ensembles, likelihood
+from tests.helpers import TINY
+
+
+def logits(networks: int = 5, examples: int = 400, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(classes, (examples,), generator=generator)
+    raw = torch.randn(networks, examples, classes, generator=generator)
+    raw[:, torch.arange(examples), targets] += 1
+    return raw.log_softmax(dim=2), targets
+
+
+def test_likelihood_is_cross_entropy() -> None:
+    logp, targets = logits()
+    expected = [torch.nn.functional.nll_loss(own, targets).item() for own in logp]
+    assert likelihood(logp, targets).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_calibration_against_the_definition_and_a_calibrated_case() -> None:
+    logp, targets = logits(networks=1)
+    confidence, found = logp[0].exp().max(dim=1)
+    total = 0.0
+    for low in range(15):
+        inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
+        if inside.any():
+            gap = (found[inside] == targets[inside]).float().mean() - confidence[inside].mean()
+            total += float(gap.abs()) * int(inside.sum()) / len(targets)
+    assert calibration_error(logp, targets)[0].item() == pytest.approx(total, abs=1e-6)
+    half = torch.tensor([0.5, 0.5]).log().expand(1, 1000, 2)
+    assert calibration_error(half, torch.arange(1000) % 2)[0] < 1e-6
+
+
+def test_an_ensemble_averages_probabilities_and_gains_by_it() -> None:
+    logp, targets = logits(networks=16)
+    score, nll = ensemble(logp, targets)
+    mean = logp.exp().mean(dim=0)
+    assert nll == pytest.approx(torch.nn.functional.nll_loss(mean.log(), targets).item(), rel=1e-5)
+    assert score == pytest.approx((mean.argmax(dim=1) == targets).float().mean().item())
+    assert nll < likelihood(logp, targets).min()
+    whole = ensembles(logp, targets, 16, 2, torch.Generator().manual_seed(0))
+    assert whole.tolist() == pytest.approx([score, nll])
+    few = ensembles(logp, targets, 4, 20, torch.Generator().manual_seed(0))
+    assert nll < few[1] < likelihood(logp, targets).mean()
+
+
+METHODS = {"copy": {"name": "copy"}, "gaussian": {"name": "gaussian", "spreads": [0.1]}, "wide": {"name": "gaussian"}}
+
+
+@pytest.mark.parametrize("kind", list(METHODS))
+def test_the_verdict_on_generators_that_are_known(kind: str, tmp_path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": METHODS[kind],
+        "baseline": [{"name": "soup"}, {"name": "constant"}],
+        "evaluate": [{"name": "accuracy"}, {"name": "audit", "examples": 100}], "sample.count": 40,
+    }  # fmt: skip
+    scores = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True).scores
+    audit, networks = scores["audit"], scores["networks"]
+    said = {"copy": "copies", "gaussian": "averages", "wide": "neither copies nor averages"}[kind]
+    assert audit["kind"] == said and said in audit["verdict"]
+    assert audit["rival"] == "soup" and audit["gain"]["low"] <= audit["gain"]["mean"] <= audit["gain"]["high"]
+    method = networks[scores["method"]]["audit"]
+    assert method["np"] == sorted(method["np"], reverse=True)
+    if kind == "copy":
+        assert method["np"] == [0.0] * 5 and method["novelty"] == 0
+        assert method["nll"] == pytest.approx(networks["original"]["audit"]["nll"], rel=0.1)
+    assert networks["constant"]["audit"]["nll"] > networks["original"]["audit"]["nll"]
+    assert networks["original"]["audit"]["ensembles"]["16"]["nll"] <= networks["original"]["audit"]["nll"]
+
+
+def test_one_network_neither_agrees_nor_disagrees_with_others(tmp_path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": {"name": "soup"}, "baseline": [{"name": "base"}],
+        "evaluate": [{"name": "accuracy"}, {"name": "audit", "examples": 50}],
+    }  # fmt: skip
+    audit = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True).scores["audit"]
+    assert audit["kind"] == "gives one network, which cannot agree with others"
+    same = pdiff.run(tmp_path / "tiny.toml", set=own | {"zoo.first": 1}, quiet=True).scores
+    assert same["audit"]["kind"] == "cannot be told from a copy" and "np" not in same["networks"]["base"]["audit"]
+
+
+def test_a_diverged_network_is_told_in_finite_numbers() -> None:
+    logp = torch.tensor([[[-1e6, 0.0]]]).clamp_min(torch.finfo(torch.float16).min).half()
+    assert likelihood(logp, torch.tensor([0])).isfinite().all()
+
+
+def test_the_page_shows_held_out_checkpoints_and_distances_after_alignment(tmp_path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": {"name": "copy"}, "zoo.holdout": 6, "sample.count": 8,
+        "evaluate": [{"name": "accuracy"}, {"name": "similarity"}, {"name": "audit", "examples": 50}],
+        "report": [{"name": "html"}],
+    }  # fmt: skip
+    run = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True)
+    audit = run.scores["networks"]["copy"]["audit"]
+    assert audit["differs"] == 0 and audit["aligned"] == pytest.approx(audit["novelty"], abs=1e-3)
+    assert 0 <= audit["recall"] <= 1 and 0 <= audit["precision"] <= 1
+    page = (run.folder / "audit.html").read_text()
+    assert all(word in page for word in ("aligned", "differs", "precision", "recall", "Novel and performant"))
+    assert 'href="audit.html"' in (run.folder / "index.html").read_text()

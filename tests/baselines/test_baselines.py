@@ -1,0 +1,131 @@
+"""Baselines: each against its closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pdiff.context import Context
+from pdiff.zoo import Entry, Layout, Zoo
+from pdiff_plugins.baselines.averages import Average, GreedySoup, Mixture
+from pdiff_plugins.baselines.plain import Base, Constant, Gaussian, Interpolation, Noise, Soup
+from pdiff_plugins.baselines.spreads import Copy, GaussianDiagonal, NoiseAbsolute, Swag
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Zoo:
+    generator = torch.Generator().manual_seed(0)
+    layout = Layout((Entry("w", (2, 3), 0), Entry("running_var", (2,), 6, positive=True)))
+    mixing = torch.randn(8, 8, generator=generator)
+    theta = 0.3 * torch.randn(400, 8, generator=generator) @ mixing + torch.arange(8.0)
+    theta[:, 6:] = (0.2 * theta[:, 6:]).exp()
+    anchor = {"w": torch.full((2, 3), 7.0), "running_var": torch.ones(2)}
+    return Zoo(theta, layout, anchor, [{}] * 400)
+
+
+def draw(method, zoo: Zoo, count: int = 3000, seed: int = 0) -> torch.Tensor:
+    ctx = Context(seed=seed)
+    sampled = method.fit(zoo, ctx).sample(count, ctx)
+    assert sampled.equal(method.load({}, zoo, ctx).sample(count, ctx))
+    assert (sampled[:, 6:] > 0).all()
+    return sampled
+
+
+def test_networks_without_chance(zoo: Zoo) -> None:
+    assert draw(Base(), zoo).tolist() == [[7.0] * 6 + [1.0] * 2]
+    assert draw(Soup(), zoo)[0].allclose(zoo.theta_ND.mean(dim=0))
+    constant = draw(Constant(), zoo)
+    assert constant.shape == (1, 8)
+    assert constant[0, :6].allclose(zoo.theta_ND[:, :6].mean()) and constant[0, 6:].allclose(zoo.theta_ND[:, 6:].mean())
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.3])
+def test_the_gaussian_has_the_zoos_mean_and_covariance(zoo: Zoo, spread: float) -> None:
+    x = zoo.layout.to_free(draw(Gaussian(spreads=(spread,)), zoo, 40_000)).double()
+    own = zoo.layout.to_free(zoo.theta_ND).double()
+    assert x.mean(dim=0).allclose(own.mean(dim=0), atol=0.05)
+    assert x.T.cov().allclose(spread**2 * own.T.cov(), atol=0.03, rtol=0.08)
+
+
+def test_noise_is_in_units_of_each_tensors_spread(zoo: Zoo) -> None:
+    x = draw(Noise(scales=(0.05,)), zoo)
+    distance = (x[:, None, :6] - zoo.theta_ND[None, :, :6]).norm(dim=2)
+    nearest = zoo.theta_ND[distance.argmin(dim=1)]
+    noise = (x - nearest)[:, :6] / nearest[:, :6].std(dim=1, keepdim=True)
+    assert noise.std().item() == pytest.approx(0.05, rel=0.05)
+
+
+def test_each_scale_is_a_population_of_its_own() -> None:
+    assert list(Noise(scales=(0.001, 0.05)).variants()) == ["noise 0.001", "noise 0.05"]
+    assert list(Gaussian(spreads=(1.0, 0.3)).variants()) == ["gaussian 1", "gaussian 0.3"]
+    assert list(Soup().variants()) == ["soup"]
+
+
+def test_interpolation_lies_between_two_different_checkpoints(zoo: Zoo) -> None:
+    few = Zoo(zoo.theta_ND[:3], zoo.layout, zoo.anchor, [{}] * 3)
+    for x in draw(Interpolation(), few, 20):
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        gaps = [
+            (x - few.theta_ND[a]).norm() + (x - few.theta_ND[b]).norm() - (few.theta_ND[a] - few.theta_ND[b]).norm()
+            for a, b in pairs
+        ]
+        assert min(gaps) < 1e-4
+
+
+def test_another_seed_gives_other_networks(zoo: Zoo) -> None:
+    for method in (Noise(), Gaussian(), Interpolation()):
+        assert not draw(method, zoo, 5, seed=0).equal(draw(method, zoo, 5, seed=1))
+
+
+@pytest.mark.parametrize("of", [1, 16])
+def test_averages_of_some(zoo: Zoo, of: int) -> None:
+    sampled, own = draw(Average(of=(of,)), zoo), zoo.theta_ND
+    assert sampled.mean(dim=0).allclose(own.mean(dim=0), atol=0.05)
+    shrunk = (1 / of * (400 - of) / 399) ** 0.5  # of a mean of so many, drawn without repetition
+    assert (sampled.std(dim=0) / own.std(dim=0)).allclose(torch.full((8,), shrunk), atol=0.03)
+    if of == 1:
+        assert (sampled[:, None, :] == own).all(dim=2).any(dim=1).all()
+
+
+def test_mixtures_have_the_moments_of_a_flat_dirichlet(zoo: Zoo) -> None:
+    sampled, own, of = draw(Mixture(of=(5,)), zoo, 8000), zoo.theta_ND, 5
+    # E[w^2] = 2 / (K (K + 1)) for each weight, so the variance is 2 / (K + 1) of a checkpoint's, but for repetition.
+    expected = ((2 / (of + 1) * 400 - 1) / 399) ** 0.5
+    assert (sampled.std(dim=0) / own.std(dim=0)).allclose(torch.full((8,), expected), atol=0.02)
+    assert (sampled[:, 6:] > 0).all()
+
+
+def test_greedy_soup_takes_only_what_does_not_harm(zoo: Zoo) -> None:
+    target = zoo.theta_ND[7]
+    ctx = Context(seed=0, score=lambda theta_MD: -(theta_MD - target).norm(dim=1).double())
+    generator = GreedySoup().fit(zoo, ctx)
+    assert generator.members.tolist() == [7]
+    level = Context(seed=0, score=lambda theta_MD: torch.ones(len(theta_MD), dtype=torch.float64))
+    whole = GreedySoup().fit(zoo, level)
+    assert whole.sample(5, ctx).allclose(draw(Soup(), zoo), atol=1e-5)
+    assert whole.sample(1, ctx).equal(GreedySoup().load(whole.tensors(), zoo, ctx).sample(1, ctx))
+
+
+def test_copies_and_absolute_noise(zoo: Zoo) -> None:
+    copies = draw(Copy(), zoo, 200)
+    assert (copies[:, None] == zoo.theta_ND).all(dim=2).any(dim=1).all()
+    ctx = Context(seed=0)
+    base = NoiseAbsolute(scales=(1e-9,)).fit(zoo, ctx).sample(5000, ctx)
+    moved = zoo.layout.to_free(NoiseAbsolute(scales=(0.06,)).fit(zoo, ctx).sample(5000, ctx)) - zoo.layout.to_free(base)
+    assert moved.std(dim=0).allclose(torch.full((8,), 0.06), rtol=0.05)
+
+
+def test_a_diagonal_gaussian_has_the_variances_and_no_covariance(zoo: Zoo) -> None:
+    x = zoo.layout.to_free(draw(GaussianDiagonal(), zoo, 40_000)).double()
+    own = zoo.layout.to_free(zoo.theta_ND).double()
+    assert x.var(dim=0).allclose(own.var(dim=0), rtol=0.05)
+    assert (torch.corrcoef(x.T) - torch.eye(8)).abs().max() < 0.03 < (torch.corrcoef(own.T) - torch.eye(8)).abs().max()
+
+
+def test_swag_has_half_the_diagonal_and_half_the_low_rank_covariance(zoo: Zoo) -> None:
+    x = zoo.layout.to_free(draw(Swag(rank=20), zoo, 60_000)).double()
+    own = zoo.layout.to_free(zoo.theta_ND).double()
+    running = torch.stack([own[: n + 1].mean(dim=0) for n in range(400)])
+    deviation = (own - running)[-20:]
+    expected = own.var(dim=0, correction=0).diag() / 2 + deviation.T @ deviation / (2 * 19)
+    assert (x.T.cov() - expected).abs().max() < 0.03 * expected.abs().max()

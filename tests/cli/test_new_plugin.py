@@ -1,0 +1,93 @@
+"""`pdiff new-plugin`: what it writes installs, passes its own test and is found; nothing is overwritten."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from pdiff.cli.scaffold import new_plugin
+from pdiff.errors import UserError
+
+
+def environment_on_top(folder: Path) -> Path:
+    """Make an empty environment that sees everything in this one, and return its python."""
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    own = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    here = sysconfig.get_path("purelib")
+    Path(own, "on_top.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    return python
+
+
+def run(*command: object, cwd: Path) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PDIFF_"))}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=200,
+        env=environment | {"PIP_NO_INDEX": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_new_plugin_installs_passes_its_test_and_is_found(tmp_path):
+    for needed in ("pip", "hatchling", "editables"):
+        pytest.importorskip(needed)
+    folder = new_plugin("acme_net", tmp_path)
+    assert folder == tmp_path / "pdiff-acme-net"
+    assert len((folder / "pdiff_acme_net" / "__init__.py").read_text().splitlines()) < 30
+    python = environment_on_top(tmp_path / "environment")
+    run(python, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", ".", cwd=folder)
+    assert "1 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
+    program = "import sys; from pdiff.cli import main; sys.argv[1:] = ['list-plugins']; main()"
+    listed = run(python, "-c", program, cwd=folder)
+    assert "acme_net pdiff-acme-net 0.1.0 architecture: acme_net" in " ".join(listed.split())
+    assert "FAILED" not in listed
+    assert not list(Path(sysconfig.get_path("purelib")).glob("*acme_net*")), "the running environment was changed"
+
+
+def test_the_readme_says_how_to_install_and_test(tmp_path):
+    readme = (new_plugin("acme_net", tmp_path) / "README.md").read_text()
+    for command in ("pip install -e '.[test]'", "pytest", "pdiff list-plugins"):
+        assert f"    {command}\n" in readme
+    assert not {"NAME", "MODULE", "CLASS", "DISTRIBUTION"} & set(readme.replace("`", " ").split())
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    mine = tmp_path / "pdiff-acme" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"pdiff-acme: is there already; choose another name"):
+        new_plugin("acme", tmp_path)
+    assert list(mine.parent.iterdir()) == [mine]
+
+
+@pytest.mark.parametrize("name", ["Acme", "acme-net", "1acme", "", "acme_", "../acme", "a b", "none", "acme.net", "é"])
+def test_a_bad_name_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="not a name for a plugin; write lower_snake_case") as caught:
+        new_plugin(name, tmp_path)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vision", "the name is taken by pdiff, which is installed"),
+        ("plugins", "the name is taken by the module pdiff_plugins"),
+        ("mlp_mini", "there is an architecture of that name"),
+    ],
+)
+def test_a_taken_name_is_refused(tmp_path, name, said):
+    with pytest.raises(UserError, match=said):
+        new_plugin(name, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        new_plugin("acme", tmp_path / "file")

@@ -1,0 +1,334 @@
+"""Segmentation: COCO's outlines as masks, mean IoU from counts, networks that are parted, and a whole run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+from torch import nn
+from torchmetrics.classification import MulticlassJaccardIndex
+from torchvision.models import segmentation as published
+from torchvision.models._api import WeightsEnum
+
+import pdiff
+from pdiff.context import Context
+from pdiff.data import Batch
+from pdiff.engine.work import build_network
+from pdiff.errors import UserError
+from pdiff.populations import ways
+from pdiff.populations.parting import Parted
+from pdiff.populations.predictor import predict
+from pdiff.results import summary
+from pdiff.running.progress import PlainProgress
+from pdiff.training.loop import train
+from pdiff.zoo import Layout
+from pdiff_plugins.coco.data import CocoSegmentation
+from pdiff_plugins.coco.files import Annotated, read
+from pdiff_plugins.coco.masks import VOC, VOC_NUMBERS, class_mask, polygon, runs
+from pdiff_plugins.coco.segmentation import FcnResNet50, FcnTiny, Segmentation
+from pdiff_plugins.selectors import LastNorms, Names
+from tests.coco import small_coco
+from tests.helpers import SHARED
+
+CPU = torch.device("cpu")
+TASK = Segmentation()
+quiet = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+PERSON, BICYCLE = VOC.index(1), VOC.index(2)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_coco.write(tmp_path_factory.mktemp("data") / "coco")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A set that may be changed."""
+    return small_coco.write(tmp_path / "coco", train=4, val=2)
+
+
+def load(root: Path, **options):
+    options = {"validation": 0.25, "image_size": 48} | options
+    return CocoSegmentation(root=root.name, **options).load(Context(seed=0, data_root=root.parent))
+
+
+# Outlines
+
+
+@quiet
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "fractions"])
+def test_a_polygon_has_the_pixels_that_the_coco_api_gives_it(whole: bool) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        height, width, corners = (int(n) for n in random.integers((5, 5, 3), (60, 60, 12)))
+        points = random.uniform(-3, 70, 2 * corners)
+        points = points.round().tolist() if whole else points.tolist()
+        theirs = coco_mask.decode(coco_mask.frPyObjects([points], height, width))[..., 0]
+        assert np.array_equal(polygon(points, height, width), theirs == 1)
+
+
+def test_run_lengths() -> None:
+    assert runs([1, 3, 2], 2, 3).tolist() == [[False, True, False], [True, True, False]]
+    with pytest.raises(ValueError, match="counts has 5 pixels, the image 6"):
+        runs([1, 3, 1], 2, 3)
+    with pytest.raises(ValueError, match="counts is compressed"):
+        runs("abc", 2, 3)
+
+
+def test_overlaps_are_not_counted_and_other_classes_are_background() -> None:
+    def square(category: int, x: int) -> dict:
+        return {"id": 0, "category_id": category, "segmentation": [[x, 0, x + 4, 0, x + 4, 2, x, 2]]}
+
+    image = Annotated(Path("x.png"), 2, 8, [square(1, 0), square(2, 2), square(1, 3), square(13, 6)])
+    assert class_mask(image, VOC_NUMBERS).tolist() == [[PERSON, PERSON, 255, 255, 255, 255, PERSON, 0]] * 2
+
+
+# The data
+
+
+def test_images_and_masks_are_cut_alike(root: Path) -> None:
+    data = load(root)
+    assert data.input_shape == (3, 48, 48) and data.outputs == 21
+    split = data.train
+    for augment in (None, torch.Generator().manual_seed(0)):
+        batch = split.batch(torch.arange(18), CPU, augment)
+        assert batch.inputs.shape == (18, 3, 48, 48) and batch.targets.shape == (18, 48, 48)
+        seen = set(batch.targets.unique().tolist())
+        assert seen <= {0, PERSON, BICYCLE, 255} and {0, PERSON, BICYCLE} <= seen
+        red, blue = (batch.inputs[:, channel] - batch.inputs[:, 1] for channel in (0, 2))
+        for category, colour in ((PERSON, red), (BICYCLE, blue)):
+            there = batch.targets == category
+            assert colour[there].mean() > 1.5 and colour[batch.targets == 0].abs().mean() < 0.7
+            assert ((colour > 0.9) == there)[batch.targets != 255].float().mean() > 0.95
+    again = split.batch(torch.arange(18), CPU, torch.Generator().manual_seed(0))
+    assert again.inputs.equal(batch.inputs) and again.targets.equal(batch.targets)
+    plain = split.batch(torch.tensor([3, 1]), CPU)
+    assert plain.targets.equal(split.targets[[3, 1]]) and not plain.targets.equal(batch.targets[[3, 1]])
+    named = load(root, classes=("stop sign", "bicycle"))
+    assert named.outputs == 3
+    alone, rest = named.train.targets == 2, split.targets != 255
+    assert alone[rest].equal((split.targets == BICYCLE)[rest]) and alone.any()
+    with pytest.raises(UserError, match=r"dataset.classes: .*train2017.json has no category 'persn'.*'person'\?"):
+        load(root, classes=("persn",))
+
+
+@pytest.mark.parametrize(
+    ("outline", "said"),
+    [
+        ([[1, 2, 3, 4]], r"000.png: annotation 0: segmentation: a polygon has 4 numbers; at least six"),
+        ({"counts": [9]}, r"train2017.json: annotation 0: segmentation.size = \[2, 2\], its image 000.png is"),
+        ({"counts": "PYQ"}, "annotation 0: segmentation: counts is compressed"),
+        ({"counts": [9], "size": "own"}, r"annotation 0: segmentation: counts has 9 pixels, the image \d+"),
+    ],
+)
+def test_faults_in_outlines_are_one_line(own: Path, outline, said: str) -> None:
+    image = read("x", own, "train2017").images[0]
+    if isinstance(outline, dict):
+        size = [2, 2] if outline == {"counts": [9]} else [image.height, image.width]
+        outline = outline | {"size": size}
+    small_coco.change(own, "annotations", 0, image_id=100, category_id=1, segmentation=outline)
+    with pytest.raises(UserError, match=said) as caught:
+        data = load(own)
+        assert len(data.train.targets) + len(data.validation.targets)
+    assert "\n" not in str(caught.value)
+
+
+# The measure
+
+
+def test_mean_iou_is_that_of_the_confusion_matrix_and_of_torchmetrics() -> None:
+    g = torch.Generator().manual_seed(0)
+    targets = torch.randint(15, (6, 20, 20), generator=g).to(torch.uint8)  # six classes never occur
+    targets[targets == 3] = 255
+    noise = torch.randint(15, (3, 6, 20, 20), generator=g).to(torch.uint8)
+    noise[noise == 3] = 4
+    right = torch.rand(noise.shape, generator=g) < torch.tensor([0.2, 0.5, 0.9])[:, None, None, None]
+    predictions = torch.where(right & (targets != 255), targets, noise)
+    counts = torch.cat([TASK.reduce(predictions[:, part], targets[part]) for part in (slice(4), slice(4, 6))], dim=1)
+    assert counts.shape == (3, 6, 21, 21) and counts.dtype == torch.int32
+    scores = TASK.score(counts, targets)
+    for network, score in zip(predictions, scores, strict=True):
+        metric = MulticlassJaccardIndex(num_classes=21, ignore_index=255, average="macro", validate_args=False)
+        torch.testing.assert_close(float(metric(network.long(), targets.long())), float(score), rtol=1e-6, atol=0)
+        matrix = np.zeros((21, 21))
+        for truth, guess in zip(targets.flatten().tolist(), network.flatten().tolist(), strict=True):
+            if truth != 255:
+                matrix[truth, guess] += 1
+        union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+        expected = (matrix.diagonal()[union > 0] / union[union > 0]).mean()
+        assert abs(expected - float(score)) < 1e-12
+    assert scores.dtype == torch.float64 and scores.diff().min() > 0.1
+
+
+def test_an_image_is_wrong_below_a_mean_iou_of_one_half() -> None:
+    targets = torch.zeros(4, 2, 4, dtype=torch.uint8)
+    targets[1:3, :, 2:], targets[3] = 1, 255
+    predictions = targets.clone()
+    predictions[2] = 0  # IoU 0.5 of the background and 0 of the class: 0.25
+    predictions[3] = 7
+    counts = TASK.reduce(predictions[None], targets)
+    assert TASK.wrong(counts, targets).tolist() == [[False, False, True, False]]
+    assert TASK.score(counts[:, 3:], targets[3:]).tolist() == [1.0]
+
+
+def test_the_loss_is_cross_entropy_of_what_is_counted() -> None:
+    logits, targets = torch.randn(2, 21, 4, 4), torch.randint(21, (2, 4, 4))
+    targets[0] = 255
+    batch = Batch(torch.zeros(2, 3, 4, 4), targets.to(torch.uint8))
+    expected = nn.functional.cross_entropy(logits[1:], targets[1:])
+    torch.testing.assert_close(TASK.loss(lambda _: {"out": logits}, batch), expected)
+    assert TASK.loss(lambda _: {"out": logits}, Batch(batch.inputs, torch.full((2, 4, 4), 255))) == 0
+
+
+def test_a_network_that_does_not_fit_is_told() -> None:
+    batch = Batch(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4))
+    with pytest.raises(UserError, match=r"task\.classes = 21: the network has 3 outputs; write 3"):
+        TASK.loss(lambda x: {"out": torch.zeros(2, 3, 4, 4)}, batch)
+    with pytest.raises(UserError, match="gives no 'out' with logits for all pixels"):
+        TASK.predict(lambda x: torch.zeros(2, 3), batch.inputs)
+    with pytest.raises(UserError, match="fcn_tiny: takes images of 3 channels, found 1"):
+        FcnTiny().build(input_shape=(1, 8, 8), outputs=3)
+
+
+# The networks
+
+
+def test_the_published_network_is_torchvisions(monkeypatch) -> None:
+    torch.manual_seed(0)
+    state = published.fcn_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
+    for key, value in state.items():
+        if "running" in key:
+            value.uniform_(0.5, 1.5)
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: state)
+    ours = FcnResNet50(weights="pretrained").build(input_shape=(3, 48, 48), outputs=21).eval()
+    theirs = published.fcn_resnet50(weights=published.FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    with torch.no_grad():
+        x = torch.rand(1, 3, 48, 48)
+        assert ours(x)["out"].equal(theirs(x)["out"]) and ours(x)["aux"].equal(theirs(x)["aux"])
+        backbone = Names(include=("backbone.layer4.2.bn2.*", "backbone.layer4.2.bn3.*"), exclude=("*running*", "*num*"))
+        keys = backbone.select(ours)
+        assert Layout.of(ours, keys).dim == 5120
+        parted = Parted(ours, keys, (x,))
+        assert parted.shares_work
+        own = {key: ours.state_dict()[key] for key in keys}
+        torch.testing.assert_close(parted.suffix(own, parted.prefix(x))["out"], ours(x)["out"], rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="the pretrained network has 21 outputs, the data set asks for 3"):
+        FcnResNet50(weights="pretrained").build(input_shape=(3, 48, 48), outputs=3)
+
+
+def test_the_loss_falls_and_comes_again_to_the_byte(root: Path) -> None:
+    data = load(root)
+
+    def trained() -> tuple[list[dict], nn.Module]:
+        model = build_network(FcnTiny(widths=(16, 32)), data, seed=0).train()
+
+        def draw(step: int, generator: torch.Generator) -> Batch:
+            index = torch.randint(len(data.train), (6,), generator=generator)
+            return data.train.batch(index, CPU, generator)
+
+        log = train(
+            model, lambda *batch: TASK.loss(model, Batch(*batch)), steps=20, ctx=Context(seed=0), what="train",
+            lr=3e-2, draw=draw,
+        )  # fmt: skip
+        return log, model
+
+    log, model = trained()
+    first, last = (sum(row["loss"] for row in part) for part in (log[:4], log[-4:]))
+    assert last < 0.6 * first
+    again, twin = trained()
+    assert again == log and all(map(torch.equal, model.state_dict().values(), twin.state_dict().values()))
+
+
+@pytest.mark.parametrize("selector", [LastNorms(n=1), Names(include=("backbone.1.1.weight", "backbone.1.1.bias"))])
+def test_networks_share_what_is_frozen_and_give_what_the_plain_loop_gives(selector, root: Path, monkeypatch) -> None:
+    for limit in ("WORTH_S", "QUICK_S"):
+        monkeypatch.setattr(ways, limit, 0.0)
+    monkeypatch.setattr(ways, "_seconds", lambda way, *_: 0.5 if way.parted else 1.0)  # a trial depends on the machine
+    data, said = load(root), []
+    torch.manual_seed(0)
+    model = build_network(FcnTiny(widths=(16, 32)), data, seed=0).eval()
+    layout = Layout.of(model, selector.select(model))
+    theta_MD = layout.vector(model.state_dict()) + 0.5 * torch.randn(6, layout.dim)
+    ctx = Context(seed=0, batch_size=4, progress=PlainProgress(said.append), warn=said.append)
+    ours = predict(model, layout, theta_MD, task=TASK, split=data.test, ctx=ctx, what="predict")
+    assert any("what is frozen once per batch" in line for line in said), said
+    rows = []
+    for theta_D in theta_MD:
+        model.load_state_dict(model.state_dict() | layout.tensors(theta_D))
+        with torch.no_grad():
+            batches = [data.test.batch(index, CPU) for index in torch.arange(10).split(4)]
+            rows.append(torch.cat([TASK.reduce(TASK.predict(model, b.inputs)[None], b.targets)[0] for b in batches]))
+    plain = torch.stack(rows)
+    assert ours.shape == plain.shape and ours.sum(dim=(2, 3)).equal(plain.sum(dim=(2, 3)))
+    moved = (ours - plain).abs().sum(dim=(2, 3)) / 2  # pixels whose classes are nearly tied
+    assert moved.max() <= 3 and not ours[0].equal(ours[1])
+
+
+# A whole run
+
+RECIPE = """
+seed = 1
+dataset = { name = "coco_segmentation", validation = 0.25, image_size = 48 }
+task = { name = "segmentation" }
+architecture = { name = "fcn_tiny", widths = [8, 16] }
+selector = { name = "last_norms" }
+train = { epochs = 6, lr = 1e-2, batch_size = 6 }
+collect = { name = "trajectory", count = 8, lr = 3e-3, batch_size = 6 }
+method = { name = "pdiff", steps = 20, timesteps = 10, batch_size = 8 }
+baseline = [{ name = "base" }, { name = "soup" }, { name = "constant" }]
+sample = { count = 4, baseline_count = 3 }
+evaluate = [{ name = "accuracy" }, { name = "similarity" }, { name = "distance" }]
+report = [{ name = "markdown" }]
+expect = [{ name = "none", source = "nowhere: a test", original = { mean = 50.0 } }]
+"""
+
+
+def test_a_whole_run(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(RECIPE)
+    places = {"run.out": str(tmp_path / "runs"), "run.data": str(root.parent)}
+    run = pdiff.run(tmp_path / "small.toml", set=places, quiet=True)
+    scores = run.scores["networks"]
+    mean = scores["original"]["accuracy"]["mean"]
+    assert mean > 0.3 and summary.expected(run.scores)[1] == [["original", "mean", "50", f"{100 * mean:.4g}"]]
+    data, theta = load(root), run.theta()
+    model = run.pipeline.base_network().eval()
+    model.load_state_dict(run.pipeline.zoo.state_dict(theta[0]))
+    with torch.no_grad():
+        batch = data.test.batch(torch.arange(10), CPU)
+        counts = TASK.reduce(TASK.predict(model, batch.inputs)[None], batch.targets)
+    assert TASK.score(counts, batch.targets).tolist() == [scores["pdiff"]["accuracy"]["values"][0]]
+
+
+# Real images
+
+TINY = SHARED / "coco_tiny"
+
+
+@quiet
+@pytest.mark.skipif(not TINY.is_dir(), reason="PDIFF_SHARED_DATA holds no coco_tiny")
+def test_real_masks_are_those_of_the_coco_api() -> None:
+    part = read("x", TINY, "val2017")
+    table = json.loads(part.file.read_text())
+    ids = sorted(image["id"] for image in table["images"])
+    crowds = 0
+    for image, number in list(zip(part.images, ids, strict=True))[:25]:
+        expected, count = np.zeros((image.height, image.width), int), np.zeros((image.height, image.width), int)
+        for mark in (mark for mark in table["annotations"] if mark["image_id"] == number):
+            if mark["category_id"] in VOC:
+                decoded = coco_mask.decode(coco_mask.frPyObjects(mark["segmentation"], image.height, image.width))
+                own = decoded.reshape(image.height, image.width, -1).any(axis=2)
+                expected, count, crowds = (
+                    np.maximum(expected, own * VOC.index(mark["category_id"])),
+                    count + own,
+                    (crowds + mark["iscrowd"]),
+                )
+        assert np.array_equal(class_mask(image, VOC_NUMBERS), np.where(count > 1, 255, expected))
+    assert crowds > 0
+    data = CocoSegmentation(root="coco_tiny", image_size=96).load(Context(seed=0, data_root=SHARED))
+    batch = data.test.batch(torch.arange(4), CPU)
+    assert batch.inputs.isfinite().all() and PERSON in data.test.targets

@@ -1,0 +1,116 @@
+"""The posterior: what it begins as, and that training by members and by their ensemble does what it says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import pdiff
+from pdiff.context import Context
+from pdiff.data import TensorSplit
+from pdiff.errors import UserError
+from pdiff.objective import Objective
+from pdiff.recipe.tables import load_recipe
+from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.maths.normalise import per_column
+from pdiff_plugins.posterior.low_rank import LowRank
+from pdiff_plugins.posterior.method import Posterior
+from tests.helpers import TINY
+
+
+def linear_zoo(count: int = 40, directions: int = 3) -> Zoo:
+    model, generator = nn.Linear(4, 3), torch.Generator().manual_seed(0)
+    layout = Layout.of(model, ["weight", "bias"])
+    theta = torch.randn(count, directions, generator=generator) @ torch.randn(directions, 15, generator=generator)
+    return Zoo(theta + 1, layout, model.state_dict(), [{"run": 0, "step": n, "metrics": {}} for n in range(count)])
+
+
+def context(zoo: Zoo) -> Context:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(500, 4, generator=generator)
+    split = TensorSplit(inputs, (inputs[:, :3] + 0.7 * torch.randn(500, 3, generator=generator)).argmax(dim=1))
+    objective = Objective(nn.Linear(4, 3), zoo.layout, Classification(), split)
+    return Context(seed=0, threads=1, objective=objective)
+
+
+def test_without_steps_it_is_the_gaussian_of_the_checkpoints() -> None:
+    zoo = linear_zoo()
+    theta = Posterior(steps=0, rank=10).fit(zoo, context(zoo)).sample(4000, context(zoo))
+    assert torch.allclose(theta.mean(dim=0), zoo.theta_ND.mean(dim=0), atol=0.15)
+    assert torch.allclose(theta.T.cov(), zoo.theta_ND.T.cov(), atol=0.6)
+
+
+def test_centres_are_checkpoints_and_the_volume_is_that_of_the_axes() -> None:
+    zoo = linear_zoo()
+    x_ND = per_column(zoo).encode(zoo.theta_ND)
+    gaussians = LowRank.of(x_ND, centres=3, rank=3, spread=0.5)
+    assert gaussians.centres.equal(x_ND[[0, 20, 39]])
+    axes = torch.linalg.svdvals(gaussians.factors.detach())
+    assert gaussians.log_axes().item() == pytest.approx(axes.log().mean().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_training_lowers_the_loss(rank: int) -> None:
+    zoo = linear_zoo()
+    ctx = context(zoo)
+    batch = ctx.objective.split.batch(torch.arange(500), ctx.device)
+    loss = {}
+    for steps in (0, 150):
+        theta = Posterior(steps=steps, rank=rank, lr=0.05, together=0.0).fit(zoo, ctx).sample(50, ctx)
+        assert len(theta) == (50 if rank else 1)
+        loss[steps] = ctx.objective.losses(theta, batch).mean().item()
+    assert loss[150] < 0.7 * loss[0]
+
+
+def test_the_ensembles_loss_keeps_networks_apart_and_volume_their_spread() -> None:
+    zoo = linear_zoo()
+    ctx, spread = context(zoo), {}
+    for name, own in {"alone": {"together": 0.0}, "together": {"together": 2.0}, "volume": {"volume": 0.3}}.items():
+        method = Posterior(**{"steps": 150, "rank": 2, "lr": 0.05, "together": 0.0} | own)
+        spread[name] = method.fit(zoo, ctx).sample(100, ctx).std(dim=0).mean().item()
+    assert spread["together"] > 1.1 * spread["alone"] and spread["volume"] > 1.1 * spread["alone"]
+
+
+def test_running_statistics_are_left_as_they_begin() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    layout = Layout.of(model, [key for key in model.state_dict() if "num_batches" not in key])
+    theta = layout.vector(model.state_dict()) + 0.1 * torch.rand(20, layout.dim)
+    zoo = Zoo(theta, layout, model.state_dict(), [{"run": 0, "step": n, "metrics": {}} for n in range(20)])
+    split = TensorSplit(torch.randn(100, 4), torch.randint(3, (100,)))
+    ctx = Context(seed=0, threads=1, objective=Objective(model, layout, Classification(), split))
+    begun, trained = (Posterior(steps=steps, rank=2).fit(zoo, ctx).sample(9, ctx) for steps in (0, 3))
+    begun, trained = layout.tensors(begun), layout.tensors(trained)
+    assert trained["1.running_var"].allclose(begun["1.running_var"])
+    assert not trained["1.weight"].allclose(begun["1.weight"])
+
+
+def test_volume_in_half_precision() -> None:
+    zoo = linear_zoo()
+    ctx = context(zoo).replace(precision="bfloat16")
+    assert Posterior(steps=2, rank=10, volume=0.1).fit(zoo, ctx).sample(3, ctx).isfinite().all()
+
+
+def test_the_same_again_and_from_its_tensors(tmp_path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": {"name": "posterior", "steps": 5, "rank": 3, "centres": 2},
+        "baseline": [{"name": "posterior", "steps": 5, "rank": 0}], "sample.count": 6,
+    }  # fmt: skip
+    run = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True)
+    assert list(run.scores["networks"]) == ["original", "posterior", "trained soup"]
+    again = pdiff.run(tmp_path / "tiny.toml", set=own | {"run.out": str(tmp_path / "other")}, quiet=True)
+    assert run.theta("posterior").equal(again.theta("posterior")) and len(run.theta("trained soup")) == 1
+
+
+def test_mistakes_are_told_in_one_line(tmp_path) -> None:
+    zoo = linear_zoo()
+    with pytest.raises(UserError, match=r"method.centres = 41: there are 40 checkpoints"):
+        Posterior(centres=41).fit(zoo, context(zoo))
+    with pytest.raises(UserError, match=r"set method.steps = 0"):
+        Posterior().fit(zoo, Context(seed=0))
+    (tmp_path / "tiny.toml").write_text(TINY)
+    with pytest.raises(UserError, match=r"volume = 0.1 needs axes; set rank to at least 1"):
+        load_recipe(tmp_path / "tiny.toml", {"method": {"name": "posterior", "rank": 0, "volume": 0.1}})
