@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     import typer
 
-    from pdiff.api import Run
-    from pdiff.components import Component
+    from pdiff.components.base import Component
 
 hookspec = pluggy.HookspecMarker("pdiff")
 
@@ -32,7 +31,7 @@ def register_architectures(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Architecture
+        from pdiff.components.architecture import Architecture
 
         class Perceptron(Architecture):
             '''Two-layer perceptron.'''
@@ -57,7 +56,7 @@ def register_datasets(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Dataset
+        from pdiff.components.dataset import Dataset
 
         class Blobs(Dataset):
             '''Two noisy points in the plane.'''
@@ -83,7 +82,7 @@ def register_tasks(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Task
+        from pdiff.components.task import Task
 
         class Ordinal(Task):
             '''Regression on class numbers, rounded to predict.'''
@@ -114,7 +113,7 @@ def register_selectors(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Selector
+        from pdiff.components.selector import Selector
 
         class Biases(Selector):
             '''Every bias.'''
@@ -135,7 +134,7 @@ def register_collectors(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Collector
+        from pdiff.components.collector import Collector
 
         class Jitter(Collector):
             '''Noisy copies of the base network, for trying things out.'''
@@ -162,7 +161,7 @@ def register_backbones(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Denoiser
+        from pdiff.components.backbone import Denoiser
 
         class Tiny(Denoiser):
             '''One hidden layer; the step is one more input.'''
@@ -191,7 +190,8 @@ def register_methods(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Generator, Method
+        from pdiff.components.method import Generator
+        from pdiff.components.method import Method
 
         class Bootstrap(Method):
             '''Checkpoints drawn again at random: the copy that any generator should beat.'''
@@ -224,7 +224,7 @@ def register_evaluators(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Evaluator
+        from pdiff.components.evaluator import Evaluator
 
         class Norm(Evaluator):
             '''Mean length of the parameter vectors.'''
@@ -248,7 +248,7 @@ def register_reports(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Report
+        from pdiff.components.report import Report
 
         class Csv(Report):
             '''The summary table as comma-separated values.'''
@@ -283,7 +283,7 @@ def register_commands(app: typer.Typer) -> None:
 
 
 @hookspec
-def render_samples(run: Run, count: int, draw: int, folder: Path) -> None:
+def render_samples(run: Any, count: int, draw: int, folder: Path) -> None:
     """Write pictures of what newly drawn networks show, where they show anything (`pdiff sample --render`).
 
     Args:

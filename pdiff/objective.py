@@ -13,7 +13,7 @@ from pdiff.data import Batch, Split
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
-    from pdiff.components import Task
+    from pdiff.components.task import Task
 
 RUNNING = ("running_mean", "running_var")
 

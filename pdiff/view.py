@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pdiff.results.summary import table as summary_table
 
@@ -13,19 +13,37 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pdiff.components import Generator, Method
+    from pdiff.components.architecture import Architecture
+    from pdiff.components.collector import Collector
+    from pdiff.components.dataset import Dataset
+    from pdiff.components.method import Generator, Method
+    from pdiff.components.task import Task
     from pdiff.objective import Objective
-    from pdiff.recipe.tables import Recipe
     from pdiff.zoo import Zoo
 
 ORIGINAL = "original"
+
+
+class Setup(Protocol):
+    """What evaluators and reports read of a recipe."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def dataset(self) -> Dataset: ...
+    @property
+    def architecture(self) -> Architecture: ...
+    @property
+    def collect(self) -> Collector: ...
+    @property
+    def selection(self) -> str: ...
 
 
 @dataclass
 class View:
     """The populations of a run, by source: `original`, the method, each baseline."""
 
-    recipe: Recipe
+    recipe: Setup
     name: str
     zoo: Zoo
     theta: Mapping[str, Tensor]

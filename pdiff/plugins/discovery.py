@@ -17,16 +17,13 @@ from typing import Any
 import pluggy
 
 from pdiff import hookspecs
-from pdiff.components import KINDS, Component
+from pdiff.components import base
+from pdiff.components.base import Component, NoSuchComponent
 from pdiff.errors import UserError, did_you_mean
 from pdiff.results.summary import RESERVED
 
 GROUP = "pdiff"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-class NoSuchComponent(UserError):
-    """A name that no loaded plugin registers, or more than one does."""
 
 
 @dataclass
@@ -186,4 +183,9 @@ def registry() -> Registry:
 
 def kinds() -> list[str]:
     """Return the kinds of component, in the order of the pipeline."""
+    from pdiff.components import KINDS
+
     return list(KINDS)
+
+
+base.names = lambda: registry()
