@@ -49,7 +49,7 @@ class Walk(Collector):
 
     name = "walk"
 
-    def collect(self, model, *, data, task, layout, ctx):
+    def collect(self, model, *, data, task, layout, bench, ctx):
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         steps_ND = 0.01 * torch.randn(300, layout.dim, generator=ctx.generator("walk"))
         rows = [{"run": 0, "step": step, "metrics": {}} for step in range(300)]

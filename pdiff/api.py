@@ -13,9 +13,15 @@ from filelock import FileLock
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Evaluator, Method
-from pdiff.engine.pipeline import Pipeline, run_key
-from pdiff.engine.store import Stage
+from pdiff.context import Context
+from pdiff.engine.keys import run_key
+from pdiff.engine.observe import notify
+from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.plan import Plan
+from pdiff.engine.scores import scores_of
+from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.plugins import discovery as plugins
@@ -23,6 +29,7 @@ from pdiff.recipe.tables import Recipe, find_recipe, load_recipe
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
 from pdiff.view import ORIGINAL
+from pdiff.zoo import Zoo
 
 
 class Run:
@@ -42,7 +49,7 @@ class Run:
     @property
     def sources(self) -> list[str]:
         """`original`, the method, then the baselines, by their labels."""
-        return list(self.pipeline.populations)
+        return list(self.pipeline.plan.populations)
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -53,6 +60,24 @@ class Run:
         """Return the parameter vectors theta_MD of a source (default: the method)."""
         return self.pipeline.sample(self._source(source))
 
+    @property
+    def zoo(self) -> Zoo:
+        """The checkpoints in use."""
+        return self.pipeline.zoo
+
+    @property
+    def bench(self) -> Bench:
+        """The services that the run gives its components."""
+        return self.pipeline.bench
+
+    def context(self, *words: object) -> Context:
+        """Return device, progress and data folder for a purpose; `words` decide its seed."""
+        return self.pipeline.context(*words)
+
+    def draw(self, count: int, *, draw: int = 1, source: str = "") -> Tensor:
+        """Return the vectors theta_MD of `count` more networks; another `draw` gives others."""
+        return self.pipeline.sample(self._drawn(source), count, draw)
+
     def networks(self, count: int | None = None, source: str = "") -> list[nn.Module]:
         """Return networks of a source in eval mode, best on the selection split first; all without `count`."""
         order, theta_MD = self._order(self._source(source)), self.theta(source)
@@ -60,8 +85,7 @@ class Run:
 
     def sample(self, count: int, draw: int = 1, source: str = "") -> list[nn.Module]:
         """Draw `count` more networks; another `draw` gives others, the same gives the same."""
-        theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
-        return [self._network(theta_D) for theta_D in theta_MD]
+        return [self._network(theta_D) for theta_D in self.draw(count, draw=draw, source=source)]
 
     def drawing(self, **options: Any) -> Run:
         """Return this run with other options of the method that are read when sampling.
@@ -70,8 +94,8 @@ class Run:
         Raises UserError where the method does not have them, or does not take the value.
         """
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
-        pipeline = Pipeline(recipe, self.folder.name, self.pipeline.progress)
-        pipeline.train_stage, pipeline.collect_stage = self.pipeline.train_stage, self.pipeline.collect_stage
+        plan = Plan(recipe, train=self.pipeline.plan.train, collect=self.pipeline.plan.collect)
+        pipeline = Pipeline(plan, self.folder.name, self.pipeline.progress)
         named = "".join(f"-{option}-{_in_name(getattr(recipe.method, option))}" for option in options)
         return Run(self.folder, pipeline, self._drawing + named)
 
@@ -85,7 +109,7 @@ class Run:
         source = self._drawn(source)
         folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
         theta_MD = self.pipeline.sample(source, count, draw)
-        scores = self.pipeline.score(theta_MD).tolist()
+        scores = self.pipeline.bench.score(theta_MD).tolist()
         paths = self._write(theta_MD, folder)
         rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
@@ -94,16 +118,32 @@ class Run:
     def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
         """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        plugins.registry().manager.hook.render_samples(run=self, count=count, draw=draw, folder=folder)
+        pipeline = self.pipeline
+        notify(
+            pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, theta_MD=self.draw(count, draw=draw),
+            bench=self.bench, ctx=pipeline.context("data"), folder=folder,
+        )  # fmt: skip
         made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
         if not made:
             raise UserError(f"--render: networks of task {self.recipe.task.name} are no pictures; leave it out")
         return made
 
+    def asked(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[tuple[float, float]]]:
+        """Return what networks of a draw were asked for and have on the selection split, by measure; else nothing."""
+        method = self.pipeline.plan.methods[self._drawn(source)]
+        wanted = method.asked()
+        measured = self.measures(count, draw, source) if wanted else {}
+        return {name: [(value, got) for got in measured[name]] for name, value in wanted.items()}
+
+    @property
+    def asked_in_name(self) -> str:
+        """The options of sampling that are not the recipe's, as a file's name shows them."""
+        return self._drawing
+
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
-        theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
-        measured = self.pipeline.measure(theta_MD, self.recipe.selection) if self.recipe.task.measures else {}
+        theta_MD = self.draw(count, draw=draw, source=source)
+        measured = self.pipeline.bench.measure(theta_MD) if self.recipe.task.measures else {}
         return {name: values.tolist() for name, values in measured.items()}
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
@@ -127,7 +167,7 @@ class Run:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
         own = {evaluator.name for evaluator in self.recipe.evaluate}
         extra = {found.name: found for found in map(_evaluator, [*self.scores["columns"], *more])}
-        scores = self.pipeline.scores(tuple(found for name, found in extra.items() if name not in own))
+        scores = scores_of(self.pipeline, tuple(found for name, found in extra.items() if name not in own))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -148,7 +188,7 @@ class Run:
         return paths
 
     def _source(self, source: str) -> str:
-        source = source or self.pipeline.method
+        source = source or self.pipeline.plan.method
         if source not in self.sources:
             near = did_you_mean(source, self.sources)
             raise UserError(
@@ -224,7 +264,7 @@ def _evaluator(name: str) -> Evaluator:
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
     """Return the pipeline of a recipe; its name is the recipe's and a key."""
-    return Pipeline(recipe, f"{path.stem}-{run_key(recipe)}", progress)
+    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
 
 
 def run(
@@ -238,7 +278,7 @@ def run(
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     own = {evaluator.name for evaluator in loaded.evaluate}
-    scores = pipeline.scores(tuple(_evaluator(name) for name in kept if name not in own))
+    scores = scores_of(pipeline, tuple(_evaluator(name) for name in kept if name not in own))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))
@@ -262,10 +302,9 @@ def open_run(
     if others:
         raise UserError(f"--set {others[0]}: a finished run takes run.* only; for anything else run the recipe again")
     recipe = load_recipe(folder / RESOLVED, {**(set or {}), "run.out": str(folder.parent)})
-    pipeline = Pipeline(recipe, folder.name, _progress(console))
-    # The stages as they were: the files that a recipe names may have moved since.
-    pipeline.train_stage, pipeline.collect_stage = map(pipeline.store.stage, read_scores(folder)["stages"])
-    return Run(folder, pipeline)
+    store = Store(folder.parent / "store")
+    train, collect = map(store.stage, read_scores(folder)["stages"])
+    return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, _progress(console)))
 
 
 def _progress(console: Any) -> Progress:

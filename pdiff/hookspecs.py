@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import typer
+    from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.components.base import Component
+    from pdiff.context import Context
+    from pdiff.view import Setup
+    from pdiff.zoo import Layout, Zoo
 
 hookspec = pluggy.HookspecMarker("pdiff")
 
@@ -141,7 +146,7 @@ def register_collectors(register: Register) -> None:
             name = "jitter"
             count: int = 60
 
-            def collect(self, model, *, data, task, layout, ctx):
+            def collect(self, model, *, data, task, layout, bench, ctx):
                 import torch
                 from pdiff.zoo import Zoo
                 base = layout.vector(model.state_dict())
@@ -152,6 +157,27 @@ def register_collectors(register: Register) -> None:
         @hookimpl
         def register_collectors(register):
             register(Jitter)
+    """
+
+
+@hookspec
+def register_transforms(register: Register) -> None:
+    """Register steps on a zoo, or on samples: subclasses of `pdiff.components.Transform`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Transform
+
+        class EverySecond(Transform):
+            '''Every second checkpoint.'''
+            name = "every_second"
+
+            def zoo(self, zoo, bench, ctx):
+                return zoo.subset(range(0, len(zoo), 2))
+
+        @hookimpl
+        def register_transforms(register):
+            register(EverySecond)
     """
 
 
@@ -197,10 +223,10 @@ def register_methods(register: Register) -> None:
             '''Checkpoints drawn again at random: the copy that any generator should beat.'''
             name = "bootstrap"
 
-            def fit(self, zoo, ctx):
+            def fit(self, zoo, bench, ctx):
                 return Draws(zoo)
 
-            def load(self, tensors, zoo, ctx):
+            def load(self, tensors, zoo, bench, ctx):
                 return Draws(zoo)
 
         class Draws(Generator):
@@ -208,7 +234,7 @@ def register_methods(register: Register) -> None:
                 super().__init__()
                 self.zoo = zoo
 
-            def sample(self, count, ctx):
+            def sample(self, count, bench, ctx):
                 import torch
                 return self.zoo.theta_ND[torch.randint(len(self.zoo), (count,), generator=ctx.generator("draw"))]
 
@@ -283,23 +309,51 @@ def register_commands(app: typer.Typer) -> None:
 
 
 @hookspec
-def render_samples(run: Any, count: int, draw: int, folder: Path) -> None:
+def align_networks(
+    model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
+) -> Callable[[Tensor], Tensor] | None:
+    """Return what brings networks theta_MD nearest to a reference without changing a function, or None.
+
+    It is what `Bench.align` does; of several plugins the first that returns something is taken.
+
+    Args:
+        model: a network of the run's architecture.
+        inputs: a batch of zeros, `[2, *input_shape]`.
+        layout: the map between state-dict entries and columns of theta.
+        reference_D: the network to come near to.
+        ctx: of this purpose; its seed is the same every time.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def align_networks(model, inputs, layout, reference_D, ctx):
+            def signs(theta_MD):
+                return theta_MD  # a network whose hidden units have no order to change
+
+            return signs if layout.dim == 1 else None
+    """
+
+
+@hookspec
+def render_samples(recipe: Setup, zoo: Zoo, theta_MD: Tensor, bench: Bench, ctx: Context, folder: Path) -> None:
     """Write pictures of what newly drawn networks show, where they show anything (`pdiff sample --render`).
 
     Args:
-        run: the run, with the options of sampling that were asked for.
-        count: networks that were drawn.
-        draw: the number of the draw.
+        recipe: the run's task, dataset, architecture and collector.
+        zoo: the checkpoints in use.
+        theta_MD: the networks that were drawn, `[M, D]`.
+        bench: the services of the run.
+        ctx: device, progress and data folder.
         folder: where the networks lie, and the pictures go.
 
     Example:
         from pdiff import hookimpl
 
         @hookimpl
-        def render_samples(run, count, draw, folder):
-            theta_MD = run.pipeline.sample(run.pipeline.method, count, draw)
+        def render_samples(theta_MD, folder):
             lengths = theta_MD.norm(dim=1)
-            (folder / "lengths.txt").write_text("\\n".join("*" * round(float(own)) for own in lengths))
+            (folder / "lengths.txt").write_text("\\n".join("*" * round(float(length)) for length in lengths))
     """
 
 

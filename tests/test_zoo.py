@@ -8,20 +8,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pdiff.engine.recalibrate import recalibrated
+from pdiff.engine.use import held_out, used, with_copies
 from torch import nn
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.engine import work as stages
-from pdiff.engine.recalibrate import recalibrated
-from pdiff.engine.use import held_out, used, with_copies
 from pdiff.errors import UserError
 from pdiff.recipe.tables import Zoo as Settings
 from pdiff.recipe.tables import load_recipe
-from pdiff.symmetry.align import symmetry_within
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.networks.nets.vit import SimpleViT
+from pdiff_plugins.symmetry.align import symmetry_within
 
 
 def network() -> nn.Module:

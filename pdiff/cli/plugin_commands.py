@@ -44,7 +44,7 @@ def _provides(plugin: Mapping[str, Any], kind: str) -> Iterator[str]:
         yield f"FAILED: {plugin['failure']}"
     for provided, names in plugin["provides"].items():
         yield f"{provided}: {', '.join(names)}"
-    other = [hook for hook in plugin["hooks"] if hook == "register_commands" or hook.startswith("stage_")]
+    other = [hook for hook in plugin["hooks"] if hook == "register_commands" or not hook.startswith("register_")]
     if other and not kind:
         yield f"hooks: {', '.join(other)}"
 

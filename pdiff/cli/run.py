@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable."),
-]
+from pdiff.cli.options import Overrides, overrides
 
 
 def register(app: typer.Typer) -> None:
@@ -52,13 +49,5 @@ def check(
     console().print(tomli_w.dumps(loaded.table()), markup=False, highlight=False, soft_wrap=True)
     pipeline = api.pipeline_of(loaded, path)
     states = {True: "cached", False: "to do"}
-    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan()]
+    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
     print_table(["stage", "key", "state"], rows)
-
-
-def overrides(texts: list[str] | None, device: str = "", out: str = "") -> dict[str, Any]:
-    """Return `--set` options, and the two short ones, as values by dotted key."""
-    from pdiff.recipe.tables import parse_override
-
-    values = dict(parse_override(text) for text in texts or [])
-    return values | ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})

@@ -17,6 +17,7 @@ from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
+from pdiff.components.transform import Transform, steps_on
 
 __all__ = [
     "KINDS",
@@ -33,15 +34,17 @@ __all__ = [
     "Report",
     "Selector",
     "Task",
+    "Transform",
     "identity",
     "merge",
     "plain",
+    "steps_on",
 ]
 
 KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
-        Architecture, Dataset, Task, Selector, Collector, Codec, Denoiser, Method, Evaluator, Report,
+        Architecture, Dataset, Task, Selector, Collector, Transform, Codec, Denoiser, Method, Evaluator, Report,
     )
 }  # fmt: skip
 

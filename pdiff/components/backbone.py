@@ -10,6 +10,7 @@ from pdiff.components.base import Component
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
 
@@ -23,8 +24,11 @@ class Codec(Component):
     def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
         """Return a module with `latent_dim`, `encode(x_BD) -> z_BZ` and `decode(z_BZ) -> x_BD`; here D is `dim`."""
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
-        """Train `module` in place on normalised vectors and return the log; nothing to do unless overridden."""
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
+        """Train `module` in place on normalised vectors and return the log; nothing to do unless overridden.
+
+        `bench` serves such vectors: what it is asked about is brought to the original scale first.
+        """
         return []
 
 

@@ -10,6 +10,7 @@ from pdiff.components.base import Component
 if TYPE_CHECKING:
     from torch import nn
 
+    from pdiff.bench import Bench
     from pdiff.components.task import Task
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
@@ -22,5 +23,7 @@ class Collector(Component):
     kind: ClassVar[str] = "collector"
 
     @abstractmethod
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         """Return the zoo. `model` is the base network; the collector may change it. Resumes from `ctx.snapshot`."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -23,12 +24,16 @@ class Method(Component):
     """Options that are read when sampling only: changing them fits nothing again."""
 
     @abstractmethod
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         """Learn the zoo. Resumes from `ctx.snapshot`."""
 
     @abstractmethod
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         """Rebuild the generator from what `Generator.tensors` gave."""
+
+    def asked(self) -> dict[str, float]:
+        """Return the measures that sampled networks are asked to have, where the method takes prompts."""
+        return {}
 
     def variants(self) -> dict[str, Method]:
         """Return the methods that this table stands for, by label: one, unless an option lists several settings."""
@@ -48,7 +53,7 @@ class Generator:
     def __init__(self, log: list[dict[str, float]] | None = None, facts: dict[str, Any] | None = None):
         self.log, self.facts = log or [], facts or {}
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         """Return up to `count` vectors theta_MD in the original scale (fewer where a method has fewer to give)."""
         raise TypeError(f"{type(self).__name__} has no sample()")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,21 @@ from pdiff.running.progress import Progress, Step
 
 
 def notify(progress: Progress, hook: str, **values: Any) -> None:
-    """Call a stage hook of every plugin that has it; one that raises is named and passed over."""
+    """Call a hook of every plugin that has it; one that raises is named and passed over."""
+    for _ in _answers(progress, hook, values):
+        pass
+
+
+def ask(progress: Progress, hook: str, **values: Any) -> Any:
+    """Return the first answer that is not None, None where there is none; a plugin that raises is passed over."""
+    return next((answer for answer in _answers(progress, hook, values) if answer is not None), None)
+
+
+def _answers(progress: Progress, hook: str, values: Mapping[str, Any]) -> Iterator[Any]:
     for implementation in getattr(registry().manager.hook, hook).get_hookimpls():
         arguments = {name: values[name] for name in implementation.argnames}
         try:
-            implementation.function(**arguments)
+            yield implementation.function(**arguments)
         except Exception as error:
             progress.say(f"warning: plugin {implementation.plugin_name}: {hook} raised {type(error).__name__}: {error}")
 

@@ -73,7 +73,7 @@ class Registry:
         plugin.hooks = sorted(caller.name for caller in callers)
         unknown = [caller.name for caller in callers if not caller.has_spec()]
         if unknown:
-            known = [name for name in vars(hookspecs) if name.startswith(("register_", "stage_"))]
+            known = [name for name, value in vars(hookspecs).items() if hasattr(value, "pdiff_spec")]
             raise ValueError(f"unknown hook {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         for caller in callers:
             if caller.name.startswith("register_") and caller.name != "register_commands":

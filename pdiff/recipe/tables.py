@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff.components import (
@@ -20,8 +20,10 @@ from pdiff.components import (
     Report,
     Selector,
     Task,
+    Transform,
     merge,
     plain,
+    steps_on,
 )
 from pdiff.errors import Faults, UserError, did_you_mean
 
@@ -53,13 +55,12 @@ class Sample(Table):
 
     count: int = Field(200, gt=0, description="networks drawn from the method")
     baseline_count: int = Field(100, gt=0, description="networks drawn from each baseline")
-    temperature: float = Field(
-        1.0, ge=0, description="factor on how far the method's networks lie from the average checkpoint; 0 is the soup"
-    )
-    batchnorm_recalibration: int = Field(
-        0, ge=0, description="so many training examples from which every sampled network takes its BatchNorm "
-        "statistics anew, the method's and all baselines' alike (`base` and `copy` too); 0: as they are sampled",
-    )  # fmt: skip
+    step: tuple[Transform, ...] = Field((), description="what drawn networks go through, in this order")
+
+    @field_validator("step")
+    @classmethod
+    def _of_samples(cls, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
+        return steps_on("samples", steps)
 
 
 class RunSettings(Table):
@@ -75,28 +76,6 @@ class RunSettings(Table):
         "auto", description="of training; auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
     )
     graphs: bool = Field(True, description="on CUDA, replay training and sampling steps as CUDA graphs")
-
-
-class Zoo(Table):
-    """Which of the collected checkpoints are used: they are the `original` networks, and what methods learn."""
-
-    first: int = Field(0, ge=0, description="the first so many; 0: all; 1 holds that one twice, as methods need two")
-    largest: float = Field(
-        0, ge=0, description="runs in which the absolute value of any weight is larger are left out whole; 0: none are"
-    )
-    align: bool = Field(
-        False,
-        description="reorder the hidden units of each checkpoint to match the first one's (git re-basin), which "
-        "changes no function; wanted for networks of independent seeds",
-    )
-    permuted: int = Field(
-        0, ge=0, description="so many further copies of each checkpoint, their hidden units in random orders, which "
-        "changes no function (permutation augmentation); copies count among the originals in every table",
-    )  # fmt: skip
-    holdout: int = Field(
-        0, ge=0, description="so many checkpoints, drawn at random, whole runs as far as possible, are kept from "
-        "methods and from the `original` networks, for evaluators to compare with",
-    )  # fmt: skip
 
 
 class Expect(Table):
@@ -121,7 +100,7 @@ class Recipe(Table):
     selector: Selector
     train: Train = Train()
     collect: Collector
-    zoo: Zoo = Zoo()
+    zoo: tuple[Transform, ...] = ()
     method: Method
     baseline: tuple[Method, ...] = ()
     sample: Sample = Sample()
@@ -129,6 +108,11 @@ class Recipe(Table):
     report: tuple[Report, ...] = ()
     expect: tuple[Expect, ...] = ()
     run: RunSettings = RunSettings()
+
+    @field_validator("zoo")
+    @classmethod
+    def _of_zoos(cls, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
+        return steps_on("zoo", steps)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Recipe:
@@ -182,15 +166,23 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise Faults(f"{path}: {line}" for line in faults(error, raw)) from None
 
 
-def parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str, example: str = "--set sample.count=50") -> tuple[str, Any]:
     """Split `a.b=value`; the value is read as TOML where it is that, else as text. Raises UserError."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {text}: write it as key=value, for example --set sample.count=50")
+        raise UserError(f"{example.split()[0]} {text}: write it as key=value, for example {example}")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted key as tables in tables. Raises UserError."""
+    tables: dict[str, Any] = {}
+    for key, value in values.items():
+        _set(tables, key, value)
+    return tables
 
 
 def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Architecture, Collector, Dataset, Generator, Method, Selector, Task
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
@@ -96,7 +97,9 @@ class TinyCollector(Collector):
     name = "tiny_collector"
     count: int = Field(20, gt=1, description="checkpoints")
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         return _jittered(model, layout, self.count, ctx)
 
 
@@ -105,10 +108,10 @@ class TinyMethod(Method):
 
     name = "tiny_method"
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return _Gaussian(zoo)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return _Gaussian(zoo)
 
 
@@ -118,7 +121,7 @@ class _Gaussian(Generator):
         self.layout, x_ND = zoo.layout, zoo.layout.to_free(zoo.theta_ND)
         self.mean_D, self.std_D = x_ND.mean(dim=0), x_ND.std(dim=0)
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         noise_MD = torch.randn(count, self.layout.dim, generator=ctx.generator("tiny"))
         return self.layout.from_free(self.mean_D + self.std_D * noise_MD)
 

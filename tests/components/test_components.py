@@ -228,7 +228,7 @@ class Broken(TinyMethod.__base__):
     name = "broken"
     fault: str = ""
 
-    def fit(self, zoo, ctx):
+    def fit(self, zoo, bench, ctx):
         generator = TinyMethod().fit(zoo, ctx)
         sample = generator.sample
         faults = {
@@ -244,7 +244,7 @@ class Broken(TinyMethod.__base__):
             generator.log = [{"step": 1, "loss": torch.ones(1)}]
         return generator
 
-    def load(self, tensors, zoo, ctx):
+    def load(self, tensors, zoo, bench, ctx):
         return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, ctx)
 
 

@@ -15,7 +15,6 @@ from pdiff.context import Context
 from pdiff.engine.work import build_network
 from pdiff.errors import UserError
 from pdiff.populations.predictor import Predictor
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds import Seeds
 from pdiff_plugins.control.cartpole import (
@@ -35,6 +34,7 @@ from pdiff_plugins.control.cartpole import (
 )  # fmt: skip
 from pdiff_plugins.control.data import Cartpole, Control
 from pdiff_plugins.networks.small import Mlp
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 BALANCING = torch.tensor([[0.15], [0.3], [3.0], [0.8]])
 """Gains, in action per state, that keep the pole up and bring the cart back."""

@@ -126,7 +126,7 @@ def test_the_front_ends_at_the_soup_and_at_the_networks_themselves(tmp_path) -> 
     view = pipeline.view()
     rows = Front(temperatures=(0.0, 1.0), networks=6).evaluate(view, Context(seed=0))["front"]
     task, targets = view.recipe.task, view.targets("test")
-    own = task.score(view.predict(view.method, "test"), targets).mean()
-    soup = task.score(view.predict_networks(view.zoo.tempered(view.zoo.theta_ND[:1], 0.0), "test"), targets)
+    own = task.score(view.predictions(view.method, "test"), targets).mean()
+    soup = task.score(view.bench.predict(view.zoo.tempered(view.zoo.theta_ND[:1], 0.0), "test"), targets)
     assert rows[0]["score"] == pytest.approx(float(soup[0])) and rows[0]["within"] == 1.0
     assert rows[1]["score"] == pytest.approx(float(own)) and rows[1]["within"] < 1.0

@@ -22,7 +22,6 @@ from pdiff.engine.work import build_network
 from pdiff.errors import UserError
 from pdiff.running.progress import Progress
 from pdiff.running.snapshot import Snapshot
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.testing import tiny_zoo
 from pdiff.zoo import Layout
 from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
@@ -36,6 +35,7 @@ from pdiff_plugins.latent import labels
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import diffusion
 from pdiff_plugins.reports.findings import findings
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 SMALL = DigitFields(side=16)
 

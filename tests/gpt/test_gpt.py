@@ -16,7 +16,6 @@ from pdiff.engine.work import build_network
 from pdiff.errors import Faults, UserError
 from pdiff.files import save_tensors
 from pdiff.recipe.tables import load_recipe
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.testing import tiny_run, tiny_splits
 from pdiff.zoo import Layout
 from pdiff_plugins.gpt.method import Gpt
@@ -24,6 +23,7 @@ from pdiff_plugins.gpt.net import PromptedTransformer, Waves
 from pdiff_plugins.gpt.pairs import Pairs
 from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
 from pdiff_plugins.networks.small import Mlp, TwoConvolutions
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 
 @functools.cache

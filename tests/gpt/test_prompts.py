@@ -251,7 +251,7 @@ def test_what_gradients_reach_and_when() -> None:
 
 def test_one_step_takes_the_best_rate() -> None:
     asker = asker_of(OBEDIENT, losses=lambda theta_MD, batch: theta_MD.square().sum(dim=1) / 2)
-    asker.view.objective.split = TensorSplit(torch.zeros(7, 1), torch.zeros(7))
+    asker.view.bench.objective.split = TensorSplit(torch.zeros(7, 1), torch.zeros(7))
     own = prompt_baselines.one_step(asker, torch.full((2, 1), 3.0), 0, CTX)
     assert own["gradient"]["rate"] == 100 and own["sign"]["metric"] == pytest.approx(3 - 100)
     assert own["gradient"]["examples"] == 7
@@ -266,9 +266,9 @@ class Perceptron(SimpleNamespace):
     """A perceptron of `hidden` units per layer, with its layout and symmetry, and some of its networks."""
 
     def __init__(self, *hidden):
-        from pdiff.symmetry.permutations import Symmetry
         from pdiff.zoo import Layout
         from pdiff_plugins.networks.nets.minis import mlp
+        from pdiff_plugins.symmetry.permutations import Symmetry
 
         torch.manual_seed(0)
         model = mlp((2,), hidden, 2, "relu")

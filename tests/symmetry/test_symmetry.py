@@ -12,9 +12,9 @@ from torch import nn
 
 import pdiff
 from pdiff.plugins.discovery import registry
-from pdiff.symmetry.factors import every, found, free, reshaped, tie
-from pdiff.symmetry.matching import match
-from pdiff.symmetry.permutations import Symmetry
+from pdiff_plugins.symmetry.factors import every, found, free, reshaped, tie
+from pdiff_plugins.symmetry.matching import match
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 CASES = {  # name: (input shape, permutations' sizes)
     "mlp_mini": ((1, 16, 16), [64, 16]), "convnet_mini": ((3, 32, 32), [8, 8, 4, 16]),

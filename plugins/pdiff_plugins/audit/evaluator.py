@@ -106,7 +106,7 @@ def _scores(view: View) -> dict[str, dict[str, Tensor]]:
     """Return scores `[M]` by split and source."""
     task = view.recipe.task
     return {
-        split: {source: task.score(view.predict(source, split), view.targets(split)) for source in view.theta}
+        split: {source: task.score(view.predictions(source, split), view.targets(split)) for source in view.theta}
         for split in dict.fromkeys((view.selection, "test"))
     }
 

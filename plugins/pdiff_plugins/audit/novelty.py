@@ -53,7 +53,7 @@ def disagreement(view: View, source: str) -> float:
 
 
 def _answers(view: View, source: str) -> Tensor:
-    predictions = view.predict(source, "test")
+    predictions = view.predictions(source, "test")
     if predictions.dtype in CLASSES and predictions.ndim == 2:
         return predictions
     return view.recipe.task.wrong(predictions, view.targets("test"))

@@ -46,7 +46,8 @@ def _gain(view: View, rival: str, resamples: int, generator: torch.Generator) ->
     """Return the difference of mean scores on the test split, with a bootstrap interval over its examples."""
     task, targets = view.recipe.task, view.targets("test")
     rights = [
-        1 - task.wrong(view.predict(source, "test"), targets).double().mean(dim=0) for source in (view.method, rival)
+        1 - task.wrong(view.predictions(source, "test"), targets).double().mean(dim=0)
+        for source in (view.method, rival)
     ]
     difference_E = rights[0] - rights[1]
     drawn = torch.randint(len(difference_E), (resamples, len(difference_E)), generator=generator)
@@ -67,7 +68,7 @@ def _compared(view: View, rival: str, gain: dict[str, float]) -> str:
 
 def _counts_right(view: View) -> bool:
     """True where the task's score is the share of right answers."""
-    task, predictions, targets = view.recipe.task, view.predict(view.method, "test")[:1], view.targets("test")
+    task, predictions, targets = view.recipe.task, view.predictions(view.method, "test")[:1], view.targets("test")
     right = 1 - task.wrong(predictions, targets).double().mean()
     return math.isclose(float(task.score(predictions, targets)[0]), float(right), abs_tol=1e-6)
 
@@ -94,6 +95,6 @@ def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
 
 def _overlap(view: View, source: str) -> float | None:
     """Return the mean overlap of wrong answers between two networks of a source, if it has two."""
-    wrong = view.recipe.task.wrong(view.predict(source, "test"), view.targets("test"))
+    wrong = view.recipe.task.wrong(view.predictions(source, "test"), view.targets("test"))
     count = len(wrong)
     return (float(iou(wrong, wrong).sum()) - count) / (count * (count - 1)) if count > 1 else None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
 
@@ -57,7 +58,7 @@ class Pca(Codec):
 
         return PcaModule(dim, self.latent)
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         module.to(ctx.device).fit(x_ND)
         return []
 
@@ -81,7 +82,7 @@ class _NoisyAutoencoder(Codec):
     input_noise: float = Field(0.001, ge=0, description="std of the noise on the normalised vector while training")
     latent_noise: float = Field(0.1, ge=0, description="std of the noise on the latent while training")
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         """Minimise the squared error of decode(encode(x + noise) + noise) against x; leaves `module` in eval mode.
 
         Raises UserError when there are fewer checkpoints than a batch holds.

@@ -12,6 +12,7 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.objective import Objective
     from pdiff.zoo import Layout
@@ -45,17 +46,17 @@ class Probes(Codec):
 
         return ProbeModule(dim, self.latent, self.hidden)
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         """Fit the components, then minimise the squared error of predictions.
 
-        Raises UserError where there is no task to ask, or its predictions have no gradient.
+        Raises UserError where predictions of the task have no gradient.
         """
         import torch
         from torch.nn import functional as F
 
         from pdiff.training.loop import train
 
-        objective = _differentiable(ctx.objective, x_ND, ctx)
+        objective = _differentiable(bench.objective, x_ND, ctx)
         module, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
         probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
         module.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
@@ -78,9 +79,7 @@ class Probes(Codec):
         return log
 
 
-def _differentiable(objective: Objective | None, x_ND: Tensor, ctx: Context) -> Objective:
-    if objective is None:
-        raise UserError("method.codec: probes asks networks, and there is no task here; use 'autoencoder'")
+def _differentiable(objective: Objective, x_ND: Tensor, ctx: Context) -> Objective:
     inputs = objective.batch(1, ctx.generator("probes"), ctx.device).inputs
     said = objective.predictions(x_ND[:1].to(ctx.device).requires_grad_(), inputs)
     if not said.requires_grad:

@@ -13,6 +13,7 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
     from pdiff_plugins.backbones.tokens import Tokens
@@ -78,7 +79,7 @@ class TransformerCodec(Codec):
             heads=self.heads, window=self.window, halo=self.halo, contrast=self.contrast > 0,
         )  # fmt: skip
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         """See `Codec.fit`. Raises UserError when there are fewer checkpoints than a batch holds."""
         from pdiff_plugins.backbones.token_training import fit
 

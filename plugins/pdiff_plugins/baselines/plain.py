@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -31,7 +32,7 @@ class FromZoo(Generator):
         super().__init__()
         self.draw, self.zoo = draw, zoo
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.draw(self.zoo, count, ctx)
 
 
@@ -42,10 +43,10 @@ class Baseline(Method):
         """Return up to `count` vectors theta_MD."""
         raise TypeError(f"{self.name} has no draw()")
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return FromZoo(self.draw, zoo)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return FromZoo(self.draw, zoo)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
@@ -67,12 +68,14 @@ class Seeds(Collector):
             between = list(range(self.every, self.steps, self.every)) if self.every else []
         return [*([0] if self.include_start else []), *(step for step in between if step < self.steps), self.steps]
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
         from pdiff_plugins.collectors.joint.training import JointTraining
 
-        template, start = self._starts(model, layout, ctx)
+        template, start = self._starts(model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
         training = JointTraining(self, start, template, data.train, task, layout, ctx)
         theta_RSD, losses_RS = training.run()
@@ -85,18 +88,19 @@ class Seeds(Collector):
         theta_RSD = theta_RSD if len(runs) == len(theta_RSD) else theta_RSD[runs]
         return Zoo(theta_RSD.flatten(0, 1), layout, anchor, rows)
 
-    def _starts(self, model: nn.Module, layout: Layout, ctx: Context) -> tuple[nn.Module, Callable[[int], nn.Module]]:
+    def _starts(
+        self, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
+    ) -> tuple[nn.Module, Callable[[int], nn.Module]]:
         """Return the network that holds what is not trained, and the one that a run begins with."""
         from pdiff.context import derive
 
         if self.start == "base":
             return model, lambda run: model
-        assert ctx.build is not None, "start = 'independent' and 'shared' need ctx.build"
         if self.start == "shared":
-            model = ctx.build(derive(ctx.seed, "start")).to(ctx.device)
+            model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
             return model, lambda run: model
         _require_all(model, layout)
-        return model, lambda run: ctx.build(derive(ctx.seed, "run", run))
+        return model, lambda run: bench.build(derive(ctx.seed, "run", run))
 
     def _finite(self, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
         """Return the runs that did not diverge."""

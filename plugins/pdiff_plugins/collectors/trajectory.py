@@ -18,6 +18,7 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
@@ -43,7 +44,9 @@ class Trajectory(Collector):
     skip_steps: int = Field(0, ge=0, description="steps before the first is saved")
     skip_first_batch: bool = Field(False, description="do not save after the first batch of an epoch, as some cells do")
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         from pdiff.data import Batch
         from pdiff.training.loop import epoch_order, train
         from pdiff.zoo import Zoo
@@ -185,7 +188,9 @@ class Folder(Collector):
         named = (file for file in folder.iterdir() if fnmatchcase(file.name, self.pattern))
         return [file for file in named if file.suffix in KINDS and file.is_file()]
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         import torch
 
         from pdiff.zoo import Zoo

@@ -40,10 +40,10 @@ class Accuracy(Evaluator):
 
     def _source(self, view: View, source: str) -> dict[str, Any]:
         score = view.recipe.task.score
-        test = score(view.predict(source, "test"), view.targets("test"))
+        test = score(view.predictions(source, "test"), view.targets("test"))
         chosen = test
         if view.selection != "test":
-            chosen = score(view.predict(source, view.selection), view.targets(view.selection))
+            chosen = score(view.predictions(source, view.selection), view.targets(view.selection))
         best = int(chosen.argmax())
         own = {"best": float(test[best]), "best_index": best} | spread(test.tolist())
         return own | {"values": test.tolist(), "selection_values": chosen.tolist()}
@@ -80,7 +80,7 @@ class Similarity(Evaluator):
     )
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
-        wrong = {s: view.recipe.task.wrong(view.predict(s, "test"), view.targets("test")) for s in view.theta}
+        wrong = {s: view.recipe.task.wrong(view.predictions(s, "test"), view.targets("test")) for s in view.theta}
         networks = {source: self._source(wrong, source) for source in wrong}
         own, original = networks[view.method], networks[ORIGINAL]
         summary = {
@@ -183,7 +183,7 @@ class Denoising(Evaluator):
         if path is None:
             return {"progress": [], "scores": []}
         fractions, theta_SMD = path
-        predictions = view.predict_networks(theta_SMD.flatten(0, 1), view.selection)
+        predictions = view.bench.predict(theta_SMD.flatten(0, 1), view.selection)
         scores = view.recipe.task.score(predictions, view.targets(view.selection))
         return {
             "progress": fractions, "scores": scores.reshape(theta_SMD.shape[:2]).T.tolist(), "split": view.selection
@@ -205,7 +205,7 @@ class Front(Evaluator):
         task, targets, rows = view.recipe.task, view.targets("test"), []
         for temperature in self.temperatures:
             theta_MD = view.zoo.tempered(view.theta[view.method][: self.networks], temperature)
-            predictions = view.predict_networks(theta_MD[:1] if temperature == 0 else theta_MD, "test")
+            predictions = view.bench.predict(theta_MD[:1] if temperature == 0 else theta_MD, "test")
             overlap = iou(*[task.wrong(predictions, targets)] * 2)
             pairs = len(overlap) * (len(overlap) - 1)
             within = (float(overlap.sum()) - len(overlap)) / pairs if pairs else 1.0

@@ -12,6 +12,7 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.data import DatasetSplits, Split
     from pdiff.zoo import Layout, Zoo
@@ -44,7 +45,9 @@ class Fields(Collector):
         1e-3, ge=0, description="weight of the squared distance from the start, in the loss; 0 where they start apart"
     )
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         """See `Collector.collect`. Raises UserError where the data set holds no fields."""
         from pdiff.zoo import Zoo
         from pdiff_plugins.fields.fitting import fit, quality
@@ -81,7 +84,7 @@ class Fields(Collector):
         return near[:shapes] if near and self.near else None
 
     def _starts(
-        self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, ctx: Context
+        self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Tensor:
         """Return where each network starts, theta_SD; the model takes what is fitted first."""
         import torch
@@ -91,9 +94,8 @@ class Fields(Collector):
 
         count = targets_PS.shape[1]
         if self.start == "independent":
-            assert ctx.build is not None, "start = 'independent' needs ctx.build"
             seeds = [derive(ctx.seed, "shape", number) for number in range(count)]
-            return torch.stack([layout.vector(ctx.build(seed).state_dict()) for seed in seeds])
+            return torch.stack([layout.vector(bench.build(seed).state_dict()) for seed in seeds])
         start_1D = layout.vector(model.state_dict())[None]
         mean_P1 = targets_PS.mean(dim=1, keepdim=True)  # no surface, and no points close to it
         ones = {"mean": (mean_P1, None), "first": (targets_PS[:, :1], self._near(split, 1))}

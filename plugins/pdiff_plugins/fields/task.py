@@ -151,11 +151,11 @@ def register_reports(register: Any) -> None:
 
 
 @hookimpl
-def render_samples(run: Any, count: int, draw: int, folder: Any) -> None:
-    if run.recipe.task.name == FieldTask.name:
+def render_samples(recipe: Any, zoo: Any, theta_MD: Any, ctx: Any, folder: Any) -> None:
+    if recipe.task.name == FieldTask.name:
         from pdiff_plugins.fields.command import picture
 
-        (folder / "samples.png").write_bytes(picture(run, count, draw, side=64))
+        (folder / "samples.png").write_bytes(picture(recipe, zoo, theta_MD, ctx, side=64))
 
 
 @hookimpl

@@ -196,10 +196,10 @@ class Frechet(Evaluator):
     def _source(self, view: View, task: Generation, source: str) -> dict[str, Any]:
         from pdiff.results.summary import spread
 
-        test, _ = task.distances(view.predict(source, "test"), view.targets("test"))
+        test, _ = task.distances(view.predictions(source, "test"), view.targets("test"))
         chosen = test
         if view.selection != "test":
-            chosen, _ = task.distances(view.predict(source, view.selection), view.targets(view.selection))
+            chosen, _ = task.distances(view.predictions(source, view.selection), view.targets(view.selection))
         best = chosen.index(min(chosen))
         return {"best": test[best], "best_index": best} | spread(test) | {"values": test}
 

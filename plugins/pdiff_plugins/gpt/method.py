@@ -15,6 +15,7 @@ from pdiff_plugins.gpt.prompts.evaluator import Prompts
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -110,12 +111,15 @@ class Gpt(Method):
         own = super().identity()
         return own if self.start.startswith("init:") else own | {"start": digest_of(self.start)}
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def asked(self) -> dict[str, float]:
+        return dict(self.prompt)
+
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.gpt.training import fit
 
-        return fit(self, zoo, ctx)
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.gpt.training import load
 
         return load(self, tensors, zoo)

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.zoo import Layout
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 Policy = Literal["neuron", "chunk_within_layer", "layer", "flat"]
 

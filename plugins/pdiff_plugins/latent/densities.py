@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.errors import UserError
@@ -21,10 +22,10 @@ class Density(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.z_NZ, self.score_N = method, space, z_NZ, score_N
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         drawn = count * self.method.select
         theta_MD = self.space.decode(self.draw(drawn, ctx.generator("sample")), ctx)
-        return theta_MD if drawn == count else theta_MD[_best(theta_MD, count, ctx)]
+        return theta_MD if drawn == count else theta_MD[_best(theta_MD, count, bench)]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return latents z_MZ: of U units, each of E numbers, all have the same anchor and noise, or each its own."""
@@ -50,10 +51,9 @@ class Density(Generator):
         return self.space.tensors() | {"anchors.z": self.z_NZ, "anchors.score": self.score_N}
 
 
-def _best(theta_MD: Tensor, count: int, ctx: Context) -> Tensor:
+def _best(theta_MD: Tensor, count: int, bench: Bench) -> Tensor:
     """Return the rows of the best networks on the selection split, in the order in which they were drawn."""
-    assert ctx.score is not None, "select needs ctx.score"
-    return ctx.score(theta_MD).argsort(descending=True, stable=True)[:count].sort().values
+    return bench.score(theta_MD).argsort(descending=True, stable=True)[:count].sort().values
 
 
 def token_shape(method: Kde, codec: nn.Module) -> tuple[int, int]:
@@ -66,13 +66,12 @@ def token_shape(method: Kde, codec: nn.Module) -> tuple[int, int]:
     return codec.token_shape
 
 
-def fit(method: Kde, zoo: Zoo, ctx: Context) -> Density:
+def fit(method: Kde, zoo: Zoo, bench: Bench, ctx: Context) -> Density:
     """Train the codec, check it, and keep the latents, and the scores on the selection split."""
     if method.unit == "token":
         token_shape(method, method.codec.build(dim=zoo.layout.dim, layout=zoo.layout))
-    space, z_NZ = latent_space.fit(method, zoo, ctx)
-    score_N = ctx.score(zoo.theta_ND) if ctx.score is not None else torch.zeros(len(zoo), dtype=torch.float64)
-    return Density(method, space, z_NZ.cpu(), score_N)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
+    return Density(method, space, z_NZ.cpu(), bench.score(zoo.theta_ND))
 
 
 def load(method: Kde, tensors: dict[str, Tensor], zoo: Zoo) -> Density:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.training.loop import threads_for, train
@@ -25,7 +26,7 @@ class Flow(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.velocity = method, space, velocity.eval()
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._follow(count, ctx)[-1], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
@@ -59,9 +60,9 @@ class Flow(Generator):
         return self.space.tensors() | {f"velocity.{key}": value for key, value in self.velocity.state_dict().items()}
 
 
-def fit(method: FlowMatching, zoo: Zoo, ctx: Context) -> Flow:
+def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     """Train the codec, check it, then train the velocity on its latents."""
-    space, z_NZ = latent_space.fit(method, zoo, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
     own = ctx.scope("velocity")
     torch.manual_seed(own.seed)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout).to(ctx.device).train()
@@ -85,7 +86,7 @@ def fit(method: FlowMatching, zoo: Zoo, ctx: Context) -> Flow:
     return flow
 
 
-def load(method: FlowMatching, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Flow:
+def load(method: FlowMatching, tensors: dict[str, Tensor], zoo: Zoo) -> Flow:
     """Rebuild a fitted flow."""
     space = latent_space.load(method, tensors, zoo)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout)

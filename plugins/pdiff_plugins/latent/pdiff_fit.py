@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.running.memory import in_chunks
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
-from pdiff_plugins.fields.moves import with_moved
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.pdiff import PDiff
@@ -36,7 +36,7 @@ class LatentDiffusion(Generator):
     def codec(self) -> nn.Module:
         return self.space.codec
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._diffuse(count, ctx, ())[0], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
@@ -100,17 +100,18 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
     return diffusion.Schedule(method.schedule, method.timesteps, method.beta_start, method.beta_end)
 
 
-def fit(method: PDiff, zoo: Zoo, ctx: Context) -> LatentDiffusion:
+def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
-    zoo = with_moved(zoo, method.moved, method.reach, ctx)
-    space, z_NZ = latent_space.fit(method, zoo, ctx)
+    for step in method.augment:
+        zoo = step.zoo(zoo, bench, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))
     generator.log += [row | {"part": "denoiser"} for row in rows]
     return generator
 
 
-def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> LatentDiffusion:
+def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo) -> LatentDiffusion:
     """Rebuild a fitted p-diff."""
     space = latent_space.load(method, tensors, zoo)
     labels_NK = _labels(method, zoo)

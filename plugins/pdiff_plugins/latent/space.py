@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Codec
 from pdiff.context import Context
 from pdiff.running.memory import in_chunks
@@ -63,22 +64,20 @@ class LatentSpace:
         return {f"{part}.{key}": value for part, own in parts.items() for key, value in own.items()}
 
 
-def fit(method: WithCodec, zoo: Zoo, ctx: Context) -> tuple[LatentSpace, Tensor]:
+def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[LatentSpace, Tensor]:
     """Train the codec and check it; return it and the checkpoints' standardised latents z_NZ, on the device.
 
     With `faithful` it is the original's: one mean and deviation per tensor, and latents as the codec gives them.
     """
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normaliser.encode(zoo.theta_ND)
-    own = ctx.scope("codec")
-    if ctx.objective is not None:
-        own = own.replace(objective=ctx.objective.through(normaliser.to(ctx.device).decode))
-    torch.manual_seed(own.seed)
+    codec_ctx, normalised = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
+    torch.manual_seed(codec_ctx.seed)
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
-    log = [row | {"part": "codec"} for row in method.codec.fit(codec, x_ND, own)]
+    log = [row | {"part": "codec"} for row in method.codec.fit(codec, x_ND, normalised, codec_ctx)]
     codec = codec.to(ctx.device).eval()
     z_NZ = encode(codec, x_ND.to(ctx.device))
-    facts = {"codec": gate(codec, normaliser, zoo, x_ND, z_NZ, ctx)}
+    facts = {"codec": gate(codec, normaliser, zoo, x_ND, z_NZ, bench, ctx)}
     one_Z = torch.ones_like(z_NZ[0])
     mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, codec)
     space = LatentSpace(normaliser, codec, mean_Z.cpu(), scale_Z.cpu(), log, facts)
@@ -118,7 +117,7 @@ def _standard(z_NZ: Tensor, codec: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def gate(
-    codec: nn.Module, normaliser: Normaliser, zoo: Zoo, x_ND: Tensor, z_NZ: Tensor, ctx: Context
+    codec: nn.Module, normaliser: Normaliser, zoo: Zoo, x_ND: Tensor, z_NZ: Tensor, bench: Bench, ctx: Context
 ) -> dict[str, Any]:
     """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
 
@@ -134,13 +133,12 @@ def gate(
     facts["explained"] = 1 - error / variance if variance > 0 else 1.0
     rows = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
     facts["networks"] = len(rows)
-    if ctx.score is not None:
-        kinds = {
-            "score_original": zoo.theta_ND[rows],
-            "score_decoded": normaliser.decode(decoded_ND[rows]),
-            "score_average": zoo.theta_ND.mean(dim=0, keepdim=True),
-        }
-        facts |= {name: float(ctx.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
+    kinds = {
+        "score_original": zoo.theta_ND[rows],
+        "score_decoded": normaliser.decode(decoded_ND[rows]),
+        "score_average": zoo.theta_ND.mean(dim=0, keepdim=True),
+    }
+    facts |= {name: float(bench.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
     _tell(facts, ctx)
     return facts
 
@@ -158,12 +156,10 @@ def _mean_square(a_ND: Tensor, b_ND: Tensor) -> float:
 
 
 def _tell(facts: dict[str, Any], ctx: Context) -> None:
-    scores = ""
-    if "score_decoded" in facts:
-        scores = (
-            f"; of {facts['networks']} of them the mean score (selection split) is {facts['score_original']:.2%}, "
-            f"decoded {facts['score_decoded']:.2%}; that of the average checkpoint {facts['score_average']:.2%}"
-        )
+    scores = (
+        f"; of {facts['networks']} of them the mean score (selection split) is {facts['score_original']:.2%}, "
+        f"decoded {facts['score_decoded']:.2%}; that of the average checkpoint {facts['score_average']:.2%}"
+    )
     if facts["explained"] >= HARDLY:
         ctx.progress.say(f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}")
         return

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.errors import UserError
@@ -48,14 +49,14 @@ class Decoded(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.space = space
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(torch.randn(count, self.space.dim, generator=ctx.generator("sample")), ctx)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.space.tensors()
 
 
-def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
+def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
     """Train the autoencoder and check what it keeps."""
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normaliser.encode(zoo.theta_ND)
@@ -79,11 +80,11 @@ def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
     log = train(
         model, loss, steps=method.steps, ctx=ctx, what="vae", lr=method.lr, weight_decay=method.weight_decay, draw=draw
     )  # fmt: skip
-    facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec.eval(), rows_ND), ctx)}
+    facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec.eval(), rows_ND), bench, ctx)}
     prior = torch.zeros(codec.latent_dim), torch.ones(codec.latent_dim)
     return Decoded(LatentSpace(normaliser, codec, *prior, [row | {"part": "vae"} for row in log], facts))
 
 
-def load(method: Vae, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Decoded:
+def load(method: Vae, tensors: dict[str, Tensor], zoo: Zoo) -> Decoded:
     """Rebuild a fitted autoencoder."""
     return Decoded(latent_space.load(method, tensors, zoo))

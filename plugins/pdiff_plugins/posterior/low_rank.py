@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.data import Batch
@@ -63,7 +64,7 @@ class Networks(Generator):
         self.normaliser, self.gaussians = normaliser, gaussians
 
     @torch.no_grad()
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         if not self.gaussians.factors.shape[1]:
             return self.normaliser.decode(self.gaussians.centres[:count])
         return self.normaliser.decode(self.gaussians(*self.gaussians.draw(count, ctx.generator("sample"))))
@@ -73,7 +74,7 @@ class Networks(Generator):
         return {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
 
 
-def fit(method: Posterior, zoo: Zoo, ctx: Context) -> Networks:
+def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
     if method.centres > len(zoo):
         raise UserError(f"method.centres = {method.centres}: there are {len(zoo)} checkpoints; set it to at most that")
@@ -82,9 +83,7 @@ def fit(method: Posterior, zoo: Zoo, ctx: Context) -> Networks:
     gaussians = LowRank.of(x_ND, method.centres, method.rank, method.spread)
     if not method.steps:
         return Networks(normaliser, gaussians)
-    objective = ctx.objective
-    if objective is None:
-        raise UserError("posterior: needs a task to train on, and this context has none; set method.steps = 0")
+    objective = bench.objective
     near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:

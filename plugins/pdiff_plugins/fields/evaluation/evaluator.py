@@ -54,7 +54,7 @@ class ShapeMetrics(Evaluator):
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""
         judge = self._judge(view, ctx)
         real = judge.real()
-        networks = {source: judge.source(view.predict(source, "test")) for source in view.theta}
+        networks = {source: judge.source(view.predictions(source, "test")) for source in view.theta}
         networks[ORIGINAL]["copies"] = None  # they are of the training shapes
         return {
             "networks": networks, "real": real, "headline": _headline(view.method, networks[view.method], real),

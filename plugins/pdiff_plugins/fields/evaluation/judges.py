@@ -56,7 +56,7 @@ class Space:
         self.task, self.ctx, self.points, self.most = view.recipe.task, ctx, points, most
         self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
         self.inside_TP = self.task.inside(self.train_TP)
-        self.originals_NP = self.task.inside(view.predict(ORIGINAL, "test"))
+        self.originals_NP = self.task.inside(view.predictions(ORIGINAL, "test"))
         among_NN = iou(self.originals_NP, self.originals_NP).fill_diagonal_(0)
         self.usual = float((1 - among_NN.amax(dim=1)).median())
         self.real_clouds = self.clouds(self.test_RP[:most], "test")

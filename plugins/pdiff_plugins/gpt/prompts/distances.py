@@ -12,14 +12,14 @@ from torch import Tensor
 
 from pdiff.context import Context
 from pdiff.errors import UserError
-from pdiff.symmetry.align import aligned, symmetry_within
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.view import View
 from pdiff.zoo import Layout
 from pdiff_plugins.evaluators.accuracy import neighbours
 from pdiff_plugins.gpt.prompts.asking import evenly_chosen, number
 from pdiff_plugins.gpt.prompts.starts import HELD_OUT, Starts, ends
 from pdiff_plugins.gpt.tokens import Kinds, by_neuron
+from pdiff_plugins.symmetry.align import aligned, symmetry_within
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 CANDIDATES = 5
 """Networks that are matched one by one, where the nearest cannot be found exactly; the nearest after alignment."""
@@ -27,7 +27,7 @@ CANDIDATES = 5
 
 def symmetry_of(view: View, ctx: Context) -> Symmetry | None:
     """Return the permutations of hidden units within the selected entries; None where there are none."""
-    objective = view.objective
+    objective = view.bench.objective
     inputs = objective.split.batch(torch.arange(2), ctx.device).inputs
     try:
         return symmetry_within(objective.model, inputs, view.zoo.layout, "evaluate prompts")

@@ -64,7 +64,7 @@ def whole_gradients(objective: Objective, theta_MD: Tensor, split: Split, device
 
 def one_step(asker: Asker, start_MD: Tensor, examples: int, ctx: Context) -> dict[str, Any]:
     """Return the best that one step along the gradient, or its sign, gives: rate, mean metric, number of examples."""
-    objective = asker.view.objective
+    objective = asker.view.bench.objective
     split = some(objective.split, examples, ctx.generator("gradient"))
     slope_MD = whole_gradients(objective, start_MD, split, ctx.device)
     ways = {"gradient": slope_MD, "sign": slope_MD.sign()}
@@ -113,7 +113,7 @@ def _train(
 
     All are trained together, and measured on their way: of large networks there is no room for so many.
     """
-    objective = asker.view.objective
+    objective = asker.view.bench.objective
     optimizers, generator = _optimizers(start_MD.to(ctx.device)), ctx.generator("optimizers")
     parameters = [group["params"][0] for optimizer in optimizers.values() for group in optimizer.param_groups]
     found = []

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pdiff.context import Context
-from pdiff.symmetry.matching import match
-from pdiff.symmetry.permutations import Symmetry
 from pdiff_plugins.gpt.prompts.asking import SCORED, Asker, numbers
 from pdiff_plugins.gpt.prompts.distances import last_checkpoints
 from pdiff_plugins.gpt.prompts.starts import ends
+from pdiff_plugins.symmetry.matching import match
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 RUNS, PATHS = 100, 5
 """Training runs whose last checkpoints lay the plane, and of which the whole path is shown."""

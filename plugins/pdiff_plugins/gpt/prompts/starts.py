@@ -47,7 +47,7 @@ def unseen(view: View, count: int, ctx: Context) -> Starts:
     if view.holdout is not None and both:
         groups[HELD_OUT] = view.holdout[[first for first, _ in both]]
         last_MD = view.holdout[[last for _, last in both]]
-    groups[NEW] = torch.stack([view.start(derive(ctx.seed, "new start", index)) for index in range(count)])
+    groups[NEW] = torch.stack([view.bench.start(derive(ctx.seed, "new start", index)) for index in range(count)])
     return Starts(groups, last_MD)
 
 

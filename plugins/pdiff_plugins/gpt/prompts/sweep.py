@@ -129,7 +129,7 @@ def real(asker: Asker, wanted_MP: Tensor) -> dict[str, Any]:
 
     They have it on the selection split, where the zoo is measured, and on the test split what can be asked for at most.
     """
-    own_N, order_N = asker.view.measures()[asker.metric].double().sort()
+    own_N, order_N = asker.view.bench.measures()[asker.metric].double().sort()
     right_MP = torch.searchsorted(own_N, wanted_MP).clamp(1, len(own_N) - 1)
     nearer_MP = (own_N[right_MP] - wanted_MP).abs() < (own_N[right_MP - 1] - wanted_MP).abs()
     chosen_MP = order_N[torch.where(nearer_MP, right_MP, right_MP - 1)]
@@ -154,7 +154,7 @@ def _within(asked_MP: Tensor, got_MP: Tensor) -> Tensor:
 
 def at_best(asker: Asker, start_MD: Tensor, best_MD: Tensor) -> dict[str, Any]:
     """Return metric and score of the networks of the best prompt, of the zoo's best, and of the starts."""
-    choice = int(asker.cost(asker.view.measures()[asker.metric]).argmin())
+    choice = int(asker.cost(asker.view.bench.measures()[asker.metric]).argmin())
     theta = {"prompted": best_MD, "zoo": asker.view.zoo.theta_ND[[choice]], "starts": start_MD}
     own = {name: spread_of(asker.measured(own_MD, SCORED)) | _score(asker, own_MD) for name, own_MD in theta.items()}
     return own.pop("prompted") | own
@@ -162,5 +162,5 @@ def at_best(asker: Asker, start_MD: Tensor, best_MD: Tensor) -> dict[str, Any]:
 
 def _score(asker: Asker, theta_MD: Tensor) -> dict[str, float | None]:
     view = asker.view
-    score_M = view.recipe.task.score(view.predict_networks(theta_MD, SCORED), view.targets(SCORED))
+    score_M = view.recipe.task.score(view.bench.predict(theta_MD, SCORED), view.targets(SCORED))
     return {"score": number(score_M.mean())}

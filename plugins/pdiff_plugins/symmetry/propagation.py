@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pdiff.symmetry.factors import Axes, Axis, fix, reshaped, still, take, tie, tie_all
+from pdiff_plugins.symmetry.factors import Axes, Axis, fix, reshaped, still, take, tie, tie_all
 
 aten = torch.ops.aten
 KEEPS = {

@@ -1,4 +1,4 @@
-"""Recalibration: BatchNorm statistics of sampled networks, taken anew from training examples."""
+"""The running statistics of BatchNorm layers, as each network itself has them on training examples."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ def recalibrated(
 ) -> Tensor:
     """Return theta_MD with the running statistics that each network itself has on so many training examples.
 
-    What averages and generators give for them fits no network in particular (SANE, arXiv 2406.09997; REPAIR, arXiv
-    2211.08403). `model` holds the anchor, and its state is put back. Raises UserError where none are selected.
+    `model` holds the anchor, and its state is put back. Raises UserError where none are selected.
     """
     norms = [
         module for name, module in model.named_modules()
         if isinstance(module, _BatchNorm) and f"{name}.running_var" in layout.keys
     ]  # fmt: skip
-    if not norms or examples < 2:
+    if not norms:
         raise UserError(
-            f"sample.batchnorm_recalibration = {examples}: needs 2 examples at least, and BatchNorm statistics among "
-            "the selected entries (selector 'entire'); or set it to 0"
+            "sample.step: recalibration needs BatchNorm statistics among the selected entries (selector 'entire'); "
+            "select them, or leave the step out"
         )
     chosen = torch.randperm(len(split), generator=ctx.generator("recalibrate"))[:examples]
     batches = [split.batch(index, ctx.device).inputs for index in chosen.tensor_split(-(-len(chosen) // BATCH))]

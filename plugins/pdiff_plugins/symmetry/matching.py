@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from pdiff.symmetry.permutations import Symmetry
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 ROUNDS = 100
 GAIN = 1e-9

@@ -20,8 +20,8 @@ from torch import Tensor, fx, nn
 
 from pdiff.errors import UserError
 from pdiff.populations.parting import STATE
-from pdiff.symmetry.factors import Axes, Factor, every, fix, found, free, still
-from pdiff.symmetry.propagation import propagate
+from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, found, free, still
+from pdiff_plugins.symmetry.propagation import propagate
 
 Part = tuple[int, int | None]
 """A factor of an entry: its size, and which permutation it follows."""

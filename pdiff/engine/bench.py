@@ -1,0 +1,121 @@
+"""The bench of a run: its networks, its task and its data, as services."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.bench import Through
+from pdiff.components import Architecture, Task
+from pdiff.context import Context
+from pdiff.data import DatasetSplits, some
+from pdiff.engine.observe import ask
+from pdiff.networks import build_network
+from pdiff.objective import Objective
+from pdiff.populations.predictor import LogProbabilities, Measured, Predictor
+from pdiff.running.device import placed
+from pdiff.running.progress import Progress
+from pdiff.zoo import Zoo
+
+
+class Contexts(Protocol):
+    """What makes the context of a purpose."""
+
+    def __call__(self, *words: object) -> Context: ...
+
+
+def unmeasured() -> dict[str, Tensor]:
+    return {}
+
+
+@dataclass(frozen=True)
+class RunBench:
+    """See `pdiff.bench.Bench`."""
+
+    architecture: Architecture
+    task: Task
+    data: DatasetSplits
+    selection: str
+    zoo: Zoo
+    """Its anchor completes every network, and to its first checkpoint others are aligned."""
+    contexts: Contexts
+    known_measures: Callable[[], dict[str, Tensor]] = unmeasured
+    """The measures of the zoo's checkpoints."""
+
+    def build(self, seed: int) -> nn.Module:
+        return build_network(self.architecture.model_copy(update={"weights": ""}), self.data, seed)
+
+    def start(self, seed: int) -> Tensor:
+        return self.zoo.layout.vector(self.build(seed).state_dict())
+
+    @functools.cached_property
+    def network(self) -> nn.Module:
+        """A network that holds the anchor, to be overwritten population by population."""
+        model = self.build(0)
+        model.load_state_dict(self.zoo.anchor)
+        return placed(model, self.contexts("network").device)
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        return Objective(self.network, self.zoo.layout, self.task, self.data.train)
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """What runs all populations of this run; it finds out once how best to."""
+        return Predictor(self.network, self.zoo.layout, self.task)
+
+    @functools.cached_property
+    def _measurer(self) -> Predictor:
+        return Predictor(self.network, self.zoo.layout, Measured(self.task), steady=True)
+
+    @functools.cached_property
+    def _prober(self) -> Predictor:
+        return Predictor(self.network, self.zoo.layout, LogProbabilities(self.task))
+
+    def score(self, theta_MD: Tensor) -> Tensor:
+        split, ctx = self.data.split(self.selection), self._quiet("score")
+        return self.task.score(self.predictor.predict(theta_MD, split, ctx, "score"), split.targets)
+
+    def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
+        examples = self.data.split(split or self.selection)
+        parts = self._measurer.predict(theta_MD, examples, self._quiet("measure"), "measure")
+        return dict(zip(self.task.measures, (parts.sum(dim=1) / len(examples)).unbind(dim=1), strict=True))
+
+    def measures(self) -> dict[str, Tensor]:
+        return self.known_measures()
+
+    def predict(self, theta_MD: Tensor, split: str) -> Tensor:
+        what = f"predict ({split})"
+        return self.predictor.predict(theta_MD, self.data.split(split), self.contexts("predict"), what)
+
+    @torch.no_grad()
+    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+        examples = some(self.data.split(split), most, self.contexts("some", split).generator("examples"))
+        first = examples.batch(torch.zeros(1, dtype=torch.int64), self.contexts("predict").device)
+        if self.task.log_probabilities(self.network.eval(), first.inputs) is None:
+            return None
+        what = f"probabilities ({split})"
+        return self._prober.predict(theta_MD, examples, self.contexts("predict"), what), examples.targets
+
+    def align(self, theta_MD: Tensor) -> Tensor | None:
+        return self._aligner(theta_MD) if self._aligner else None
+
+    @functools.cached_property
+    def _aligner(self) -> Callable[[Tensor], Tensor] | None:
+        ctx = self.contexts("align")
+        inputs = torch.zeros(2, *self.data.input_shape)
+        return ask(
+            ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
+            reference_D=self.zoo.theta_ND[0], ctx=ctx,
+        )  # fmt: skip
+
+    def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
+        return Through(self, decode)
+
+    def _quiet(self, what: str) -> Context:
+        return self.contexts(what).replace(progress=Progress())
