@@ -27,7 +27,8 @@ from pdiff.running.device import device_for
 from pdiff.running.memory import free_bytes
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.backbones.codecs import Conv1dCodec
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser
 from pdiff_plugins.backbones.nets import conv_chain
 from pdiff_plugins.evaluators.memory_probe import peak
 from pdiff_plugins.latent.pdiff import PDiff

@@ -17,7 +17,8 @@ from common import add_device, finish, header
 from pdiff.context import Context
 from pdiff.running.device import device_for
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Conv1dDenoiser, MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser, MlpDenoiser
 from pdiff_plugins.latent.pdiff import PDiff
 
 

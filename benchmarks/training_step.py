@@ -23,7 +23,8 @@ from pdiff.context import Context
 from pdiff.running.device import device_for
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.backbones.codecs import Conv1dCodec
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import diffusion
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from pdiff.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.data import Split
     from pdiff.objective import Objective
 
 
@@ -37,8 +40,8 @@ class Bench(Protocol):
         """
         ...
 
-    def predict(self, theta_MD: Tensor, split: str) -> Tensor:
-        """Return the task's predictions on a split, `[M, E, ...]`; nothing is stored."""
+    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
+        """Return the task's predictions on a split, or on other examples, `[M, E, ...]`; nothing is stored."""
         ...
 
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
@@ -84,7 +87,7 @@ class Through:
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
         return self._bench.measure(self._decode(theta_MD), split)
 
-    def predict(self, theta_MD: Tensor, split: str) -> Tensor:
+    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
         return self._bench.predict(self._decode(theta_MD), split)
 
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
@@ -104,3 +107,15 @@ class Through:
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)
+
+
+class Absent:
+    """A bench of nothing: whatever is asked of it is refused, with the reason."""
+
+    def __init__(self, reason: str):
+        self._reason = reason
+
+    def __getattr__(self, service: str) -> NoReturn:
+        if service.startswith("_"):
+            raise AttributeError(service)
+        raise UserError(f"{self._reason}: there is no {service} to ask for")

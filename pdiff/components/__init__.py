@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pdiff.components.architecture import Architecture
 from pdiff.components.backbone import Codec, Denoiser
-from pdiff.components.base import Component, NoSuchComponent, identity, merge, plain
+from pdiff.components.base import CONTENT, IF_SET, NEVER, Component, NoSuchComponent, identity, merge, plain
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
 from pdiff.components.evaluator import Evaluator
@@ -20,7 +20,10 @@ from pdiff.components.task import Task
 from pdiff.components.transform import Transform, steps_on
 
 __all__ = [
+    "CONTENT",
+    "IF_SET",
     "KINDS",
+    "NEVER",
     "Architecture",
     "Codec",
     "Collector",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components.base import Component
+from pdiff.components.base import CONTENT, Component
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,8 +18,9 @@ class Architecture(Component):
 
     kind: ClassVar[str] = "architecture"
     weights: str = Field(
-        "", description="start from: a .safetensors or .pt file, 'pretrained' where the component offers it, or nothing"
-    )
+        "", json_schema_extra=CONTENT,
+        description="start from: a .safetensors or .pt file, 'pretrained' where the component offers it, or nothing",
+    )  # fmt: skip
 
     @abstractmethod
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -34,9 +35,3 @@ class Architecture(Component):
         from pdiff.files import load_state
 
         return load_state(self.weights)
-
-    def identity(self) -> dict[str, Any]:
-        """Name a weights file by its content, so that moving it changes no key."""
-        from pdiff.files import digest_of
-
-        return super().identity() | {"weights": digest_of(self.weights)}

@@ -8,6 +8,8 @@ from pathlib import PurePath
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from pdiff.errors import UserError
@@ -32,6 +34,19 @@ def _unknown() -> Names:
 
 names: Callable[[], Names] = _unknown
 """Returns the names of this process."""
+
+
+NEVER: JsonDict = {"key": "never"}
+"""Of a field: the option changes no result."""
+IF_SET: JsonDict = {"key": "if_set"}
+"""Of a field: the option counts where it is not its default; for options that come later than stored results."""
+CONTENT: JsonDict = {"key": "content"}
+"""Of a field: the option names files, which count by what they hold, so that moving them changes no key."""
+
+
+def _mode(field: FieldInfo) -> Any:
+    extra = field.json_schema_extra
+    return extra.get("key", "always") if isinstance(extra, Mapping) else "always"
 
 
 class Component(BaseModel):
@@ -73,9 +88,24 @@ class Component(BaseModel):
         return {"name": names().reference(type(self))} | {k: v for k, v in options.items() if v is not None}
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides this component's result, for the keys of stages: origin, version and options."""
-        options = {field: identity(getattr(self, field)) for field in type(self).model_fields}
-        return {"component": names().qualified(type(self)), "version": self.version} | options
+        """Return what decides this component's result, for the keys of stages: origin, version and options.
+
+        How an option counts, its field says: `Field(..., json_schema_extra=NEVER)`, `IF_SET` or `CONTENT`.
+        """
+        counted = {"component": names().qualified(type(self)), "version": self.version}
+        for option, field in type(self).model_fields.items():
+            value, mode = getattr(self, option), _mode(field)
+            if mode == CONTENT["key"]:
+                counted[option] = self.content_of(option)
+            elif mode != NEVER["key"] and not (mode == IF_SET["key"] and value == field.get_default()):
+                counted[option] = identity(value)
+        return counted
+
+    def content_of(self, option: str) -> str:
+        """Return what the files that an option names hold, a digest; a value that names no file is its own content."""
+        from pdiff.files import digest_of
+
+        return digest_of(getattr(self, option))
 
 
 def _with_defaults(cls: type[Component], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from pdiff.bench import Through
 from pdiff.components import Architecture, Task
 from pdiff.context import Context
-from pdiff.data import DatasetSplits, some
+from pdiff.data import DatasetSplits, Split, some
 from pdiff.engine.observe import ask
 from pdiff.networks import build_network
 from pdiff.objective import Objective
-from pdiff.populations.predictor import LogProbabilities, Measured, Predictor
+from pdiff.populations.predictor import Predictor
+from pdiff.populations.tasks import LogProbabilities, Measured
 from pdiff.running.device import placed
 from pdiff.running.progress import Progress
 from pdiff.zoo import Zoo
@@ -89,9 +90,11 @@ class RunBench:
     def measures(self) -> dict[str, Tensor]:
         return self.known_measures()
 
-    def predict(self, theta_MD: Tensor, split: str) -> Tensor:
-        what = f"predict ({split})"
-        return self.predictor.predict(theta_MD, self.data.split(split), self.contexts("predict"), what)
+    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
+        examples, what = (
+            (self.data.split(split), f"predict ({split})") if isinstance(split, str) else (split, "predict")
+        )
+        return self.predictor.predict(theta_MD, examples, self.contexts("predict"), what)
 
     @torch.no_grad()
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,40 +12,15 @@ from torch import Tensor, nn
 from pdiff.context import Context
 from pdiff.data import Split, evaluation_batches, evaluation_size
 from pdiff.errors import UserError
+from pdiff.populations.chooser import Chooser
 from pdiff.populations.parting import entry_of
-from pdiff.populations.ways import Chooser, Way
+from pdiff.populations.ways import Way
 from pdiff.running.memory import free_bytes, ran_out
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
     from pdiff.components import Task
-
-
-class LogProbabilities:
-    """A task that predicts log-probabilities, to be stored in half precision."""
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return self.task.log_probabilities(model, inputs).clamp_min(torch.finfo(torch.float16).min).half()
-
-    def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return predictions
-
-
-class Measured:
-    """A task whose predictions are the sums of its measures over a batch, `[M, batches, measures]`."""
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return self.task.examine(model, inputs)
-
-    def reduce(self, examined: Tensor, targets: Tensor) -> Tensor:
-        return self.task.measured(examined, targets).double().sum(dim=1, keepdim=True)
 
 
 class Predictor:

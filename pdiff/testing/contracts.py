@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Absent
 from pdiff.components import (
     Architecture,
     Codec,
@@ -22,14 +23,18 @@ from pdiff.components import (
     Report,
     Selector,
     Task,
+    Transform,
 )
+from pdiff.components.transform import PLACES
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
-from pdiff.engine.work import build_network
+from pdiff.engine.scores import scores_of
 from pdiff.files import PRETRAINED
+from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
+from pdiff.testing.bench import Points, bench_of
 from pdiff.testing.tiny import TinyMethod, TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
 
@@ -62,7 +67,9 @@ def check_codec(component: Codec, *, dim: int = 40, count: int = 60) -> None:
     modules = []
     for noise in (1, 2):
         module = seeded(0, lambda: component.build(dim=dim))
-        log = seeded(noise, lambda module=module: component.fit(module, x_ND.clone(), Context(seed=3)))
+        log = seeded(
+            noise, lambda module=module: component.fit(module, x_ND.clone(), Absent("a codec alone"), Context(seed=3))
+        )
         is_json(log, f"{name}: fit() returns a log that")
         modules.append(module.eval())
     module, twin = modules
@@ -108,41 +115,35 @@ def check_method(component: Method, *, zoo: Zoo | None = None, count: int = 7) -
 
 
 def _check_generator(method: Method, label: str, zoo: Zoo, count: int) -> None:
-    ctx = _method_context(zoo)
-    fitted, twin = (seeded(noise, lambda: method.fit(zoo, ctx)) for noise in (1, 2))
-    theta_MD = seeded(1, lambda: fitted.sample(count, ctx))
+    ctx, bench = Context(seed=3), _points(zoo)
+    fitted, twin = (seeded(noise, lambda: method.fit(zoo, bench, ctx)) for noise in (1, 2))
+    theta_MD = seeded(1, lambda: fitted.sample(count, bench, ctx))
     size = f"{label}: sample({count}) gives {list(theta_MD.shape)}"
     assert theta_MD.ndim == 2 and 0 < len(theta_MD) <= count and theta_MD.shape[1] == zoo.layout.dim, size
     check(theta_MD, zoo.layout, label)
     for generator, how in ((fitted, "a second sample()"), (twin, "a second fit()")):
-        again_MD = seeded(2, lambda generator=generator: generator.sample(count, ctx))
+        again_MD = seeded(2, lambda generator=generator: generator.sample(count, bench, ctx))
         assert torch.equal(again_MD, theta_MD), f"{label}: {how} with the same context gives others"
     if len(theta_MD) == count:
-        others_MD = fitted.sample(count, ctx.replace(seed=4))
+        others_MD = fitted.sample(count, bench, ctx.replace(seed=4))
         assert not torch.equal(others_MD, theta_MD), f"{label}: another seed gives the same networks"
-    _check_stored(method, label, fitted, theta_MD, zoo, ctx)
+    _check_stored(method, label, fitted, theta_MD, zoo, bench, ctx)
     _check_path(label, fitted, zoo, ctx)
 
 
-def _method_context(zoo: Zoo) -> Context:
-    """Return what a pipeline gives a method, for a zoo of `TinyNet`s."""
-
-    def far(theta_MD: Tensor) -> Tensor:
-        return (theta_MD - zoo.base).double().square().sum(dim=1)
-
+def _points(zoo: Zoo) -> Points:
+    """Return the services of a zoo of `TinyNet`s, whose score does not hang on what they have learnt."""
     data = tiny_splits()
     objective = Objective(build_network(TinyNet(), data, 0), zoo.layout, TinyTask(), data.train)
-    return Context(
-        seed=3, score=lambda theta_MD: 1 / (1 + far(theta_MD)), measure=lambda theta_MD: {"loss": far(theta_MD)},
-        measures=lambda: {"loss": far(zoo.theta_ND)}, build=lambda seed: build_network(TinyNet(), data, seed),
-        objective=objective,
-    )  # fmt: skip
+    return Points(zoo, lambda seed: build_network(TinyNet(), data, seed), objective)
 
 
-def _check_stored(method: Method, label: str, fitted: Generator, theta_MD: Tensor, zoo: Zoo, ctx: Context) -> None:
-    loaded = seeded(2, lambda: method.load(stored(fitted.tensors()), zoo, ctx))
+def _check_stored(
+    method: Method, label: str, fitted: Generator, theta_MD: Tensor, zoo: Zoo, bench: Points, ctx: Context
+) -> None:
+    loaded = seeded(2, lambda: method.load(stored(fitted.tensors()), zoo, bench, ctx))
     loaded.log, loaded.facts = fitted.log, fitted.facts
-    same = torch.equal(loaded.sample(len(theta_MD), ctx), fitted.sample(len(theta_MD), ctx))
+    same = torch.equal(loaded.sample(len(theta_MD), bench, ctx), fitted.sample(len(theta_MD), bench, ctx))
     assert same, f"{label}: load() of what tensors() gave samples other networks"
     is_json(fitted.log, f"{label}: its log")
     is_json(fitted.facts, f"{label}: its facts")
@@ -186,10 +187,11 @@ def check_collector(
     name = component.name
     model = build_network(architecture, data, seed=0)
     layout = Layout.of(model, list(dict(model.named_parameters())))
+    bench = bench_of(Zoo.of_one(model.state_dict(), layout), architecture, task, data)
 
     def collect() -> Zoo:
         base = build_network(architecture, data, seed=0)
-        return component.collect(base, data=data, task=task, layout=layout, ctx=Context(seed=3))
+        return component.collect(base, data=data, task=task, layout=layout, bench=bench, ctx=Context(seed=3))
 
     zoo, again = (seeded(noise, collect) for noise in (1, 2))
     theta_ND = zoo.theta_ND
@@ -282,6 +284,27 @@ def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, 
     same_batch(*drawn, f"{name}: the training transform draws from elsewhere than its generator")
 
 
+def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
+    """A step on a zoo, on samples, or on both: sizes, what it leaves alone, and that its context alone decides."""
+    zoo, name, taken = zoo or tiny_zoo(), component.name, [what for what in PLACES if component.takes(what)]
+    assert taken, f"{name}: overrides neither zoo() nor samples()"
+    bench, before = bench_of(zoo, TinyNet(), TinyTask(), tiny_splits()), zoo.theta_ND.clone()
+    if "zoo" in taken:
+        stepped, again = (seeded(noise, lambda: component.zoo(zoo, bench, Context(seed=3))) for noise in (1, 2))
+        assert len(stepped.rows) == len(stepped) >= 2, f"{name}: leaves {len(stepped)} checkpoints"
+        assert torch.equal(stepped.theta_ND, again.theta_ND), f"{name}: the same context gives another zoo"
+        check(stepped.theta_ND, stepped.layout, name)
+    if "samples" in taken:
+        theta_MD, twin_MD = (
+            seeded(noise, lambda: component.samples(before[:7].clone(), zoo, bench, Context(seed=3)))
+            for noise in (1, 2)
+        )
+        assert theta_MD.shape == before[:7].shape, f"{name}: gives {list(theta_MD.shape)} for {list(before[:7].shape)}"
+        assert torch.equal(theta_MD, twin_MD), f"{name}: the same context gives other networks"
+        check(theta_MD, zoo.layout, name)
+    assert torch.equal(zoo.theta_ND, before), f"{name}: changes the zoo that it is given"
+
+
 def check_evaluator(component: Evaluator, *, run: dict[str, Any] | None = None) -> None:
     """Scores of a tiny run: JSON, only of sources that there are, with all that the columns show."""
     with tempfile.TemporaryDirectory() as folder:
@@ -306,7 +329,7 @@ def check_report(component: Report, *, run: dict[str, Any] | None = None) -> Non
     with tempfile.TemporaryDirectory() as folder:
         pipeline, out = tiny_run(folder, **run or {}), Path(folder) / "report"
         out.mkdir()
-        view = pipeline.view(pipeline.scores())
+        view = pipeline.view(scores_of(pipeline))
         for _ in range(2):
             paths = [Path(path) for path in component.render(view, out)]
             assert paths, f"{component.name}: writes nothing"
@@ -318,5 +341,5 @@ def check_report(component: Report, *, run: dict[str, Any] | None = None) -> Non
 CONTRACTS: dict[str, Callable[..., None]] = {
     "architecture": check_architecture, "dataset": check_dataset, "task": check_task, "selector": check_selector,
     "collector": check_collector, "codec": check_codec, "denoiser": check_denoiser, "method": check_method,
-    "evaluator": check_evaluator, "report": check_report,
+    "evaluator": check_evaluator, "report": check_report, "transform": check_transform,
 }  # fmt: skip

@@ -17,7 +17,8 @@ from pdiff.components import Architecture, Collector, Dataset, Generator, Method
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
 from pdiff.engine.pipeline import Pipeline
-from pdiff.engine.work import build_network
+from pdiff.engine.plan import Plan
+from pdiff.networks import build_network
 from pdiff.recipe.tables import Recipe
 from pdiff.zoo import Layout, Zoo
 
@@ -157,4 +158,4 @@ def tiny_run(folder: str | Path, **tables: Any) -> Pipeline:
         "train": {"epochs": 2, "batch_size": 20}, "collect": TinyCollector(), "method": TinyMethod(),
         "sample": {"count": 6, "baseline_count": 4}, "run": {"out": str(folder), "device": "cpu"},
     }  # fmt: skip
-    return Pipeline(Recipe.model_validate(own | tables), "tiny")
+    return Pipeline(Plan(Recipe.model_validate(own | tables)), "tiny")

@@ -13,7 +13,8 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, Pca
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser, MlpDenoiser
 from pdiff_plugins.backbones.nets import conv_chain, conv_layer, linear_codec
 from pdiff_plugins.backbones.transformers import TransformerCodec, TransformerDenoiser
 from pdiff_plugins.maths.diffusion import Schedule, draw, loss, sample

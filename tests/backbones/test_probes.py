@@ -16,9 +16,10 @@ from pdiff.running.progress import Progress
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.backbones.probes import Probes
 from pdiff_plugins.fields.moves import SHIFT, moved_once, with_moved
+from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
-from pdiff_plugins.fields.task import FieldTask, Siren
+from pdiff_plugins.fields.task import FieldTask
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths.normalise import per_column

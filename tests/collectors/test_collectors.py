@@ -14,7 +14,8 @@ from pdiff.errors import UserError
 from pdiff.files import save_tensors
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.trajectory import Folder, Trajectory
+from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.collectors.trajectory import Trajectory
 from pdiff_plugins.images.classification import Classification
 
 

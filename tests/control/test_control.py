@@ -32,7 +32,8 @@ from pdiff_plugins.control.cartpole import (
     mean_reward,
     trajectory,
 )  # fmt: skip
-from pdiff_plugins.control.data import Cartpole, Control
+from pdiff_plugins.control.data import Cartpole
+from pdiff_plugins.control.task import Control
 from pdiff_plugins.networks.small import Mlp
 from pdiff_plugins.symmetry.permutations import Symmetry
 

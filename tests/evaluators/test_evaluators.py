@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from pdiff.context import Context
 from pdiff.testing import tiny_run, tiny_zoo
 from pdiff_plugins.baselines.plain import Constant
-from pdiff_plugins.evaluators.accuracy import Accuracy, Distance, Front, Similarity, iou, nearest
+from pdiff_plugins.evaluators.accuracy import Accuracy
+from pdiff_plugins.evaluators.denoising import Front
+from pdiff_plugins.evaluators.distance import Distance
+from pdiff_plugins.evaluators.similarity import Similarity
 from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.maths.neighbours import nearest
+from pdiff_plugins.maths.overlap import iou
 
 CTX = Context(seed=0)
 

@@ -24,13 +24,15 @@ from pdiff.running.progress import Progress
 from pdiff.running.snapshot import Snapshot
 from pdiff.testing import tiny_zoo
 from pdiff.zoo import Layout
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.fields import command as field_commands
 from pdiff_plugins.fields.collector import Fields
 from pdiff_plugins.fields.evaluation import metrics as field_metrics
+from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes.plane import DigitFields, Shapes2d
 from pdiff_plugins.fields.shapes.polygons import grid, polygon_distance, polygons
-from pdiff_plugins.fields.task import FieldTask, Siren
+from pdiff_plugins.fields.task import FieldTask
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import diffusion

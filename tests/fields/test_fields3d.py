@@ -19,17 +19,18 @@ from pdiff.engine.work import build_network
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.trajectory import Folder
+from pdiff_plugins.collectors.folder import Folder
 from pdiff_plugins.fields import figures as figures_fields
 from pdiff_plugins.fields.evaluation.judges import Space
 from pdiff_plugins.fields.evaluation.metrics import compared
+from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes import solids as field_solids
 from pdiff_plugins.fields.shapes.polygons import grid
 from pdiff_plugins.fields.shapes.space import Shapes3d
 from pdiff_plugins.fields.shapes.winding import winding_number
 from pdiff_plugins.fields.surfaces.chamfer import chamfer
 from pdiff_plugins.fields.surfaces.meshes import NOTHING, Mesh, surface, surface_points
-from pdiff_plugins.fields.task import FieldTask, Siren
+from pdiff_plugins.fields.task import FieldTask
 
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)], np.float32)
 SQUARES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))

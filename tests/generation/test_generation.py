@@ -23,11 +23,12 @@ from pdiff.recipe.tables import Train
 from pdiff.results.summary import expected
 from pdiff.testing import TinyNet, TinyTask, tiny_splits
 from pdiff.training.loop import train
-from pdiff_plugins.generation.data import Frechet, Generation
 from pdiff_plugins.generation.diffusion import images, loss
+from pdiff_plugins.generation.evaluator import Frechet
 from pdiff_plugins.generation.frechet import Features, Gaussian, outside, to_pixels
 from pdiff_plugins.generation.nets.unet import UNet
 from pdiff_plugins.generation.networks import DdpmUnet, DigitFeatures
+from pdiff_plugins.generation.task import Generation
 from pdiff_plugins.maths.diffusion import Schedule, coefficients
 from tests.helpers import pdiff_command
 

@@ -15,7 +15,8 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.testing import tiny_run
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Autoencoder, Identity, MlpDenoiser
+from pdiff_plugins.backbones.codecs import Autoencoder, Identity
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.densities import Density
 from pdiff_plugins.latent.flows import TIMES, Flow

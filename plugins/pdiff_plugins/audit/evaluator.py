@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pdiff import hookimpl
 from pdiff.components import Evaluator
 from pdiff.view import ORIGINAL
 
@@ -25,7 +24,7 @@ class Audit(Evaluator):
     nearest other. NLL and ECE are means over networks; `ens` is an ensemble of 16, by the mean of their probabilities.
     Also, on the report's page: the score on the selection split; distances after alignment of hidden units; the share
     of test examples on which a network differs from its nearest checkpoint; precision and recall against checkpoints
-    held out (`[zoo] holdout`). The verdict compares the method with the best plain baseline, chosen on the selection
+    held out (the step `holdout`). The verdict compares the method with the best plain baseline, chosen on the selection
     split.
     """
 
@@ -86,7 +85,7 @@ class Audit(Evaluator):
     def _likely(self, view: View, source: str, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.audit.probabilities import calibration_error, ensembles, likelihood
 
-        predicted = view.log_probabilities(source, "test", self.examples)
+        predicted = view.bench.log_probabilities(view.theta[source], "test", self.examples)
         if predicted is None:
             return {}
         logp_MEK, targets_E = predicted
@@ -109,8 +108,3 @@ def _scores(view: View) -> dict[str, dict[str, Tensor]]:
         split: {source: task.score(view.predictions(source, split), view.targets(split)) for source in view.theta}
         for split in dict.fromkeys((view.selection, "test"))
     }
-
-
-@hookimpl
-def register_evaluators(register: Any) -> None:
-    register(Audit)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL, View
-from pdiff_plugins.evaluators.accuracy import nearest, neighbours
 from pdiff_plugins.maths.manifolds import precision_and_recall
+from pdiff_plugins.maths.neighbours import nearest, neighbours
 
 CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
@@ -33,12 +33,15 @@ def aligned_novelty(view: View, most: int) -> dict[str, float]:
 
     Of at most so many networks of each source, because alignment takes its time; nothing where there is none.
     """
-    if not most or view.align is None:
+    zoo_ND = view.bench.align(view.zoo.theta_ND) if most else None
+    if zoo_ND is None:
         return {}
-    zoo_ND = view.align(view.zoo.theta_ND)
-    theta = {source: zoo_ND if source == ORIGINAL else view.align(own[:most]) for source, own in view.theta.items()}
-    found = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
-    return {source: ratio for source, ratio in found.items() if not math.isnan(ratio)}  # NaN: all are one network
+    aligned = {
+        source: view.bench.align(theta_MD[:most]) for source, theta_MD in view.theta.items() if source != ORIGINAL
+    }
+    theta = {ORIGINAL: zoo_ND} | {source: theta_MD for source, theta_MD in aligned.items() if theta_MD is not None}
+    medians = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
+    return {source: ratio for source, ratio in medians.items() if not math.isnan(ratio)}  # NaN: all are one network
 
 
 def disagreement(view: View, source: str) -> float:
@@ -61,7 +64,7 @@ def _answers(view: View, source: str) -> Tensor:
 
 def manifold(view: View, source: str) -> dict[str, float]:
     """Return precision and recall against held-out checkpoints, where there are enough."""
-    if view.holdout is None:
+    if view.zoo.holdout is None:
         return {}
-    precision, recall = precision_and_recall(view.theta[source], view.holdout)
+    precision, recall = precision_and_recall(view.theta[source], view.zoo.holdout.theta_ND)
     return {} if precision != precision else {"precision": precision, "recall": recall}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL
-from pdiff_plugins.evaluators.accuracy import iou
+from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
     from pdiff.view import View

@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from pdiff import hookimpl
-from pdiff.components import Codec, Denoiser
-from pdiff.errors import UserError
-from pdiff_plugins.backbones.probes import Probes
-from pdiff_plugins.backbones.transformers import TransformerCodec, TransformerDenoiser
+from pdiff.components import Codec
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +15,7 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
+from pdiff_plugins.backbones.batches import check_batch
 
 
 def _odd(kernel: int) -> int:
@@ -61,14 +58,6 @@ class Pca(Codec):
     def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         module.to(ctx.device).fit(x_ND)
         return []
-
-
-def check_batch(size: int, count: int) -> None:
-    """Raise UserError where a batch of a codec would hold more checkpoints than there are."""
-    if size > count:
-        raise UserError(
-            f"method.codec.batch_size: {size} is more than the {count} checkpoints; set it to at most {count}"
-        )
 
 
 class _NoisyAutoencoder(Codec):
@@ -145,42 +134,3 @@ class Autoencoder(_NoisyAutoencoder):
         from pdiff_plugins.backbones.nets.linear_codec import MlpAutoencoder
 
         return MlpAutoencoder(dim, self.latent, self.hidden)
-
-
-class Conv1dDenoiser(Denoiser):
-    """p-diff's denoiser of 1-D convolutions over the latent.
-
-    Its parameter count is the original's at every latent size: 2,462,977 at 128, 3,201,537 at 768.
-    """
-
-    name = "conv1d"
-    source: ClassVar[str] = P_DIFF
-    channels: Channels = Field((64, 128, 256, 512), description="channels on the way down; the way up mirrors them")
-    kernel: Odd = Field(7, description="length of the convolutions")
-
-    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
-        from pdiff_plugins.backbones.nets.conv1d import Conv1dDenoiserNet
-
-        return Conv1dDenoiserNet(dim, condition_dim, self.channels, self.kernel)
-
-
-class MlpDenoiser(Denoiser):
-    """Residual perceptron, scaled and shifted by time and condition."""
-
-    name = "mlp"
-    source: ClassVar[str] = "adaptive layer norm: Peebles & Xie 2023, arXiv 2212.09748, section 3.2"
-    width: int = Field(256, ge=2, description="width of the hidden layers")
-    depth: int = Field(3, gt=0, description="residual blocks of two layers")
-
-    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
-        from pdiff_plugins.backbones.nets.mlp_denoiser import MlpDenoiserNet
-
-        return MlpDenoiserNet(dim, condition_dim, self.width, self.depth)
-
-
-@hookimpl
-def register_backbones(register):
-    for codec in (Identity, Pca, Conv1dCodec, Autoencoder, TransformerCodec, Probes):
-        register(codec)
-    for denoiser in (Conv1dDenoiser, MlpDenoiser, TransformerDenoiser):
-        register(denoiser)

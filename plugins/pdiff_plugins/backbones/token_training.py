@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pdiff.context import Context
 from pdiff.training.loop import train
-from pdiff_plugins.backbones.codecs import check_batch
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.nets.transformer import TransformerAutoencoder
 from pdiff_plugins.backbones.transformers import TransformerCodec
 

@@ -75,7 +75,7 @@ def recipe_of(row: Row, main: Row) -> dict[str, Any]:
     recipe["collect"] = _collect(collected)
     kept = int(row["n_saved"].split()[0]) if row["loop"] == "reuse" else 0
     if kept and kept < int(main["n_saved"]):
-        recipe["zoo"] = {"first": 1 if "twice" in row["n_saved"] else kept}
+        recipe["zoo"] = [{"name": "first", "count": 1 if "twice" in row["n_saved"] else kept}]
     recipe["method"] = _vae(row) if row["tag"] == "vae_sample" else _method(row, kept or int(row["pdiff_bs"]))
     baselines = HYPER if architecture == "cnnmedium" else BASELINES
     recipe |= {"baseline": baselines, "evaluate": EVALUATORS, "report": REPORTS}

@@ -35,7 +35,7 @@ def smoke(recipe: Recipe) -> Recipe:
     if "train" in recipe:
         small["train"] = recipe["train"] | {"epochs": min(recipe["train"]["epochs"], 1), "batch_size": BATCH}
     if "zoo" in recipe:
-        small["zoo"] = {"first": min(recipe["zoo"]["first"], CHECKPOINTS)}
+        small["zoo"] = [step | {"count": min(step["count"], CHECKPOINTS)} for step in recipe["zoo"]]
     coarse = {"name": "denoising", "networks": 2, "points": 2}
     evaluators = [coarse if own["name"] == "denoising" else own for own in recipe["evaluate"]]
     return recipe | small | {"evaluate": evaluators, "sample": {"count": DRAWN, "baseline_count": 2}}

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff import hookimpl
-from pdiff.components import Collector, Task
+from pdiff.components import NEVER, Collector, Task
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ class Seeds(Collector):
         "takes everything; shared: all at one new initialisation; base: all at the base network",
     )
     augment: bool = Field(False, description="with the training transform, drawn for each run by itself")
-    group: int = Field(64, gt=0, description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64")
+    group: int = Field(
+        64,
+        gt=0,
+        description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64",
+        json_schema_extra=NEVER,
+    )
 
     @model_validator(mode="after")
     def _one_spacing(self) -> Seeds:
         if self.every and self.log_spaced:
             raise PydanticCustomError("spacing", "every and log_spaced are two ways to choose steps; give one")
         return self
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out the bound on memory, which changes no result, and `log_spaced` where it is not asked for."""
-        left_out = ("group",) if self.log_spaced else ("group", "log_spaced")
-        return {key: value for key, value in super().identity().items() if key not in left_out}
 
     def saved_steps(self) -> list[int]:
         """Return the numbers of steps after which checkpoints are saved."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.training.loop import train
 from pdiff_plugins.latent.pdiff import PDiff
@@ -45,7 +46,9 @@ def _codec(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
     codec = method.codec
     if "steps" in type(codec).model_fields:
         codec = codec.model_copy(update={"steps": steps})
-    codec.fit(codec.build(dim=dim), torch.randn(method.batch_size, dim), ctx)
+    codec.fit(
+        codec.build(dim=dim), torch.randn(method.batch_size, dim), Absent("a probe of memory has random weights"), ctx
+    )
 
 
 def _denoiser(method: PDiff, dim: int, steps: int, ctx: Context) -> None:

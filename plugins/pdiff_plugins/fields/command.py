@@ -13,9 +13,8 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pdiff.context import Context
+    from pdiff.bench import Bench
     from pdiff.view import Setup
-    from pdiff.zoo import Zoo
 
 
 def render(
@@ -38,7 +37,7 @@ def render(
     opened = opened.drawing(**options) if options else opened
     path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{opened.asked_in_name}-{side}.png"
     make_folder(path.parent)
-    path.write_bytes(picture(opened.recipe, opened.zoo, opened.draw(count, draw=draw), opened.context("data"), side))
+    path.write_bytes(picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
     console().print(f"{count} shapes in {path}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -48,7 +47,7 @@ def _check(to: str) -> None:
         raise UserError(f"--to {to}: is no name of a PNG file; let it end in .png")
 
 
-def picture(recipe: Setup, zoo: Zoo, theta_MD: Tensor, ctx: Context, side: int) -> bytes:
+def picture(recipe: Setup, theta_MD: Tensor, bench: Bench, side: int) -> bytes:
     """Return what networks show, twelve in a row, as PNG. Raises UserError where they are no shapes."""
     import torch
     from torch.nn import functional
@@ -57,7 +56,7 @@ def picture(recipe: Setup, zoo: Zoo, theta_MD: Tensor, ctx: Context, side: int) 
 
     if recipe.task.name != "field":
         raise UserError(f"render: is for runs of task field, this one is of {recipe.task.name}")
-    shapes_MHW = Renderer(recipe, zoo, ctx)(theta_MD, side)
+    shapes_MHW = Renderer(recipe, bench)(theta_MD, side)
     columns = min(12, len(theta_MD))
     missing = -len(shapes_MHW) % columns
     whole = functional.pad(shapes_MHW, (0, 0, 0, 0, 0, missing), value=255)

@@ -27,7 +27,10 @@ WEIGHT, BIAS = "hidden.0.weight", "hidden.0.bias"
 
 
 class Moved(Transform):
-    """Add copies of fields whose shapes are moved and stretched at random: exact, in the first layer, nothing fitted."""
+    """Add copies of fields with their shapes moved and stretched at random.
+
+    They are exact: the first layer alone changes, and nothing is fitted.
+    """
 
     name = "moved"
     exact: ClassVar[bool] = False

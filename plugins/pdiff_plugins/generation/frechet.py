@@ -88,8 +88,8 @@ class Features:
 
 def feature_network(component: Architecture, shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Return the network, its weights loaded where the recipe names a file. Raises UserError."""
-    from pdiff.engine.work import load_into
     from pdiff.files import PRETRAINED
+    from pdiff.networks import load_into
 
     network = component.build(input_shape=shape, outputs=outputs)
     if component.weights and component.weights != PRETRAINED:

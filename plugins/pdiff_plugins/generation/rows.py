@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
+from pdiff.networks import build_network
 from pdiff.running.device import placed
 from pdiff_plugins.generation.frechet import to_pixels
 
 if TYPE_CHECKING:
     from pdiff.view import View
-    from pdiff_plugins.generation.data import Generation
+    from pdiff_plugins.generation.task import Generation
 
 
 @torch.no_grad()

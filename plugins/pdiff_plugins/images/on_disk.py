@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff import hookimpl
+from pdiff.components import NEVER
 from pdiff.errors import UserError
 from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
 
@@ -35,11 +36,9 @@ class FileDataset(ImageDataset):
     """What the sets of image files share; itself no dataset."""
 
     augment: FileAugment = "crop_flip"
-    memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out the memory budget, which changes no result."""
-        return {key: value for key, value in super().identity().items() if key != "memory_gib"}
+    memory_gib: float = Field(
+        2.0, ge=0, description="decoded images kept in memory at most, in GiB", json_schema_extra=NEVER
+    )
 
     def file_splits(
         self, train: Samples, validation: Samples | None, test: Samples, outputs: int, ctx: Context
@@ -130,13 +129,12 @@ class ImageNet(FileDataset):
 
     name = "imagenet"
     source: ClassVar[str] = "Russakovsky et al. 2015, arXiv 1409.0575 (ILSVRC 2012)"
-    root: str = Field("imagenet", min_length=1, description="folder that holds train/ and val/; relative to run.data")
+    root: str = Field(
+        "imagenet", min_length=1, json_schema_extra=NEVER,
+        description="folder that holds train/ and val/, a published set; relative to run.data",
+    )  # fmt: skip
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out where it lies: it is a published set."""
-        return {key: value for key, value in super().identity().items() if key != "root"}
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""

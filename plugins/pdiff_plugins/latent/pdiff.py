@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method, Transform, steps_on
 from pdiff.errors import UserError
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,12 +122,6 @@ class PDiff(Method):
             return 0.001 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2 * math.sin(math.pi / 2 / 1.008 / steps) ** 2
         slope = (self.beta_end - self.beta_start) / max(steps - 1, 1)
         return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out what is said of labels and copies where there are none, as was done before there were any."""
-        left_out = () if self.labels else ("labels", "guidance", "label")
-        left_out += () if self.moved else ("moved", "reach")
-        return {key: value for key, value in super().identity().items() if key not in left_out}
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.pdiff_fit import fit

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.latent.pdiff import check_batch
 
 if TYPE_CHECKING:

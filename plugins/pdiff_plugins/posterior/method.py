@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff import hookimpl
 from pdiff.components import Generator, Method
 
 if TYPE_CHECKING:
@@ -70,8 +69,3 @@ class Posterior(Method):
         from pdiff_plugins.posterior.low_rank import load
 
         return load(tensors, zoo)
-
-
-@hookimpl
-def register_methods(register: Any) -> None:
-    register(Posterior)

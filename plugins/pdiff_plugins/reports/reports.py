@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdiff import hookimpl
 from pdiff.components import Report
 
 if TYPE_CHECKING:
@@ -130,9 +129,3 @@ def plain(value: str) -> str:
     for character, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*"), ("\n", " ")):
         value = value.replace(character, instead)
     return value
-
-
-@hookimpl
-def register_reports(register: Any) -> None:
-    register(Html)
-    register(Markdown)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL
-from pdiff_plugins.evaluators.accuracy import iou
 from pdiff_plugins.fields.evaluation.metrics import COPY, compared, metrics, nearest
 from pdiff_plugins.fields.surfaces.chamfer import FARTHEST, chamfer
 from pdiff_plugins.fields.surfaces.meshes import surface, surface_points
+from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
     from pdiff.context import Context

@@ -11,20 +11,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pdiff.context import Context
-from pdiff.populations.predictor import Predictor
-from pdiff.running.device import placed
-from pdiff.running.progress import Progress
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
 
 if TYPE_CHECKING:
+    from pdiff.bench import Bench
     from pdiff.components import Dataset
-    from pdiff.recipe.tables import Recipe
-    from pdiff.zoo import Zoo
+    from pdiff.view import Setup
 
-AT_ONCE = 2**12
-"""Points per batch."""
 PANEL, LARGE = 160, 440
 """Pixels along each side of the picture of a surface, among others and alone."""
 
@@ -32,12 +26,8 @@ PANEL, LARGE = 160, 440
 class Renderer:
     """Draws networks of a run on a grid of any size."""
 
-    def __init__(self, recipe: Recipe, zoo: Zoo, ctx: Context):
-        self.dim = dimensions(recipe.dataset)
-        network = recipe.architecture.build(input_shape=(self.dim,), outputs=1)
-        network.load_state_dict(zoo.anchor)
-        self.task, self.ctx = recipe.task, ctx.replace(batch_size=AT_ONCE, progress=Progress())
-        self.predictor = Predictor(placed(network, ctx.device), zoo.layout, self.task)
+    def __init__(self, recipe: Setup, bench: Bench):
+        self.dim, self.task, self.bench = dimensions(recipe.dataset), recipe.task, bench
 
     def __call__(self, theta_MD: Tensor, side: int, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` (uint8): dark where the shape is, or its surface in space, then H = W = panel."""
@@ -47,7 +37,7 @@ class Renderer:
         """Return what networks give at the points of `field_shapes.grid`, `[M, P]`."""
         points_PC = grid(side, self.dim)
         split = FieldSplit(points_PC, torch.zeros(len(points_PC), 1), torch.zeros(1))
-        return self.predictor.predict(theta_MD, split, self.ctx, f"render {' x '.join([str(side)] * self.dim)}")
+        return self.bench.predict(theta_MD, split)
 
     def drawn(self, values_MP: Tensor, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` of values on a whole grid."""

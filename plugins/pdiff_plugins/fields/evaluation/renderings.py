@@ -46,7 +46,7 @@ class Renderings(Evaluator):
 
         if view.recipe.task.name != "field":
             raise UserError(f"evaluate renderings: is for task field, found {view.recipe.task.name}; leave it out")
-        draw, theta_MD = Renderer(view.recipe, view.zoo, ctx), view.theta[view.method]
+        draw, theta_MD = Renderer(view.recipe, view.bench), view.theta[view.method]
         if not _is_grid(view.targets("train"), draw.dim):
             raise UserError("evaluate renderings: draws fields that are known on a square or cube; leave it out")
         return {

@@ -27,14 +27,13 @@ class Meshes(Report):
 
     def render(self, view: View, out: Path) -> list[Path]:
         """See `Report.render`. Raises UserError where the run has no shapes in space, or trimesh is missing."""
-        from pdiff.context import Context
         from pdiff_plugins.fields.evaluation.pictures import Renderer, dimensions
         from pdiff_plugins.fields.shapes.files import write
         from pdiff_plugins.fields.surfaces.meshes import surface
 
         if view.recipe.task.name != "field" or dimensions(view.recipe.dataset) != 3:
             raise UserError("report meshes: writes shapes in space, and this run has none; leave it out")
-        draw = Renderer(view.recipe, view.zoo, Context(seed=0))
+        draw = Renderer(view.recipe, view.bench)
         values_MP = draw.values(view.theta[view.method][: self.samples], self.side)
         (out / "meshes").mkdir(parents=True, exist_ok=True)
         paths = []

@@ -14,10 +14,10 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.view import View
 from pdiff.zoo import Layout
-from pdiff_plugins.evaluators.accuracy import neighbours
 from pdiff_plugins.gpt.prompts.asking import evenly_chosen, number
 from pdiff_plugins.gpt.prompts.starts import HELD_OUT, Starts, ends
 from pdiff_plugins.gpt.tokens import Kinds, by_neuron
+from pdiff_plugins.maths.neighbours import neighbours
 from pdiff_plugins.symmetry.align import aligned, symmetry_within
 from pdiff_plugins.symmetry.permutations import Symmetry
 

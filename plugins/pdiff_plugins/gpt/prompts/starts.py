@@ -41,12 +41,13 @@ class Starts:
 def unseen(view: View, count: int, ctx: Context) -> Starts:
     """Return at most so many first checkpoints of held-out runs, and so many networks of seeds that no run had."""
     groups, last_MD = dict[str, Tensor](), None
-    seen = {row["run"] for row in view.zoo.rows}
-    runs = ends((row, index) for index, row in enumerate(view.holdout_rows) if row["run"] not in seen)
-    both = [pair for pair in runs.values() if view.holdout_rows[pair[0]]["step"] == 0][:count]
-    if view.holdout is not None and both:
-        groups[HELD_OUT] = view.holdout[[first for first, _ in both]]
-        last_MD = view.holdout[[last for _, last in both]]
+    seen, held_out = {row["run"] for row in view.zoo.rows}, view.zoo.holdout
+    if held_out is not None:
+        runs = ends((row, index) for index, row in enumerate(held_out.rows) if row["run"] not in seen)
+        both = [pair for pair in runs.values() if held_out.rows[pair[0]]["step"] == 0][:count]
+        if both:
+            groups[HELD_OUT] = held_out.theta_ND[[first for first, _ in both]]
+            last_MD = held_out.theta_ND[[last for _, last in both]]
     groups[NEW] = torch.stack([view.bench.start(derive(ctx.seed, "new start", index)) for index in range(count)])
     return Starts(groups, last_MD)
 
