@@ -19,9 +19,8 @@ from pdiff_plugins.book import cells, variants, write
 from pdiff_plugins.book.listing import chosen
 from pdiff_plugins.book.tables import cells as all_cells
 from pdiff_plugins.book.tables import tables
-from tests.cli.test_cli import call, mistake
-from tests.helpers import ROOT
-from tests.images.test_datasets import write_cifar
+from tests.helpers import ROOT, call, mistake
+from tests.images.helpers import write_cifar
 
 FOLDER = ROOT / "recipes" / "paper"
 COUNTS = {
