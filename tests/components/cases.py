@@ -136,10 +136,7 @@ CASES: dict[str, dict[str, Any]] = {
 """Kind -> name -> options of the component and of its check."""
 DEFINITION_ONLY = {
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
-    (
-        "codec",
-        "probes",
-    ): "asks networks, and decodes only once loaded; tests/backbones/test_probes.py has what it promises",
+    ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
     **dict.fromkeys(
         [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
         "millions of parameters, by the road of resnet18; tests/networks/test_timm.py asks timm for each",
