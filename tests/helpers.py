@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from pdiff.errors import UserError
+
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
@@ -82,3 +86,22 @@ def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.
         [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
+
+
+def call(*arguments: str) -> str:
+    """Run a command in this process; a mistake raises UserError, as it does before `main` prints it."""
+    from typer.testing import CliRunner
+
+    from pdiff.cli import build
+
+    result = CliRunner().invoke(build(), list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def mistake(*arguments: str) -> str:
+    """Return the one line with which a command is refused."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

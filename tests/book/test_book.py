@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from pdiff.recipe.loading import load_recipe
 from torchvision.datasets import CIFAR10
 
 import pdiff
 from pdiff.engine import work as stages
 from pdiff.errors import UserError
-from pdiff.recipe.tables import Recipe, load_recipe
+from pdiff.recipe.tables import Recipe
 from pdiff.zoo import Layout
 from pdiff_plugins.book import cells, variants, write
 from pdiff_plugins.book.listing import chosen
 from pdiff_plugins.book.tables import cells as all_cells
 from pdiff_plugins.book.tables import tables
-from tests.cli.test_cli import call, mistake
-from tests.helpers import ROOT
-from tests.images.test_datasets import write_cifar
+from tests.helpers import ROOT, call, mistake
+from tests.images.helpers import write_cifar
 
 FOLDER = ROOT / "recipes" / "paper"
 COUNTS = {

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import pdiff
-from pdiff.cli import build
-from pdiff.errors import UserError
 from pdiff.files import load_state, load_tensors, save_tensors
 from pdiff_plugins.networks.small import MlpMini
-from tests.helpers import pdiff_command
+from tests.helpers import call, mistake, pdiff_command
 
 
 @pytest.fixture
@@ -24,20 +21,6 @@ def copy(finished, here: Path) -> Path:
     shutil.copytree(finished.folder.parent, here / "runs")
     shutil.copyfile(finished.folder.parent.parent / "tiny.toml", here / "tiny.toml")
     return here / "runs" / finished.folder.name
-
-
-def call(*arguments: str) -> str:
-    """Run a command in this process; a mistake raises UserError, as it does before `main` prints it."""
-    result = CliRunner().invoke(build(), list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def mistake(*arguments: str) -> str:
-    with pytest.raises(UserError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_run_in_a_fresh_process_and_again_from_the_store(tiny: Path) -> None:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
+from pdiff.networks import build_network
 from pdiff.populations.predictor import Predictor
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds import Seeds

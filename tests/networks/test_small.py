@@ -1,4 +1,4 @@
-"""The architectures: published sizes, forward shapes, published weights, and what they refuse."""
+"""The small networks: published sizes, forward shapes, and what they refuse."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import conv2d, gelu, linear, max_pool2d
 
-from pdiff.errors import UserError
-from pdiff.files import load_state
 from pdiff_plugins.networks import small as networks
 from pdiff_plugins.networks.small import (
     CnnMedium,
@@ -23,24 +21,11 @@ from pdiff_plugins.networks.small import (
     VitMini,
 )
 from pdiff_plugins.networks.timm import TimmModel
-from tests.helpers import SHARED
+from tests.networks.helpers import refusal, size
 
-RESNET20 = SHARED / "weights" / "cifar10_resnet20.safetensors"
 ALL = [
     ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions
 ]  # fmt: skip
-
-
-def size(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def refusal(architecture, input_shape, outputs=10):
-    """Return the one line with which a build is refused."""
-    with pytest.raises(UserError) as caught:
-        architecture.build(input_shape=input_shape, outputs=outputs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_every_architecture_of_the_plugin_is_covered_here():
@@ -184,71 +169,6 @@ def test_dropout_is_drawn_in_training_only_and_changes_no_key():
     assert torch.equal(network.eval()(inputs), plain(inputs))
 
 
-needs_resnet20 = pytest.mark.skipif(not RESNET20.is_file(), reason="PDIFF_SHARED_DATA holds no cifar10_resnet20")
-
-
-@needs_resnet20
-def test_resnet20_takes_the_published_weights():
-    network = ResNet20().build(input_shape=(3, 32, 32), outputs=10)
-    state = load_state(RESNET20)
-    counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")}
-    assert set(state) == set(network.state_dict()) - counters
-    assert len(counters) == 19
-    network.load_state_dict(state, strict=True)
-    assert {key.rpartition(".")[2] for key, _ in network.named_parameters()} == {"weight", "bias"}
-    assert not any("shortcut" in key or "downsample" in key for key in network.state_dict())
-
-
-@needs_resnet20
-def test_resnet20_reaches_the_published_accuracy():
-    if not (SHARED / "cifar10" / "frame.xz").is_file():
-        pytest.skip("PDIFF_SHARED_DATA holds no cifar10")
-    network = ResNet20().build(input_shape=(3, 32, 32), outputs=10).eval()
-    network.load_state_dict(load_state(RESNET20))
-    images, labels = cifar10_test(count=1000)
-    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    with torch.no_grad():
-        accuracy = (network((images / 255 - mean) / std).argmax(1) == labels).double().mean().item()
-    # Published: 91.73 % on all 10,000; 1,000 of them have a standard error of 0.9 points.
-    assert accuracy == pytest.approx(0.9173, abs=0.027)
-
-
-def cifar10_test(count):
-    """Return the first test images, `[count, 3, 32, 32]`, and labels from the shared mosaics."""
-    import json
-    import lzma
-    import struct
-
-    import numpy as np
-    from PIL import Image
-
-    mosaic = np.asarray(Image.open(SHARED / "cifar10" / "test_00.webp").convert("RGB"))
-    tiles = mosaic.reshape(50, 32, 50, 32, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, 32, 32)[:count]
-    frame = lzma.decompress((SHARED / "cifar10" / "frame.xz").read_bytes())
-    (header,) = struct.unpack_from("<I", frame)
-    position = 4 + header
-    for name, (head, tail) in json.loads(frame[4:position]).items():
-        if name == "test_batch":
-            break
-        position += head + (tail or 0)
-    middle = position + head
-    official = frame[position:middle] + bytes(10_000 * 3072) + frame[middle : middle + tail]
-    return torch.tensor(tiles, dtype=torch.float32), torch.tensor(longest_list_of_numbers(official)[:count])
-
-
-def longest_list_of_numbers(pickled):
-    """Read the labels out of the official file's instructions without running them."""
-    import pickletools
-
-    runs = [[]]
-    for operation, argument, _ in pickletools.genops(pickled):
-        if operation.name in ("BININT1", "BININT"):
-            runs[-1].append(argument)
-        elif operation.name not in ("MARK", "APPENDS", "BINPUT", "LONG_BINPUT", "EMPTY_LIST"):
-            runs.append([])
-    return max(runs, key=len)
-
-
 @pytest.mark.parametrize(
     ("architecture", "input_shape", "words"),
     [
@@ -290,61 +210,3 @@ def test_only_timm_has_pretrained_weights(component):
 def test_options_are_checked_before_anything_is_built(component, options):
     with pytest.raises(ValidationError):
         component(**options)
-
-
-def preset(name, **options):
-    return TimmModel(**TimmModel.presets[name], **options)
-
-
-@pytest.mark.parametrize(
-    ("name", "modules", "published"),
-    [
-        ("resnet18", ["layer4.1.bn1", "layer4.1.bn2"], 2_048),
-        ("vit_tiny", ["blocks.11.norm2", "norm"], 768),
-        ("convnext_tiny", ["stages.3.blocks.2.norm", "head.norm"], 3_072),
-    ],
-)
-def test_presets_hold_the_published_last_norms(name, modules, published):
-    network = preset(name).build(input_shape=(3, 224, 224), outputs=10)
-    assert sum(size(network.get_submodule(module)) for module in modules) == published
-
-
-def test_presets_are_models_that_have_weights():
-    import timm
-
-    for values in TimmModel.presets.values():
-        assert timm.get_pretrained_cfg(values["model"]).has_weights
-
-
-@pytest.mark.parametrize(
-    ("name", "input_shape"), [("vit_tiny", (1, 32, 48)), ("resnet18", (1, 8, 8)), ("convnext_tiny", (3, 32, 32))]
-)
-def test_timm_networks_fit_themselves_to_the_input(name, input_shape):
-    network = preset(name).build(input_shape=input_shape, outputs=7)
-    assert network.training
-    assert network(torch.zeros(2, *input_shape)).shape == (2, 7)
-
-
-@pytest.mark.parametrize(
-    ("architecture", "input_shape", "words"),
-    [
-        (TimmModel(model="resnet81"), (3, 224, 224), ["no model 'resnet81'", "did you mean 'resnet"]),
-        (TimmModel(model="resnet18.a1_in1l"), (3, 224, 224), ["'a1_in1l'", "did you mean 'a1_in1k'?", "tv_in1k"]),
-        (TimmModel(model="botnet50ts_256", weights="pretrained"), (3, 256, 256), ["has no pretrained weights"]),
-        (preset("convnext_tiny"), (3, 8, 8), ["convnext_tiny", "3x8x8", "image_size"]),
-        (preset("vit_tiny"), (3, 60, 64), ["vit_tiny", "3x60x64", "16x16"]),
-        (preset("vit_tiny"), (64,), ["vit_tiny", "images", "64"]),
-    ],
-)
-def test_what_timm_cannot_build_is_refused(architecture, input_shape, words):
-    message = refusal(architecture, input_shape)
-    assert all(word in message for word in words), message
-
-
-def test_weights_that_cannot_be_fetched_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    message = refusal(preset("resnet18", weights="pretrained"), (3, 224, 224))
-    assert "model.safetensors of huggingface.co/timm/resnet18.a1_in1k" in message
-    assert 'weights = "path/to/file.safetensors"' in message

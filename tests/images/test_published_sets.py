@@ -1,8 +1,7 @@
-"""The sets of image files: what they hold, how they are cut, and what a user reads when something is missing."""
+"""Published sets of image files: what torchvision reads, and what a user reads when something is missing."""
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -15,25 +14,14 @@ import pytest
 import scipy.io
 import torch
 import torchvision
-from PIL import Image
 from torchvision import transforms
 
 from pdiff.components import identity
 from pdiff.errors import UserError
-from pdiff_plugins.images.on_disk import Flowers102, Food101, ImageFolder, ImageNet, OxfordPets
-from tests.images.test_datasets import CPU, PLAIN, agrees, context, everything, message, signed
+from pdiff_plugins.images.on_disk import Flowers102, Food101, ImageNet, OxfordPets
+from tests.images.helpers import CPU, IMAGENET, PLAIN, agrees, context, message, signed, write_image
 
 HALF = ((0.5,) * 3, (0.5,) * 3)
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-# --- published sets in their own formats, tiny
-
-
-def write_image(path: Path, seed: int, size: tuple[int, int] = (20, 20)) -> None:
-    """Write a jpg of few colours, which differ by seed; `size` is (width, height)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    colours = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), np.uint8)
-    Image.fromarray(colours).resize(size).save(path, quality=95)
 
 
 def write_flowers(root: Path, monkeypatch) -> Path:
@@ -225,132 +213,3 @@ def test_a_damaged_image_is_named_when_it_is_read(tmp_path, monkeypatch, case):
 @pytest.mark.parametrize("dataset", [Flowers102, OxfordPets, Food101, ImageNet])
 def test_the_memory_budget_is_no_part_of_the_identity(dataset):
     assert identity(dataset(memory_gib=0)) == identity(dataset()) != identity(dataset(image_size=64))
-
-
-# --- ImageNet
-
-
-def write_imagenet(root: Path, classes: int = 1000) -> Path:
-    """Write an image per class and part; four colours take turns."""
-    stored = []
-    for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)):
-        stream = io.BytesIO()
-        Image.new("RGB", (8, 8), colour).save(stream, "jpeg")
-        stored.append(stream.getvalue())
-    for i in range(classes):
-        for part, name in (("train", f"n{i:08d}_7"), ("val", f"ILSVRC2012_val_{classes - i:08d}")):
-            folder = root / part / f"n{i:08d}"
-            folder.mkdir(parents=True)
-            (folder / f"{name}.JPEG").write_bytes(stored[i % 4])
-    return root
-
-
-def test_imagenet_counts_its_folders_and_tests_on_val(tmp_path):
-    write_imagenet(tmp_path / "imagenet")
-    splits = ImageNet(image_size=8, augment="none").load(context(tmp_path))
-    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [900, 100, 1000]
-    assert (splits.input_shape, splits.outputs) == ((3, 8, 8), 1000)
-    assert splits.test.targets.tolist() == list(range(1000))
-    assert all("/val/" in file.as_posix() for file in splits.test.files)
-    assert all("/train/" in file.as_posix() for file in [*splits.train.files, *splits.validation.files])
-    blue = splits.test.batch(torch.tensor([2]), CPU).inputs[0, :, 4, 4]
-    expected = [(value / 255 - m) / s for value, m, s in zip((0, 0, 250), *IMAGENET, strict=True)]
-    assert blue.tolist() == pytest.approx(expected, abs=0.05)
-
-
-def test_imagenet_may_lie_anywhere_under_the_same_key(tmp_path):
-    write_imagenet(tmp_path / "there")
-    dataset = ImageNet(root=str(tmp_path / "there"))
-    assert len(dataset.load(context("nowhere")).test) == 1000
-    assert identity(dataset) == identity(ImageNet()) and not dataset.content(tmp_path)
-
-
-def test_a_missing_imagenet_is_asked_for(tmp_path):
-    text = message(ImageNet(), context(tmp_path, download=True))
-    assert (
-        f"{tmp_path / 'imagenet' / 'train'} is missing" in text and "image-net.org" in text and "dataset.root" in text
-    )
-
-
-def test_an_imagenet_that_is_not_whole_is_refused(tmp_path):
-    root = write_imagenet(tmp_path / "imagenet", 999)
-    text = message(ImageNet(), context(tmp_path))
-    assert f"{root / 'train'} has 999 class folders" in text and "image_folder" in text
-    write_imagenet(root / "more", 1000)
-    (root / "more" / "train" / "n00000999").rename(root / "train" / "n00000999")
-    assert "class 'n00000999' is in train/ and not in val/" in message(ImageNet(), context(tmp_path))
-
-
-def test_a_flat_val_folder_is_refused(tmp_path):
-    root = write_imagenet(tmp_path / "imagenet", 3)
-    (root / "val").rename(root / "kept")
-    (root / "val").mkdir()
-    (root / "val" / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"")
-    assert "put one subfolder of images per class there" in message(ImageNet(), context(tmp_path))
-
-
-# --- a folder of images
-
-
-def write_folder(root: Path, **parts: int) -> Path:
-    """Write `count` images per class and part, each of its own size; the class decides the colour."""
-    for part, count in parts.items():
-        for label, colour in (("ant", (250, 0, 0)), ("bee", (0, 250, 0)), ("cat", (0, 0, 250))):
-            (root / part / label).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (20 + i, 30 - i), colour).save(root / part / label / f"{i}.png")
-    return root
-
-
-def test_an_image_folder_with_three_parts(tmp_path):
-    write_folder(tmp_path / "pets", train=6, val=2, test=3)
-    splits = ImageFolder(root="pets", image_size=16, mean=(0.0,), std=(1.0,)).load(context(tmp_path))
-    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [18, 6, 9]
-    assert (splits.input_shape, splits.outputs) == ((3, 16, 16), 3)
-    for split in (splits.train, splits.validation, splits.test):
-        batch = everything(split)
-        assert torch.equal(batch.inputs.mean((2, 3)).argmax(1), batch.targets)
-        assert torch.equal(batch.targets, split.targets)
-
-
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_without_both_the_second_part_is_the_test_split(tmp_path, part):
-    write_folder(tmp_path, **{"train": 10, part: 2})
-    load = ImageFolder(root=str(tmp_path), validation=0.2, image_size=16).load
-    first, again, other = (load(context(seed=seed)) for seed in (1, 1, 2))
-    assert [len(split) for split in (first.train, first.validation, first.test)] == [24, 6, 6]
-    assert all(f"/{part}/" in file.as_posix() for file in first.test.files)
-    assert first.validation.files == again.validation.files != other.validation.files
-    assert not set(first.train.files) & set(first.validation.files)
-    assert len(ImageFolder(root=str(tmp_path), validation=0).load(context()).train) == 30
-
-
-def test_an_ignored_validation_option_is_said(tmp_path):
-    write_folder(tmp_path, train=2, val=1, test=1)
-    said: list[str] = []
-    ImageFolder(root=str(tmp_path), validation=0.5).load(context(warn=said.append))
-    ImageFolder(root=str(tmp_path)).load(context(warn=said.append))
-    assert len(said) == 1 and "dataset.validation = 0.5 is ignored" in said[0]
-
-
-@pytest.mark.parametrize("parts", [{}, {"train": 2}, {"test": 2, "val": 2}])
-def test_an_image_folder_without_train_or_test_is_refused(tmp_path, parts):
-    write_folder(tmp_path, **parts)
-    assert f"{tmp_path}: needs train/ and test/" in message(ImageFolder(root=str(tmp_path)), context())
-
-
-def test_classes_must_agree(tmp_path):
-    write_folder(tmp_path, train=2, test=2)
-    (tmp_path / "test" / "bee").rename(tmp_path / "test" / "wasp")
-    assert "class 'bee' is in train/ and not in test/" in message(ImageFolder(root=str(tmp_path)), context())
-
-
-def test_an_empty_class_is_named(tmp_path):
-    write_folder(tmp_path, train=2, test=2)
-    (tmp_path / "train" / "dog").mkdir()
-    assert "dog" in message(ImageFolder(root=str(tmp_path)), context())
-
-
-def test_a_holdout_of_nothing_is_refused(tmp_path):
-    write_folder(tmp_path, train=1, test=1)
-    assert "dataset.validation = 0.1 of 3" in message(ImageFolder(root=str(tmp_path)), context())

@@ -1,0 +1,73 @@
+"""Networks and data for the collector of seeds, and the same training written plainly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from pdiff.context import Context
+from pdiff.data import Batch, DatasetSplits, TensorSplit
+from pdiff.zoo import Layout
+from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.images.classification import Classification
+
+COUNT, BATCH, CPU = 40, 16, torch.device("cpu")
+
+
+class Shifted(TensorSplit):
+    """Its training transform adds one random number to the batch."""
+
+    def batch(self, index, device, augment=None):
+        inputs, targets = super().batch(index, device)
+        return Batch(inputs + torch.randn(1, generator=augment) if augment else inputs, targets)
+
+
+def splits(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> DatasetSplits:
+    x = torch.randn(COUNT, *shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    split = Shifted(x, x.flatten(1)[:, :3].argmax(dim=1))
+    return DatasetSplits(split, split, split, shape, 3)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def cnn() -> nn.Module:
+    first = [nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.LayerNorm([4, 5, 5]), nn.LeakyReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(
+        *first, nn.Conv2d(4, 5, 3, padding=1), nn.GELU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(5, 3)
+    )
+
+
+def batch_norm() -> nn.Module:
+    # No biases before the norms: their gradients are zero but for rounding, of which Adam makes whole steps.
+    first = [nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*first, nn.Flatten(), nn.Linear(36, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 3))
+
+
+NETS = {"mlp": (mlp, (4,)), "cnn": (cnn, (2, 9, 9)), "batch_norm": (batch_norm, (2, 9, 9))}
+
+
+def built(make, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return make()
+
+
+def context(make, **changes) -> Context:
+    return replace(Context(seed=7, build=lambda seed: built(make, seed)), **changes)
+
+
+def collect(options: Seeds, net: str = "mlp", keys: list[str] | None = None, ctx: Context | None = None):
+    make, shape = NETS[net]
+    model = built(make, 0)
+    layout = Layout.of(model, keys or list(model.state_dict()))
+    return options.collect(
+        model, data=splits(shape), task=Classification(), layout=layout, ctx=ctx or context(make)
+    )  # fmt: skip
+
+
+def options(**changes) -> Seeds:
+    own = {"count": 3, "steps": 21, "lr": 0.01, "batch_size": BATCH, "every": 8, "include_start": True}
+    return Seeds(**own | changes)

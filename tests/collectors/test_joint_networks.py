@@ -1,0 +1,119 @@
+"""Networks trained as one: the gradients of each alone, and which networks are refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pdiff.context import Context
+from pdiff.data import Batch
+from pdiff.errors import UserError
+from pdiff.zoo import Layout
+from pdiff_plugins.collectors.joint import functions as joint_functions
+from pdiff_plugins.collectors.joint.layers import JointLayers
+from pdiff_plugins.collectors.joint.network import Network
+from pdiff_plugins.images.classification import Classification
+from tests.collectors.helpers import NETS, batch_norm, built, collect, context, options, splits
+
+
+class Odd(nn.Module):
+    """Convolutions and poolings of all sorts, some of which are left to torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(2, 4, (3, 2), stride=(2, 3), padding=(1, 0))
+        self.b = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False)
+        self.c = nn.Conv2d(6, 6, 3, padding=1, groups=2)
+        self.d = nn.Conv2d(6, 4, 3, padding="same", dilation=2)
+        self.e = nn.Conv2d(4, 4, 1, padding=1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.LayerNorm([4, 4, 4], bias=False), nn.LayerNorm(4)])
+        self.head = nn.Linear(4, 3, bias=False)
+
+    def forward(self, x):
+        x = self.norms[0](self.a(x)).relu()
+        x = F.max_pool2d(x, 2, stride=1) + F.avg_pool2d(x, 3, 1, padding=1)[:, :, 1:, 1:]
+        x = self.e(self.d(self.c(self.b(x).relu())))
+        x = self.norms[1](F.interpolate(x, size=4)).relu()
+        x = F.max_pool2d(F.avg_pool2d(x, 1), (2, 1))
+        x = self.norms[2](x.mean(dim=(2, 3)))
+        return self.head(x)
+
+
+@pytest.mark.parametrize("patches", [joint_functions.PATCH_BYTES, 0])
+@pytest.mark.parametrize(("make", "shape"), [*NETS.values(), (Odd, (2, 11, 14))])
+def test_gradients_are_those_of_one_network_alone(make, shape, patches, monkeypatch) -> None:
+    monkeypatch.setattr(joint_functions, "PATCH_BYTES", patches)
+    models = [built(make, seed).double().train() for seed in range(3)]
+    template, ctx = built(make, 9).double().train(), Context(seed=0)
+    network = Network(template, Layout.of(template, list(template.state_dict())), Classification(), ctx)
+    theta_GT, buffers = network.stacked(models)
+    x = torch.randn(3, 8, *shape, dtype=torch.float64).round(decimals=1)  # equal values in one window, too
+    y = torch.randint(3, (3, 8))
+    gradient_GT, losses_G, *after = network.trace(Batch(x, y), theta_GT, buffers)(theta_GT, x, y, *buffers)
+    for index, model in enumerate(models):
+        loss = F.cross_entropy(model(x[index]), y[index])
+        loss.backward()
+        assert losses_G[index].item() == pytest.approx(loss.item(), rel=1e-12)
+        expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        torch.testing.assert_close(gradient_GT[index], expected, atol=1e-11, rtol=1e-9)
+        for own, buffer in zip(after, model.buffers(), strict=True):
+            torch.testing.assert_close(own[index], buffer, atol=1e-12, rtol=1e-12)
+
+
+def test_of_equal_values_in_a_window_the_first_has_the_gradient() -> None:
+    x = torch.zeros(2, 8, 1, 4, 4).permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
+
+    def loss(x):
+        with JointLayers():
+            return F.max_pool2d(x, 2).sum()
+
+    own = torch.func.grad(lambda x: torch.func.vmap(loss)(x).sum())(x)
+    single = x[0].clone().requires_grad_()
+    F.max_pool2d(single, 2).sum().backward()
+    assert own[0].equal(single.grad)
+
+
+def test_independent_runs_need_everything_selected() -> None:
+    with pytest.raises(UserError, match=r"'1.running_mean' is not selected.*'entire'"):
+        collect(options(), "batch_norm", [key for key, _ in batch_norm().named_parameters()])
+    with pytest.raises(UserError, match="names no trainable parameter"):
+        collect(options(start="base"), "batch_norm", ["1.running_mean"])
+
+
+def test_networks_that_draw_random_numbers_are_refused() -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.2), nn.Linear(6, 3))
+
+    for rate, match in ((0.2, "dropout or the like"), (0.0, None)):
+        model = make()
+        model[1].p = rate
+        layout = Layout.of(model, list(model.state_dict()))
+        ctx = context(make)
+        arguments = {"data": splits((4,)), "task": Classification(), "layout": layout, "ctx": ctx}
+        if match is None:
+            assert len(options().collect(model, **arguments)) == 12
+        else:
+            with pytest.raises(UserError, match=match) as caught:
+                options().collect(model, **arguments)
+            assert "\n" not in str(caught.value)
+
+
+class Deciding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x) if x.sum() > 0 else self.head(-x)
+
+
+def test_networks_that_cannot_be_batched_are_one_line() -> None:
+    model = Deciding()
+    layout = Layout.of(model, list(model.state_dict()))
+    with pytest.raises(UserError, match="cannot be trained together") as caught:
+        options().collect(
+            model, data=splits((4,)), task=Classification(), layout=layout, ctx=context(Deciding)
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,168 @@
+"""What the check of each component is given: options, and a small run where it needs one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pdiff.components import KINDS
+from pdiff.context import Context
+from pdiff.data import DatasetSplits, TensorSplit
+from pdiff_plugins.coco.segmentation import FcnTiny
+from pdiff_plugins.control.data import Cartpole
+from pdiff_plugins.generation.networks import DdpmUnet
+from pdiff_plugins.networks.small import Mlp
+
+RUN = {
+    "baseline": [{"name": "base"}, {"name": "soup"}, {"name": "constant"}],
+    "evaluate": [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising")],
+    "expect": [{"source": "nowhere", "original": {"best": 90.0}}],
+}
+SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
+SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
+SHORT_VAE = {"steps": 4, "batch_size": 20}
+TRANSFORMER = {"width": 8, "depth": 1, "heads": 2}
+SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
+SHORT_GPT = TRANSFORMER | {"steps": 3, "batch_size": 8, "timesteps": 6, "sampling_steps": 2, "waves": 4, "warmup": 0}
+PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
+
+
+def pixel_splits():
+    """Return three splits of 20 small images with a class for every pixel, some not counted."""
+    g = torch.Generator().manual_seed(0)
+    draw = [
+        TensorSplit(torch.randn(20, 3, 16, 16, generator=g), torch.randint(3, (20, 16, 16), generator=g))
+        for _ in range(3)
+    ]
+    draw[0].targets[:, :2] = 255
+    return DatasetSplits(*draw, input_shape=(3, 16, 16), outputs=3)
+
+
+DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,)}
+TINY_UNET = {"widths": (4, 8), "groups": 4}
+GENERATION = {"features": {"name": "digit_features"}, "steps": 2}
+DRAWING = {
+    "dataset": {"name": "generation", "images": DIGITS, "examples": 20}, "task": {"name": "generation"} | GENERATION,
+    "architecture": {"name": "ddpm_unet"} | TINY_UNET, "selector": {"name": "names", "include": ("conv_out.*",)},
+}  # fmt: skip
+"""A run in which images are drawn."""
+
+
+def noise_splits():
+    """Return splits in which train, too, pairs noise with real images."""
+    splits = KINDS["dataset"].model_validate(DRAWING["dataset"]).load(Context(seed=0))
+    return DatasetSplits(splits.test, splits.validation, splits.test, splits.input_shape, splits.outputs)
+
+
+FIELDS = {
+    "dataset": {"name": "digit_fields", "side": 8, "test_count": 10}, "task": {"name": "field"}, "train": {},
+    "architecture": {"name": "siren", "width": 4}, "selector": {"name": "entire"},
+    "collect": {"name": "fields", "shapes": 40, "steps": 5, "points": 16}, "method": {"name": "pdiff"} | SHORT_PDIFF,
+    "baseline": [{"name": "soup"}],
+}  # fmt: skip
+"""A run in which networks are shapes."""
+SOLIDS = FIELDS | {
+    "dataset": {"name": "shapes3d", "count": 30, "test_count": 6, "resolution": 8, "near": 8},
+    "architecture": {"name": "siren"}, "collect": {"name": "fields", "steps": 1, "points": 8, "near": 8},
+    "method": {"name": "copy"}, "baseline": [],
+}  # fmt: skip
+"""A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
+EXTRAS = {("report", "meshes"): ("skimage", "trimesh")}
+"""What a component needs beside pdiff's own dependencies."""
+FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
+FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
+         "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+PROMPTED = {
+    "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (4,)}, "train": {},
+    "selector": {"name": "entire"}, "zoo": {"holdout": 6}, "baseline": [], "method": {"name": "gpt"} | SHORT_GPT,
+    "collect": {"name": "seeds", "count": 6, "steps": 4, "lr": 0.1, "batch_size": 20, "every": 2,
+                "include_start": True},
+}  # fmt: skip
+"""A run in which networks are asked for."""
+CASES: dict[str, dict[str, Any]] = {
+    "architecture": {
+        "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
+        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {},
+        "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
+        "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
+        **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},
+        "digit_features": {"width": 8, "input_shape": (1, 8, 8), "outputs": 8},
+    },
+    "dataset": {"digits": {}, "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
+                "generation": {"images": DIGITS},
+                "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
+                "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
+    "task": {
+        "classification": {"label_smoothing": 0.1}, "field": FIELD,
+        "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
+        "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
+        "control": {"steps": 4, "horizon": 3, "data": Cartpole().load(Context(seed=0)), "architecture": Mlp()},
+    },
+    "selector": {
+        "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
+        "layers": {"layer": "conv", "positions": (0, -1)},
+    },
+    "collector": {
+        "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
+        "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+        "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
+    },
+    "codec": {
+        "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
+        "mlp": {"steps": 5, "hidden": 16}, "transformer": {"size": 8, "window": 2, "halo": 1} | SHORT_TRANSFORMER,
+    },
+    "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}, "transformer": TRANSFORMER},
+    "method": {
+        "base": {}, "soup": {}, "constant": {}, "noise": {}, "gaussian": {"spreads": (1.0, 0.5)}, "interpolation": {},
+        "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER, "vae": SHORT_VAE,
+        "average": {}, "mixture": {}, "greedy_soup": {}, "copy": {}, "noise_absolute": {"scales": (0.1,)},
+        "swag": {}, "gaussian_diagonal": {}, "kde": {"top": 0.5},
+        "posterior": {"steps": 0, "centres": 2, "rank": 4},
+        **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
+        "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
+        "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
+        "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
+        "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
+    },
+    "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
+                  "front": {"temperatures": (0.0, 1.0), "networks": 3},
+                  "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
+                  "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
+                  "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
+                  "audit": {"examples": 50, "resamples": 20, "run": RUN}},
+    "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
+}  # fmt: skip
+"""Kind -> name -> options of the component and of its check."""
+DEFINITION_ONLY = {
+    ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
+    ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
+    **dict.fromkeys(
+        [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
+        "millions of parameters, by the road of resnet18; tests/networks/test_timm.py asks timm for each",
+    ),
+    **dict.fromkeys(
+        [("architecture", name) for name in ("fasterrcnn_resnet50_fpn", "fasterrcnn_tiny", "fcos_resnet50_fpn")]
+        + [("architecture", "fcos_tiny"), ("task", "detection"), ("dataset", "coco_detection")],
+        "images of any size, boxes, no torch.func.vmap; tests/coco has what it promises",
+    ),
+    **dict.fromkeys(
+        [("architecture", "fcn_resnet50"), ("architecture", "fcn_tiny"), ("dataset", "coco_segmentation")],
+        "logits of pixels in a mapping, files; tests/coco has what it promises",
+    ),
+    **dict.fromkeys(
+        [("architecture", "ddpm_cifar10"), ("architecture", "inception")],
+        "millions of parameters, an extra; tests/generation has what they promise",
+    ),
+    **dict.fromkeys(
+        [("dataset", name) for name in ("cifar10", "cifar100", "mnist", "fashion_mnist", "stl10", "svhn")],
+        "needs files; tests/images/test_in_memory.py writes such",
+    ),
+    **dict.fromkeys(
+        [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
+        "needs files; tests/images/test_published_sets.py writes such",
+    ),
+    ("dataset", "mesh_folder"): "needs files, an extra; tests/fields/test_mesh_folder.py writes such",
+}
+OPTIONS = {("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"}}
+"""Options that a component without a full check has to be given."""

@@ -1,0 +1,87 @@
+"""Figures: what they show of networks without spread, and their axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pdiff_plugins.drawing.style import focus, left_out, looks, violin
+from pdiff_plugins.reports.figures import pictures
+from tests.reports.helpers import ALL
+
+
+def test_networks_without_spread_are_drawn(view):
+    """All originals equal, all scores equal: no density, no principal component, no warning."""
+    for own in view.scores["networks"].values():
+        for evaluator, key in (("accuracy", "values"), ("similarity", "max_values"), ("distance", "values")):
+            own[evaluator][key] = [0.5] * len(own[evaluator][key])
+    same = view.zoo.theta_ND[:1].expand(12, -1).contiguous()
+    still = replace(view, theta={source: same[: len(theta)] for source, theta in view.theta.items()})
+    assert [picture.name for picture in pictures(still)] == [name for name in ALL if name != "map"]
+
+
+def test_a_method_that_gave_one_network(view):
+    own = view.scores["networks"]["pdiff"]
+    own["count"] = 1
+    for scores in own.values():
+        if isinstance(scores, dict):
+            scores |= {key: value[:1] for key, value in scores.items() if isinstance(value, list)}
+    single = replace(view, theta=dict(view.theta) | {"pdiff": view.theta["pdiff"][:1]})
+    assert [picture.name for picture in pictures(single)] == ALL
+
+
+def test_captions_say_what_the_axes_do_not_show(view):
+    for source, own in view.scores["networks"].items():
+        accuracy = own["accuracy"]
+        accuracy["values"] = [0.1 if source == "constant" else 0.94 + 0.01 * (i % 2) for i in range(own["count"])]
+    captions = {picture.name: picture.caption for picture in pictures(view)}
+    assert captions["score"].endswith("Not shown: constant (10.00).")
+    assert captions["score_similarity"].endswith("Not shown: constant (10.00).")
+
+
+def test_heat_map_is_normalised_by_the_originals(view):
+    """A generated network at the originals' mean is white; originals are not."""
+    mean = view.zoo.theta_ND.mean(dim=0, keepdim=True)
+    flat = replace(view, theta=dict(view.theta) | {"pdiff": mean.repeat(9, 1)})
+    picture = next(picture for picture in pictures(flat) if picture.name == "parameters")
+    pixels = np.asarray(Image.open(BytesIO(picture.data)).convert("RGB")).astype(int)
+    strong = (pixels.max(axis=2) - pixels.min(axis=2))[:, 60:200].mean(axis=1)
+    middle = len(strong) * 9 // 21
+    assert strong[:middle].mean() > 20 * strong[middle + 12 : -30].mean()
+
+
+def test_focus_keeps_the_axis_to_what_matters():
+    rng = np.random.default_rng(0)
+    values = {
+        "original": rng.normal(93, 1, 300), "pdiff": rng.normal(93, 1, 200), "constant": np.array([10.0]),
+        "noise": np.array([92.0, 91.0, 20.0]), "base": np.array([90.5]),
+    }  # fmt: skip
+    low, high, outside = focus(values, ("original", "pdiff"))
+    assert 80 < low < 90.5 and 95 < high < 100
+    assert outside == {"constant": 1, "noise": 1}
+    assert left_out(outside, values, ".1f") == "Not shown: constant (10.0). Off the axis: 1 of 3 noise."
+    low, high, _ = focus(values | {"pdiff": np.full(200, 11.0)}, ("original", "pdiff"))
+    assert low < 11 and high > 93
+
+
+def test_violin_is_a_density():
+    values = np.random.default_rng(0).normal(5, 2, 4000)
+    grid, height = violin(values)
+    assert grid[height.argmax()] == pytest.approx(5, abs=0.8)
+    inside = (grid > 3) & (grid < 7)
+    assert height[inside].sum() / height.sum() == pytest.approx(0.683, abs=0.02)
+    assert violin(np.full(100, 0.94)) is None and violin(np.array([1.0, 2.0])) is None
+    assert violin(np.minimum(values, 5), highest=5)[0].max() == 5
+
+
+def test_every_source_keeps_one_look():
+    sources = ["original", "pdiff", "soup", "noise 0.1", "noise 0.2", "gaussian 1", *(f"other{i}" for i in range(12))]
+    found = looks(sources, "pdiff")
+    assert list(found) == sources
+    assert len({(look.colour, look.marker) for look in list(found.values())[:9]}) == 9
+    assert found["noise 0.1"].marker == found["noise 0.2"].marker != found["soup"].marker
+    assert looks(["original", "vae"], "vae")["vae"] == found["pdiff"]

@@ -1,0 +1,107 @@
+"""The check of components: it must find what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pdiff.context import Context
+from pdiff.testing import TinyMethod, TinyNet, check_component, check_definition, tiny_zoo
+
+
+class Broken(TinyMethod.__base__):
+    """A method with one fault, as asked."""
+
+    name = "broken"
+    fault: str = ""
+
+    def fit(self, zoo, bench, ctx):
+        generator = TinyMethod().fit(zoo, ctx)
+        sample = generator.sample
+        faults = {
+            "global random state": lambda count, ctx: sample(count, ctx) * (1 + 0.1 * torch.rand(1)),
+            "fixed": lambda count, ctx: sample(count, Context(seed=0)),
+            "too many": lambda count, ctx: sample(count + 1, ctx),
+            "not finite": lambda count, ctx: sample(count, ctx) / 0,
+            "variances": lambda count, ctx: -sample(count, ctx),
+            "size": lambda count, ctx: sample(count, ctx)[:, 1:],
+        }
+        generator.sample = faults.get(self.fault, sample)
+        if self.fault == "log":
+            generator.log = [{"step": 1, "loss": torch.ones(1)}]
+        return generator
+
+    def load(self, tensors, zoo, bench, ctx):
+        return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, ctx)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("global random state", r"a second sample\(\) with the same context gives others"),
+        ("fixed", "another seed gives the same networks"),
+        ("too many", r"sample\(7\) gives \[8, 83\]"),
+        ("not finite", "hold NaN or Inf"),
+        ("variances", "is negative"),
+        ("size", r"gives \[7, 82\]"),
+        ("log", "its log is not JSON"),
+        ("load", r"load\(\) of what tensors\(\) gave samples other networks"),
+    ],
+)
+def test_a_broken_method_is_found(fault, said):
+    check_component(Broken)
+    with pytest.raises((AssertionError, ValueError), match=said):
+        check_component(Broken, fault=fault)
+
+
+class Stateful(TinyNet.__base__):
+    """Network with one fault, as asked."""
+
+    name = "stateful"
+    fault: str = ""
+
+    def build(self, *, input_shape, outputs):
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self, fault):
+                super().__init__()
+                self.fault, self.linear = fault, nn.Linear(input_shape[0], outputs + (fault == "size"))
+                hidden = torch.rand(1)
+                if fault == "hidden":
+                    self.hidden = hidden
+
+            def forward(self, x):
+                y = self.linear(x) + getattr(self, "hidden", 0)
+                return y + torch.rand(1) if self.fault == "random" else y
+
+        return Net(self.fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("size", "gives"), ("hidden", "does not carry the whole network"), ("random", "gives another output")],
+)
+def test_a_broken_architecture_is_found(fault, said):
+    check_component(Stateful, input_shape=(3,), outputs=2)
+    with pytest.raises(AssertionError, match=said):
+        check_component(Stateful, input_shape=(3,), outputs=2, fault=fault)
+
+
+def test_what_a_definition_lacks_is_named():
+    class Loose(TinyNet.__base__):
+        """Network."""
+
+        name = "loose"
+        width: int = 3
+
+        def build(self, *, input_shape, outputs):
+            return TinyNet().build(input_shape=input_shape, outputs=outputs)
+
+    with pytest.raises(AssertionError, match="loose: the option width has no description"):
+        check_definition(Loose(), strict=True)
+    check_definition(Loose())
+    with pytest.raises(AssertionError, match="TinyNet: give the options that it needs: width"):
+        check_component(TinyNet, width=-1)
+    with pytest.raises(AssertionError, match="tiny_net: no option 'wdth'"):
+        check_component(TinyNet, wdth=3)
