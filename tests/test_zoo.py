@@ -16,8 +16,8 @@ from pdiff.engine import work as stages
 from pdiff.engine.recalibrate import recalibrated
 from pdiff.engine.use import held_out, used, with_copies
 from pdiff.errors import UserError
+from pdiff.recipe.loading import load_recipe
 from pdiff.recipe.tables import Zoo as Settings
-from pdiff.recipe.tables import load_recipe
 from pdiff.symmetry.align import symmetry_within
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo

@@ -45,7 +45,7 @@ def check(
 
     from pdiff import api
     from pdiff.cli.text import console, print_table
-    from pdiff.recipe.tables import find_recipe, load_recipe
+    from pdiff.recipe.loading import find_recipe, load_recipe
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set))
@@ -58,7 +58,7 @@ def check(
 
 def overrides(texts: list[str] | None, device: str = "", out: str = "") -> dict[str, Any]:
     """Return `--set` options, and the two short ones, as values by dotted key."""
-    from pdiff.recipe.tables import parse_override
+    from pdiff.recipe.loading import parse_override
 
     values = dict(parse_override(text) for text in texts or [])
     return values | ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})

@@ -15,7 +15,7 @@ from pdiff.components import Collector
 from pdiff.engine.work import build_network
 from pdiff.errors import Faults, UserError
 from pdiff.files import save_tensors
-from pdiff.recipe.tables import load_recipe
+from pdiff.recipe.loading import load_recipe
 from pdiff.symmetry.permutations import Symmetry
 from pdiff.testing import tiny_run, tiny_splits
 from pdiff.zoo import Layout

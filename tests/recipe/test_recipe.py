@@ -8,7 +8,7 @@ import pytest
 
 from pdiff.engine.work import collect_stage, fit_stage, train_stage, zoo_stage
 from pdiff.errors import Faults, UserError
-from pdiff.recipe.tables import find_recipe, load_recipe, parse_override
+from pdiff.recipe.loading import find_recipe, load_recipe, parse_override
 from tests.helpers import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
