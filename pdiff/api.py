@@ -25,7 +25,8 @@ from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.plugins import discovery as plugins
-from pdiff.recipe.tables import Recipe, find_recipe, load_recipe
+from pdiff.recipe.loading import find_recipe, load_recipe
+from pdiff.recipe.tables import Recipe
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
 from pdiff.view import ORIGINAL

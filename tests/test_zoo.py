@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pdiff.engine.recalibrate import recalibrated
 from pdiff.engine.use import held_out, used, with_copies
-from pdiff.recipe.loading import load_recipe
 from torch import nn
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.engine import work as stages
 from pdiff.errors import UserError
+from pdiff.recipe.loading import load_recipe
 from pdiff.recipe.tables import Zoo as Settings
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo

@@ -27,7 +27,7 @@ Sampling = Annotated[
 
 def overrides(texts: list[str] | None, device: str = "", out: str = "") -> dict[str, Any]:
     """Return `--set` options, and the two short ones, as values by dotted key. Raises UserError."""
-    from pdiff.recipe.tables import parse_override
+    from pdiff.recipe.loading import parse_override
 
     values = dict(parse_override(text) for text in texts or [])
     return values | ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})
@@ -35,6 +35,6 @@ def overrides(texts: list[str] | None, device: str = "", out: str = "") -> dict[
 
 def sampling(texts: list[str] | None) -> dict[str, Any]:
     """Return `-o` options as values by name; `prompt.loss=0.2` gives `{"prompt": {"loss": 0.2}}`. Raises UserError."""
-    from pdiff.recipe.tables import nested, parse_override
+    from pdiff.recipe.loading import nested, parse_override
 
     return nested(dict(parse_override(text, "-o guidance=3") for text in texts or []))

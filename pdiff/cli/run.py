@@ -42,7 +42,7 @@ def check(
 
     from pdiff import api
     from pdiff.cli.text import console, print_table
-    from pdiff.recipe.tables import find_recipe, load_recipe
+    from pdiff.recipe.loading import find_recipe, load_recipe
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set))

@@ -1,19 +1,15 @@
-"""Recipe: one TOML file, validated as a whole; all of its faults are reported together."""
+"""The tables of a recipe, validated as a whole."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff.components import (
     Architecture,
     Collector,
-    Component,
     Dataset,
     Evaluator,
     Method,
@@ -21,11 +17,9 @@ from pdiff.components import (
     Selector,
     Task,
     Transform,
-    merge,
     plain,
     steps_on,
 )
-from pdiff.errors import Faults, UserError, did_you_mean
 
 
 class Table(BaseModel):
@@ -131,128 +125,3 @@ class Recipe(Table):
     def table(self) -> dict[str, Any]:
         """Return the recipe with every option written out."""
         return {name: plain(getattr(self, name)) for name in type(self).model_fields}
-
-
-def find_recipe(name: str | Path) -> Path:
-    """Return the path of a recipe given by path or, below `recipes/`, by name. Raises UserError."""
-    path = Path(name)
-    for candidate in (path, Path("recipes") / path, Path("recipes") / f"{path}.toml"):
-        if candidate.is_file():
-            return candidate
-    known = [str(file) for file in sorted(Path("recipes").glob("**/*.toml"))]
-    near = did_you_mean(str(path), known) or did_you_mean(path.stem, [Path(file).stem for file in known])
-    raise UserError(f"{path}: no such recipe here or in ./recipes{near}")
-
-
-def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and validate a recipe. Raises Faults with one line per mistake.
-
-    Args:
-        path: TOML file.
-        overrides: values by dotted key, as `--set` gives them.
-    """
-    path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
-    for key, value in (overrides or {}).items():
-        _set(raw, key, value)
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise Faults(f"{path}: {line}" for line in faults(error, raw)) from None
-
-
-def parse_override(text: str, example: str = "--set sample.count=50") -> tuple[str, Any]:
-    """Split `a.b=value`; the value is read as TOML where it is that, else as text. Raises UserError."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"{example.split()[0]} {text}: write it as key=value, for example {example}")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by dotted key as tables in tables. Raises UserError."""
-    tables: dict[str, Any] = {}
-    for key, value in values.items():
-        _set(tables, key, value)
-    return tables
-
-
-def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
-    """Put `value` at `a.b.c`; a number steps into a list."""
-    *path, last = dotted.split(".")
-    node: Any = raw
-    try:
-        for part in path:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        node[int(last) if isinstance(node, list) else last] = value
-    except (IndexError, ValueError, TypeError, AttributeError):
-        raise UserError(f"--set {dotted}: there is no such place in the recipe") from None
-
-
-def faults(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
-    """Return one line per fault: key path, value found, what was expected, nearest known key."""
-    return [_fault(row, raw) for row in error.errors(include_url=False)]
-
-
-def _fault(row: Any, raw: Mapping[str, Any]) -> str:
-    where = dotted(row["loc"])
-    if row["type"] == "extra_forbidden":
-        known = _known_keys(row["loc"][:-1], raw)
-        return f"{where}: unknown key{did_you_mean(str(row['loc'][-1]), known)}; known: {', '.join(known)}"
-    if row["type"] == "missing":
-        return f"{where}: missing; add it{_hint(row['loc'])}"
-    found = f" = {row['input']!r}" if not isinstance(row["input"], Mapping | list) else ""
-    message = row["msg"][0].lower() + row["msg"][1:] if row["msg"].startswith("Input") else row["msg"]
-    return f"{where}{found}: {message}" if where else message
-
-
-def _hint(loc: tuple[Any, ...]) -> str:
-    """Name the components that a missing top-level table could ask for."""
-    from pdiff.plugins.discovery import registry
-
-    kind = _component_of(Recipe.model_fields[loc[0]].annotation) if len(loc) == 1 else None
-    return f" with name = one of: {registry().known(kind.kind)}" if kind else ""
-
-
-def dotted(loc: tuple[Any, ...]) -> str:
-    """Return `method.codec.latent` or `evaluate[0].name`."""
-    text = ""
-    for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _component_of(annotation: Any) -> type[Component] | None:
-    """Return the component kind that an annotation names, alone or inside a tuple."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Component):
-            return candidate
-    return None
-
-
-def _known_keys(loc: tuple[Any, ...], raw: Any) -> list[str]:
-    """Return the keys that the table at `loc` may have."""
-    from pdiff.plugins.discovery import registry
-
-    model: Any = Recipe
-    parts = list(loc)
-    while parts:
-        field = parts.pop(0)
-        about, raw = model.model_fields[field], raw[field]
-        if parts and isinstance(parts[0], int):
-            raw = raw[parts.pop(0)]
-        model = _component_of(about.annotation) or about.annotation
-        if issubclass(model, Component):
-            default = about.default.table() if isinstance(about.default, Component) else {}
-            model, values = registry().find(model.kind, merge(default, raw)["name"])
-            raw = merge(values, raw)
-    named = ["name"] if issubclass(model, Component) else []
-    return named + list(model.model_fields)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pdiff.recipe.loading import load_recipe
 from torchvision.datasets import CIFAR10
 
 import pdiff
 from pdiff.engine import work as stages
 from pdiff.errors import UserError
+from pdiff.recipe.loading import load_recipe
 from pdiff.recipe.tables import Recipe
 from pdiff.zoo import Layout
 from pdiff_plugins.book import cells, variants, write

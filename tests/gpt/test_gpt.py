@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pdiff.recipe.loading import load_recipe
 from typer.testing import CliRunner
 
 from pdiff.cli import build
@@ -12,6 +11,7 @@ from pdiff.components import Collector
 from pdiff.errors import Faults, UserError
 from pdiff.files import save_tensors
 from pdiff.networks import build_network
+from pdiff.recipe.loading import load_recipe
 from pdiff.testing import tiny_run, tiny_splits
 from pdiff_plugins.networks.small import Mlp
 

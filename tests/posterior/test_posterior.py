@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pdiff.recipe.loading import load_recipe
 from torch import nn
 
 import pdiff
@@ -12,6 +11,7 @@ from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.objective import Objective
+from pdiff.recipe.loading import load_recipe
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.maths.normalise import per_column

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pdiff.recipe.loading import find_recipe, load_recipe, parse_override
 
 from pdiff.engine.keys import collect_stage, fit_stage, train_stage, zoo_stage
 from pdiff.errors import Faults, UserError
+from pdiff.recipe.loading import find_recipe, load_recipe, parse_override
 from tests.helpers import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))

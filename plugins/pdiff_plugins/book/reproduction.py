@@ -109,7 +109,7 @@ def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
     from pdiff import api
-    from pdiff.recipe.tables import load_recipe
+    from pdiff.recipe.loading import load_recipe
 
     path = out / "reproduce" / variant.name / f"{cell.name}.toml"
     make_folder(path.parent)
