@@ -17,7 +17,6 @@ from pdiff.data import TensorSplit
 from pdiff.engine import work as stages
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
-from pdiff.recipe.tables import Zoo as Settings
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.networks.nets.vit import SimpleViT
