@@ -24,6 +24,7 @@ from pdiff.engine.scores import scores_of
 from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
+from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
@@ -288,6 +289,14 @@ def run(
     done = Run(folder, pipeline)
     done.report()
     return done
+
+
+def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None) -> None:
+    """See `pdiff.prepare`."""
+    path = find_recipe(Path(recipe))
+    pipeline = pipeline_of(load_recipe(path, set), path)
+    if not pipeline.store.has(pipeline.plan.train):
+        build_network(pipeline.recipe.architecture, pipeline.data, pipeline.recipe.seed)
 
 
 def open_run(

@@ -50,5 +50,3 @@ KINDS: dict[str, type[Component]] = {
         Architecture, Dataset, Task, Selector, Collector, Transform, Codec, Denoiser, Method, Evaluator, Report,
     )
 }  # fmt: skip
-
-from pdiff.plugins import discovery as _discovery  # noqa: E402, F401 - hands the names in

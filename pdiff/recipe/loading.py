@@ -75,4 +75,4 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
         node[int(last) if isinstance(node, list) else last] = value
     except (IndexError, ValueError, TypeError, AttributeError):
-        raise UserError(f"--set {dotted}: there is no such place in the recipe") from None
+        raise Faults([f"--set {dotted}: there is no such place in the recipe"]) from None
