@@ -21,15 +21,16 @@ from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
-from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
+from pdiff.results.export import write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
+from pdiff.running.store import Stage, Store
 from pdiff.view import ORIGINAL
 from pdiff.zoo import Zoo
 
@@ -112,7 +113,7 @@ class Run:
         folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
-        paths = self._write(theta_MD, folder)
+        paths = write_networks(self.zoo, theta_MD, folder)
         rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
@@ -158,7 +159,7 @@ class Run:
     def export(self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False) -> list[Path]:
         """Write one network to a file, or every network of the source to a folder; return the paths."""
         if every:
-            return self._write(self.theta(source), to)
+            return write_networks(self.zoo, self.theta(source), to)
         if to.suffix != ".safetensors":
             raise UserError(f"--to {to}: give a name that ends in .safetensors, or --all and a folder")
         make_folder(to.parent)
@@ -226,16 +227,6 @@ class Run:
         model = self.pipeline.base_network()
         model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
         return model.eval()
-
-    def _write(self, theta_MD: Tensor, folder: Path) -> list[Path]:
-        make_folder(folder)
-        paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
-        other = sorted(set(folder.glob("*.safetensors")) - set(paths))
-        if other:
-            raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
-        for path, theta_D in zip(paths, theta_MD, strict=True):
-            save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
-        return paths
 
 
 def _in_name(value: Any) -> str:

@@ -25,7 +25,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "PRETRAINED", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
         "write_json", "write_text",
     ),
-    "pdiff.networks": ("build_network", "load_into"),
+    "pdiff.networks": ("build_network", "entry_of", "load_into"),
     "pdiff.objective": ("Objective",),
     "pdiff.results.summary": ("expected", "notes", "ours_for", "sources", "spread", "table"),
     "pdiff.running.device": ("placed",),
@@ -39,6 +39,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.training.capture": ("Step", "captured"),
     "pdiff.training.loop": ("SCHEDULES", "Observer", "epoch_order", "threads_for", "train"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),
+    "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),
     "pdiff.zoo": ("SMALLEST_VARIANCE", "Entry", "Layout", "Zoo"),
 }  # fmt: skip
 """Module -> its public names; the hooks in `pdiff.hookspecs` are public too, by implementing them."""

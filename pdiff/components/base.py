@@ -108,6 +108,12 @@ class Component(BaseModel):
         return digest_of(getattr(self, option))
 
 
+class Table(BaseModel):
+    """A recipe table that is no component."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
 def _with_defaults(cls: type[Component], table: Mapping[str, Any]) -> dict[str, Any]:
     """Complete nested tables that name no component: they change options of the default one."""
     completed = dict(table)

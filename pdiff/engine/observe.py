@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pdiff.engine.store import Stage
 from pdiff.plugins.discovery import registry
 from pdiff.running.progress import Progress, Step
+from pdiff.running.store import Stage
 
 
 def notify(progress: Progress, hook: str, **values: Any) -> None:

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from pdiff.components import Evaluator, Generator
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
-from pdiff.engine import base_network, work
+from pdiff.engine import work
 from pdiff.engine.bench import RunBench, unmeasured
 from pdiff.engine.observe import Observed, notify
 from pdiff.engine.plan import Plan
-from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_tensors
 from pdiff.networks import build_network
 from pdiff.running.device import device_for, precision_for
 from pdiff.running.progress import Progress
 from pdiff.running.snapshot import Snapshot
+from pdiff.running.store import Stage, Store
+from pdiff.training.base_network import do_train
 from pdiff.view import ORIGINAL, View
 from pdiff.zoo import Layout, Zoo
 
@@ -86,7 +87,7 @@ class Pipeline:
 
         def do(part: Path, ctx: Context) -> None:
             model = build_network(recipe.architecture, self.data, recipe.seed)
-            base_network.do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
+            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
 
         return self._do(self.plan.train, ("train",), do)
 

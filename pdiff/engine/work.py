@@ -13,7 +13,7 @@ from pdiff.bench import Bench
 from pdiff.components import Evaluator, Generator, Method, Transform
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, Split
-from pdiff.engine.bench import RunBench
+from pdiff.engine.bench import RunBench, predictor_of
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.populations.predictor import Predictor, check
@@ -37,7 +37,7 @@ def do_collect(
         )
     model.load_state_dict(zoo.anchor)
     split, what = data.split(recipe.selection), f"predict original ({recipe.selection})"
-    predictions = Predictor(model, layout, recipe.task).predict(zoo.theta_ND, split, ctx, what)
+    predictions = predictor_of(model, layout, recipe.task, ctx).predict(zoo.theta_ND, split, ctx, what)
     for row, score in zip(zoo.rows, recipe.task.score(predictions, split.targets).tolist(), strict=True):
         row["metrics"].setdefault(recipe.task.metric, score)
     save_tensors(part / "predictions.safetensors", {"predictions": predictions})

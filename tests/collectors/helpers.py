@@ -10,7 +10,7 @@ from torch import nn
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
 
 COUNT, BATCH, CPU = 40, 16, torch.device("cpu")

@@ -17,8 +17,8 @@ from pdiff.errors import UserError
 from pdiff.testing import check_component
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.joint import training as joint_training
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds import training as joint_training
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from tests.collectors.helpers import COUNT, CPU, NETS, batch_norm, built, cnn, collect, context, mlp, options, splits
 
 

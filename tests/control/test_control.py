@@ -16,7 +16,7 @@ from pdiff.errors import UserError
 from pdiff.networks import build_network
 from pdiff.populations.predictor import Predictor
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.control.cartpole import (
     CART,
     DT,

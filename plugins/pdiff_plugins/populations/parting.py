@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from pdiff.populations.algebra import shrink
+from pdiff.networks import entry_of
+from pdiff_plugins.populations.algebra import shrink
 
 STATE = (InputKind.PARAMETER, InputKind.BUFFER)
 
@@ -70,12 +71,6 @@ def _selected(model: nn.Module, keys: list[str], specs: Mapping[fx.Node, Any]) -
     key_of = {id(entry_of(model, key)): key for key in keys}
     state = {node: entry_of(model, spec.target) for node, spec in specs.items() if spec.kind in STATE}
     return {node: key_of[id(tensor)] for node, tensor in state.items() if id(tensor) in key_of}
-
-
-def entry_of(model: nn.Module, key: str) -> Tensor:
-    """Return the parameter or buffer itself."""
-    owner, _, name = key.rpartition(".")
-    return getattr(model.get_submodule(owner), name)
 
 
 def _value(model: nn.Module, constants: Mapping[str, Any], spec: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from pdiff_plugins.collectors.joint.functions import BatchNorm, Convolution, Largest, LayerNorm, Linear
+from pdiff_plugins.collectors.seeds.functions import BatchNorm, Convolution, Largest, LayerNorm, Linear
 
 aten = torch.ops.aten
 

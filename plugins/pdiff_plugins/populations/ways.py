@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pdiff.populations.parting import Parted, entry_of
+from pdiff.networks import entry_of
 from pdiff.running.memory import ran_out
 from pdiff.zoo import Layout
+from pdiff_plugins.populations.parting import Parted
 
 if TYPE_CHECKING:
-    from pdiff.components import Task
-from pdiff.populations.spying import _arguments
+    from pdiff.way import Predicts
+from pdiff_plugins.populations.spying import _arguments
 
 
 class Prepared(NamedTuple):
@@ -33,7 +34,7 @@ class Way:
 
     model: nn.Module
     layout: Layout
-    task: Task
+    task: Predicts
     parted: Parted | None = None
     at_once: int = 1
     batch: int = 0

@@ -16,8 +16,8 @@ from pdiff.data import Batch
 from pdiff.training.capture import captured
 
 if TYPE_CHECKING:
-    from pdiff_plugins.collectors.joint.training import JointTraining
-    from pdiff_plugins.collectors.seeds import Seeds
+    from pdiff_plugins.collectors.seeds.collector import Seeds
+    from pdiff_plugins.collectors.seeds.training import JointTraining
 
 SHOW_EVERY = 10
 """Steps between two values on the progress bar."""

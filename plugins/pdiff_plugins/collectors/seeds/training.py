@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from pdiff.context import Context, derive
 from pdiff.data import Batch, Split, evaluation_batches
 from pdiff.training.loop import SCHEDULES, epoch_order, threads_for
-from pdiff_plugins.collectors.joint.block import Block
-from pdiff_plugins.collectors.joint.network import Network, Step
+from pdiff_plugins.collectors.seeds.block import Block
+from pdiff_plugins.collectors.seeds.network import Network, Step
 
 if TYPE_CHECKING:
     from pdiff.components import Task
     from pdiff.zoo import Layout
-    from pdiff_plugins.collectors.seeds import Seeds
+    from pdiff_plugins.collectors.seeds.collector import Seeds
 
 BLOCK_NUMBERS = 3 * 2**20
 """What the layers of a block on a CPU compute in a step: more leaves the caches, less is mostly overhead."""

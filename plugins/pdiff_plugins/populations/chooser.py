@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pdiff.context import Context
-from pdiff.populations.parting import Parted, Untraceable, entry_of
+from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes
 from pdiff.zoo import Layout
+from pdiff_plugins.populations.parting import Parted, Untraceable
 
 if TYPE_CHECKING:
-    from pdiff.components import Task
-from pdiff.populations.spying import _arguments, _calls
-from pdiff.populations.ways import Prepared, Way
+    from pdiff.way import Predicts
+from pdiff_plugins.populations.spying import _arguments, _calls
+from pdiff_plugins.populations.ways import Prepared, Way
 
 WORTH_S = 5.0
 """Work below which a network is not traced: that takes a second or two."""
@@ -45,7 +46,7 @@ class Chooser:
     `steady`: or takes one by sizes alone. Another way may give other last bits, and which is quickest is chance.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task, steady: bool = False):
+    def __init__(self, model: nn.Module, layout: Layout, task: Predicts, steady: bool = False):
         self.model, self.layout, self.task, self.steady = model, layout, task, steady
         self.parted: dict[Any, Parted | None] = {}
         self.known: dict[Any, tuple[int, Way]] = {}

@@ -19,7 +19,7 @@ from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.joint.layers import DECOMPOSED, JointLayers
+from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
 
 if TYPE_CHECKING:
     from pdiff.components import Task

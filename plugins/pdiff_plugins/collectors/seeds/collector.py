@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff import hookimpl
 from pdiff.components import NEVER, Collector, Task
 from pdiff.errors import UserError
 
@@ -73,7 +72,7 @@ class Seeds(Collector):
     ) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
-        from pdiff_plugins.collectors.joint.training import JointTraining
+        from pdiff_plugins.collectors.seeds.training import JointTraining
 
         template, start = self._starts(model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
@@ -123,8 +122,3 @@ def _require_all(model: nn.Module, layout: Layout) -> None:
                 f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
                 "'entire', or collect.start = 'shared' or 'base'"
             )
-
-
-@hookimpl
-def register_collectors(register: Any) -> None:
-    register(Seeds)
