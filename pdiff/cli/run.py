@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable."),
@@ -18,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
+    recipe: RecipeName,
     set: Overrides = None,
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
@@ -36,10 +39,7 @@ def run(
     console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def check(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
-    set: Overrides = None,
-) -> None:
+def check(recipe: RecipeName, set: Overrides = None) -> None:
     """Validate a recipe; print it with every option, and what is cached and what is to do."""
     import tomli_w
 
