@@ -28,7 +28,7 @@ def run(
     """Run a recipe file from start to report, re-using every stage that is there already.
 
     Args:
-        recipe: path of a TOML file.
+        recipe: path of a TOML file, or the name of a recipe in ./recipes or of one that comes with pdiff.
         set: values that replace the file's, by dotted key: `{"sample.count": 50}`.
         quiet: show no progress.
         console: rich console that shows it; by default a new one.

@@ -22,7 +22,7 @@ version = "0.1.0"
 description = "A plugin of pdiff: the architecture NAME."
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["pdiff"]
+dependencies = ["neural-pdiff"]
 
 [project.optional-dependencies]
 test = ["pytest"]
