@@ -14,7 +14,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
-        "Evaluator", "Generator", "Method", "NoSuchComponent", "Report", "Selector", "Task", "Transform", "steps_on",
+        "Evaluator", "Generator", "Method", "NoSuchComponent", "Report", "Selector", "Table", "Task", "Transform",
+        "identity", "merge", "plain", "steps_on",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
@@ -27,6 +28,10 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.networks": ("build_network", "entry_of", "load_into"),
     "pdiff.objective": ("Objective",),
+    "pdiff.plugins.discovery": ("registry",),
+    "pdiff.plugins.listing": ("check_kind",),
+    "pdiff.recipe.loading": ("load_recipe",),
+    "pdiff.recipe.tables": ("Recipe",),
     "pdiff.results.summary": ("expected", "notes", "ours_for", "sources", "spread", "table"),
     "pdiff.running.device": ("placed",),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pdiff.cli.scaffold import new_plugin
 from pdiff.errors import UserError
+from pdiff_plugins.handbook.scaffold import new_plugin
 from tests.helpers import ROOT
 
 

@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_recipe_reference_is_up_to_date() -> None:
-    say = "write it again: python -m pdiff.cli.reference"
+    say = "write it again: python -m pdiff_plugins.handbook.reference"
     assert (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8") == reference.page(), say
     assert reference.in_readme(README) == README, say
 

@@ -1,40 +1,51 @@
 """The recipe reference: every table and option, from the components themselves.
 
-`python -m pdiff.cli.reference` writes docs/recipes.md and the list in README.md; a test fails when they are old.
+`python -m pdiff_plugins.handbook.reference` writes docs/recipes.md; a test fails when it is old.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from pdiff.components import KINDS, Component
-from pdiff.plugins.describe import help_of, options
 from pdiff.plugins.discovery import registry
-from pdiff.recipe.tables import Expect, Recipe, RunSettings, Sample, Train, Zoo
+from pdiff.recipe.tables import Recipe
+from pdiff_plugins.handbook.describe import help_of, options
+
+
+def _model(table: str) -> type[BaseModel]:
+    """Return what checks one of the recipe's tables."""
+    annotation = Recipe.model_fields[table].annotation
+    model = next((part for part in (annotation, *get_args(annotation)) if inspect.isclass(part)), None)
+    assert model is not None and issubclass(model, BaseModel)
+    return model
+
 
 TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
-    "collector": "[collect]", "method": "[method], [[baseline]]", "codec": "[method.codec]",
+    "collector": "[collect]", "method": "[method], [[baseline]]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
+    "codec": "[method.codec]",
     "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
 PLAIN: dict[str, type[BaseModel]] = {
-    "[train]": Train, "[zoo]": Zoo, "[sample]": Sample, "[[expect]]": Expect, "[run]": RunSettings,
+    "[train]": _model("train"), "[sample]": _model("sample"), "[[expect]]": _model("expect"), "[run]": _model("run"),
 }  # fmt: skip
-BEGIN, END = "<!-- components: python -m pdiff.cli.reference -->", "<!-- end of components -->"
+BEGIN, END = "<!-- components: python -m pdiff_plugins.handbook.reference -->", "<!-- end of components -->"
 INTRO = """# Recipe reference
 
 A recipe is one TOML file: `seed`, `protocol`, and the tables below. A table that asks for a component has a `name`;
 its other keys are the component's options. `pdiff check RECIPE` prints a recipe with every option written out, and
 `pdiff describe KIND NAME` says what stands here for one component, with its presets.
 
-This page is written by `python -m pdiff.cli.reference` from the components themselves.
+This page is written by `python -m pdiff_plugins.handbook.reference` from the components themselves.
 """
 
 

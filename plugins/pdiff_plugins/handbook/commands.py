@@ -1,52 +1,15 @@
-"""`pdiff list-plugins`, `pdiff describe` and `pdiff new-plugin`."""
+"""`pdiff describe` and `pdiff new-plugin`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(list_plugins)
-    app.command()(describe)
-    app.command()(new_plugin)
-
-
-def list_plugins(
-    kind: Annotated[str, typer.Option(help="Only what is of this kind: architecture, dataset, method, ...")] = "",
-    as_json: Json = False,
-) -> None:
-    """List the plugins that are installed, and what each provides."""
-    from pdiff.cli.text import console, print_table
-    from pdiff.plugins.describe import about_plugin, check_kind
-    from pdiff.plugins.discovery import registry
-
-    plugins = [about_plugin(plugin, kind and check_kind(kind)) for plugin in registry().plugins]
-    # A plugin that failed is always shown: what it would provide, nobody knows.
-    plugins = [plugin for plugin in plugins if not kind or plugin["provides"] or plugin["failure"]]
-    if as_json:
-        print(json.dumps(plugins, indent=1))
-        return
-    rows = [[p["plugin"], f"{p['distribution']} {p['version']}", "\n".join(_provides(p, kind))] for p in plugins]
-    print_table(["plugin", "distribution", "provides"], rows)
-    if any(plugin["failure"] for plugin in plugins):
-        console().print("\nplugins that FAILED provide nothing; the others are not affected", highlight=False)
-
-
-def _provides(plugin: Mapping[str, Any], kind: str) -> Iterator[str]:
-    if plugin["failure"]:
-        yield f"FAILED: {plugin['failure']}"
-    for provided, names in plugin["provides"].items():
-        yield f"{provided}: {', '.join(names)}"
-    other = [hook for hook in plugin["hooks"] if hook == "register_commands" or not hook.startswith("register_")]
-    if other and not kind:
-        yield f"hooks: {', '.join(other)}"
 
 
 def describe(
@@ -56,7 +19,7 @@ def describe(
 ) -> None:
     """Describe a component: its options, where it comes from, its presets."""
     from pdiff.cli.text import print_table
-    from pdiff.plugins.describe import about, names
+    from pdiff_plugins.handbook.describe import about, names
 
     if as_json:
         print(json.dumps(about(kind, name) if name else [list(row) for row in names(kind)], indent=1))
@@ -68,7 +31,7 @@ def describe(
 
 def _print(about: dict[str, Any]) -> None:
     from pdiff.cli.text import print_table
-    from pdiff.plugins.describe import as_recipe
+    from pdiff_plugins.handbook.describe import as_recipe
 
     kind, options, preset = about["kind"], about["options"], about["preset_of"]
     _say(f"{kind} {about['name']}{f', a preset of {preset}' if preset else ''}\n\n{about['help']}\n")
@@ -107,7 +70,7 @@ def new_plugin(
     to: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path("."),
 ) -> None:
     """Write a package with a working plugin, its test and its README."""
-    from pdiff.cli.scaffold import new_plugin as write
+    from pdiff_plugins.handbook.scaffold import new_plugin as write
 
     folder = write(name, to)
     _say(f"wrote {folder}\n\n    cd {folder}\n    pip install -e '.[test]'\n    pytest\n    pdiff list-plugins")

@@ -13,36 +13,23 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from pdiff.components import KINDS, Component, merge, plain
-from pdiff.errors import UserError, did_you_mean
-from pdiff.plugins.discovery import Plugin, registry
+from pdiff.components import KINDS, Component, Transform, merge, plain
+from pdiff.plugins.discovery import registry
+from pdiff.plugins.listing import check_kind
 
-HEADERS = {"collector": "collect", "codec": "method.codec", "denoiser": "method.denoiser", "evaluator": "evaluate"}
+HEADERS = {
+    "collector": "collect",
+    "codec": "method.codec",
+    "denoiser": "method.denoiser",
+    "evaluator": "evaluate",
+    "transform": "zoo",
+}
 """Where a kind stands in a recipe, unless the table is called like the kind."""
-REPEATED = ("evaluator", "report")
+REPEATED = ("evaluator", "report", "transform")
 BOUNDS = {
     "exclusiveMinimum": "> {}", "minimum": ">= {}", "exclusiveMaximum": "< {}", "maximum": "<= {}",
     "multipleOf": "multiple of {}", "minLength": "at least {} long", "pattern": "like {}",
 }  # fmt: skip
-
-
-def check_kind(kind: str) -> str:
-    """Return `kind`. Raises UserError when it is none."""
-    if kind not in KINDS:
-        raise UserError(f"no kind {kind!r}{did_you_mean(kind, KINDS)}; kinds: {', '.join(KINDS)}")
-    return kind
-
-
-def about_plugin(plugin: Plugin, kind: str = "") -> dict[str, Any]:
-    """Return what a plugin is and provides: names by kind, presets after their component."""
-    provides: dict[str, list[str]] = {}
-    for component in plugin.components:
-        if kind in ("", component.kind):
-            provides.setdefault(component.kind, []).extend([component.name, *component.presets])
-    return {
-        "plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version,
-        "module": plugin.module, "provides": provides, "hooks": plugin.hooks, "failure": plugin.failure,
-    }  # fmt: skip
 
 
 def names(kind: str) -> list[tuple[str, str, str]]:
@@ -151,7 +138,7 @@ def as_recipe(
     kind: str, table: Mapping[str, Any], *, mark: Sequence[str] = (), required: Sequence[str] = ()
 ) -> Iterator[str]:
     """Yield the lines of a table as a recipe holds it, those of the dotted keys `mark` marked."""
-    header = HEADERS.get(kind, kind)
+    header = _header(kind, table["name"])
     nested: Any = dict(table)
     for part in reversed(header.split(".")):
         nested = {part: nested}
@@ -166,6 +153,14 @@ def as_recipe(
         yield f"{line}  # set by the preset" if key and place + key[0] in mark else line
         if line.startswith("name = ") and not place:
             yield from (f"{option} = ...  # required" for option in required)
+
+
+def _header(kind: str, name: str) -> str:
+    """Return where a component stands in a recipe: a step on samples alone not among those on the zoo."""
+    component, _ = registry().find(kind, name)
+    if issubclass(component, Transform) and not component.takes("zoo"):
+        return "sample.step"
+    return HEADERS.get(kind, kind)
 
 
 _LIST = re.compile(r"\[\n([^\[\]]*),\n\]")
