@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -168,9 +168,7 @@ class Run:
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
-        own = {evaluator.name for evaluator in self.recipe.evaluate}
-        extra = {found.name: found for found in map(_evaluator, [*self.scores["columns"], *more])}
-        scores = scores_of(self.pipeline, tuple(found for name, found in extra.items() if name not in own))
+        scores = scores_of(self.pipeline, _added([*self.scores["columns"], *more], self.recipe))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -185,7 +183,7 @@ class Run:
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
                 return paths
-            view = self.pipeline.view(scores)
+            view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
             paths = [Path(path) for report in self.recipe.report for path in report.render(view, self.folder)]
             write_json(log, {"wanted": wanted, "paths": [str(path.relative_to(self.folder)) for path in paths]})
         return paths
@@ -247,6 +245,13 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
         raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
 
 
+def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
+    """Return the evaluators of these names that are not the recipe's. Raises UserError."""
+    own = {evaluator.name for evaluator in recipe.evaluate}
+    found = [_evaluator(name) for name in names if name not in own]
+    return tuple({evaluator.name: evaluator for evaluator in found if evaluator.name not in own}.values())
+
+
 def _evaluator(name: str) -> Evaluator:
     found, values = plugins.registry().find("evaluator", name)
     try:
@@ -270,8 +275,7 @@ def run(
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
-    own = {evaluator.name for evaluator in loaded.evaluate}
-    scores = scores_of(pipeline, tuple(_evaluator(name) for name in kept if name not in own))
+    scores = scores_of(pipeline, _added(kept, loaded))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))

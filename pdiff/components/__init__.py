@@ -12,7 +12,7 @@ from pdiff.components.backbone import Codec, Denoiser
 from pdiff.components.base import CONTENT, IF_SET, NEVER, Component, NoSuchComponent, Table, identity, merge, plain
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
-from pdiff.components.evaluator import Evaluator
+from pdiff.components.evaluator import Evaluator, Figure, Finding, Page
 from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
@@ -31,9 +31,12 @@ __all__ = [
     "Dataset",
     "Denoiser",
     "Evaluator",
+    "Figure",
+    "Finding",
     "Generator",
     "Method",
     "NoSuchComponent",
+    "Page",
     "Report",
     "Selector",
     "Table",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pdiff.populations.ways import Way
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.populations.predictor import Predictor
-from pdiff.populations.ways import Way
 from pdiff.running.memory import free_bytes, in_chunks
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import MlpMini

@@ -7,6 +7,8 @@ from math import inf
 import pytest
 import timm
 import torch
+from pdiff.populations.parting import Parted
+from pdiff.populations.ways import Way
 from torch import nn
 
 from pdiff.context import Context
@@ -14,9 +16,7 @@ from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
 from pdiff.populations import ways
-from pdiff.populations.parting import Parted
 from pdiff.populations.predictor import Predictor, check, predict, score_model
-from pdiff.populations.ways import Way
 from pdiff.running.progress import PlainProgress
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.images.classification import Classification
