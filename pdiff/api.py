@@ -242,7 +242,9 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
             own = ", ".join(method.sampling) or "none"
             raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
     try:
-        return type(method).model_validate({key: getattr(method, key) for key in type(method).model_fields} | options)
+        return type(method).model_validate(
+            {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
+        )
     except ValidationError as error:
         raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
 

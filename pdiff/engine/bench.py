@@ -122,10 +122,11 @@ class RunBench:
     def _aligner(self) -> Callable[[Tensor], Tensor] | None:
         ctx = self.contexts("align")
         inputs = torch.zeros(2, *self.data.input_shape)
-        return ask(
+        aligner: Callable[[Tensor], Tensor] | None = ask(
             ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
+        return aligner
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)

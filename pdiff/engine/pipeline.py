@@ -198,4 +198,6 @@ class Pipeline:
         def do(part: Path, ctx: Context) -> None:
             work.do_evaluate(evaluator, self.view(), part, ctx)
 
-        return read_json(self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do) / "scores.json")
+        folder = self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do)
+        scores: dict[str, Any] = read_json(folder / "scores.json")
+        return scores
