@@ -27,6 +27,7 @@ from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
+from pdiff.results.changes import changed_keys
 from pdiff.results.export import write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
@@ -325,18 +326,5 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
         before = load_recipe(runs[0] / RESOLVED)
     except UserError:
         return
-    old, new = _flat(before.table()), _flat(recipe.table())
-    changed = sorted(
-        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run.")
-    )
+    changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
-
-
-def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(table, Mapping):
-        return {
-            k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
-        }
-    if isinstance(table, list):
-        return {k: v for number, item in enumerate(table) for k, v in _flat(item, f"{prefix}[{number}]").items()}
-    return {prefix: table}

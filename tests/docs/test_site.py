@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from pdiff.cli import build
-from pdiff.recipe.tables import find_recipe, load_recipe, parse_override
+from pdiff.recipe.loading import find_recipe, load_recipe, parse_override
 from tests.helpers import ROOT
 
 DOCS = ROOT / "docs"
