@@ -77,15 +77,8 @@ def test_every_command_shown_is_one(page: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(ROOT)
     for match in COMMAND.finditer(page.read_text(encoding="utf-8")):
         words = shlex.split(match[1] or match[2])
-        if not words[0].startswith("-") and not _waits_for_options_of_sampling(words):
+        if not words[0].startswith("-"):
             check_command(words)
-
-
-def _waits_for_options_of_sampling(words: list[str]) -> bool:
-    """Tell whether a command has `sample -o`, as long as the program has not."""
-    return (
-        words[0] == "sample" and "-o" in words and all("-o" not in p.opts for p in program().commands["sample"].params)
-    )
 
 
 @functools.cache
