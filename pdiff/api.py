@@ -27,7 +27,8 @@ from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
-from pdiff.results.export import write_networks
+from pdiff.results.changes import changed_keys
+from pdiff.results.export import in_name, write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
 from pdiff.running.store import Stage, Store
@@ -39,8 +40,8 @@ class Run:
     """A finished run: its scores, its networks, its files."""
 
     def __init__(self, folder: Path, pipeline: Pipeline, drawing: str = ""):
-        """`drawing` names options of sampling that are not the recipe's, in the folders of `sample_to`."""
-        self.folder, self.pipeline, self._drawing = folder, pipeline, drawing
+        """`drawing`: the options of sampling that are not the recipe's, as names of files show them."""
+        self.folder, self.pipeline, self.drawn_with = folder, pipeline, drawing
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -99,8 +100,8 @@ class Run:
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
         plan = Plan(recipe, train=self.pipeline.plan.train, collect=self.pipeline.plan.collect)
         pipeline = Pipeline(plan, self.folder.name, self.pipeline.progress)
-        named = "".join(f"-{option}-{_in_name(getattr(recipe.method, option))}" for option in options)
-        return Run(self.folder, pipeline, self._drawing + named)
+        named = "".join(f"-{option}-{in_name(getattr(recipe.method, option))}" for option in options)
+        return Run(self.folder, pipeline, self.drawn_with + named)
 
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
@@ -110,7 +111,7 @@ class Run:
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
+        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
         paths = write_networks(self.zoo, theta_MD, folder)
@@ -137,11 +138,6 @@ class Run:
         wanted = method.asked()
         measured = self.measures(count, draw, source) if wanted else {}
         return {name: [(value, got) for got in measured[name]] for name, value in wanted.items()}
-
-    @property
-    def asked_in_name(self) -> str:
-        """The options of sampling that are not the recipe's, as a file's name shows them."""
-        return self._drawing
 
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
@@ -227,12 +223,6 @@ class Run:
         return model.eval()
 
 
-def _in_name(value: Any) -> str:
-    """Return an option as a folder's name shows it."""
-    text = "-".join(f"{key}-{own}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
-
-
 def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
@@ -240,7 +230,9 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
             own = ", ".join(method.sampling) or "none"
             raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
     try:
-        return type(method).model_validate({key: getattr(method, key) for key in type(method).model_fields} | options)
+        return type(method).model_validate(
+            {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
+        )
     except ValidationError as error:
         raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
 
@@ -327,18 +319,5 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
         before = load_recipe(runs[0] / RESOLVED)
     except UserError:
         return
-    old, new = _flat(before.table()), _flat(recipe.table())
-    changed = sorted(
-        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run.")
-    )
+    changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
-
-
-def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(table, Mapping):
-        return {
-            k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
-        }
-    if isinstance(table, list):
-        return {k: v for number, item in enumerate(table) for k, v in _flat(item, f"{prefix}[{number}]").items()}
-    return {prefix: table}

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def warn_deprecated(what: str, *, since: str, until: str, instead: str, stacklevel: int = 3) -> None:

@@ -42,4 +42,6 @@ def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
 def entry_of(model: nn.Module, key: str) -> Tensor:
     """Return the parameter or buffer itself."""
     owner, _, name = key.rpartition(".")
-    return getattr(model.get_submodule(owner), name)
+    entry = getattr(model.get_submodule(owner), name)
+    assert isinstance(entry, Tensor)
+    return entry

@@ -23,7 +23,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
-        "PRETRAINED", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
+        "PRETRAINED", "below", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
         "write_json", "write_text",
     ),
     "pdiff.networks": ("build_network", "entry_of", "load_into"),
@@ -45,7 +45,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "tiny_run", "tiny_splits", "tiny_zoo",
     ),
     "pdiff.training.capture": ("Step", "captured"),
-    "pdiff.training.loop": ("SCHEDULES", "Observer", "epoch_order", "threads_for", "train"),
+    "pdiff.training.loop": ("Observer", "epoch_order", "threads_for", "train"),
+    "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),
     "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),
     "pdiff.zoo": ("SMALLEST_VARIANCE", "Entry", "Layout", "Zoo"),

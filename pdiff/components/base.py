@@ -156,7 +156,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        tables = isinstance(old, Mapping) and isinstance(value, Mapping)
-        same = tables and value.get("name", old.get("name")) == old.get("name")
-        merged[key] = merge(old, value) if same else value
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            value = merge(old, value)
+        merged[key] = value
     return merged

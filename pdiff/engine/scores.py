@@ -34,5 +34,5 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
             networks[source][evaluator.name] = values
         scores[evaluator.name] = given
     scores["seconds"] = {what: pipeline.store.seconds(stage) for what, stage in plan}
-    scores = json.loads(json.dumps(scores))
-    return scores | {"notes": Showing({e.name: e for e in evaluators}, pipeline.warn).notes(scores)}
+    stored: dict[str, Any] = json.loads(json.dumps(scores))
+    return stored | {"notes": Showing({e.name: e for e in evaluators}, pipeline.warn).notes(stored)}

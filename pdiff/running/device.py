@@ -39,4 +39,6 @@ def precision_for(wanted: str, device: torch.device) -> str:
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
     """Return the network on the device; one of convolutions in channels-last order where that is quick: on CUDA."""
     flat = device.type == "cuda" and any(isinstance(module, nn.Conv2d) for module in model.modules())
-    return model.to(device, memory_format=torch.channels_last if flat else torch.preserve_format)
+    if not flat:
+        return model.to(device)
+    return model.to(device).to(memory_format=torch.channels_last)

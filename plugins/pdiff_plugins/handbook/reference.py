@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -30,15 +29,14 @@ def _model(table: str) -> type[BaseModel]:
 
 TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
-    "collector": "[collect]", "method": "[method], [[baseline]]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
-    "codec": "[method.codec]",
+    "collector": "[collect]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
+    "method": "[method], [[baseline]]", "codec": "[method.codec]",
     "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
 PLAIN: dict[str, type[BaseModel]] = {
     "[train]": _model("train"), "[sample]": _model("sample"), "[[expect]]": _model("expect"), "[run]": _model("run"),
 }  # fmt: skip
-BEGIN, END = "<!-- components: python -m pdiff_plugins.handbook.reference -->", "<!-- end of components -->"
 INTRO = """# Recipe reference
 
 A recipe is one TOML file: `seed`, `protocol`, and the tables below. A table that asks for a component has a `name`;
@@ -46,18 +44,32 @@ its other keys are the component's options. `pdiff check RECIPE` prints a recipe
 `pdiff describe KIND NAME` says what stands here for one component, with its presets.
 
 This page is written by `python -m pdiff_plugins.handbook.reference` from the components themselves.
+
+## Recipes that come with pdiff
+
+`recipes/` holds `quickstart`, `vit_tiny_stl10` and `resnet18_cifar100` (two cells of the paper's Table 1),
+`cifar10_resnet20` (start from your own weights), `bring_your_own_checkpoints` (a folder of files),
+`coco_tiny_detection`, `coco_tiny_segmentation`, `digits_generation` (tasks beyond classification), `fields_digits` with
+`fields_digits_independent` and `fields_digits_biases`, `fields_shapes3d` and `hyperdiffusion_mesh_folder` (shapes in
+space), `gpt_digits`, `gpt_digits_error`, `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole` (networks on demand), two
+generators beyond the soup in `recipes/best/`, and the whole book in `recipes/paper/`.
 """
 
 
 def page() -> str:
     """Return docs/recipes.md."""
-    return "\n".join([INTRO, *_top(), *(line for kind in TABLES for line in _kind(kind)), *_plain()]).rstrip() + "\n"
+    kinds = (line for kind in TABLES for line in _kind(kind))
+    return "\n".join([INTRO, *_overview(), *_top(), *kinds, *_plain()]).rstrip() + "\n"
 
 
-def overview() -> str:
-    """Return the README's table: kind, recipe table, names."""
-    rows = [f"| {kind} | `{table}` | {', '.join(_names(kind))} |" for kind, table in TABLES.items()]
-    return "\n".join(["| kind | recipe table | names |", "|---|---|---|", *rows])
+def _overview() -> Iterator[str]:
+    """Yield a table of all names: kind, recipe table, names."""
+    yield "## All names\n"
+    yield "| kind | recipe table | names |"
+    yield "|---|---|---|"
+    for kind, table in TABLES.items():
+        yield f"| {kind} | `{table}` | {', '.join(_names(kind))} |"
+    yield ""
 
 
 def _names(kind: str) -> list[str]:
@@ -117,17 +129,10 @@ def _inline(values: Any) -> str:
     return ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in values.items())
 
 
-def in_readme(text: str) -> str:
-    """Return a README's text with the list of components brought up to date."""
-    return re.sub(f"{BEGIN}.*{END}", f"{BEGIN}\n{overview()}\n{END}".replace("\\", r"\\"), text, flags=re.DOTALL)
-
-
 def main(root: Path = Path()) -> None:
-    """Write docs/recipes.md and bring README.md up to date."""
+    """Write docs/recipes.md."""
     (root / "docs").mkdir(exist_ok=True)
     (root / "docs" / "recipes.md").write_text(page(), encoding="utf-8")
-    readme = root / "README.md"
-    readme.write_text(in_readme(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

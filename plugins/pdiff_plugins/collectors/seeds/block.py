@@ -14,9 +14,9 @@ from torch import Tensor
 from pdiff.context import derive
 from pdiff.data import Batch
 from pdiff.training.capture import captured
+from pdiff.training.optimizers import optimizer_for
 
 if TYPE_CHECKING:
-    from pdiff_plugins.collectors.seeds.collector import Seeds
     from pdiff_plugins.collectors.seeds.training import JointTraining
 
 SHOW_EVERY = 10
@@ -65,7 +65,9 @@ class Block:
             models = [self.training.start(run) for run in self.numbers]
         self.theta_GT, self.buffers = self.training.network.stacked(models)
         self.total_G = torch.zeros(len(models), dtype=torch.float64, device=self.ctx.device)
-        self.optimizer = _optimizer(self.options, self.theta_GT)
+        self.optimizer = optimizer_for(
+            self.options.optimizer, [self.theta_GT], self.options.lr, self.options.weight_decay
+        )
         if self.restored:
             self._restore(self.restored)
         else:
@@ -150,15 +152,3 @@ class Block:
         moments = {key.removeprefix("optimizer/"): value for key, value in tensors.items() if "optimizer/" in key}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
-
-
-def _optimizer(options: Seeds, theta_GT: Tensor) -> torch.optim.Optimizer:
-    """Return the optimiser of all networks at once: its updates are elementwise."""
-    if options.optimizer == "sgd":
-        return torch.optim.SGD([theta_GT], lr=options.lr, momentum=0.9, weight_decay=options.weight_decay)
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimizer]
-    if not theta_GT.is_cuda:
-        return kind([theta_GT], lr=options.lr, weight_decay=options.weight_decay, fused=True)
-    # As a tensor, so that a captured step reads the rate of the day.
-    rate = torch.tensor(options.lr, device=theta_GT.device)
-    return kind([theta_GT], lr=rate, weight_decay=options.weight_decay, fused=True, capturable=True)

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from pdiff.context import Context, derive
 from pdiff.data import Batch, Split, evaluation_batches
-from pdiff.training.loop import SCHEDULES, epoch_order, threads_for
+from pdiff.training.loop import epoch_order, threads_for
+from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
 from pdiff_plugins.collectors.seeds.network import Network, Step
 
