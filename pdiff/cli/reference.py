@@ -16,16 +16,17 @@ from pydantic import BaseModel
 from pdiff.components import KINDS, Component
 from pdiff.plugins.describe import help_of, options
 from pdiff.plugins.discovery import registry
-from pdiff.recipe.tables import Expect, Recipe, RunSettings, Sample, Train, Zoo
+from pdiff.recipe.tables import Expect, Recipe, RunSettings, Sample, Train
 
 TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
-    "collector": "[collect]", "method": "[method], [[baseline]]", "codec": "[method.codec]",
-    "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
+    "collector": "[collect]", "transform": "[[zoo]], [[sample.step]]",
+    "method": "[method], [[baseline]]", "codec": "[method.codec]", "denoiser": "[method.denoiser]",
+    "evaluator": "[[evaluate]]", "report": "[[report]]",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
 PLAIN: dict[str, type[BaseModel]] = {
-    "[train]": Train, "[zoo]": Zoo, "[sample]": Sample, "[[expect]]": Expect, "[run]": RunSettings,
+    "[train]": Train, "[sample]": Sample, "[[expect]]": Expect, "[run]": RunSettings,
 }  # fmt: skip
 BEGIN, END = "<!-- components: python -m pdiff.cli.reference -->", "<!-- end of components -->"
 INTRO = """# Recipe reference

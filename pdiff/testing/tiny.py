@@ -123,11 +123,14 @@ class _Gaussian(Generator):
         self.mean_D, self.std_D = x_ND.mean(dim=0), x_ND.std(dim=0)
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+        return self._draw(count, ctx)
+
+    def _draw(self, count: int, ctx: Context) -> Tensor:
         noise_MD = torch.randn(count, self.layout.dim, generator=ctx.generator("tiny"))
         return self.layout.from_free(self.mean_D + self.std_D * noise_MD)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
-        end_MD, progress = self.sample(count, ctx), torch.linspace(0, 1, points)
+        end_MD, progress = self._draw(count, ctx), torch.linspace(0, 1, points)
         return progress.tolist(), progress[:, None, None] * end_MD
 
 

@@ -15,7 +15,7 @@ from pdiff.populations import ways
 from pdiff.populations.predictor import Predictor
 from pdiff.running.device import placed
 from pdiff.running.memory import free_bytes, ran_out
-from pdiff.testing import tiny_run, tiny_zoo
+from pdiff.testing import Points, tiny_run, tiny_zoo
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.backbones.codecs import Pca
@@ -79,7 +79,8 @@ def test_replayed_sampling_is_sampling() -> None:
     samples = []
     for graphs in (True, False):
         ctx = Context(seed=1, device=torch.device("cuda"), graphs=graphs, warn=lambda line: pytest.fail(line))
-        samples.append(method.fit(tiny_zoo(), ctx).sample(20, ctx))
+        zoo, bench = tiny_zoo(), Points(tiny_zoo())
+        samples.append(method.fit(zoo, bench, ctx).sample(20, bench, ctx))
     torch.testing.assert_close(*samples, atol=1e-3, rtol=1e-3)
 
 
