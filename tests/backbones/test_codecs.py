@@ -84,10 +84,10 @@ def test_kernel_must_be_odd():
 
 def test_all_are_registered():
     from pdiff.plugins.discovery import Plugin, Registry
-    from pdiff_plugins.backbones import codecs as backbones
+    from pdiff_plugins import backbones
 
     registry = Registry(found=[])
-    plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones.codecs")
+    plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")
     registry.register(plugin, backbones)
     registry.plugins.append(plugin)
     assert registry.known("codec") == "autoencoder, conv1d, identity, mlp, pca, probes, transformer"

@@ -142,7 +142,7 @@ def test_a_zoo_of_the_first_checkpoints_shares_the_collection(tiny: Path) -> Non
     out = str(tiny.parent / "runs")
     whole = pdiff.run(tiny, set={"run.out": out}, quiet=True)
     part = pdiff.run(tiny, set={"run.out": out, "zoo.first": 9, "method.batch_size": 9}, quiet=True)
-    assert part.pipeline.collect_stage == whole.pipeline.collect_stage
+    assert part.pipeline.plan.collect == whole.pipeline.plan.collect
     assert torch.equal(part.theta("original"), whole.theta("original")[:9])
     own, all_of = (run.pipeline.predictions("original", "test") for run in (part, whole))
     assert torch.equal(own, all_of[:9])

@@ -60,8 +60,3 @@ def test_guidance_goes_beyond_the_label():
     z_BZ, t_B, label_BK = torch.zeros(3, 2), torch.zeros(3), torch.ones(3, 2)
     for guidance in (0.0, 1.0, 2.5):
         assert torch.equal(labels.guided(denoiser, z_BZ, t_B, label_BK, guidance), torch.full((3, 2), guidance))
-
-
-def test_without_labels_a_method_is_what_it_was_before_there_were_any():
-    assert not {"labels", "guidance", "label"} & set(PDiff().identity())
-    assert PDiff(labels=True).identity()["labels"] is True

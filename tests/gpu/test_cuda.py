@@ -115,7 +115,7 @@ def test_prompts_follow_the_cpu_and_are_replayed_as_graphs(tmp_path: Path) -> No
     tables = {"architecture": {"name": "mlp", "hidden": [6]}, "train": {"epochs": 0}, "collect": runs, "method": method}
     pipeline = tiny_run(tmp_path, **tables)
     generator, said = pipeline.generator("gpt"), []
-    start_MD, measure_M = pipeline.zoo.theta_ND[:5], pipeline.measures()["loss"][:5]
+    start_MD, measure_M = pipeline.zoo.theta_ND[:5], pipeline.bench.measures()["loss"][:5]
     ctx = Context(seed=1, warn=said.append)
     on_cpu, on_cuda = (
         generator.prompted(start_MD, measure_M, measure_M - 0.3, ctx.replace(device=torch.device(device)))

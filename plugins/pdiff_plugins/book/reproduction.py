@@ -129,11 +129,11 @@ def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> 
 
 def _look(pipeline: Any) -> None:
     """Raise UserError where the cell's data or weights are not at hand."""
-    from pdiff.engine import work as stages
+    from pdiff.networks import build_network
 
     data = pipeline.data
-    if not pipeline.store.has(pipeline.train_stage):
-        stages.build_network(pipeline.recipe.architecture, data, pipeline.recipe.seed)
+    if not pipeline.store.has(pipeline.plan.train):
+        build_network(pipeline.recipe.architecture, data, pipeline.recipe.seed)
 
 
 def _say(line: str) -> None:
