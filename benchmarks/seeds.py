@@ -30,7 +30,7 @@ from pdiff.plugins.discovery import registry
 from pdiff.running.device import device_for
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
 
 EXAMPLES, LR, SHORT, ROUNDS, FEW, FEW_STEPS = 2000, 1e-3, 10, 3, 2, 60

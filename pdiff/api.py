@@ -21,14 +21,17 @@ from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
-from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
+from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
+from pdiff.results.changes import changed_keys
+from pdiff.results.export import write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
+from pdiff.running.store import Stage, Store
 from pdiff.view import ORIGINAL
 from pdiff.zoo import Zoo
 
@@ -111,7 +114,7 @@ class Run:
         folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
-        paths = self._write(theta_MD, folder)
+        paths = write_networks(self.zoo, theta_MD, folder)
         rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
@@ -157,7 +160,7 @@ class Run:
     def export(self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False) -> list[Path]:
         """Write one network to a file, or every network of the source to a folder; return the paths."""
         if every:
-            return self._write(self.theta(source), to)
+            return write_networks(self.zoo, self.theta(source), to)
         if to.suffix != ".safetensors":
             raise UserError(f"--to {to}: give a name that ends in .safetensors, or --all and a folder")
         make_folder(to.parent)
@@ -226,16 +229,6 @@ class Run:
         model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
         return model.eval()
 
-    def _write(self, theta_MD: Tensor, folder: Path) -> list[Path]:
-        make_folder(folder)
-        paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
-        other = sorted(set(folder.glob("*.safetensors")) - set(paths))
-        if other:
-            raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
-        for path, theta_D in zip(paths, theta_MD, strict=True):
-            save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
-        return paths
-
 
 def _in_name(value: Any) -> str:
     """Return an option as a folder's name shows it."""
@@ -250,7 +243,9 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
             own = ", ".join(method.sampling) or "none"
             raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
     try:
-        return type(method).model_validate({key: getattr(method, key) for key in type(method).model_fields} | options)
+        return type(method).model_validate(
+            {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
+        )
     except ValidationError as error:
         raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
 
@@ -290,6 +285,14 @@ def run(
     return done
 
 
+def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None) -> None:
+    """See `pdiff.prepare`."""
+    path = find_recipe(Path(recipe))
+    pipeline = pipeline_of(load_recipe(path, set), path)
+    if not pipeline.store.has(pipeline.plan.train):
+        build_network(pipeline.recipe.architecture, pipeline.data, pipeline.recipe.seed)
+
+
 def open_run(
     name: str | PathLike[str],
     *,
@@ -323,18 +326,5 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
         before = load_recipe(runs[0] / RESOLVED)
     except UserError:
         return
-    old, new = _flat(before.table()), _flat(recipe.table())
-    changed = sorted(
-        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run.")
-    )
+    changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
-
-
-def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(table, Mapping):
-        return {
-            k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
-        }
-    if isinstance(table, list):
-        return {k: v for number, item in enumerate(table) for k, v in _flat(item, f"{prefix}[{number}]").items()}
-    return {prefix: table}

@@ -140,3 +140,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return copies of the tensors under a prefix, without it: what is loaded may be a read-only map of the file."""
+    return {key.removeprefix(prefix): value.clone() for key, value in tensors.items() if key.startswith(prefix)}

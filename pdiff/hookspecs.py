@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pdiff.components.base import Component
     from pdiff.context import Context
     from pdiff.view import Setup
+    from pdiff.way import Chooser, Predicts
     from pdiff.zoo import Layout, Zoo
 
 hookspec = pluggy.HookspecMarker("pdiff")
@@ -87,7 +88,6 @@ def register_tasks(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.task import Task
 
         class Ordinal(Task):
             '''Regression on class numbers, rounded to predict.'''
@@ -332,6 +332,29 @@ def align_networks(
                 return theta_MD  # a network whose hidden units have no order to change
 
             return signs if layout.dim == 1 else None
+    """
+
+
+@hookspec
+def choose_ways(model: nn.Module, layout: Layout, task: Predicts, steady: bool) -> Chooser | None:
+    """Return what finds a quick way to run many networks that differ in the selected entries alone, or None.
+
+    It changes how soon predictions come, and never what they are, but for rounding. Of several plugins the first that
+    returns something is taken; without any, networks are run one at a time.
+
+    Args:
+        model: holds the anchor; its selected entries may be overwritten.
+        layout: the map between state-dict entries and columns of theta.
+        task: what is predicted.
+        steady: the way must follow from shapes alone, and never from a clock.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.way import OneAtATime
+
+        @hookimpl
+        def choose_ways(model, layout, task, steady):
+            return OneAtATime(model, layout, task) if steady else None
     """
 
 

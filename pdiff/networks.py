@@ -37,3 +37,11 @@ def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
         if own[key].shape != value.shape:
             raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(own[key].shape)}")
     model.load_state_dict(state)
+
+
+def entry_of(model: nn.Module, key: str) -> Tensor:
+    """Return the parameter or buffer itself."""
+    owner, _, name = key.rpartition(".")
+    entry = getattr(model.get_submodule(owner), name)
+    assert isinstance(entry, Tensor)
+    return entry

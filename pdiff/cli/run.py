@@ -8,6 +8,10 @@ import typer
 
 from pdiff.cli.options import Overrides, overrides
 
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command()(run)
@@ -15,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
+    recipe: RecipeName,
     set: Overrides = None,
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
@@ -33,10 +37,7 @@ def run(
     console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def check(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
-    set: Overrides = None,
-) -> None:
+def check(recipe: RecipeName, set: Overrides = None) -> None:
     """Validate a recipe; print it with every option, and what is cached and what is to do."""
     import tomli_w
 

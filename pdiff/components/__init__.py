@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pdiff.components.architecture import Architecture
 from pdiff.components.backbone import Codec, Denoiser
-from pdiff.components.base import CONTENT, IF_SET, NEVER, Component, NoSuchComponent, identity, merge, plain
+from pdiff.components.base import CONTENT, IF_SET, NEVER, Component, NoSuchComponent, Table, identity, merge, plain
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
 from pdiff.components.evaluator import Evaluator
@@ -36,6 +36,7 @@ __all__ = [
     "NoSuchComponent",
     "Report",
     "Selector",
+    "Table",
     "Task",
     "Transform",
     "identity",
@@ -50,5 +51,3 @@ KINDS: dict[str, type[Component]] = {
         Architecture, Dataset, Task, Selector, Collector, Transform, Codec, Denoiser, Method, Evaluator, Report,
     )
 }  # fmt: skip
-
-from pdiff.plugins import discovery as _discovery  # noqa: E402, F401 - hands the names in

@@ -108,6 +108,12 @@ class Component(BaseModel):
         return digest_of(getattr(self, option))
 
 
+class Table(BaseModel):
+    """A recipe table that is no component."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
 def _with_defaults(cls: type[Component], table: Mapping[str, Any]) -> dict[str, Any]:
     """Complete nested tables that name no component: they change options of the default one."""
     completed = dict(table)
@@ -150,7 +156,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        tables = isinstance(old, Mapping) and isinstance(value, Mapping)
-        same = tables and value.get("name", old.get("name")) == old.get("name")
-        merged[key] = merge(old, value) if same else value
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            value = merge(old, value)
+        merged[key] = value
     return merged

@@ -21,13 +21,23 @@ from pdiff.populations.predictor import Predictor
 from pdiff.populations.tasks import LogProbabilities, Measured
 from pdiff.running.device import placed
 from pdiff.running.progress import Progress
-from pdiff.zoo import Zoo
+from pdiff.way import Predicts
+from pdiff.zoo import Layout, Zoo
 
 
 class Contexts(Protocol):
     """What makes the context of a purpose."""
 
     def __call__(self, *words: object) -> Context: ...
+
+
+def predictor_of(model: nn.Module, layout: Layout, task: Predicts, ctx: Context, steady: bool = False) -> Predictor:
+    """Return what runs populations of a network, by the quickest way that a plugin knows.
+
+    `steady`: by a way that follows from shapes alone, for numbers that decide what comes after them.
+    """
+    chooser = ask(ctx.progress, "choose_ways", model=model, layout=layout, task=task, steady=steady)
+    return Predictor(model, layout, task, chooser)
 
 
 def unmeasured() -> dict[str, Tensor]:
@@ -68,15 +78,15 @@ class RunBench:
     @functools.cached_property
     def predictor(self) -> Predictor:
         """What runs all populations of this run; it finds out once how best to."""
-        return Predictor(self.network, self.zoo.layout, self.task)
+        return predictor_of(self.network, self.zoo.layout, self.task, self.contexts("predict"))
 
     @functools.cached_property
     def _measurer(self) -> Predictor:
-        return Predictor(self.network, self.zoo.layout, Measured(self.task), steady=True)
+        return predictor_of(self.network, self.zoo.layout, Measured(self.task), self.contexts("measure"), steady=True)
 
     @functools.cached_property
     def _prober(self) -> Predictor:
-        return Predictor(self.network, self.zoo.layout, LogProbabilities(self.task))
+        return predictor_of(self.network, self.zoo.layout, LogProbabilities(self.task), self.contexts("predict"))
 
     def score(self, theta_MD: Tensor) -> Tensor:
         split, ctx = self.data.split(self.selection), self._quiet("score")
@@ -112,10 +122,11 @@ class RunBench:
     def _aligner(self) -> Callable[[Tensor], Tensor] | None:
         ctx = self.contexts("align")
         inputs = torch.zeros(2, *self.data.input_shape)
-        return ask(
+        aligner: Callable[[Tensor], Tensor] | None = ask(
             ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
+        return aligner
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)

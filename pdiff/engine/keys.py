@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pdiff.components import Evaluator, Method, Transform, identity
-from pdiff.engine.store import Stage
 from pdiff.recipe.tables import Recipe
+from pdiff.running.store import Stage
 
 FORMAT = 2
 """Of what a collect stage holds: 2 added the scores of the checkpoints."""

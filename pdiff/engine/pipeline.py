@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from pdiff.components import Evaluator, Generator
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
-from pdiff.engine import base_network, work
+from pdiff.engine import work
 from pdiff.engine.bench import RunBench, unmeasured
-from pdiff.engine.observe import Observed, notify
+from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
-from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError
-from pdiff.files import load_tensors, read_json, save_tensors
+from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import build_network
 from pdiff.running.device import device_for, precision_for
-from pdiff.running.progress import Progress
+from pdiff.running.progress import Progress, Told
 from pdiff.running.snapshot import Snapshot
+from pdiff.running.store import Stage, Store
+from pdiff.training.base_network import do_train
 from pdiff.view import ORIGINAL, View
 from pdiff.zoo import Layout, Zoo
 
@@ -44,8 +45,13 @@ class Pipeline:
         def observed(part: Path) -> None:
             nonlocal computed
             computed = True
-            notify(self.progress, "stage_started", stage=stage.name, key=stage.key, run=self.name, config=stage.config)
-            do(part, self.context(*seed_words, folder=part, progress=Observed(self.progress, stage)))
+            named = {"stage": stage.name, "key": stage.key}
+            notify(self.progress, "stage_started", run=self.name, config=stage.config, **named)
+
+            def tell(step: int, values: dict[str, float]) -> None:
+                notify(self.progress, "stage_progress", step=step, values=values, **named)
+
+            do(part, self.context(*seed_words, folder=part, progress=Told(self.progress, tell)))
 
         folder = self.store.compute(stage, observed, waiting=self.progress.say)
         if computed:  # and not waited for, while another run computed it
@@ -86,7 +92,7 @@ class Pipeline:
 
         def do(part: Path, ctx: Context) -> None:
             model = build_network(recipe.architecture, self.data, recipe.seed)
-            base_network.do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
+            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
 
         return self._do(self.plan.train, ("train",), do)
 
@@ -173,7 +179,8 @@ class Pipeline:
 
         def do(part: Path, ctx: Context) -> None:
             theta_MD, what = self.sample(source), f"predict {source} ({split})"
-            work.do_predict(self.bench.predictor, theta_MD, self.data.split(split), part, ctx, what)
+            predictions = self.bench.predictor.predict(theta_MD, self.data.split(split), ctx, what)
+            save_tensors(part / "predictions.safetensors", {"predictions": predictions})
 
         known = source == ORIGINAL and split == self.recipe.selection  # as collecting ended
         stage = self.plan.predict(source, split)
@@ -195,6 +202,8 @@ class Pipeline:
         """Return what an evaluator gives."""
 
         def do(part: Path, ctx: Context) -> None:
-            work.do_evaluate(evaluator, self.view(), part, ctx)
+            write_json(part / "scores.json", evaluator.evaluate(self.view(), ctx))
 
-        return read_json(self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do) / "scores.json")
+        folder = self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do)
+        scores: dict[str, Any] = read_json(folder / "scores.json")
+        return scores

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pdiff.components import Evaluator, Method, Transform
 from pdiff.engine import keys
-from pdiff.engine.store import Stage
 from pdiff.recipe.tables import Recipe
+from pdiff.running.store import Stage
 from pdiff.view import ORIGINAL
 
 

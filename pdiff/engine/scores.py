@@ -32,4 +32,5 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
             networks[source][evaluator.name] = values
         scores[evaluator.name] = given
     scores["seconds"] = {what: pipeline.store.seconds(stage) for what, stage in plan}
-    return json.loads(json.dumps(scores))
+    stored: dict[str, Any] = json.loads(json.dumps(scores))
+    return stored

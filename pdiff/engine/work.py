@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Generator, Method, Transform
+from pdiff.components import Generator, Method, Transform
 from pdiff.context import Context
-from pdiff.data import DatasetSplits, Split
-from pdiff.engine.bench import RunBench
+from pdiff.data import DatasetSplits
+from pdiff.engine.bench import RunBench, predictor_of
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
-from pdiff.populations.predictor import Predictor, check
+from pdiff.populations.predictor import check
 from pdiff.recipe.tables import Recipe
 from pdiff.running.device import placed
-from pdiff.view import View
 from pdiff.zoo import Layout, Zoo
 
 
@@ -37,7 +36,7 @@ def do_collect(
         )
     model.load_state_dict(zoo.anchor)
     split, what = data.split(recipe.selection), f"predict original ({recipe.selection})"
-    predictions = Predictor(model, layout, recipe.task).predict(zoo.theta_ND, split, ctx, what)
+    predictions = predictor_of(model, layout, recipe.task, ctx).predict(zoo.theta_ND, split, ctx, what)
     for row, score in zip(zoo.rows, recipe.task.score(predictions, split.targets).tolist(), strict=True):
         row["metrics"].setdefault(recipe.task.metric, score)
     save_tensors(part / "predictions.safetensors", {"predictions": predictions})
@@ -106,13 +105,3 @@ def do_sample(
     theta_MD = finish(theta_MD.detach().to("cpu", torch.float32))
     check(theta_MD, zoo.layout, who)
     save_tensors(part / "samples.safetensors", {"theta": theta_MD})
-
-
-def do_predict(predictor: Predictor, theta_MD: Tensor, split: Split, part: Path, ctx: Context, what: str) -> None:
-    """Predict with every network of a population and write predictions.safetensors."""
-    save_tensors(part / "predictions.safetensors", {"predictions": predictor.predict(theta_MD, split, ctx, what)})
-
-
-def do_evaluate(evaluator: Evaluator, view: View, part: Path, ctx: Context) -> None:
-    """Run an evaluator and write scores.json."""
-    write_json(part / "scores.json", evaluator.evaluate(view, ctx))

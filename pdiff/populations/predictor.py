@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from pdiff.context import Context
 from pdiff.data import Split, evaluation_batches, evaluation_size
 from pdiff.errors import UserError
-from pdiff.populations.chooser import Chooser
-from pdiff.populations.parting import entry_of
-from pdiff.populations.ways import Way
+from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes, ran_out
 from pdiff.training.loop import threads_for
+from pdiff.way import Chooser, OneAtATime, Predicts, Way
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """Runs populations of one network on splits, each in the way that is quickest for it."""
+    """Runs populations of one network on splits, each in the way that its chooser finds, or one at a time."""
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task, steady: bool = False):
-        """`steady`: in a way that follows from shapes alone, for numbers that decide what comes after them."""
+    def __init__(self, model: nn.Module, layout: Layout, task: Predicts, chooser: Chooser | None = None):
         self.model, self.layout, self.task = model, layout, task
-        self.chooser = Chooser(model, layout, task, steady)
+        self.chooser = chooser or OneAtATime(model, layout, task)
 
     @torch.no_grad()
     def predict(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:
@@ -88,13 +86,6 @@ def _kept(model: nn.Module, keys: list[str]) -> Iterator[None]:
     finally:
         for key, value in before.items():
             entry_of(model, key).data = value
-
-
-def predict(
-    model: nn.Module, layout: Layout, theta_MD: Tensor, *, task: Task, split: Split, ctx: Context, what: str
-) -> Tensor:
-    """Return the predictions of one population; see `Predictor.predict`."""
-    return Predictor(model, layout, task).predict(theta_MD, split, ctx, what)
 
 
 @torch.no_grad()

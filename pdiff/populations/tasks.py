@@ -18,7 +18,9 @@ class LogProbabilities:
         self.task = task
 
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return self.task.log_probabilities(model, inputs).clamp_min(torch.finfo(torch.float16).min).half()
+        logp_BK = self.task.log_probabilities(model, inputs)
+        assert logp_BK is not None, f"task {type(self.task).__name__} has no classes"
+        return logp_BK.clamp_min(torch.finfo(torch.float16).min).half()
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,20 +10,46 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pdiff.errors import Faults, UserError, did_you_mean
+from pdiff.errors import Faults, UserError
 from pdiff.recipe.faults import faults
 from pdiff.recipe.tables import Recipe
 
+HERE = Path("recipes")
+"""The folder of the user's own recipes, below the current one; it comes before those that are shipped."""
+
+
+def shipped_recipes() -> Path:
+    """Return the folder of the recipes that come with pdiff.
+
+    A wheel holds them inside this package; in a checkout, from which a development installation imports, they lie at
+    the top.
+    """
+    package = Path(__file__).resolve().parent
+    installed = package / "shipped"
+    return installed if installed.is_dir() else package.parent.parent / "recipes"
+
 
 def find_recipe(name: str | Path) -> Path:
-    """Return the path of a recipe given by path or, below `recipes/`, by name. Raises UserError."""
+    """Return the path of a recipe: a file, or the name of one in ./recipes or among those that come with pdiff.
+
+    Raises UserError, which says where it looked and which recipe has the nearest name.
+    """
     path = Path(name)
-    for candidate in (path, Path("recipes") / path, Path("recipes") / f"{path}.toml"):
+    folders = (HERE, shipped_recipes())
+    for candidate in (path, *(folder / f"{path}{suffix}" for folder in folders for suffix in ("", ".toml"))):
         if candidate.is_file():
             return candidate
-    known = [str(file) for file in sorted(Path("recipes").glob("**/*.toml"))]
-    near = did_you_mean(str(path), known) or did_you_mean(path.stem, [Path(file).stem for file in known])
-    raise UserError(f"{path}: no such recipe here or in ./recipes{near}")
+    places = f"here, in ./{HERE} or in {folders[1]}"
+    raise UserError(f"{path}: no such recipe {places}{_nearest(path, folders)}")
+
+
+def _nearest(path: Path, folders: tuple[Path, ...]) -> str:
+    """Return `; did you mean 'x'?` for the recipe whose name, with or without its folder, is nearest."""
+    files = [file.relative_to(folder) for folder in folders for file in sorted(folder.glob("**/*.toml"))]
+    names = [file.with_suffix("").as_posix() for file in files]
+    spellings = {name.rpartition("/")[2]: name for name in reversed(names)} | {name: name for name in names}
+    near = difflib.get_close_matches(path.as_posix().removesuffix(".toml"), spellings, n=1)
+    return f"; did you mean {spellings[near[0]]!r}?" if near else ""
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -75,4 +102,4 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
         node[int(last) if isinstance(node, list) else last] = value
     except (IndexError, ValueError, TypeError, AttributeError):
-        raise UserError(f"--set {dotted}: there is no such place in the recipe") from None
+        raise Faults([f"--set {dotted}: there is no such place in the recipe"]) from None

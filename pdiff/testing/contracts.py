@@ -67,9 +67,7 @@ def check_codec(component: Codec, *, dim: int = 40, count: int = 60) -> None:
     modules = []
     for noise in (1, 2):
         module = seeded(0, lambda: component.build(dim=dim))
-        log = seeded(
-            noise, lambda module=module: component.fit(module, x_ND.clone(), Absent("a codec alone"), Context(seed=3))
-        )
+        log = seeded(noise, component.fit, module, x_ND.clone(), Absent("a codec alone"), Context(seed=3))
         is_json(log, f"{name}: fit() returns a log that")
         modules.append(module.eval())
     module, twin = modules
@@ -94,13 +92,13 @@ def check_denoiser(component: Denoiser, *, dim: int = 16, condition_dim: int = 3
     z_BZ, t_B = torch.randn(5, dim, generator=generator), torch.tensor([0.0, 1.0, 10.0, 500.0, 999.0])
     for width in (0, condition_dim):
         condition_BC = torch.randn(5, width, generator=generator) if width else None
-        model = seeded(0, lambda width=width: component.build(dim=dim, condition_dim=width))
+        model = seeded(0, component.build, dim=dim, condition_dim=width)
         out_BZ = model(z_BZ, t_B, condition_BC)
         given = f"with a condition of {width}" if width else "without a condition"
         assert out_BZ.shape == z_BZ.shape, f"{name}: {given} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
         assert out_BZ.isfinite().all(), f"{name}: {given} gives NaN or Inf"
         has_gradient((out_BZ - z_BZ).square().mean(), model, name)
-        other = seeded(1, lambda width=width: component.build(dim=dim, condition_dim=width)).eval()
+        other = seeded(1, component.build, dim=dim, condition_dim=width).eval()
         other.load_state_dict(stored(model.state_dict()), strict=True)
         same = torch.equal(other(z_BZ, t_B, condition_BC), model.eval()(z_BZ, t_B, condition_BC))
         assert same, f"{name}: its state dict does not carry the whole denoiser"
@@ -122,7 +120,7 @@ def _check_generator(method: Method, label: str, zoo: Zoo, count: int) -> None:
     assert theta_MD.ndim == 2 and 0 < len(theta_MD) <= count and theta_MD.shape[1] == zoo.layout.dim, size
     check(theta_MD, zoo.layout, label)
     for generator, how in ((fitted, "a second sample()"), (twin, "a second fit()")):
-        again_MD = seeded(2, lambda generator=generator: generator.sample(count, bench, ctx))
+        again_MD = seeded(2, generator.sample, count, bench, ctx)
         assert torch.equal(again_MD, theta_MD), f"{label}: {how} with the same context gives others"
     if len(theta_MD) == count:
         others_MD = fitted.sample(count, bench, ctx.replace(seed=4))
@@ -281,7 +279,7 @@ def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, 
     same_batch(Batch(x[:1], batch.targets[:1]), split.batch(index[:1], CPU), f"{name}: depends on the batch")
     drawn = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
     assert drawn[0].inputs.shape == shape, f"{name}: the training transform gives {list(drawn[0].inputs.shape)}"
-    same_batch(*drawn, f"{name}: the training transform draws from elsewhere than its generator")
+    same_batch(drawn[0], drawn[1], f"{name}: the training transform draws from elsewhere than its generator")
 
 
 def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:

@@ -29,8 +29,8 @@ def tiny_splits(input_shape: tuple[int, ...] = (2,), outputs: int = 3, count: in
     centres = 2 * torch.randn(outputs, *input_shape, generator=generator)
     targets = [torch.arange(count) % outputs for _ in range(3)]
     inputs = [centres[y] + torch.randn(count, *input_shape, generator=generator) for y in targets]
-    splits = [TensorSplit(x, y) for x, y in zip(inputs, targets, strict=True)]
-    return DatasetSplits(*splits, input_shape=tuple(input_shape), outputs=outputs)
+    train, validation, test = (TensorSplit(x, y) for x, y in zip(inputs, targets, strict=True))
+    return DatasetSplits(train, validation, test, input_shape=tuple(input_shape), outputs=outputs)
 
 
 class TinyData(Dataset):
@@ -53,10 +53,12 @@ class TinyTask(Task):
         return nn.functional.cross_entropy(model(batch.inputs), batch.targets)
 
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return model(inputs).argmax(dim=1)
+        outputs: Tensor = model(inputs)
+        return outputs.argmax(dim=1)
 
     def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
-        return model(inputs).log_softmax(dim=1)
+        outputs: Tensor = model(inputs)
+        return outputs.log_softmax(dim=1)
 
     def examine(self, model: Any, inputs: Tensor) -> Tensor:
         return self.log_probabilities(model, inputs)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
 
-from pdiff.cli.scaffold import new_plugin
 from pdiff.errors import UserError
+from pdiff_plugins.handbook.scaffold import new_plugin
+from tests.helpers import ROOT
 
 
 def environment_on_top(folder: Path) -> Path:
@@ -40,6 +42,8 @@ def test_a_new_plugin_installs_passes_its_test_and_is_found(tmp_path):
         pytest.importorskip(needed)
     folder = new_plugin("acme_net", tmp_path)
     assert folder == tmp_path / "pdiff-acme-net"
+    written, our = (tomllib.loads((at / "pyproject.toml").read_text())["project"] for at in (folder, ROOT))
+    assert written["dependencies"] == [our["name"]]
     assert len((folder / "pdiff_acme_net" / "__init__.py").read_text().splitlines()) < 30
     python = environment_on_top(tmp_path / "environment")
     run(python, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", ".", cwd=folder)
@@ -77,7 +81,7 @@ def test_a_bad_name_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("vision", "the name is taken by pdiff, which is installed"),
+        ("vision", "the name is taken by neural-pdiff, which is installed"),
         ("plugins", "the name is taken by the module pdiff_plugins"),
         ("mlp_mini", "there is an architecture of that name"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pdiff.populations.parting import Parted
 from torch import nn
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision.models import segmentation as published
@@ -18,7 +19,6 @@ from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.networks import build_network
 from pdiff.populations import ways
-from pdiff.populations.parting import Parted
 from pdiff.populations.predictor import predict
 from pdiff.results import summary
 from pdiff.running.progress import PlainProgress

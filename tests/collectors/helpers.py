@@ -9,7 +9,7 @@ from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
 from pdiff.testing import Points
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
 
 COUNT, BATCH, CPU = 40, 16, torch.device("cpu")

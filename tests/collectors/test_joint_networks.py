@@ -11,9 +11,9 @@ from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.joint import functions as joint_functions
-from pdiff_plugins.collectors.joint.layers import JointLayers
-from pdiff_plugins.collectors.joint.network import Network
+from pdiff_plugins.collectors.seeds import functions as joint_functions
+from pdiff_plugins.collectors.seeds.layers import JointLayers
+from pdiff_plugins.collectors.seeds.network import Network
 from pdiff_plugins.images.classification import Classification
 from tests.collectors.helpers import CTX, NETS, batch_norm, builder, built, collect, options, splits
 

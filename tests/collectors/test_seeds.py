@@ -18,8 +18,8 @@ from pdiff.errors import UserError
 from pdiff.testing import Points, check_component
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.joint import training as joint_training
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds import training as joint_training
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from tests.collectors.helpers import COUNT, CPU, CTX, NETS, batch_norm, built, cnn, collect, mlp, options, splits
 
 

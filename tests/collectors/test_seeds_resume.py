@@ -9,7 +9,7 @@ import pytest
 
 from pdiff.running.progress import Progress, Step
 from pdiff.running.snapshot import Snapshot
-from pdiff_plugins.collectors.joint import training as joint_training
+from pdiff_plugins.collectors.seeds import training as joint_training
 from tests.collectors.helpers import CTX, collect, options
 
 

@@ -17,7 +17,7 @@ from pdiff.networks import build_network
 from pdiff.populations.predictor import Predictor
 from pdiff.testing import bench_of
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.control.cartpole import (
     CART,
     DT,

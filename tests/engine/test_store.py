@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
+from pdiff.running.store import Stage, Store
 
 STAGE = Stage("collect", {"seed": 1, "lr": 0.05})
 

@@ -14,9 +14,9 @@ from pdiff.engine import work as stages
 from pdiff.errors import UserError
 from pdiff.files import load_tensors
 from pdiff.networks import build_network
-from pdiff.recipe.tables import Train
 from pdiff.results.summary import expected
 from pdiff.testing import TinyNet, TinyTask, tiny_splits
+from pdiff.training.settings import Train
 from pdiff_plugins.generation.evaluator import Frechet
 from tests.generation.helpers import CPU, digits_data
 from tests.helpers import pdiff_command

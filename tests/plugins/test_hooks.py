@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 import pdiff.api
-import pdiff.plugins.describe  # bound to the real registry before a test replaces it
 from pdiff import hookspecs
 from pdiff.engine.scores import scores_of
 from pdiff.plugins.discovery import Registry

@@ -212,7 +212,7 @@ def test_describe_shows_both_configurations_of_pdiff():
     default, paper = text.split("Preset 'pdiff_paper'")
     assert 'name = "pca"' in default and 'name = "mlp"' in default and "steps = 3000" in default
     assert paper.count('name = "conv1d"') == 2 and "steps = 2000" in paper and "faithful = true" in paper
-    assert "2402.13144" in text and "of pdiff 0.1.0 (pdiff_plugins.latent.pdiff.PDiff)" in text
+    assert "2402.13144" in text and "of neural-pdiff 0.1.0 (pdiff_plugins.latent.pdiff.PDiff)" in text
     assert "integer > 0" in text and '"epsilon" | "x0" | "v"' in text
 
 

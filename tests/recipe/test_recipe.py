@@ -8,7 +8,7 @@ import pytest
 
 from pdiff.engine.keys import collect_stage, fit_stage, train_stage, zoo_stage
 from pdiff.errors import Faults, UserError
-from pdiff.recipe.loading import find_recipe, load_recipe, parse_override
+from pdiff.recipe.loading import load_recipe, parse_override
 from tests.helpers import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
@@ -65,14 +65,6 @@ def test_text_that_is_not_toml_is_one_line(tiny: Path) -> None:
     with pytest.raises(UserError, match=r"tiny.toml: not valid TOML: .*line 1") as caught:
         load_recipe(tiny)
     assert "\n" not in str(caught.value)
-
-
-def test_no_such_recipe_suggests_one(here: Path) -> None:
-    (here / "recipes").mkdir()
-    (here / "recipes" / "quickstart.toml").write_text("")
-    with pytest.raises(UserError, match=r"no such recipe here or in \./recipes; did you mean 'quickstart'"):
-        find_recipe("quikstart")
-    assert find_recipe("quickstart") == Path("recipes/quickstart.toml")
 
 
 def test_overrides_reach_tables_and_lists(tiny: Path) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pdiff
 from pdiff.cli.text import console
-from pdiff.errors import UserError
+from pdiff.errors import Faults, UserError
 from pdiff.files import make_folder, write_text
 from pdiff_plugins.book.cells import Cell
 from pdiff_plugins.book.write import text_of
@@ -108,32 +109,21 @@ def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
 
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
-    from pdiff import api
-    from pdiff.recipe.loading import load_recipe
-
     path = out / "reproduce" / variant.name / f"{cell.name}.toml"
     make_folder(path.parent)
     write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
-    pipeline = api.pipeline_of(load_recipe(path, overrides), path)  # a mistake in --set ends the command
     try:
-        _look(pipeline)
+        pdiff.prepare(path, set=overrides)
+    except Faults:  # a mistake in --set ends the command
+        raise
     except UserError as error:
         return Outcome(cell, reason=f"skipped: {error}")
     try:
-        return Outcome(cell, api.run(path, set=overrides, console=console()).scores)
+        return Outcome(cell, pdiff.run(path, set=overrides, console=console()).scores)
     except UserError as error:
         return Outcome(cell, reason=f"failed: {error}")
     except Exception as error:  # out of memory, for one: the other cells are not to suffer
         return Outcome(cell, reason=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-
-
-def _look(pipeline: Any) -> None:
-    """Raise UserError where the cell's data or weights are not at hand."""
-    from pdiff.networks import build_network
-
-    data = pipeline.data
-    if not pipeline.store.has(pipeline.plan.train):
-        build_network(pipeline.recipe.architecture, data, pipeline.recipe.seed)
 
 
 def _say(line: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +12,7 @@ from pdiff.context import Context
 from pdiff.data import Batch, Split
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
+from pdiff_plugins.maths.schedules import warm_one_cycle
 
 if TYPE_CHECKING:
     from pdiff.components import Task
@@ -81,7 +81,7 @@ def fit(
 
     train(
         stack, loss, steps=settings.steps, ctx=ctx, what="collect", lr=settings.lr, optimizer="adam",
-        schedule=one_cycle(settings.steps), draw=draw,
+        schedule=warm_one_cycle(settings.steps, RISE), draw=draw,
     )  # fmt: skip
     return stack.theta_SD.detach().cpu()
 
@@ -91,18 +91,6 @@ def with_own(batch: Batch, near: Near, count: int, generator: torch.Generator) -
     own_SQC, values_QS = near.draw(count, generator)
     shared_SBC = batch.inputs.expand(len(own_SQC), -1, -1)
     return Batch(torch.cat([shared_SBC, own_SQC], dim=1), torch.cat([batch.targets, values_QS]))
-
-
-def one_cycle(steps: int):
-    """Return the factor on the learning rate: up from 1/25 and down to 0 along cosines (Smith & Topin 2018)."""
-    top = max(round(RISE * steps), 1)
-
-    def factor(step: int) -> float:
-        if step < top:
-            return 1 - 0.96 * 0.5 * (1 + math.cos(math.pi * step / top))
-        return 0.5 * (1 + math.cos(math.pi * (step - top) / max(steps - top, 1)))
-
-    return factor
 
 
 @torch.no_grad()

@@ -106,8 +106,8 @@ class Inception(Architecture):
             from pdiff_plugins.generation.nets import inception
         except ImportError:
             raise UserError(
-                "task.features: inception needs torch-fidelity, which is missing; pip install 'pdiff[generation]', "
-                "or name another network"
+                "task.features: inception needs torch-fidelity, which is missing; "
+                "pip install 'neural-pdiff[generation]', or name another network"
             ) from None
         network = inception.Inception()
         if self.weights == PRETRAINED:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
-from pdiff.files import load_state
+from pdiff.files import below, load_state
 from pdiff.running.memory import in_chunks
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
@@ -23,8 +21,8 @@ from pdiff_plugins.gpt.method import Gpt
 from pdiff_plugins.gpt.net import PromptedTransformer
 from pdiff_plugins.gpt.pairs import Pairs
 from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
-from pdiff_plugins.latent.space import part
 from pdiff_plugins.maths import diffusion
+from pdiff_plugins.maths.schedules import rising_cosine
 from pdiff_plugins.symmetry.align import symmetry_within
 from pdiff_plugins.symmetry.permutations import Symmetry
 
@@ -175,7 +173,7 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
 
     log = train(
         network, loss, steps=method.steps, ctx=ctx, what="gpt", lr=method.lr, weight_decay=method.weight_decay,
-        schedule=_rising_cosine(method.warmup, method.steps), clip=method.clip or None, ema=method.ema, draw=draw,
+        schedule=rising_cosine(method.warmup, method.steps), clip=method.clip or None, ema=method.ema, draw=draw,
     )  # fmt: skip
     facts = {
         "metric": method.metric, "better": better, "range": [float(measure_N.min()), float(measure_N.max())],
@@ -189,8 +187,8 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
 
 def load(method: Gpt, tensors: dict[str, Tensor], zoo: Zoo) -> Prompted:
     """Rebuild a fitted G.pt."""
-    network = _network(method, Kinds.load(part(tensors, "kinds")))
-    network.load_state_dict(part(tensors, "network"))
+    network = _network(method, Kinds.load(below(tensors, "kinds.")))
+    network.load_state_dict(below(tensors, "network."))
     scale, unit = tensors["scale"].tolist()
     return Prompted(method, zoo, network, scale, unit)
 
@@ -241,10 +239,6 @@ def _deviation(zoo: Zoo) -> float:
 def _orders(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Return one random permutation for each of so many networks, `[B, size]`."""
     return torch.rand(count, size, generator=generator).argsort(dim=1)
-
-
-def _rising_cosine(warmup: int, steps: int) -> Callable[[int], float]:
-    return lambda step: min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _check_same(state: dict[str, Tensor], zoo: Zoo, path: str) -> None:

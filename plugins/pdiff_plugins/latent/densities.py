@@ -9,6 +9,7 @@ from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.files import below
 from pdiff.zoo import Zoo
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.priors import Kde
@@ -76,5 +77,5 @@ def fit(method: Kde, zoo: Zoo, bench: Bench, ctx: Context) -> Density:
 
 def load(method: Kde, tensors: dict[str, Tensor], zoo: Zoo) -> Density:
     """Rebuild a fitted density."""
-    own = latent_space.part(tensors, "anchors")
+    own = below(tensors, "anchors.")
     return Density(method, latent_space.load(method, tensors, zoo), own["z"], own["score"])

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.files import below
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.latent import space as latent_space
@@ -90,5 +91,5 @@ def load(method: FlowMatching, tensors: dict[str, Tensor], zoo: Zoo) -> Flow:
     """Rebuild a fitted flow."""
     space = latent_space.load(method, tensors, zoo)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout)
-    velocity.load_state_dict(latent_space.part(tensors, "velocity"))
+    velocity.load_state_dict(below(tensors, "velocity."))
     return Flow(method, space, velocity)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.files import below
 from pdiff.running.memory import in_chunks
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
@@ -116,7 +117,7 @@ def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo) -> LatentDiffusion
     space = latent_space.load(method, tensors, zoo)
     labels_NK = _labels(method, zoo)
     denoiser = _new_denoiser(method, space.dim, labels_NK, zoo)
-    denoiser.load_state_dict(latent_space.part(tensors, "denoiser"))
+    denoiser.load_state_dict(below(tensors, "denoiser."))
     return LatentDiffusion(method, space, denoiser, labels_NK)
 
 

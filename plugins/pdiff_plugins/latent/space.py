@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pdiff.bench import Bench
 from pdiff.components import Codec
 from pdiff.context import Context
+from pdiff.files import below
 from pdiff.running.memory import in_chunks
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Zoo
@@ -87,16 +88,11 @@ def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Latent
 def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace:
     """Rebuild a fitted latent space."""
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
-    codec.load_state_dict(part(tensors, "codec"))
-    latent = part(tensors, "latent")
+    codec.load_state_dict(below(tensors, "codec."))
+    latent = below(tensors, "latent.")
     return LatentSpace(
-        normalise.load(zoo.layout, part(tensors, "normaliser")), codec.eval(), latent["mean"], latent["scale"]
+        normalise.load(zoo.layout, below(tensors, "normaliser.")), codec.eval(), latent["mean"], latent["scale"]
     )
-
-
-def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose keys begin with `name.`, without that."""
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 @torch.no_grad()

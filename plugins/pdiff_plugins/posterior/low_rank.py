@@ -13,11 +13,11 @@ from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
+from pdiff.files import below
 from pdiff.objective import Objective
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
-from pdiff_plugins.latent.space import part
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 from pdiff_plugins.posterior.method import Posterior
@@ -118,5 +118,5 @@ def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float)
 
 def load(tensors: dict[str, Tensor], zoo: Zoo) -> Networks:
     """Rebuild trained Gaussians."""
-    own = part(tensors, "gaussians")
-    return Networks(normalise.load(zoo.layout, part(tensors, "normaliser")), LowRank(own["centres"], own["factors"]))
+    own = below(tensors, "gaussians.")
+    return Networks(normalise.load(zoo.layout, below(tensors, "normaliser.")), LowRank(own["centres"], own["factors"]))

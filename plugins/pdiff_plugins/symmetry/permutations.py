@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pdiff.errors import UserError
-from pdiff.populations.parting import STATE
+from pdiff_plugins.populations.parting import STATE
 from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, found, free, still
 from pdiff_plugins.symmetry.propagation import propagate
 

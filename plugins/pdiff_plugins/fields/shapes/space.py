@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8
 """Points drawn for each that is kept near a surface."""
+EXTRA = "pip install 'neural-pdiff[fields3d]'"
+"""What brings the packages that shapes in space need."""
 
 
 class Shapes3d(Dataset):
@@ -82,10 +84,10 @@ def lacks(*packages: str) -> str:
 def warn_of_extra(ctx: Context) -> None:
     """Say before the long part of a run what its end will ask for."""
     if missing := lacks("skimage", "trimesh"):
-        ctx.warn(f"shapes in space are drawn, measured and exported with {missing}: pip install 'pdiff[fields3d]'")
+        ctx.warn(f"shapes in space are drawn, measured and exported with {missing}: {EXTRA}")
 
 
 def require(package: str, where: str) -> None:
     """Raise UserError where a package of the extra `fields3d` is missing."""
     if missing := lacks(package):
-        raise UserError(f"{where}: needs {missing}, which is missing; pip install 'pdiff[fields3d]'")
+        raise UserError(f"{where}: needs {missing}, which is missing; {EXTRA}")
