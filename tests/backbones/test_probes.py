@@ -140,7 +140,7 @@ def test_latents_beyond_the_outputs_are_zero():
 
 
 def test_networks_are_asked_where_there_is_a_task_with_a_gradient():
-    zoo, bench = fields()
+    zoo, _ = fields()
     codec, x_ND = Probes(**QUICK), per_column(zoo).encode(zoo.theta_ND)
     with pytest.raises(UserError, match=r"there is no objective to ask for"):
         codec.fit(codec.build(dim=zoo.layout.dim), x_ND, ALONE, CTX)

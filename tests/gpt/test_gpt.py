@@ -139,10 +139,10 @@ def test_a_start_may_lack_what_is_not_selected_and_must_not_differ_there(tmp_pat
 
 
 def test_measures_do_not_depend_on_chance(runs, monkeypatch):
-    import pdiff.populations.ways
+    from pdiff_plugins.populations import chooser
 
     measured = runs().bench.measure(runs().zoo.theta_ND, "test")["loss"]
-    monkeypatch.setattr(pdiff.populations.ways, "_seconds", lambda *args: torch.rand(1).item())
+    monkeypatch.setattr(chooser, "_seconds", lambda *args: torch.rand(1).item())
     assert runs().bench.measure(runs().zoo.theta_ND, "test")["loss"].equal(measured)
 
 

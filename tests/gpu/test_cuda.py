@@ -11,8 +11,7 @@ from torch import nn
 import pdiff
 from pdiff.context import Context
 from pdiff.data import TensorSplit
-from pdiff.populations import ways
-from pdiff.populations.predictor import Predictor
+from pdiff.engine.bench import predictor_of
 from pdiff.running.device import placed
 from pdiff.running.memory import free_bytes, ran_out
 from pdiff.testing import Points, tiny_run, tiny_zoo
@@ -22,6 +21,7 @@ from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.networks.small import ResNet20
+from pdiff_plugins.populations import chooser
 from pdiff_plugins.selectors import Entire, LastNorms
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
@@ -87,8 +87,8 @@ def test_replayed_sampling_is_sampling() -> None:
 @pytest.mark.parametrize("selector", [LastNorms(n=2), Entire()], ids=["last norms", "entire"])
 def test_populations_are_predicted_as_on_the_cpu(selector, monkeypatch) -> None:
     for limit in ("WORTH_S", "QUICK_S"):
-        monkeypatch.setattr(ways, limit, 0.0)
-    monkeypatch.setattr(ways, "TRIAL", 10.0)
+        monkeypatch.setattr(chooser, limit, 0.0)
+    monkeypatch.setattr(chooser, "TRIAL", 10.0)
     torch.manual_seed(0)
     model = ResNet20().build(input_shape=(3, 32, 32), outputs=10).eval()
     layout = Layout.of(model, selector.select(model))
@@ -99,7 +99,7 @@ def test_populations_are_predicted_as_on_the_cpu(selector, monkeypatch) -> None:
     for device in ("cpu", "cuda"):
         ctx = Context(seed=0, device=torch.device(device))
         own = placed(model, ctx.device)
-        found.append(Predictor(own, layout, Classification()).predict(theta_MD, split, ctx, "p"))
+        found.append(predictor_of(own, layout, Classification(), ctx).predict(theta_MD, split, ctx, "p"))
     assert (found[0] != found[1]).float().mean() < 0.01
 
 
