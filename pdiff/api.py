@@ -29,7 +29,7 @@ from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
 from pdiff.results.changes import changed_keys
-from pdiff.results.export import write_networks
+from pdiff.results.export import in_name, write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
 from pdiff.running.store import Stage, Store
@@ -41,8 +41,8 @@ class Run:
     """A finished run: its scores, its networks, its files."""
 
     def __init__(self, folder: Path, pipeline: Pipeline, drawing: str = ""):
-        """`drawing` names options of sampling that are not the recipe's, in the folders of `sample_to`."""
-        self.folder, self.pipeline, self._drawing = folder, pipeline, drawing
+        """`drawing`: the options of sampling that are not the recipe's, as names of files show them."""
+        self.folder, self.pipeline, self.drawn_with = folder, pipeline, drawing
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -101,8 +101,8 @@ class Run:
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
         plan = Plan(recipe, train=self.pipeline.plan.train, collect=self.pipeline.plan.collect)
         pipeline = Pipeline(plan, self.folder.name, self.pipeline.progress)
-        named = "".join(f"-{option}-{_in_name(getattr(recipe.method, option))}" for option in options)
-        return Run(self.folder, pipeline, self._drawing + named)
+        named = "".join(f"-{option}-{in_name(getattr(recipe.method, option))}" for option in options)
+        return Run(self.folder, pipeline, self.drawn_with + named)
 
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
@@ -112,7 +112,7 @@ class Run:
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
+        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
         paths = write_networks(self.zoo, theta_MD, folder)
@@ -139,11 +139,6 @@ class Run:
         wanted = method.asked()
         measured = self.measures(count, draw, source) if wanted else {}
         return {name: [(value, got) for got in measured[name]] for name, value in wanted.items()}
-
-    @property
-    def asked_in_name(self) -> str:
-        """The options of sampling that are not the recipe's, as a file's name shows them."""
-        return self._drawing
 
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
@@ -229,12 +224,6 @@ class Run:
         model = self.pipeline.base_network()
         model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
         return model.eval()
-
-
-def _in_name(value: Any) -> str:
-    """Return an option as a folder's name shows it."""
-    text = "-".join(f"{key}-{own}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
 
 
 def _changed(method: Method, options: Mapping[str, Any]) -> Method:

@@ -13,7 +13,7 @@ from pdiff.components import Evaluator, Generator
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
 from pdiff.engine import work
-from pdiff.engine.bench import RunBench, unmeasured
+from pdiff.engine.bench import RunBench
 from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
 from pdiff.errors import UserError
@@ -103,7 +103,7 @@ class Pipeline:
         model.load_state_dict(state)
         return model
 
-    def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] = unmeasured) -> RunBench:
+    def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] = dict) -> RunBench:
         """Return the services of a zoo."""
         recipe = self.recipe
         return RunBench(recipe.architecture, recipe.task, self.data, recipe.selection, zoo, self.context, measures)

@@ -41,7 +41,7 @@ def script(name: str) -> ModuleType:
 @functools.cache
 def generated() -> dict[Path, str]:
     pages = script("api_pages")
-    return {DOCS / "api" / name: text for name, text in pages.pages(pages.public()).items()}
+    return {DOCS / "api" / name: text for name, text in pages.pages(pages.PUBLIC).items()}
 
 
 def anchors(text: str) -> set[str]:
@@ -102,8 +102,8 @@ def check_command(words: list[str]) -> None:
 def test_every_public_module_has_a_page() -> None:
     pages = script("api_pages")
     index = generated()[DOCS / "api" / "index.md"]
-    assert pages.public()
-    for module, names in pages.public().items():
+    assert pages.PUBLIC
+    for module, names in pages.PUBLIC.items():
         text = index if module == "pdiff" else generated()[DOCS / "api" / f"{module.removeprefix('pdiff.')}.md"]
         assert f"::: {module}\n" in text and f"`{module}`" in index
         assert all(f"        - {name}\n" in text for name in names)
