@@ -21,10 +21,11 @@ from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
-from pdiff.errors import UserError, did_you_mean
+from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
+from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
 from pdiff.results.changes import changed_keys
@@ -234,7 +235,10 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
             {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
         )
     except ValidationError as error:
-        raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
+        lines = faults(error, options, type(method))
+        raise Faults(
+            f"method{'.' if row['loc'] else ': '}{line}" for row, line in zip(error.errors(), lines, strict=True)
+        ) from None
 
 
 def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
-    "pdiff.api": ("Run",),
+    "pdiff.api": ("Run", "open_run"),
     "pdiff.bench": ("Absent", "Bench", "Through"),
     "pdiff.cli.options": ("Out", "Overrides", "RunName", "RunOverrides", "Sampling", "overrides", "sampling"),
     "pdiff.cli.text": ("console", "print_table"),

@@ -84,7 +84,7 @@ def test_one_network_neither_agrees_nor_disagrees_with_others(tmp_path) -> None:
     }  # fmt: skip
     audit = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True).scores["audit"]
     assert audit["kind"] == "gives one network, which cannot agree with others"
-    same = pdiff.run(tmp_path / "tiny.toml", set=own | {"zoo.first": 1}, quiet=True).scores
+    same = pdiff.run(tmp_path / "tiny.toml", set=own | {"zoo": [{"name": "first", "count": 1}]}, quiet=True).scores
     assert same["audit"]["kind"] == "cannot be told from a copy" and "np" not in same["networks"]["base"]["audit"]
 
 

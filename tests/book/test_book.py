@@ -141,8 +141,10 @@ def test_one_page_sets_ours_beside_the_published_and_names_what_was_skipped(
 def test_a_zoo_of_the_first_checkpoints_shares_the_collection(tiny: Path) -> None:
     out = str(tiny.parent / "runs")
     whole = pdiff.run(tiny, set={"run.out": out}, quiet=True)
-    part = pdiff.run(tiny, set={"run.out": out, "zoo.first": 9, "method.batch_size": 9}, quiet=True)
-    assert part.pipeline.collect_stage == whole.pipeline.collect_stage
+    part = pdiff.run(
+        tiny, set={"run.out": out, "zoo": [{"name": "first", "count": 9}], "method.batch_size": 9}, quiet=True
+    )
+    assert part.pipeline.plan.collect == whole.pipeline.plan.collect
     assert torch.equal(part.theta("original"), whole.theta("original")[:9])
     own, all_of = (run.pipeline.predictions("original", "test") for run in (part, whole))
     assert torch.equal(own, all_of[:9])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import pdiff.api
 from pdiff import hookspecs
+from pdiff.engine.scores import scores_of
 from pdiff.plugins.discovery import Registry
 from pdiff.testing import check_component, tiny_run
 
@@ -71,7 +72,7 @@ def observed(*lines):
     """Return a check that a small run prints these."""
 
     def check(hook, registry, tmp_path, capsys):
-        tiny_run(tmp_path / "runs").scores()
+        scores_of(tiny_run(tmp_path / "runs"))
         printed = capsys.readouterr().out.splitlines()
         missing = [line for line in lines if not any(text.startswith(line) for text in printed)]
         assert not missing, printed
@@ -107,7 +108,7 @@ def test_an_observer_that_raises_is_named_and_harms_no_run(load, tmp_path):
     load(example("stage_started").replace('print("begins:", stage)', "1 / 0"))
     pipeline, said = tiny_run(tmp_path / "runs"), []
     pipeline.progress.say = said.append
-    assert pipeline.scores()["networks"]["tiny_method"]["count"] == 6
+    assert scores_of(pipeline)["networks"]["tiny_method"]["count"] == 6
     assert said[0] == "warning: plugin example: stage_started raised ZeroDivisionError: division by zero"
 
 

@@ -54,7 +54,7 @@ class Fields(Collector):
 
         targets_PS = self._targets(data.train, task)
         ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
-        starts_SD = self._starts(model, data.train, targets_PS, task, layout, ctx)
+        starts_SD = self._starts(model, data.train, targets_PS, task, layout, bench, ctx)
         near = self._near(data.train, targets_PS.shape[1])
         theta_SD = fit(self, model, starts_SD, data.train, targets_PS, task, layout, ctx, near)
         state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
