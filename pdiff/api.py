@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 from filelock import FileLock
@@ -24,7 +24,7 @@ from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.networks import build_network
-from pdiff.plugins import discovery as plugins
+from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
@@ -243,17 +243,9 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
 
 def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
     """Return the evaluators of these names that are not the recipe's. Raises UserError."""
-    own = {evaluator.name for evaluator in recipe.evaluate}
-    found = [_evaluator(name) for name in names if name not in own]
-    return tuple({evaluator.name: evaluator for evaluator in found if evaluator.name not in own}.values())
-
-
-def _evaluator(name: str) -> Evaluator:
-    found, values = plugins.registry().find("evaluator", name)
-    try:
-        return cast(Evaluator, found.model_validate(dict(values)))
-    except ValidationError:
-        raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None
+    recipes = {evaluator.name for evaluator in recipe.evaluate}
+    added = [default_evaluator(name) for name in names if name not in recipes]
+    return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
 
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:

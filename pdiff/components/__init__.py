@@ -12,12 +12,13 @@ from pdiff.components.backbone import Codec, Denoiser
 from pdiff.components.base import CONTENT, IF_SET, NEVER, Component, NoSuchComponent, Table, identity, merge, plain
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
-from pdiff.components.evaluator import Evaluator, Figure, Finding, Page
+from pdiff.components.evaluator import Evaluator
 from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
 from pdiff.components.transform import Transform, steps_on
+from pdiff.results.shown import Figure, Finding, Page
 
 __all__ = [
     "CONTENT",

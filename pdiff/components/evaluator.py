@@ -13,33 +13,12 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
 
-__all__ = ["Evaluator", "Figure", "Finding", "Page"]
-
 
 class Evaluator(Component):
     """Turns the populations of a run into scores, and shows them.
 
-    Only `evaluate` must be there. Scores are typed and documented by a TypedDict, whose keys `pdiff describe` lists:
-
-        class NormScores(TypedDict):
-            mean: Annotated[float, "mean length of the vectors"]
-
-        class Norm(Evaluator):
-            '''Length of the parameter vectors.'''
-            name = "norm"
-            columns = (("norm", "mean", ".2f"),)
-            source_scores = NormScores
-
-            def evaluate(self, view, ctx):
-                length = {source: theta_MD.norm(dim=1).mean() for source, theta_MD in view.theta.items()}
-                return {"networks": {source: {"mean": float(mean)} for source, mean in length.items()}}
-
-            def findings(self, scores):
-                own = given_by(scores, self.name)[scores["method"]]
-                yield Finding(f"Vectors of {scores['method']} have the mean length {own['mean']:.2f}")
-
-    What shows scores is asked by reports, by no stage: it changes without a new `version`. It reads scores as they come
-    from JSON; where it raises, a report names it and goes on.
+    Only `evaluate` must be there. What shows scores is asked by reports, not by a stage: it changes without a new
+    `version`. It reads scores as they come from JSON; where it raises, a report names it and goes on.
     """
 
     kind: ClassVar[str] = "evaluator"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NamedTuple, NotRequired, Required, TypedDict, get_args, get_origin, get_type_hints
+
+from pdiff.errors import UserError
 
 
 class RunScores(TypedDict):
@@ -60,3 +62,33 @@ def given_by(scores: Mapping[str, Any], evaluator: str) -> dict[str, dict[str, A
 def scored(scores: Mapping[str, Any]) -> dict[str, TaskScore]:
     """Return source -> the task's score; nothing where no evaluator gave it."""
     return given_by(scores, scores["scored_by"])  # type: ignore[return-value]
+
+
+class Key(NamedTuple):
+    """A key of a TypedDict: its type without `Annotated`, and the text that it is annotated with."""
+
+    name: str
+    hint: Any
+    required: bool
+    about: str
+
+
+def keys(table: type) -> list[Key]:
+    """Return the keys of a TypedDict, its bases' first. Raises UserError where a type is not known at run time."""
+    try:
+        hints = get_type_hints(table, include_extras=True)
+    except NameError as error:
+        raise UserError(f"{table.__qualname__}: {error}; import it outside of TYPE_CHECKING") from None
+    required: frozenset[str] = table.__required_keys__  # type: ignore[attr-defined]
+    return [_key(name, hint, name in required, "") for name, hint in hints.items()]
+
+
+def _key(name: str, hint: Any, required: bool, about: str) -> Key:
+    """Take off what stands around a type; where annotations are text, the class does not know what is not required."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        text = next((text for text in hint.__metadata__ if isinstance(text, str)), about)
+        return _key(name, hint.__origin__, required, text)
+    if origin in (NotRequired, Required):
+        return _key(name, get_args(hint)[0], required and origin is Required, about)
+    return Key(name, hint, required, about)

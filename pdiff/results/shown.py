@@ -127,7 +127,7 @@ class Showing:
             (own, finding) for own in self._evaluators for finding in self._ask(own, "findings", Finding, None, scores)
         ]
 
-    def _ask(self, evaluator: Shows, what: str, kind: type, names: set[str] | None, *arguments: Any) -> list[Any]:
+    def _ask(self, evaluator: Shows, what: str, kind: type[Any], names: set[str] | None, *arguments: Any) -> list[Any]:
         """Return what an evaluator gives, as far as it is fit to be shown; `names` grows by those of what it gives."""
         given: list[Any] = []
         try:
@@ -146,7 +146,7 @@ class Showing:
             self._warn(line)
 
 
-def _check(thing: Any, kind: type, names: set[str] | None) -> None:
+def _check(thing: Any, kind: type[Any], names: set[str] | None) -> None:
     if not isinstance(thing, kind):
         raise TypeError(f"it gives a {type(thing).__name__} where a {kind.__name__} was expected")
     if names is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from pdiff.results.scores import Spread, scored
+from pdiff.results.scores import Spread, given_by
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -49,7 +49,7 @@ def _numbers(reference: dict[str, Any]) -> dict[tuple[str, str], float]:
 def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
     if group in scores["networks"]:
-        own = scored(scores).get(group, {})
+        own = given_by(scores, scores["scored_by"]).get(group, {})
         name = "max" if key == "best" and "max" in own and scores["protocol"] == "paper" else key
         return 100 * own[name] if name in own else None
     value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None

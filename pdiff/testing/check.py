@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pdiff.components import Component, Evaluator, identity, merge, plain
 from pdiff.plugins.discovery import NAME
-from pdiff.results.typed import keys
+from pdiff.results.scores import keys
 from pdiff.testing.contracts import CONTRACTS
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, TypedDict
+from types import NoneType, UnionType
+from typing import Any, TypedDict, Union, get_args, get_origin, is_typeddict
 
 from pdiff.components import Evaluator, Report
 from pdiff.context import Context
 from pdiff.engine.scores import scores_of
-from pdiff.results.scores import TaskScore
+from pdiff.results.scores import Key, TaskScore, keys
 from pdiff.results.shown import Showing
-from pdiff.results.typed import keys, misfits
 from pdiff.testing.asserts import is_json, seeded
 from pdiff.testing.tiny import TinyMethod, tiny_run
 from pdiff.view import View
@@ -64,6 +64,36 @@ def _check_declared(component: Evaluator, networks: dict[str, Any], whole: dict[
 
 class NoScores(TypedDict):
     """What an evaluator gives that declares nothing."""
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether JSON is of a type; a whole number is a number, too, and a table has the keys that it must have."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, option) for option in arguments)
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(item, arguments[1]) for item in value.values())
+    if is_typeddict(hint):
+        return isinstance(value, dict) and not misfits(value, hint)
+    if hint in (float, int):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return hint is Any or (value is None if hint in (None, NoneType) else isinstance(value, origin or hint))
+
+
+def misfits(value: dict[str, Any], table: type) -> list[str]:
+    """Return what is wrong with a mapping that is to be a TypedDict, a line each."""
+    known = {key.name: key for key in keys(table)}
+    lines = [f"{name!r} is no key of {table.__name__}" for name in value if name not in known]
+    return lines + [line for key in known.values() if (line := _misfit(value, key))]
+
+
+def _misfit(value: dict[str, Any], key: Key) -> str:
+    if key.name not in value:
+        return f"{key.name!r} is missing" if key.required else ""
+    good = fits(value[key.name], key.hint)
+    return "" if good else f"{key.name!r} is to be {key.hint}, found {value[key.name]!r:.80}"
 
 
 def _check_shown(component: Evaluator, view: View) -> None:

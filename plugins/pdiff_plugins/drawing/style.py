@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from pdiff import components
+from pdiff.components import Figure as Shown
 from pdiff.view import ORIGINAL
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def shade(hue: str, index: int, count: int) -> str:
     return to_hex([(1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True)])
 
 
-def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> Iterator[components.Figure]:
+def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> Iterator[Shown]:
     """Draw in this style, each source in its look; `drawings` are (name, title, what draws it)."""
     own = looks(list(view.scores["networks"]), view.method)
     for name, title, draw in drawings:
@@ -80,7 +80,7 @@ def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> It
             chart, caption = drawing or (b"", "")
             kind, data = ("gif", chart) if isinstance(chart, bytes) else ("png", png(chart))
         if drawing:
-            yield components.Figure(name, title, caption, data, kind, order)
+            yield Shown(name, title, caption, data, kind, order)
 
 
 @contextlib.contextmanager

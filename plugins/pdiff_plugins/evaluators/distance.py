@@ -60,7 +60,7 @@ class Distance(Evaluator):
         for source, theta_MD in view.theta.items():
             distance = among if source == ORIGINAL else nearest(theta_MD, view.zoo.theta_ND)
             ratio = float(distance.median()) / reference if reference else None
-            scores: SourceDistance = {**spread(distance.tolist()), "ratio": ratio, "values": distance.tolist()}
+            scores: dict[str, Any] = {**spread(distance.tolist()), "ratio": ratio, "values": distance.tolist()}
             if len(theta_MD) > 1:
                 within = among if source == ORIGINAL else nearest(theta_MD, theta_MD, leave_self_out=True)
                 scores["repeats"] = float((within < reference / 2).double().mean())

@@ -87,7 +87,7 @@ def _whole(low: float, high: float) -> Any:
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
     whole = np.arange(np.ceil(low), np.floor(high) + 1)
-    return FixedLocator(whole) if len(whole) > 1 else MaxNLocator(4)
+    return FixedLocator(whole.tolist()) if len(whole) > 1 else MaxNLocator(4)
 
 
 def overlap_violins(view: View, looks: Mapping[str, Look]) -> Drawing:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pdiff.view import View
 
 
+TAKEN = ("index", "summary", "figures", "details", "not_shown", "published_beside_ours", "what_the_numbers_say")
+"""Names that no evaluator's page can have: of the first page, and of its sections."""
+
+
 class Html(Report):
     """Self-contained pages: index.html, and one of each evaluator that has one; figures also in figures/."""
 
@@ -23,7 +27,7 @@ class Html(Report):
 
         showing = Showing(view.evaluators, view.warn)
         figures = every_figure(view, showing)
-        pages = showing.pages(view, figures, taken=["index"])
+        pages = showing.pages(view, figures, taken=TAKEN)
         texts = {"index.html": _index(view, showing, figures, pages)} | {
             f"{p.name}.html": _beside(view, p) for p in pages
         }

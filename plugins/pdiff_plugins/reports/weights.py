@@ -74,7 +74,7 @@ def parameter_map(view: View, looks: Mapping[str, Look]) -> Drawing:
     places, shares = _principal(view, (ORIGINAL, *shown))
     if not places:
         return None
-    limits, outside = [], {}
+    limits, outside = [], dict[str, int]()
     for axis in (0, 1):
         values = {s: at[:, axis] for s, at in places.items()}
         low, high, out = focus(values, (ORIGINAL, view.method), reach=0.4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def _level(axes: Axes, value: float | None, text: str, colour: str = GREY) -> No
         axes.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (4, 3)), label=text, zorder=1)
 
 
-def asked_and_got(view: View, looks: dict[str, Look]) -> Drawing:
+def asked_and_got(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw what was asked for against what came, a panel for each group of starts."""
     source, own = _scored(view)
     if not own:
@@ -93,7 +94,7 @@ def _group(axes: Axes, group: dict[str, Any], colour: str, limits: tuple[float, 
     return int((~((got_MP >= limits[0]) & (got_MP <= limits[1]))).sum())
 
 
-def beside_gradients(view: View, looks: dict[str, Look]) -> Drawing:
+def beside_gradients(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw one update beside SGD and Adam from the same starts."""
     source, own = _scored(view)
     curves = own.get("curves")
@@ -104,7 +105,14 @@ def beside_gradients(view: View, looks: dict[str, Look]) -> Drawing:
     for (name, title), hue in zip((("sgd", "SGD"), ("adam", "Adam")), HUES, strict=False):
         label = f"{title}, rate {curves[name]['rate']:g}"
         axes.plot(curves["steps"], _array(curves[name]["metric"]), color=hue, marker="o", ms=3, label=label)
-    mark = {"s": 200, "marker": "*", "edgecolors": INK, "linewidths": 0.9, "zorder": 5, "clip_on": False}
+    mark: dict[str, Any] = {
+        "s": 200,
+        "marker": "*",
+        "edgecolors": INK,
+        "linewidths": 0.9,
+        "zorder": 5,
+        "clip_on": False,
+    }
     axes.scatter([1], [curves["prompted"]], color=colour, label=f"one update of {source}", **mark)
     one = own["gradient"]["gradient"]
     if one["metric"] is not None:
@@ -125,7 +133,7 @@ def beside_gradients(view: View, looks: dict[str, Look]) -> Drawing:
     )
 
 
-def recursion(view: View, looks: dict[str, Look]) -> Drawing:
+def recursion(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw updates one after the other at the best prompt."""
     source, own = _scored(view)
     if not own:
@@ -154,7 +162,7 @@ def _text(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.2f}"
 
 
-def plane(view: View, looks: dict[str, Look]) -> Drawing:
+def plane(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw the plane of parameters: its networks' metric, paths of training, and what starts were turned into."""
     source, own = _scored(view)
     flat = own.get("plane")
