@@ -18,7 +18,7 @@ TAKEN = ("index", "summary", "figures", "details", "not_shown", "published_besid
 
 
 class Html(Report):
-    """Self-contained pages: index.html, and one of each evaluator that has one; figures also in figures/."""
+    """Self-contained pages: index.html and the evaluators' own; figures in figures/."""
 
     name = "html"
 
