@@ -53,7 +53,7 @@ class RunSettings(Table):
 
 
 class Expect(Table):
-    """Published numbers, shown beside ours: a table of numbers per source (in per cent), and `similarity`."""
+    """Published numbers, shown beside ours: tables of numbers by source (in per cent) or evaluator."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, dict[str, float]]

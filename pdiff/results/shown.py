@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+TYPES = {"str": str, "bytes": bytes, "int": int, "bool": bool, "Mapping[str, str]": str}
 MEDIA = {"png": "image/png", "gif": "image/gif", "svg": "image/svg+xml"}
 
 
@@ -149,6 +150,11 @@ class Showing:
 def _check(thing: Any, kind: type[Any], names: set[str] | None) -> None:
     if not isinstance(thing, kind):
         raise TypeError(f"it gives a {type(thing).__name__} where a {kind.__name__} was expected")
+    for field in fields(thing):
+        value = getattr(thing, field.name)
+        texts = list(value.values()) if isinstance(value, Mapping) else [value]
+        if not all(isinstance(text, TYPES[str(field.type)]) for text in texts):
+            raise TypeError(f"{kind.__name__}.{field.name} is to be {field.type}, found {value!r:.40}")
     if names is not None:
         if thing.name in names:
             raise ValueError(f"the name {thing.name!r} is taken by another {kind.__name__.lower()}")

@@ -42,6 +42,20 @@ def test_a_name_that_is_taken_is_refused_and_the_rest_stays():
     assert [figure.name for figure in both.figures(None, taken=["b"])] == ["a"] and len(both.faults) == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"figures": [Figure("a", "a", None, b"")]}, "Figure.caption is to be str, found None"),
+        ({"findings": [Finding(3)]}, "Finding.text is to be str, found 3"),
+        ({"page": Page("a", "a", "a", {"a": None})}, "Page.sections is to be Mapping[str, str], found {'a': None}"),
+    ],
+)
+def test_what_could_not_be_written_is_refused(given, said):
+    one, faults = showing(shows("one", **given))
+    assert (one.figures(None), one.findings({}), one.pages(None, [])) == ([], ("", []), [])
+    assert len(faults) == 1 and said in faults[0]
+
+
 def test_the_headline_of_the_score_comes_last_and_is_not_repeated():
     score = shows("score", findings=[Finding("score", headline=True), Finding("more")], gives_score=True)
     shapes = shows("shapes", findings=[Finding("shapes", headline=True), Finding("read", note=True)])
