@@ -232,15 +232,11 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
         if option not in method.sampling:
             own = ", ".join(method.sampling) or "none"
             raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+    before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
-        return type(method).model_validate(
-            {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
-        )
+        return type(method).model_validate(before | dict(options))
     except ValidationError as error:
-        lines = faults(error, options, type(method))
-        raise Faults(
-            f"method{'.' if row['loc'] else ': '}{line}" for row, line in zip(error.errors(), lines, strict=True)
-        ) from None
+        raise Faults(f"method: {line}" for line in faults(error, options, type(method))) from None
 
 
 def _evaluator(name: str) -> Evaluator:

@@ -15,7 +15,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
         "Evaluator", "Generator", "Method", "NoSuchComponent", "Report", "Selector", "Table", "Task", "Transform",
-        "identity", "merge", "plain", "steps_on",
+        "identity", "in_turn", "merge", "plain", "steps_on",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pdiff.errors import UserError
-from pdiff.testing import Points
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -78,17 +77,6 @@ source = "nowhere: a test"
 original = { best = 90.0 }
 similarity = { oo = 0.5 }
 """
-
-
-class Scored(Points):
-    """A bench whose score a function gives; it knows no zoo and builds nothing."""
-
-    def __init__(self, score):
-        super().__init__(None)
-        self._score = score
-
-    def score(self, theta_MD):
-        return self._score(theta_MD)
 
 
 def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

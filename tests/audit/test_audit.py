@@ -96,7 +96,8 @@ def test_a_diverged_network_is_told_in_finite_numbers() -> None:
 def test_the_page_shows_held_out_checkpoints_and_distances_after_alignment(tmp_path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     own = {
-        "run.out": str(tmp_path / "runs"), "method": {"name": "copy"}, "zoo.holdout": 6, "sample.count": 8,
+        "run.out": str(tmp_path / "runs"), "method": {"name": "copy"}, "sample.count": 8,
+        "zoo": [{"name": "holdout", "count": 6}],
         "evaluate": [{"name": "accuracy"}, {"name": "similarity"}, {"name": "audit", "examples": 50}],
         "report": [{"name": "html"}],
     }  # fmt: skip

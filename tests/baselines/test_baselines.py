@@ -11,7 +11,7 @@ from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.baselines.averages import Average, GreedySoup, Mixture
 from pdiff_plugins.baselines.plain import Base, Constant, Gaussian, Interpolation, Noise, Soup
 from pdiff_plugins.baselines.spreads import Copy, GaussianDiagonal, NoiseAbsolute, Swag
-from tests.helpers import Scored
+from tests.benches import Scored
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def test_the_command_asks_and_says_what_came(runs, tmp_path, monkeypatch):
     assert len(list(folder.glob("*.safetensors"))) == 3
     for wrong, said in {
         "prompt.loss": "-o prompt.loss: write it as key=value",
-        "prompt.loss=nan": "method.prompt.loss = nan: input should be a finite number",
+        "prompt.loss=nan": "method: prompt.loss = nan: input should be a finite number",
         "prompt.error=0.2": "prompt asks for error",
     }.items():
         done = CliRunner().invoke(build(), ["sample", "tiny", "-o", wrong])

@@ -23,7 +23,7 @@ from pdiff_plugins.latent.flows import TIMES, Flow
 from pdiff_plugins.latent.priors import FlowMatching, Kde
 from pdiff_plugins.latent.vae import Vae
 from pdiff_plugins.latent.vae_fit import divergence
-from tests.helpers import Scored
+from tests.benches import Scored
 
 
 @pytest.fixture(scope="module")
