@@ -155,8 +155,8 @@ def test_a_zoo_of_the_first_checkpoints_shares_the_collection(tiny: Path) -> Non
         tiny, set={"run.out": out, "zoo": [{"name": "first", "count": 1}], "method.batch_size": 2}, quiet=True
     )
     assert torch.equal(*twice.theta("original"))
-    with pytest.raises(UserError, match=r"^zoo\.first = 61: only 60 checkpoints are collected"):
-        pdiff.run(tiny, set={"run.out": out, "zoo.first": 61}, quiet=True)
+    with pytest.raises(UserError, match=r"^zoo: first\.count = 61: only 60 checkpoints are there"):
+        pdiff.run(tiny, set={"run.out": out, "zoo": [{"name": "first", "count": 61}]}, quiet=True)
 
 
 def test_mistakes() -> None:
