@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Method
+from pdiff.components import Evaluator, Method, identity
 from pdiff.context import Context
 from pdiff.engine.keys import run_key
 from pdiff.engine.observe import notify
@@ -123,10 +123,9 @@ class Run:
     def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
         """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        pipeline = self.pipeline
         notify(
-            pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, theta_MD=self.draw(count, draw=draw),
-            bench=self.bench, ctx=pipeline.context("data"), folder=folder,
+            self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
+            theta_MD=self.draw(count, draw=draw), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
         made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
         if not made:
@@ -175,9 +174,8 @@ class Run:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
-            wanted = Stage(
-                "report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
-            ).key
+            config = {"scores": scores, "reports": identity(self.recipe.report)}
+            wanted = Stage("report", config).key
             before = read_json(log) if log.is_file() and not again else {}
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):

@@ -93,9 +93,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _set(
-    raw: dict[str, Any], dotted: str, value: Any, fault: str = "--set {}: there is no such place in the recipe"
-) -> None:  # fmt: skip
+def _set(raw: dict[str, Any], dotted: str, value: Any, fault: str = "--set {}: no such place in the recipe") -> None:
     """Put `value` at `a.b.c`; a number steps into a list."""
     *path, last = dotted.split(".")
     node: Any = raw
