@@ -12,6 +12,7 @@ import pytest
 
 from pdiff.cli.scaffold import new_plugin
 from pdiff.errors import UserError
+from tests.helpers import HANG_S
 
 
 def environment_on_top(folder: Path) -> Path:
@@ -28,7 +29,7 @@ def environment_on_top(folder: Path) -> Path:
 def run(*command: object, cwd: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PDIFF_"))}
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=200,
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=HANG_S,
         env=environment | {"PIP_NO_INDEX": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,26 +8,43 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 RUN = """
-import sys
+import os, signal, sys
+moment, steps = int(sys.argv[1]), 0
+def hook(event, arguments):
+    global steps
+    if event in ("open", "os.mkdir", "os.rename", "os.remove") and "/runs/" in str(arguments[0]):
+        steps += 1
+        if steps == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
 import pdiff.running.snapshot
-init = pdiff.running.snapshot.Snapshot.__init__
-def often(self, folder=None, name="snapshot", every_s=0.0):
-    init(self, folder, name, 0.0)
-pdiff.running.snapshot.Snapshot.__init__ = often
+pdiff.running.snapshot.Snapshot.due = lambda self: self.folder is not None
 import pdiff
-pdiff.run("tiny.toml", quiet=True)
+pdiff.run(os.path.abspath("tiny.toml"), set={"run.out": os.path.abspath("runs")}, quiet=True)
+print(steps)
 """
+"""A run that saves a snapshot at every step and is killed before the file operation whose number it is given: what lies
+on the disk changes at no other moment."""
 
 
-def start(folder: Path) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", RUN], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+def start(folder: Path, moment: int = 0) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(moment)], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def whole(folder: Path) -> int:
+    """Run to the end, and return the number of file operations."""
+    process = start(folder)
+    out, err = process.communicate()
+    assert err == "" and process.returncode == 0
+    return int(out)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -37,37 +54,20 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in names}
 
 
-def kill_when(process: subprocess.Popen, store: Path, stages: int, pause: float) -> bool:
-    """Kill the process `pause` seconds after so many stages are done and a further one has begun."""
-    while process.poll() is None:
-        folders = [path for path in store.glob("*-*") if path.is_dir()]
-        begun = [path for path in folders if path.suffix == ".part"]
-        if begun and len(folders) - len(begun) >= stages:
-            time.sleep(pause)
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
-
-
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tiny: Path) -> None:
     alone, killed = tiny.parent / "alone", tiny.parent / "killed"
     for folder in (alone, killed):
         folder.mkdir()
         (folder / "tiny.toml").write_text(tiny.read_text())
-    process = start(alone)
-    assert process.communicate()[1] == "" and process.returncode == 0
+    operations = whole(alone)
     chance = random.Random()
-    pauses = [chance.uniform(0.0, 0.4) for _ in range(3)]
-    stages = [0, chance.randrange(1, 3), chance.randrange(3, 9)]
-    kills = [
-        kill_when(start(killed), killed / "runs" / "store", *moment) for moment in zip(stages, pauses, strict=True)
-    ]
-    process = start(killed)
-    assert process.communicate()[1] == "" and process.returncode == 0
-    assert sum(kills) >= 1
-    assert digests(killed) == digests(alone), (stages, pauses)
+    moments = [chance.randrange(1, operations // 4) for _ in range(3)]
+    for moment in moments:
+        process = start(killed, moment)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, moments
+    whole(killed)
+    assert digests(killed) == digests(alone), moments
     assert not list((killed / "runs" / "store").glob("*.part"))
 
 
@@ -81,6 +81,5 @@ def test_two_runs_at_once_on_one_store_give_one_result(tiny: Path) -> None:
     alone = tiny.parent / "alone"
     alone.mkdir()
     (alone / "tiny.toml").write_text(tiny.read_text())
-    process = start(alone)
-    assert process.communicate()[1] == "" and process.returncode == 0
+    whole(alone)
     assert digests(tiny.parent) == digests(alone)
