@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from pathlib import Path
@@ -35,6 +36,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def same_way_for_every_population():
+    """How a population is run is not tried out by the clock: another way may give other last bits."""
+    from pdiff.populations import ways
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "QUICK_S", math.inf)
+        yield
 
 
 @pytest.fixture(autouse=True)
