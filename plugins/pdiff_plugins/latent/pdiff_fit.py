@@ -139,7 +139,7 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
         noisy = diffusion.draw(len(rows), z_NZ.shape[1], schedule, generator)
-        return rows, *noisy, *(() if labels_NK is None else (labels.kept(len(rows), generator),))
+        return rows, *noisy, *(() if labels_NK is None else (labels.shown(len(rows), generator),))
 
     def loss(rows: Tensor, t_B: Tensor, epsilon_BZ: Tensor, signal: Tensor, noise: Tensor, *shown_B1: Tensor) -> Tensor:
         labels_BK = labels_NK[rows] * shown_B1[0] if labels_NK is not None else None
