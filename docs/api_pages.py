@@ -11,40 +11,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pdiff.public import PUBLIC
+
 ROOT = Path(__file__).resolve().parent.parent
 INTRO = """# API
 
 What a plugin or a program may import. Anything else may change without notice.
 
 """
-
-
-MODULES = [
-    "pdiff", "pdiff.bench", "pdiff.components", "pdiff.context", "pdiff.data", "pdiff.errors", "pdiff.files",
-    "pdiff.hookspecs", "pdiff.networks", "pdiff.objective", "pdiff.results", "pdiff.running", "pdiff.testing",
-    "pdiff.training", "pdiff.view", "pdiff.zoo",
-]  # fmt: skip
-"""What is public as long as there is no `pdiff.public`; all names of a module, and of a package's modules."""
-
-
-def public() -> Mapping[str, Sequence[str]]:
-    """Return module -> names, as `pdiff.public` has them; no names stand for all."""
-    try:
-        from pdiff.public import PUBLIC
-    except ModuleNotFoundError:
-        return {module: () for package in MODULES for module in _modules(package)}
-    return PUBLIC
-
-
-def _modules(package: str) -> list[str]:
-    """Return a module's name, or those of a package and its modules; nothing where there is none."""
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        return []
-    folders = spec.submodule_search_locations or [] if package != "pdiff" else []
-    return [package] + [
-        f"{package}.{path.stem}" for folder in folders for path in sorted(Path(folder).glob("[!_]*.py"))
-    ]
 
 
 def pages(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -82,7 +56,7 @@ def write(folder: Path) -> None:
     """Write the pages into an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, text in pages(public()).items():
+    for name, text in pages(PUBLIC).items():
         (folder / name).write_text(text, encoding="utf-8")
 
 

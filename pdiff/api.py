@@ -14,21 +14,22 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Method
+from pdiff.components import Evaluator, Method, identity
 from pdiff.context import Context
 from pdiff.engine.keys import run_key
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
-from pdiff.errors import UserError, did_you_mean
+from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.networks import build_network
 from pdiff.plugins import discovery as plugins
+from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
 from pdiff.results.changes import changed_keys
-from pdiff.results.export import write_networks
+from pdiff.results.export import in_name, write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
 from pdiff.running.store import Stage, Store
@@ -40,8 +41,8 @@ class Run:
     """A finished run: its scores, its networks, its files."""
 
     def __init__(self, folder: Path, pipeline: Pipeline, drawing: str = ""):
-        """`drawing` names options of sampling that are not the recipe's, in the folders of `sample_to`."""
-        self.folder, self.pipeline, self._drawing = folder, pipeline, drawing
+        """`drawing`: the options of sampling that are not the recipe's, as names of files show them."""
+        self.folder, self.pipeline, self.drawn_with = folder, pipeline, drawing
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -100,8 +101,8 @@ class Run:
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
         plan = Plan(recipe, train=self.pipeline.plan.train, collect=self.pipeline.plan.collect)
         pipeline = Pipeline(plan, self.folder.name, self.pipeline.progress)
-        named = "".join(f"-{option}-{_in_name(getattr(recipe.method, option))}" for option in options)
-        return Run(self.folder, pipeline, self._drawing + named)
+        named = "".join(f"-{option}-{in_name(getattr(recipe.method, option))}" for option in options)
+        return Run(self.folder, pipeline, self.drawn_with + named)
 
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
@@ -111,7 +112,7 @@ class Run:
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
+        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
         paths = write_networks(self.zoo, theta_MD, folder)
@@ -122,10 +123,9 @@ class Run:
     def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
         """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        pipeline = self.pipeline
         notify(
-            pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, theta_MD=self.draw(count, draw=draw),
-            bench=self.bench, ctx=pipeline.context("data"), folder=folder,
+            self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
+            theta_MD=self.draw(count, draw=draw), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
         made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
         if not made:
@@ -138,11 +138,6 @@ class Run:
         wanted = method.asked()
         measured = self.measures(count, draw, source) if wanted else {}
         return {name: [(value, got) for got in measured[name]] for name, value in wanted.items()}
-
-    @property
-    def asked_in_name(self) -> str:
-        """The options of sampling that are not the recipe's, as a file's name shows them."""
-        return self._drawing
 
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
@@ -179,9 +174,8 @@ class Run:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
-            wanted = Stage(
-                "report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
-            ).key
+            config = {"scores": scores, "reports": identity(self.recipe.report)}
+            wanted = Stage("report", config).key
             before = read_json(log) if log.is_file() and not again else {}
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
@@ -230,24 +224,17 @@ class Run:
         return model.eval()
 
 
-def _in_name(value: Any) -> str:
-    """Return an option as a folder's name shows it."""
-    text = "-".join(f"{key}-{own}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
-
-
 def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
             own = ", ".join(method.sampling) or "none"
             raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+    before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
-        return type(method).model_validate(
-            {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
-        )
+        return type(method).model_validate(before | dict(options))
     except ValidationError as error:
-        raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
+        raise Faults(f"method: {line}" for line in faults(error, options, type(method))) from None
 
 
 def _evaluator(name: str) -> Evaluator:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
-    "pdiff.api": ("Run",),
+    "pdiff.api": ("Run", "open_run"),
     "pdiff.bench": ("Absent", "Bench", "Through"),
     "pdiff.cli.options": ("Out", "Overrides", "RunName", "RunOverrides", "Sampling", "overrides", "sampling"),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
         "Evaluator", "Generator", "Method", "NoSuchComponent", "Report", "Selector", "Table", "Task", "Transform",
-        "identity", "merge", "plain", "steps_on",
+        "identity", "in_turn", "merge", "plain", "steps_on",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (

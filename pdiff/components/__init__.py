@@ -17,7 +17,7 @@ from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
-from pdiff.components.transform import Transform, steps_on
+from pdiff.components.transform import Transform, in_turn, steps_on
 
 __all__ = [
     "CONTENT",
@@ -40,6 +40,7 @@ __all__ = [
     "Task",
     "Transform",
     "identity",
+    "in_turn",
     "merge",
     "plain",
     "steps_on",

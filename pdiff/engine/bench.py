@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +24,6 @@ from pdiff.way import Predicts
 from pdiff.zoo import Layout, Zoo
 
 
-class Contexts(Protocol):
-    """What makes the context of a purpose."""
-
-    def __call__(self, *words: object) -> Context: ...
-
-
 def predictor_of(model: nn.Module, layout: Layout, task: Predicts, ctx: Context, steady: bool = False) -> Predictor:
     """Return what runs populations of a network, by the quickest way that a plugin knows.
 
@@ -38,10 +31,6 @@ def predictor_of(model: nn.Module, layout: Layout, task: Predicts, ctx: Context,
     """
     chooser = ask(ctx.progress, "choose_ways", model=model, layout=layout, task=task, steady=steady)
     return Predictor(model, layout, task, chooser)
-
-
-def unmeasured() -> dict[str, Tensor]:
-    return {}
 
 
 @dataclass(frozen=True)
@@ -54,8 +43,9 @@ class RunBench:
     selection: str
     zoo: Zoo
     """Its anchor completes every network, and to its first checkpoint others are aligned."""
-    contexts: Contexts
-    known_measures: Callable[[], dict[str, Tensor]] = unmeasured
+    contexts: Callable[..., Context]
+    """Gives the context of a purpose, which words name."""
+    known_measures: Callable[[], dict[str, Tensor]] = dict
     """The measures of the zoo's checkpoints."""
 
     def build(self, seed: int) -> nn.Module:

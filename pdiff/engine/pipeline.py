@@ -13,7 +13,7 @@ from pdiff.components import Evaluator, Generator
 from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits
 from pdiff.engine import work
-from pdiff.engine.bench import RunBench, unmeasured
+from pdiff.engine.bench import RunBench
 from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
 from pdiff.errors import UserError
@@ -103,7 +103,7 @@ class Pipeline:
         model.load_state_dict(state)
         return model
 
-    def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] = unmeasured) -> RunBench:
+    def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] = dict) -> RunBench:
         """Return the services of a zoo."""
         recipe = self.recipe
         return RunBench(recipe.architecture, recipe.task, self.data, recipe.selection, zoo, self.context, measures)
@@ -116,15 +116,18 @@ class Pipeline:
     @functools.cached_property
     def zoo(self) -> Zoo:
         """The checkpoints in use."""
+        return Zoo.open(self._zoo())
+
+    def _zoo(self) -> Path:
         self.train()
         collected = self._do(self.plan.collect, ("collect",), self._collect)
         if self.plan.zoo == self.plan.collect:
-            return Zoo.open(collected)
+            return collected
 
         def use(part: Path, ctx: Context) -> None:
             work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, part, ctx)
 
-        return Zoo.open(self._do(self.plan.zoo, ("zoo",), use))
+        return self._do(self.plan.zoo, ("zoo",), use)
 
     def _collect(self, part: Path, ctx: Context) -> None:
         model = self.base_network()
@@ -183,8 +186,7 @@ class Pipeline:
             save_tensors(part / "predictions.safetensors", {"predictions": predictions})
 
         known = source == ORIGINAL and split == self.recipe.selection  # as collecting ended
-        stage = self.plan.predict(source, split)
-        folder = self.store.folder(self.plan.zoo) if known else self._do(stage, ("predict",), do)
+        folder = self._zoo() if known else self._do(self.plan.predict(source, split), ("predict",), do)
         return load_tensors(folder / "predictions.safetensors")["predictions"]
 
     def view(self, scores: dict[str, Any] | None = None) -> View:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Generator, Method, Transform
+from pdiff.components import Generator, Method, Transform, in_turn
 from pdiff.context import Context
 from pdiff.data import DatasetSplits
 from pdiff.engine.bench import RunBench, predictor_of
@@ -53,7 +52,7 @@ def do_zoo(
     """
     zoo = Zoo.open(collected)
     zoo.rows = [row | {"of": index} for index, row in enumerate(zoo.rows)]
-    for step, step_ctx in _in_turn(steps, ctx):
+    for step, step_ctx in in_turn(steps, ctx):
         zoo = step.zoo(zoo, bench(zoo), step_ctx)
         if len(zoo) < 2:
             raise UserError(f"zoo: the step {step.name} leaves {len(zoo)} checkpoints; methods need 2 at least")
@@ -66,17 +65,9 @@ def do_zoo(
     save_tensors(part / "predictions.safetensors", {"predictions": predictions})
 
 
-def _in_turn(steps: Sequence[Transform], ctx: Context) -> Iterator[tuple[Transform, Context]]:
-    """Yield each step with its context: a second step of one name draws other numbers than the first."""
-    seen = Counter[str]()
-    for step in steps:
-        seen[step.name] += 1
-        yield step, ctx if seen[step.name] == 1 else ctx.scope(f"{step.name} {seen[step.name]}")
-
-
 def finished(theta_MD: Tensor, steps: Sequence[Transform], zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
     """Return sampled networks as `[[sample.step]]` asks for them."""
-    for step, step_ctx in _in_turn(steps, ctx):
+    for step, step_ctx in in_turn(steps, ctx):
         theta_MD = step.samples(theta_MD, zoo, bench, step_ctx)
     return theta_MD
 

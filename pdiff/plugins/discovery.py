@@ -181,11 +181,4 @@ def registry() -> Registry:
     return Registry()
 
 
-def kinds() -> list[str]:
-    """Return the kinds of component, in the order of the pipeline."""
-    from pdiff.components import KINDS
-
-    return list(KINDS)
-
-
 base.names = lambda: registry()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -21,3 +23,9 @@ def write_networks(zoo: Zoo, theta_MD: Tensor, folder: Path) -> list[Path]:
     for path, theta_D in zip(paths, theta_MD, strict=True):
         save_tensors(path, zoo.state_dict(theta_D))
     return paths
+
+
+def in_name(value: Any) -> str:
+    """Return an option as a folder's name shows it."""
+    text = "-".join(f"{key}-{item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
+    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)

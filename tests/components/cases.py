@@ -75,7 +75,8 @@ FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architectu
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
 PROMPTED = {
     "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (4,)}, "train": {},
-    "selector": {"name": "entire"}, "zoo": {"holdout": 6}, "baseline": [], "method": {"name": "gpt"} | SHORT_GPT,
+    "selector": {"name": "entire"}, "zoo": [{"name": "holdout", "count": 6}], "baseline": [],
+    "method": {"name": "gpt"} | SHORT_GPT,
     "collect": {"name": "seeds", "count": 6, "steps": 4, "lr": 0.1, "batch_size": 20, "every": 2,
                 "include_start": True},
 }  # fmt: skip
@@ -125,6 +126,10 @@ CASES: dict[str, dict[str, Any]] = {
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
     },
+    "transform": {
+        "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
+        "permuted": {"copies": 1}, "temperature": {"factor": 0.5}, "recalibration": {"examples": 30},
+    },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
                   "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
@@ -162,7 +167,14 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/images/test_published_sets.py writes such",
     ),
+    (
+        "transform",
+        "moved",
+    ): "moves fields alone; tests/backbones/test_probes.py has what it promises",
     ("dataset", "mesh_folder"): "needs files, an extra; tests/fields/test_mesh_folder.py writes such",
 }
-OPTIONS = {("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"}}
+OPTIONS = {
+    ("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"},
+    ("transform", "moved"): {"copies": 1},
+}  # fmt: skip
 """Options that a component without a full check has to be given."""

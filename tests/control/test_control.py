@@ -15,7 +15,8 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.networks import build_network
 from pdiff.populations.predictor import Predictor
-from pdiff.zoo import Layout
+from pdiff.testing import bench_of
+from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.control.cartpole import (
     CART,
@@ -181,9 +182,9 @@ def test_policies_learn_by_the_gradient_of_the_motion():
     architecture, task = Mlp(hidden=(8,), activation="selu"), Control(steps=100, horizon=6)
     model = build_network(architecture, data, 0)
     layout = Layout.of(model, list(model.state_dict()))
-    ctx = Context(seed=0, threads=1).replace(build=lambda seed: build_network(architecture, data, seed))
+    ctx, bench = Context(seed=0, threads=1), bench_of(Zoo.of_one(model.state_dict(), layout), architecture, task, data)
     seeds = Seeds(count=4, steps=20, lr=0.03, optimizer="adam", batch_size=8, include_start=True)
-    zoo = seeds.collect(model, data=data, task=task, layout=layout, ctx=ctx)
+    zoo = seeds.collect(model, data=data, task=task, layout=layout, bench=bench, ctx=ctx)
     predictions = Predictor(model, layout, task).predict(zoo.theta_ND, data.validation, ctx, "predict")
     before_R, after_R = task.score(predictions, data.validation.targets).view(4, 2).unbind(dim=1)
     assert (after_R > 1.5 * before_R).all()

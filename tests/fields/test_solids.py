@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
@@ -124,4 +125,6 @@ def test_fields_of_another_size_are_no_checkpoints(tmp_path):
         save_tensors(tmp_path / f"{number}.safetensors", network.state_dict())
     layout = Layout.of(networks[0], list(networks[0].state_dict()))
     with pytest.raises(UserError, match=r"1.safetensors: hidden.0.\w+ has shape \[16(, 3)?\], expected \[8"):
-        Folder(path=str(tmp_path)).collect(networks[0], data=data, task=FieldTask(), layout=layout, ctx=Context(seed=0))
+        Folder(path=str(tmp_path)).collect(
+            networks[0], data=data, task=FieldTask(), layout=layout, bench=Absent("files"), ctx=Context(seed=0)
+        )

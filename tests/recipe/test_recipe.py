@@ -100,7 +100,7 @@ def test_options_of_a_default_component_can_be_set_without_naming_it(tiny: Path)
     ("key", "value", "changed"),
     [
         ("run.threads", 2, ""), ("run.out", "elsewhere", ""), ("expect", [{"source": "x"}], ""),
-        ("sample.count", 3, ""), ("zoo.first", 8, "fit"),
+        ("sample.count", 3, ""), ("zoo", [{"name": "first", "count": 8}], "fit"),
         ("method.sampler", "ddim", ""), ("method.steps", 61, "fit"),
         ("collect.lr", 0.1, "collect fit"), ("selector.buffers", False, "collect fit"),
         ("train.lr", 0.1, "train collect fit"), ("seed", 4, "train collect fit"),

@@ -228,9 +228,9 @@ def test_a_run_of_independent_seeds_is_aligned_and_predicts_the_same(tiny: Path)
         "collect": {"name": "seeds", "count": 6, "steps": 150, "lr": 0.01, "batch_size": 64},
     }  # fmt: skip
     raw = pdiff.run(tiny, set=own, quiet=True)
-    run = pdiff.run(tiny, set=own | {"zoo.align": True}, quiet=True)
-    assert run.pipeline.collect_stage == raw.pipeline.collect_stage
-    model, targets = run.pipeline.network, run.pipeline.data.test.targets
+    run = pdiff.run(tiny, set=own | {"zoo": [{"name": "align"}]}, quiet=True)
+    assert run.pipeline.plan.collect == raw.pipeline.plan.collect
+    model, targets = run.pipeline.bench.network, run.pipeline.data.test.targets
     batch = run.pipeline.data.test.batch(torch.arange(len(targets)), torch.device("cpu"))
     with torch.no_grad():
         for index in range(6):

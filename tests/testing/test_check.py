@@ -16,15 +16,15 @@ class Broken(TinyMethod.__base__):
     fault: str = ""
 
     def fit(self, zoo, bench, ctx):
-        generator = TinyMethod().fit(zoo, ctx)
+        generator = TinyMethod().fit(zoo, bench, ctx)
         sample = generator.sample
         faults = {
-            "global random state": lambda count, ctx: sample(count, ctx) * (1 + 0.1 * torch.rand(1)),
-            "fixed": lambda count, ctx: sample(count, Context(seed=0)),
-            "too many": lambda count, ctx: sample(count + 1, ctx),
-            "not finite": lambda count, ctx: sample(count, ctx) / 0,
-            "variances": lambda count, ctx: -sample(count, ctx),
-            "size": lambda count, ctx: sample(count, ctx)[:, 1:],
+            "global random state": lambda count, bench, ctx: sample(count, bench, ctx) * (1 + 0.1 * torch.rand(1)),
+            "fixed": lambda count, bench, ctx: sample(count, bench, Context(seed=0)),
+            "too many": lambda count, bench, ctx: sample(count + 1, bench, ctx),
+            "not finite": lambda count, bench, ctx: sample(count, bench, ctx) / 0,
+            "variances": lambda count, bench, ctx: -sample(count, bench, ctx),
+            "size": lambda count, bench, ctx: sample(count, bench, ctx)[:, 1:],
         }
         generator.sample = faults.get(self.fault, sample)
         if self.fault == "log":
@@ -32,7 +32,7 @@ class Broken(TinyMethod.__base__):
         return generator
 
     def load(self, tensors, zoo, bench, ctx):
-        return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, ctx)
+        return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, bench, ctx)
 
 
 @pytest.mark.parametrize(

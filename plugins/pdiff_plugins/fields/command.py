@@ -28,14 +28,14 @@ def render(
     out: Out = "runs",
 ) -> None:
     """Draw new networks that are shapes, and write what they show as one picture."""
-    from pdiff import open_run
+    from pdiff.api import open_run
     from pdiff.cli.text import console
     from pdiff.files import make_folder
 
     _check(to)
     opened, options = open_run(run, out=out, set=overrides(set), console=console()), sampling(option)
     opened = opened.drawing(**options) if options else opened
-    path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{opened.asked_in_name}-{side}.png"
+    path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{opened.drawn_with}-{side}.png"
     make_folder(path.parent)
     path.write_bytes(picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
     console().print(f"{count} shapes in {path}", markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Generator
+from pdiff.components import Generator, in_turn
 from pdiff.context import Context
 from pdiff.files import below
 from pdiff.running.memory import in_chunks
@@ -103,8 +103,8 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 
 def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
-    for step in method.augment:
-        zoo = step.zoo(zoo, bench, ctx)
+    for step, step_ctx in in_turn(method.augment, ctx):
+        zoo = step.zoo(zoo, bench, step_ctx)
     space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))

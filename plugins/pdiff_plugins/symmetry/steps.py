@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Align(Transform):
-    """Reorder the hidden units of each checkpoint to match the first one's, those held out alike.
+    """Reorder each checkpoint's hidden units to match the first one's.
 
-    It changes no function, and is wanted for networks of independent seeds.
+    Those held out are reordered alike. It changes no function, and is wanted for networks of independent seeds.
     """
 
     name = "align"
@@ -31,9 +31,9 @@ class Align(Transform):
 
 
 class Permuted(Transform):
-    """Add copies of each checkpoint with their hidden units in random orders: the same functions.
+    """Add copies of each checkpoint, their hidden units in random orders.
 
-    Copies count among the originals in every table.
+    They compute the same functions, and count among the originals in every table.
     """
 
     name = "permuted"

@@ -33,7 +33,7 @@ class First(Transform):
 
 
 class Largest(Transform):
-    """Leave out runs with a large weight, whole: those are trainings that went astray."""
+    """Leave out whole runs with a large weight: trainings that went astray."""
 
     name = "largest"
     limit: float = Field(gt=0, description="runs in which the absolute value of any weight is larger are left out")
@@ -52,9 +52,9 @@ class Largest(Transform):
 
 
 class Holdout(Transform):
-    """Keep checkpoints from methods and from the originals, for evaluators to compare with.
+    """Keep checkpoints from methods, for evaluators to compare with.
 
-    They are drawn at random, whole runs as far as possible.
+    They are no originals in any table, and are drawn at random, whole runs as far as possible.
     """
 
     name = "holdout"

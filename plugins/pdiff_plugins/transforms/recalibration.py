@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Recalibration(Transform):
-    """Take the BatchNorm statistics of every sampled network anew from training examples, baselines' too.
+    """Take BatchNorm statistics of sampled networks anew from training examples.
 
-    What averages and generators give for them fits no network in particular.
+    Those of baselines, too: what averages and generators give for them fits no network in particular.
     """
 
     name = "recalibration"

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Temperature(Transform):
-    """Move the method's networks along lines through the average checkpoint; baselines stay as they are."""
+    """Move the method's networks along lines through the average checkpoint.
+
+    Baselines stay as they are.
+    """
 
     name = "temperature"
     baselines: ClassVar[bool] = False

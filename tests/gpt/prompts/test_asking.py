@@ -129,9 +129,10 @@ def test_whole_trainings_are_no_yardstick_for_their_spread() -> None:
 
 def test_starts_are_of_runs_that_no_method_has_seen() -> None:
     rows = [{"run": run, "step": step} for run, step in [(5, 0), (5, 8), (7, 0), (7, 8), (2, 8)]]
+    held_out = SimpleNamespace(rows=rows, theta_ND=torch.arange(5.0)[:, None])
     view = SimpleNamespace(
-        zoo=SimpleNamespace(rows=[{"run": 2, "step": 0}, {"run": 1, "step": 0}]), holdout_rows=rows,
-        holdout=torch.arange(5.0)[:, None], start=lambda seed: torch.tensor([seed % 1000.0]),
+        zoo=SimpleNamespace(rows=[{"run": 2, "step": 0}, {"run": 1, "step": 0}], holdout=held_out),
+        bench=SimpleNamespace(start=lambda seed: torch.tensor([seed % 1000.0])),
     )  # fmt: skip
     starts = unseen(view, 3, CTX)
     assert starts.groups[HELD_OUT].tolist() == [[0], [2]] and starts.last_MD.tolist() == [[1], [3]]
