@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_leaves
 
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
+from pdiff.networks import layer_outputs
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
 
@@ -51,19 +51,9 @@ class Network:
     @torch.no_grad()
     def numbers(self, batch: Batch) -> int:
         """Return how many numbers the layers of one network compute of a batch."""
-        total = 0
-
-        def add(module: nn.Module, arguments: Any, output: Any) -> None:
-            nonlocal total
-            total += sum(leaf.numel() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-        layers = [module for module in self.model.modules() if not any(True for _ in module.children())]
-        hooks = [layer.register_forward_hook(add) for layer in layers]
-        self.task.loss(self.model.eval(), batch)
+        count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), batch), Tensor.numel)
         self.model.train()
-        for hook in hooks:
-            hook.remove()
-        return total
+        return count
 
     def stacked(self, models: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
         """Return theta_GT and the buffers, each with G first, of networks as they are."""
