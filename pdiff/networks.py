@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from pdiff.components import Architecture
 from pdiff.context import derive
@@ -25,17 +29,17 @@ def build_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
 
 def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     """Load a whole state dict. Raises UserError that names the first entry that does not fit."""
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    extra = [key for key in state if key not in own]
+    ours = model.state_dict()
+    missing = [key for key in ours if key not in state and not key.endswith("num_batches_tracked")]
+    extra = [key for key in state if key not in ours]
     if missing or extra:
         lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the network has not"
         raise UserError(
             f"{where}: not this network's state dict: it {lacks} ({len(missing)} missing, {len(extra)} extra)"
         )
     for key, value in state.items():
-        if own[key].shape != value.shape:
-            raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(own[key].shape)}")
+        if ours[key].shape != value.shape:
+            raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(ours[key].shape)}")
     model.load_state_dict(state)
 
 
@@ -45,3 +49,21 @@ def entry_of(model: nn.Module, key: str) -> Tensor:
     entry = getattr(model.get_submodule(owner), name)
     assert isinstance(entry, Tensor)
     return entry
+
+
+def layer_outputs(model: nn.Module, run: Callable[[], Any], size: Callable[[Tensor], int]) -> int:
+    """Return the sum of `size` over all tensors that the model's layers give while `run` runs it."""
+    total = 0
+
+    def add(module: nn.Module, arguments: Any, output: Any) -> None:
+        nonlocal total
+        total += sum(size(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+    layers = [module for module in model.modules() if not any(True for _ in module.children())]
+    hooks = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total

@@ -52,7 +52,7 @@ def test_the_generator_mends_and_deletes(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_every_cell_belongs_to_one_table_and_stands_in_its_folder() -> None:
-    own = Counter(name for table in tables().values() for name in table.own)
+    own = Counter(name for table in tables().values() for name in table.own_cells)
     assert set(own) == set(all_cells()) and set(own.values()) == {1}
     for table in tables().values():
         assert set(table.cells) <= set(own)
