@@ -14,6 +14,9 @@ from pdiff.errors import UserError
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
+HANG_S = 1800
+"""A guard: a fresh process that takes so long hangs. It is far beyond what a busy machine makes of one."""
+
 TINY = """
 seed = 3
 
@@ -83,7 +86,7 @@ def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.
     """Run the program in a fresh process, as a user does."""
     code = "import sys; from pdiff.cli import main; sys.argv[0] = 'pdiff'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANG_S,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
 

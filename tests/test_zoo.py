@@ -29,7 +29,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_selection_survives_the_round_trip(data: st.DataObject) -> None:
     model = network()
@@ -86,12 +86,8 @@ def test_a_zoo_survives_the_disk(tmp_path) -> None:
     assert again.anchor["1.num_batches_tracked"].dtype == torch.int64
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    sizes=st.lists(st.integers(1, 5), min_size=2, max_size=6),
-    seed=st.integers(0, 99),
-    data=st.data(),
-)
+@settings(max_examples=60)
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=6), seed=st.integers(0, 99), data=st.data())
 def test_whole_runs_are_held_out_as_far_as_they_fit(sizes: list[int], seed: int, data: st.DataObject) -> None:
     rows = [{"run": run} for run, size in enumerate(sizes) for _ in range(size)]
     count = data.draw(st.integers(0, len(rows) - 2))

@@ -51,7 +51,7 @@ def crops(draw):
     return (height, width), (top, left, tall, wide), draw(st.integers(1, 48)), draw(st.integers(0, 2**20))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(crops())
 def test_a_crop_is_what_pillow_makes_of_it(case):
     shape, (top, left, tall, wide), size, seed = case
@@ -64,7 +64,7 @@ def test_a_crop_is_what_pillow_makes_of_it(case):
     assert torch.allclose(ours, exact, atol=0.01)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(2, 40), st.integers(2, 40), st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(1, 48))
 def test_a_fractional_box_draws_on_the_whole_extent_as_in_pillow(height, width, parts, size):
     tall, wide = max(1, parts[0] * height), max(1, parts[1] * width)

@@ -143,7 +143,7 @@ def mixed() -> tuple[nn.Module, torch.Tensor, Symmetry]:
     return model, x, Symmetry.of(model, x)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_any_permutation_of_norms_residuals_and_heads_changes_no_function(mixed, seed: int) -> None:
     model, x, symmetry = mixed
