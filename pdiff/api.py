@@ -127,10 +127,10 @@ class Run:
             self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
             theta_MD=self.draw(count, draw=draw), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
-        made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
-        if not made:
+        files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
+        if not files:
             raise UserError(f"--render: networks of task {self.recipe.task.name} are no pictures; leave it out")
-        return made
+        return files
 
     def asked(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[tuple[float, float]]]:
         """Return what networks of a draw were asked for and have on the selection split, by measure; else nothing."""
@@ -164,9 +164,9 @@ class Run:
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
-        own = {evaluator.name for evaluator in self.recipe.evaluate}
-        extra = {found.name: found for found in map(_evaluator, [*self.scores["columns"], *more])}
-        scores = scores_of(self.pipeline, tuple(found for name, found in extra.items() if name not in own))
+        in_recipe = {evaluator.name for evaluator in self.recipe.evaluate}
+        asked = {evaluator.name: evaluator for evaluator in map(_evaluator, [*self.scores["columns"], *more])}
+        scores = scores_of(self.pipeline, tuple(asked[name] for name in asked if name not in in_recipe))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -228,8 +228,8 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
-            own = ", ".join(method.sampling) or "none"
-            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+            known = ", ".join(method.sampling) or "none"
+            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {known}")
     before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
         return type(method).model_validate(before | dict(options))
@@ -238,9 +238,9 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
 
 
 def _evaluator(name: str) -> Evaluator:
-    found, values = plugins.registry().find("evaluator", name)
+    component, values = plugins.registry().find("evaluator", name)
     try:
-        return cast(Evaluator, found.model_validate(dict(values)))
+        return cast(Evaluator, component.model_validate(dict(values)))
     except ValidationError:
         raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None
 
@@ -259,9 +259,9 @@ def run(
     pipeline = pipeline_of(loaded, path, Progress() if quiet else _progress(console))
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
-    kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
-    own = {evaluator.name for evaluator in loaded.evaluate}
-    scores = scores_of(pipeline, tuple(_evaluator(name) for name in kept if name not in own))
+    columns = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
+    in_recipe = {evaluator.name for evaluator in loaded.evaluate}
+    scores = scores_of(pipeline, tuple(_evaluator(name) for name in columns if name not in in_recipe))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))
