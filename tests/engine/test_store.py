@@ -12,7 +12,7 @@ import torch
 
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
-from pdiff.running.store import Store
+from pdiff.running.store import Stage, Store
 from tests.engine.helpers import STAGE, awaited_stage
 
 
