@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -68,7 +68,8 @@ def shade(hue: str, index: int, count: int) -> str:
     """Return the hue itself, or steps from lighter to darker around it."""
     place = 0.0 if count == 1 else 2 * index / (count - 1) - 1
     towards, share = ((1, 1, 1), -0.3 * place) if place < 0 else ((0, 0, 0), 0.45 * place)
-    return to_hex([(1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True)])
+    red, green, blue = ((1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True))
+    return to_hex((red, green, blue))
 
 
 def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> Iterator[Shown]:
@@ -88,7 +89,7 @@ def styled() -> Iterator[None]:
     """Draw in this style, whatever matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(cast(Any, STYLE))
         yield
 
 

@@ -174,13 +174,19 @@ def plane(view: View, looks: Mapping[str, Look]) -> Drawing:
     for number, path in enumerate(flat["paths"]):
         label = "training runs" if number == 0 else None
         axes.plot(*_array(path).T, color=INK, linewidth=1, marker="o", ms=2, alpha=0.8, label=label, zorder=3)
-    axes.scatter(*_array(flat["last"]).T, s=9, color=INK, alpha=0.45, linewidths=0, label="where runs end", zorder=3)
+    last_T2 = _array(flat["last"])
+    axes.scatter(
+        last_T2[:, 0], last_T2[:, 1], s=9, color=INK, alpha=0.45, linewidths=0, label="where runs end", zorder=3
+    )
     pairs_MP2, colour = _array(flat["pairs"]), looks[source].colour
     for pair in pairs_MP2:
         axes.plot(*pair.T, color=colour, linewidth=0.6, alpha=0.55, zorder=4)
-    axes.scatter(*pairs_MP2[:, 0].T, s=16, facecolors="white", edgecolors=colour, label="unseen starts", zorder=5)
+    start_M2, update_M2 = pairs_MP2[:, 0], pairs_MP2[:, 1]
     axes.scatter(
-        *pairs_MP2[:, 1].T, s=22, color=colour, edgecolors="white", linewidths=0.4, zorder=6,
+        start_M2[:, 0], start_M2[:, 1], s=16, facecolors="white", edgecolors=colour, label="unseen starts", zorder=5
+    )
+    axes.scatter(
+        update_M2[:, 0], update_M2[:, 1], s=22, color=colour, edgecolors="white", linewidths=0.4, zorder=6,
         label=f"one update of {source}",
     )  # fmt: skip
     axes.set_xlabel(f"first principal direction ({flat['shares'][0]:.0%} of the variance)")
