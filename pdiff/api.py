@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 from filelock import FileLock
@@ -24,7 +24,7 @@ from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.networks import build_network
-from pdiff.plugins import discovery as plugins
+from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
@@ -127,10 +127,10 @@ class Run:
             self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
             theta_MD=self.draw(count, draw=draw, source=source), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
-        made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
-        if not made:
+        files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
+        if not files:
             raise UserError(f"--render: networks of task {self.recipe.task.name} are no pictures; leave it out")
-        return made
+        return files
 
     def asked(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[tuple[float, float]]]:
         """Return what networks of a draw were asked for and have on the selection split, by measure; else nothing."""
@@ -164,9 +164,7 @@ class Run:
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
-        own = {evaluator.name for evaluator in self.recipe.evaluate}
-        extra = {found.name: found for found in map(_evaluator, [*self.scores["columns"], *more])}
-        scores = scores_of(self.pipeline, tuple(found for name, found in extra.items() if name not in own))
+        scores = scores_of(self.pipeline, _added([*self.scores["columns"], *more], self.recipe))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -180,7 +178,7 @@ class Run:
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
                 return paths
-            view = self.pipeline.view(scores)
+            view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
             paths = [Path(path) for report in self.recipe.report for path in report.render(view, self.folder)]
             write_json(log, {"wanted": wanted, "paths": [str(path.relative_to(self.folder)) for path in paths]})
         return paths
@@ -228,8 +226,8 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
-            own = ", ".join(method.sampling) or "none"
-            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+            known = ", ".join(method.sampling) or "none"
+            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {known}")
     before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
         return type(method).model_validate(before | dict(options))
@@ -237,12 +235,11 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
         raise Faults(f"method: {line}" for line in faults(error, options, type(method))) from None
 
 
-def _evaluator(name: str) -> Evaluator:
-    found, values = plugins.registry().find("evaluator", name)
-    try:
-        return cast(Evaluator, found.model_validate(dict(values)))
-    except ValidationError:
-        raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None
+def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
+    """Return the evaluators of these names that are not the recipe's. Raises UserError."""
+    recipes = {evaluator.name for evaluator in recipe.evaluate}
+    added = [default_evaluator(name) for name in names if name not in recipes]
+    return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
 
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
@@ -260,8 +257,7 @@ def run(
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
-    own = {evaluator.name for evaluator in loaded.evaluate}
-    scores = scores_of(pipeline, tuple(_evaluator(name) for name in kept if name not in own))
+    scores = scores_of(pipeline, _added(kept, loaded))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))

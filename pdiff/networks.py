@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from pdiff.components import Architecture
 from pdiff.context import derive
@@ -49,21 +45,3 @@ def entry_of(model: nn.Module, key: str) -> Tensor:
     entry = getattr(model.get_submodule(owner), name)
     assert isinstance(entry, Tensor)
     return entry
-
-
-def layer_outputs(model: nn.Module, run: Callable[[], Any], size: Callable[[Tensor], int]) -> int:
-    """Return the sum of `size` over all tensors that the model's layers give while `run` runs it."""
-    total = 0
-
-    def add(module: nn.Module, arguments: Any, output: Any) -> None:
-        nonlocal total
-        total += sum(size(leaf) for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-    layers = [module for module in model.modules() if not any(True for _ in module.children())]
-    hooks = [layer.register_forward_hook(add) for layer in layers]
-    try:
-        run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total

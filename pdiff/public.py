@@ -14,8 +14,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
-        "Evaluator", "Generator", "Method", "NoSuchComponent", "Report", "Selector", "Table", "Task", "Transform",
-        "identity", "in_turn", "merge", "plain", "steps_on",
+        "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
+        "Table", "Task", "Transform", "identity", "in_turn", "merge", "plain", "steps_on",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
@@ -32,6 +32,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("load_recipe",),
     "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.scores": ("Key", "RunScores", "Spread", "TaskScore", "given_by", "keys", "scored"),
+    "pdiff.results.shown": ("Showing", "Shows"),
     "pdiff.results.summary": ("expected", "notes", "ours_for", "sources", "spread", "table"),
     "pdiff.running.device": ("placed",),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Pipeline:
         """Compute a stage unless it is there, with its own seed, snapshot and observers."""
         computed = False
 
-        def observed(part: Path) -> None:
+        def observed(folder: Path) -> None:
             nonlocal computed
             computed = True
             named = {"stage": stage.name, "key": stage.key}
@@ -51,7 +51,7 @@ class Pipeline:
             def tell(step: int, values: dict[str, float]) -> None:
                 notify(self.progress, "stage_progress", step=step, values=values, **named)
 
-            do(part, self.context(*seed_words, folder=part, progress=Told(self.progress, tell)))
+            do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
 
         folder = self.store.compute(stage, observed, waiting=self.progress.say)
         if computed:  # and not waited for, while another run computed it
@@ -59,7 +59,7 @@ class Pipeline:
             notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
         return folder
 
-    def _warn(self, line: str) -> None:
+    def warn(self, line: str) -> None:
         """Warn of a thing once."""
         if line not in self._said:
             self._said.add(line)
@@ -72,7 +72,7 @@ class Pipeline:
             seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
             snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
             threads=run.threads, precision=precision_for(run.precision, self.device), graphs=run.graphs,
-            warn=self._warn,
+            warn=self.warn,
         )  # fmt: skip
 
     @functools.cached_property
@@ -90,9 +90,9 @@ class Pipeline:
     def train(self) -> Path:
         recipe = self.recipe
 
-        def do(part: Path, ctx: Context) -> None:
+        def do(folder: Path, ctx: Context) -> None:
             model = build_network(recipe.architecture, self.data, recipe.seed)
-            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
+            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
 
         return self._do(self.plan.train, ("train",), do)
 
@@ -124,24 +124,24 @@ class Pipeline:
         if self.plan.zoo == self.plan.collect:
             return collected
 
-        def use(part: Path, ctx: Context) -> None:
-            work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, part, ctx)
+        def use(folder: Path, ctx: Context) -> None:
+            work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, folder, ctx)
 
         return self._do(self.plan.zoo, ("zoo",), use)
 
-    def _collect(self, part: Path, ctx: Context) -> None:
+    def _collect(self, folder: Path, ctx: Context) -> None:
         model = self.base_network()
         layout = Layout.of(model, self.recipe.selector.select(model))
         base = Zoo.of_one({key: value.clone() for key, value in model.state_dict().items()}, layout)
-        work.do_collect(self.recipe, model, self.data, layout, self.bench_of(base), part, ctx)
+        work.do_collect(self.recipe, model, self.data, layout, self.bench_of(base), folder, ctx)
 
     def measures(self) -> dict[str, Tensor]:
         """Return the measures of the zoo's checkpoints on the selection split, from the store where they are there."""
         if not self.recipe.task.measures:
             return {}
 
-        def do(part: Path, ctx: Context) -> None:
-            save_tensors(part / "measures.safetensors", self.bench.measure(self.zoo.theta_ND))
+        def do(folder: Path, ctx: Context) -> None:
+            save_tensors(folder / "measures.safetensors", self.bench.measure(self.zoo.theta_ND))
 
         return load_tensors(self._do(self.plan.measure, ("measure",), do) / "measures.safetensors")
 
@@ -150,8 +150,8 @@ class Pipeline:
         """Return a fitted method."""
         method, zoo = self.plan.methods[source], self.zoo
 
-        def do(part: Path, ctx: Context) -> None:
-            work.do_fit(method, zoo, self.bench, part, ctx)
+        def do(folder: Path, ctx: Context) -> None:
+            work.do_fit(method, zoo, self.bench, folder, ctx)
 
         folder = self._do(self.plan.fit(source), ("fit", method.name), do)
         return work.load_generator(method, zoo, self.bench, folder, self.context("fit", method.name))
@@ -164,33 +164,33 @@ class Pipeline:
         if not self.store.has(stage):
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
-        def do(part: Path, ctx: Context) -> None:
+        def do(folder: Path, ctx: Context) -> None:
             def finish(theta_MD: Tensor) -> Tensor:
                 return work.finished(theta_MD, steps, self.zoo, self.bench, ctx)
 
             count = stage.config["count"]
-            work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, part, ctx)
+            work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do)
         for line in self.generator(source).warnings():
-            self._warn(line)
+            self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 
     @functools.cache  # noqa: B019
     def predictions(self, source: str, split: str) -> Tensor:
         """Return the predictions `[M, E, ...]` of a source on a split, from the store where they are there."""
 
-        def do(part: Path, ctx: Context) -> None:
+        def do(folder: Path, ctx: Context) -> None:
             theta_MD, what = self.sample(source), f"predict {source} ({split})"
             predictions = self.bench.predictor.predict(theta_MD, self.data.split(split), ctx, what)
-            save_tensors(part / "predictions.safetensors", {"predictions": predictions})
+            save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
 
         known = source == ORIGINAL and split == self.recipe.selection  # as collecting ended
         folder = self._zoo() if known else self._do(self.plan.predict(source, split), ("predict",), do)
         return load_tensors(folder / "predictions.safetensors")["predictions"]
 
-    def view(self, scores: dict[str, Any] | None = None) -> View:
-        """Return what evaluators see, or, with scores, what reports see."""
+    def view(self, scores: dict[str, Any] | None = None, extra: Sequence[Evaluator] = ()) -> View:
+        """Return what evaluators see, or, with scores, what reports see; `extra` are evaluators beside the recipe's."""
         theta = {source: self.sample(source) for source in self.plan.populations}
         generators = {source: self.generator(source) for source in self.plan.methods}
         logs = {"train": read_json(self.train() / "log.json")} | {s: g.log for s, g in generators.items()}
@@ -198,13 +198,14 @@ class Pipeline:
             recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.plan.method,
             methods=self.plan.methods, generators=generators, bench=self.bench, predictions=self.predictions,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
+            evaluators={evaluator.name: evaluator for evaluator in (*self.recipe.evaluate, *extra)}, warn=self.warn,
         )  # fmt: skip
 
     def evaluate(self, evaluator: Evaluator) -> dict[str, Any]:
         """Return what an evaluator gives."""
 
-        def do(part: Path, ctx: Context) -> None:
-            write_json(part / "scores.json", evaluator.evaluate(self.view(), ctx))
+        def do(folder: Path, ctx: Context) -> None:
+            write_json(folder / "scores.json", evaluator.evaluate(self.view(), ctx))
 
         folder = self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do)
         scores: dict[str, Any] = read_json(folder / "scores.json")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,8 @@ from pdiff.components import (
     Collector,
     Dataset,
     Denoiser,
-    Evaluator,
     Generator,
     Method,
-    Report,
     Selector,
     Task,
     Transform,
@@ -28,14 +25,14 @@ from pdiff.components import (
 from pdiff.components.transform import PLACES
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
-from pdiff.engine.scores import scores_of
 from pdiff.files import PRETRAINED
 from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
-from pdiff.testing.tiny import TinyMethod, TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
+from pdiff.testing.showing import check_evaluator, check_report
+from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
 
 CPU = torch.device("cpu")
@@ -94,9 +91,9 @@ def check_denoiser(component: Denoiser, *, dim: int = 16, condition_dim: int = 3
         condition_BC = torch.randn(5, width, generator=generator) if width else None
         model = seeded(0, component.build, dim=dim, condition_dim=width)
         out_BZ = model(z_BZ, t_B, condition_BC)
-        given = f"with a condition of {width}" if width else "without a condition"
-        assert out_BZ.shape == z_BZ.shape, f"{name}: {given} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
-        assert out_BZ.isfinite().all(), f"{name}: {given} gives NaN or Inf"
+        case = f"with a condition of {width}" if width else "without a condition"
+        assert out_BZ.shape == z_BZ.shape, f"{name}: {case} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
+        assert out_BZ.isfinite().all(), f"{name}: {case} gives NaN or Inf"
         has_gradient((out_BZ - z_BZ).square().mean(), model, name)
         other = seeded(1, component.build, dim=dim, condition_dim=width).eval()
         other.load_state_dict(stored(model.state_dict()), strict=True)
@@ -277,9 +274,9 @@ def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, 
     assert torch.equal(batch.targets, split.targets[index]), f"{name}: a batch's targets are not those of its examples"
     same_batch(batch, again.batch(index, CPU), f"{name}: the same seed gives other examples")
     same_batch(Batch(x[:1], batch.targets[:1]), split.batch(index[:1], CPU), f"{name}: depends on the batch")
-    drawn = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
-    assert drawn[0].inputs.shape == shape, f"{name}: the training transform gives {list(drawn[0].inputs.shape)}"
-    same_batch(drawn[0], drawn[1], f"{name}: the training transform draws from elsewhere than its generator")
+    batches = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert batches[0].inputs.shape == shape, f"{name}: the training transform gives {list(batches[0].inputs.shape)}"
+    same_batch(batches[0], batches[1], f"{name}: the training transform draws from elsewhere than its generator")
 
 
 def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
@@ -301,39 +298,6 @@ def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
         assert torch.equal(theta_MD, twin_MD), f"{name}: the same context gives other networks"
         check(theta_MD, zoo.layout, name)
     assert torch.equal(zoo.theta_ND, before), f"{name}: changes the zoo that it is given"
-
-
-def check_evaluator(component: Evaluator, *, run: dict[str, Any] | None = None) -> None:
-    """Scores of a tiny run: JSON, only of sources that there are, with all that the columns show."""
-    with tempfile.TemporaryDirectory() as folder:
-        view = tiny_run(folder, **{"baseline": [TinyMethod()]} | (run or {})).view()
-        scores, again = (seeded(noise, lambda: component.evaluate(view, Context(seed=3))) for noise in (1, 2))
-    is_json(scores, f"{component.name}: its scores")
-    assert scores == again, f"{component.name}: the same context gives other scores"
-    networks = scores.get("networks", {})
-    unknown = sorted(set(networks) - set(view.theta))
-    assert not unknown, f"{component.name}: scores networks of {unknown[0]!r}; there are {', '.join(view.theta)}"
-    for source, own in networks.items():
-        for title, key, spec in component.columns:
-            value = own.get(key)
-            assert value is None or format(value, spec), f"{component.name}: no {title} of {source}"
-    for title, key, _ in component.columns:
-        shown = any(key in own for own in networks.values())
-        assert shown, f"{component.name}: the column {title} shows {key!r}, which no source has"
-
-
-def check_report(component: Report, *, run: dict[str, Any] | None = None) -> None:
-    """Files below the folder given, also the second time."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline, out = tiny_run(folder, **run or {}), Path(folder) / "report"
-        out.mkdir()
-        view = pipeline.view(scores_of(pipeline))
-        for _ in range(2):
-            paths = [Path(path) for path in component.render(view, out)]
-            assert paths, f"{component.name}: writes nothing"
-            for path in paths:
-                assert path.resolve().is_relative_to(out.resolve()), f"{component.name}: {path} is not below {out}"
-                assert path.is_file() and path.stat().st_size, f"{component.name}: {path.name} is empty or not there"
 
 
 CONTRACTS: dict[str, Callable[..., None]] = {

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pdiff.context import Context
-from pdiff.networks import entry_of, layer_outputs
+from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes
 from pdiff.zoo import Layout
+from pdiff_plugins.networks.activations import layer_outputs
 from pdiff_plugins.populations.parting import Parted, Untraceable
 from pdiff_plugins.populations.spying import arguments_of, count_calls
 from pdiff_plugins.populations.ways import Prepared, Way

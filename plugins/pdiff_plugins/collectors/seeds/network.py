@@ -17,9 +17,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
-from pdiff.networks import layer_outputs
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
+from pdiff_plugins.networks.activations import layer_outputs
 
 if TYPE_CHECKING:
     from pdiff.components import Task

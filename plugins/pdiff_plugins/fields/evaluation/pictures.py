@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pdiff_plugins.drawing.kept import png
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
 
@@ -63,18 +61,4 @@ def to_grey(occupancy: Tensor) -> Tensor:
 def mosaic(pixels_RCHW: Tensor, line: int = 1) -> bytes:
     """Return rows and columns of pictures, a light line around each, as one PNG."""
     framed = functional.pad(pixels_RCHW, (line, line, line, line), value=200)
-    whole = framed.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    file = io.BytesIO()
-    Image.fromarray(whole.numpy()).save(file, "png", optimize=True)
-    return file.getvalue()
-
-
-def text(mosaic: bytes) -> str:
-    """Return a PNG in base64, as scores keep it."""
-    return base64.b64encode(mosaic).decode()
-
-
-def opened(kept: str) -> Image.Image:
-    """Return what `text` gave as a grey image."""
-    with Image.open(io.BytesIO(base64.b64decode(kept))) as image:
-        return image.convert("L")
+    return png(framed.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy())
