@@ -26,7 +26,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "PRETRAINED", "below", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
         "write_json", "write_text",
     ),
-    "pdiff.networks": ("build_network", "entry_of", "layer_outputs", "load_into"),
+    "pdiff.networks": ("build_network", "entry_of", "load_into"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
     "pdiff.plugins.listing": ("check_kind",),
