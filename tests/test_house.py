@@ -17,14 +17,16 @@ from tests.helpers import ROOT
 
 FLOORS = (  # of the core, from the ground up
     "errors files deprecation public", "data zoo running results",
-    "components context objective bench view hookspecs networks way", "training populations", "plugins", "recipe",
+    "components context objective bench view hookspecs networks services way", "training populations", "plugins", "recipe",
     "engine",
     "api", "__init__ testing cli",
 )  # fmt: skip
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine api.py"
 """Contracts, discovery, recipe, engine, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 5000, 2500, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 5300, 2500, 350, 300
+"""5,000 was the aim for the core. What an evaluator shows (results/shown.py) and the scores that it shows, typed and told
+(results/scores.py), are contracts that came to stand in it, 250 lines."""
 
 
 @functools.cache

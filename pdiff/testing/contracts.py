@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pdiff.bench import Absent
 from pdiff.components import (
     Architecture,
     Codec,
@@ -29,6 +28,7 @@ from pdiff.files import PRETRAINED
 from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
+from pdiff.services import Absent
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
 from pdiff.testing.showing import check_evaluator, check_report

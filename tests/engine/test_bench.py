@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pdiff.bench import Absent
 from pdiff.errors import UserError
 from pdiff.networks import build_network
+from pdiff.services import Absent
 from pdiff.testing import Points, TinyNet, TinyTask, bench_of, tiny_splits, tiny_zoo
 
 SERVICES = ("score", "measure", "measures", "predict", "log_probabilities", "build", "start", "align", "through")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from pdiff.bench import Absent
 from pdiff.context import Context
+from pdiff.services import Absent
 from pdiff.training.loop import train
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.latent.pdiff_fit import schedule_of
