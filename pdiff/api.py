@@ -120,12 +120,12 @@ class Run:
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
 
-    def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
-        """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
+    def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
+        """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         notify(
             self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
-            theta_MD=self.draw(count, draw=draw), ctx=self.context("data"), folder=folder,
+            theta_MD=self.draw(count, draw=draw, source=source), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
         files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
         if not files:
