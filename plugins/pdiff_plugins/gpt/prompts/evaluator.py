@@ -54,18 +54,14 @@ class Prompts(Evaluator):
         if not sources:
             raise UserError("evaluate prompts: no method of this run takes prompts; use method gpt, or leave it out")
         sources.sort(key=lambda source: source != view.method)
-        by_source = {source: self._source(Asker.of(view, source), ctx) for source in sources}
+        found = {source: self._source(Asker.of(view, source), ctx) for source in sources}
         networks = {
-            source: {
-                "r2": scores["test"]["r2"],
-                "pearson": scores["test"]["pearson"],
-                "best": scores["best_prompt"]["metric"],
-            }
-            for source, scores in by_source.items()
+            source: {"r2": own["test"]["r2"], "pearson": own["test"]["pearson"], "best": own["best_prompt"]["metric"]}
+            for source, own in found.items()
         }
         return {
-            "networks": networks, "of": by_source, "headline": headline(sources[0], by_source[sources[0]]),
-            "notes": [note for source, scores in by_source.items() for note in notes(source, scores)],
+            "networks": networks, "of": found, "headline": headline(sources[0], found[sources[0]]),
+            "notes": [note for source, own in found.items() for note in notes(source, own)],
         }  # fmt: skip
 
     def _source(self, asker: Any, ctx: Context) -> dict[str, Any]:
