@@ -54,7 +54,7 @@ def mean(theta_ND: Tensor) -> Tensor:
     """Return the average checkpoint, `[D]` in float64."""
     import torch
 
-    from pdiff_plugins.maths.normalise import COLUMNS
+    from pdiff_plugins.maths.neighbours import COLUMNS
 
     return torch.cat([theta.double().mean(dim=0) for theta in theta_ND.split(COLUMNS, dim=1)])
 
