@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 from common import Idle, add_device, header
 
-from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.running.device import device_for
 from pdiff.running.memory import free_bytes
+from pdiff.services import Absent
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Conv1dCodec

@@ -19,9 +19,9 @@ import torch
 from common import Idle, add_device, finish, header
 from torch import nn
 
-from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.running.device import device_for
+from pdiff.services import Absent
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Conv1dCodec

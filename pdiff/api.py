@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 from filelock import FileLock
@@ -24,7 +24,7 @@ from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
 from pdiff.networks import build_network
-from pdiff.plugins import discovery as plugins
+from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
@@ -120,12 +120,12 @@ class Run:
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
 
-    def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
-        """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
+    def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
+        """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         notify(
             self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
-            theta_MD=self.draw(count, draw=draw), ctx=self.context("data"), folder=folder,
+            theta_MD=self.draw(count, draw=draw, source=source), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
         files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
         if not files:
@@ -164,9 +164,7 @@ class Run:
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
-        in_recipe = {evaluator.name for evaluator in self.recipe.evaluate}
-        asked = {evaluator.name: evaluator for evaluator in map(_evaluator, [*self.scores["columns"], *more])}
-        scores = scores_of(self.pipeline, tuple(asked[name] for name in asked if name not in in_recipe))
+        scores = scores_of(self.pipeline, _added([*self.scores["columns"], *more], self.recipe))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -180,7 +178,7 @@ class Run:
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
                 return paths
-            view = self.pipeline.view(scores)
+            view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
             paths = [Path(path) for report in self.recipe.report for path in report.render(view, self.folder)]
             write_json(log, {"wanted": wanted, "paths": [str(path.relative_to(self.folder)) for path in paths]})
         return paths
@@ -237,12 +235,11 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
         raise Faults(f"method: {line}" for line in faults(error, options, type(method))) from None
 
 
-def _evaluator(name: str) -> Evaluator:
-    component, values = plugins.registry().find("evaluator", name)
-    try:
-        return cast(Evaluator, component.model_validate(dict(values)))
-    except ValidationError:
-        raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None
+def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
+    """Return the evaluators of these names that are not the recipe's. Raises UserError."""
+    recipes = {evaluator.name for evaluator in recipe.evaluate}
+    added = [default_evaluator(name) for name in names if name not in recipes]
+    return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
 
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
@@ -259,9 +256,8 @@ def run(
     pipeline = pipeline_of(loaded, path, Progress() if quiet else _progress(console))
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
-    columns = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
-    in_recipe = {evaluator.name for evaluator in loaded.evaluate}
-    scores = scores_of(pipeline, tuple(_evaluator(name) for name in columns if name not in in_recipe))
+    kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
+    scores = scores_of(pipeline, _added(kept, loaded))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))

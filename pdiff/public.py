@@ -9,13 +9,13 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
     "pdiff.api": ("Run", "open_run"),
-    "pdiff.bench": ("Absent", "Bench", "Through"),
+    "pdiff.bench": ("Bench",),
     "pdiff.cli.options": ("Out", "Overrides", "RunName", "RunOverrides", "Sampling", "overrides", "sampling"),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
-        "Evaluator", "Generator", "Method", "NoSuchComponent", "Report", "Selector", "Table", "Task", "Transform",
-        "identity", "in_turn", "merge", "plain", "steps_on",
+        "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
+        "Table", "Task", "Transform", "identity", "in_turn", "merge", "plain", "steps_on",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
@@ -32,11 +32,14 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("load_recipe",),
     "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.scores": ("Key", "RunScores", "Spread", "TaskScore", "given_by", "keys", "scored"),
+    "pdiff.results.shown": ("Showing", "Shows"),
     "pdiff.results.summary": ("expected", "notes", "ours_for", "sources", "spread", "table"),
     "pdiff.running.device": ("placed",),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),
     "pdiff.running.snapshot": ("Snapshot",),
+    "pdiff.services": ("Absent", "Through"),
     "pdiff.testing": (
         "Points", "TinyData", "TinyMethod", "TinyNet", "TinyTask", "bench_of", "check_component", "check_definition",
         "tiny_run", "tiny_splits", "tiny_zoo",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pdiff.results.shown import Shows
 from pdiff.results.summary import table as summary_table
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class View:
     """Training curves: `train`, and each method by source."""
     scores: dict[str, Any] = field(default_factory=dict)
     """For reports: everything that the evaluators gave."""
+    evaluators: Mapping[str, Shows] = field(default_factory=dict)
+    """For reports: the evaluators by name, in the recipe's order, then those that were added later."""
+    warn: Callable[[str], None] = print
+    """Tells a person of something that does not stop the run, in one line."""
 
     @property
     def selection(self) -> str:

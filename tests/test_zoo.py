@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.engine.keys import zoo_stage
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
 from pdiff.running.store import Stage
+from pdiff.services import Absent
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.networks.nets.vit import SimpleViT

@@ -18,6 +18,7 @@ from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
 from pdiff.components.transform import Transform, in_turn, steps_on
+from pdiff.results.shown import Figure, Finding, Page
 
 __all__ = [
     "CONTENT",
@@ -31,9 +32,12 @@ __all__ = [
     "Dataset",
     "Denoiser",
     "Evaluator",
+    "Figure",
+    "Finding",
     "Generator",
     "Method",
     "NoSuchComponent",
+    "Page",
     "Report",
     "Selector",
     "Table",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Pipeline:
             notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
         return folder
 
-    def _warn(self, line: str) -> None:
+    def warn(self, line: str) -> None:
         """Warn of a thing once."""
         if line not in self._said:
             self._said.add(line)
@@ -72,7 +72,7 @@ class Pipeline:
             seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
             snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
             threads=run.threads, precision=precision_for(run.precision, self.device), graphs=run.graphs,
-            warn=self._warn,
+            warn=self.warn,
         )  # fmt: skip
 
     @functools.cached_property
@@ -173,7 +173,7 @@ class Pipeline:
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do)
         for line in self.generator(source).warnings():
-            self._warn(line)
+            self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 
     @functools.cache  # noqa: B019
@@ -189,8 +189,8 @@ class Pipeline:
         folder = self._zoo() if known else self._do(self.plan.predict(source, split), ("predict",), do)
         return load_tensors(folder / "predictions.safetensors")["predictions"]
 
-    def view(self, scores: dict[str, Any] | None = None) -> View:
-        """Return what evaluators see, or, with scores, what reports see."""
+    def view(self, scores: dict[str, Any] | None = None, extra: Sequence[Evaluator] = ()) -> View:
+        """Return what evaluators see, or, with scores, what reports see; `extra` are evaluators beside the recipe's."""
         theta = {source: self.sample(source) for source in self.plan.populations}
         generators = {source: self.generator(source) for source in self.plan.methods}
         logs = {"train": read_json(self.train() / "log.json")} | {s: g.log for s, g in generators.items()}
@@ -198,6 +198,7 @@ class Pipeline:
             recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.plan.method,
             methods=self.plan.methods, generators=generators, bench=self.bench, predictions=self.predictions,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
+            evaluators={evaluator.name: evaluator for evaluator in (*self.recipe.evaluate, *extra)}, warn=self.warn,
         )  # fmt: skip
 
     def evaluate(self, evaluator: Evaluator) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from pdiff.components import Evaluator, plain
 from pdiff.engine.pipeline import Pipeline
 from pdiff.files import read_json
+from pdiff.results.shown import Showing
 
 
 def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str, Any]:
@@ -19,6 +20,7 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
     scores: dict[str, Any] = {
         "run": pipeline.name, "recipe": recipe.table(), "protocol": recipe.protocol, "selection": recipe.selection,
         "method": plan.method, "main": recipe.task.metric, "device": str(pipeline.device),
+        "scored_by": next((e.name for e in evaluators if e.gives_score), ""),
         "parameters": zoo.layout.dim, "networks": networks,
         "stages": [plan.train.folder_name, plan.collect.folder_name],
         "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
@@ -33,4 +35,4 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
         scores[evaluator.name] = given
     scores["seconds"] = {what: pipeline.store.seconds(stage) for what, stage in plan}
     stored: dict[str, Any] = json.loads(json.dumps(scores))
-    return stored
+    return stored | {"notes": Showing({e.name: e for e in evaluators}, pipeline.warn).notes(stored)}

@@ -20,7 +20,7 @@ from pdiff import hookspecs
 from pdiff.components import base
 from pdiff.components.base import Component, NoSuchComponent
 from pdiff.errors import UserError, did_you_mean
-from pdiff.results.summary import RESERVED
+from pdiff.results.scores import RESERVED
 
 GROUP = "pdiff"
 NAME = re.compile(r"[a-z][a-z0-9_]*")

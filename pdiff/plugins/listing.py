@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from pdiff.components import KINDS
+from pydantic import ValidationError
+
+from pdiff.components import KINDS, Evaluator
 from pdiff.errors import UserError, did_you_mean
-from pdiff.plugins.discovery import Plugin
+from pdiff.plugins.discovery import Plugin, registry
 
 
 def check_kind(kind: str) -> str:
@@ -26,3 +28,12 @@ def about_plugin(plugin: Plugin, kind: str = "") -> dict[str, Any]:
         "plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version,
         "module": plugin.module, "provides": provides, "hooks": plugin.hooks, "failure": plugin.failure,
     }  # fmt: skip
+
+
+def default_evaluator(name: str) -> Evaluator:
+    """Return the evaluator of a name, its options at their defaults. Raises UserError."""
+    component, values = registry().find("evaluator", name)
+    try:
+        return cast(Evaluator, component.model_validate(dict(values)))
+    except ValidationError:
+        raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None

@@ -5,11 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-RESERVED = frozenset({
-    "run", "recipe", "protocol", "selection", "method", "main", "device", "parameters", "networks", "columns", "facts",
-    "base", "expect", "seconds", "stages", "legends",
-})  # fmt: skip
-"""Keys of a run's scores that are no evaluator's."""
+from pdiff.results.scores import Spread, given_by
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -53,8 +49,7 @@ def _numbers(reference: dict[str, Any]) -> dict[tuple[str, str], float]:
 def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
     if group in scores["networks"]:
-        source = scores["networks"][group]
-        own = source.get(scores["main"]) or source.get("accuracy", {})  # which any task's metric goes by
+        own = given_by(scores, scores["scored_by"]).get(group, {})
         name = "max" if key == "best" and "max" in own and scores["protocol"] == "paper" else key
         return 100 * own[name] if name in own else None
     value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None
@@ -64,15 +59,11 @@ def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
 def notes(scores: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the numbers."""
     where = 'the test split itself (protocol = "paper")' if scores["protocol"] == "paper" else "the validation split"
-    lines = ["scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where]
-    lines += scores.get("legends", [])
-    for part in scores.values():
-        if isinstance(part, dict):
-            lines += [note for note in part.get("notes", []) if isinstance(note, str)]
-    return lines
+    first = "scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where
+    return [first, *scores["legends"], *scores["notes"]]
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> Spread:
     """Return mean, std (population), median, min and max of a list."""
     return {
         "mean": statistics.fmean(values),

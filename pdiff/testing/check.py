@@ -12,8 +12,9 @@ import tomli_w
 import torch
 from pydantic import ValidationError
 
-from pdiff.components import Component, identity, merge, plain
+from pdiff.components import Component, Evaluator, identity, merge, plain
 from pdiff.plugins.discovery import NAME
+from pdiff.results.scores import keys
 from pdiff.testing.contracts import CONTRACTS
 
 
@@ -70,8 +71,17 @@ def check_definition(component: Component, *, strict: bool = False) -> None:
     if strict:
         for option, field in cls.model_fields.items():
             assert field.description, f"{name}: the option {option} has no description: Field(..., description=...)"
+        if isinstance(component, Evaluator):
+            _check_scores(component)
     _check_table(component)
     _check_presets(component)
+
+
+def _check_scores(component: Evaluator) -> None:
+    tables = [table for table in (component.source_scores, component.run_scores) if table]
+    assert tables, f"{component.name}: declares no scores: source_scores, run_scores"
+    for key in (key for table in tables for key in keys(table)):
+        assert key.about, f"{component.name}: the score {key.name!r} is not described: Annotated[..., '...']"
 
 
 def _check_table(component: Component) -> None:

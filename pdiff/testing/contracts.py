@@ -5,22 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pdiff.bench import Absent
 from pdiff.components import (
     Architecture,
     Codec,
     Collector,
     Dataset,
     Denoiser,
-    Evaluator,
     Generator,
     Method,
-    Report,
     Selector,
     Task,
     Transform,
@@ -28,14 +24,15 @@ from pdiff.components import (
 from pdiff.components.transform import PLACES
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
-from pdiff.engine.scores import scores_of
 from pdiff.files import PRETRAINED
 from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
+from pdiff.services import Absent
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
-from pdiff.testing.tiny import TinyMethod, TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
+from pdiff.testing.showing import check_evaluator, check_report
+from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
 
 CPU = torch.device("cpu")
@@ -301,39 +298,6 @@ def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
         assert torch.equal(theta_MD, twin_MD), f"{name}: the same context gives other networks"
         check(theta_MD, zoo.layout, name)
     assert torch.equal(zoo.theta_ND, before), f"{name}: changes the zoo that it is given"
-
-
-def check_evaluator(component: Evaluator, *, run: dict[str, Any] | None = None) -> None:
-    """Scores of a tiny run: JSON, only of sources that there are, with all that the columns show."""
-    with tempfile.TemporaryDirectory() as folder:
-        view = tiny_run(folder, **{"baseline": [TinyMethod()]} | (run or {})).view()
-        scores, again = (seeded(noise, lambda: component.evaluate(view, Context(seed=3))) for noise in (1, 2))
-    is_json(scores, f"{component.name}: its scores")
-    assert scores == again, f"{component.name}: the same context gives other scores"
-    networks = scores.get("networks", {})
-    unknown = sorted(set(networks) - set(view.theta))
-    assert not unknown, f"{component.name}: scores networks of {unknown[0]!r}; there are {', '.join(view.theta)}"
-    for source, values in networks.items():
-        for title, key, spec in component.columns:
-            value = values.get(key)
-            assert value is None or format(value, spec), f"{component.name}: no {title} of {source}"
-    for title, key, _ in component.columns:
-        shown = any(key in values for values in networks.values())
-        assert shown, f"{component.name}: the column {title} shows {key!r}, which no source has"
-
-
-def check_report(component: Report, *, run: dict[str, Any] | None = None) -> None:
-    """Files below the folder given, also the second time."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline, out = tiny_run(folder, **run or {}), Path(folder) / "report"
-        out.mkdir()
-        view = pipeline.view(scores_of(pipeline))
-        for _ in range(2):
-            paths = [Path(path) for path in component.render(view, out)]
-            assert paths, f"{component.name}: writes nothing"
-            for path in paths:
-                assert path.resolve().is_relative_to(out.resolve()), f"{component.name}: {path} is not below {out}"
-                assert path.is_file() and path.stat().st_size, f"{component.name}: {path.name} is empty or not there"
 
 
 CONTRACTS: dict[str, Callable[..., None]] = {

@@ -76,7 +76,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tiny: Path) -> None:
     shares = [random.SystemRandom().random() for _ in range(3)]
     done = subprocess.run(
         [sys.executable, "-c", RUNS, json.dumps(shares)], cwd=tiny.parent, capture_output=True, text=True,
-        timeout=HANG_S,
+        timeout=HANG_S, env=os.environ | {"OMP_NUM_THREADS": "1"},  # one thread: Python warns of forks beside others
     )  # fmt: skip
     assert done.returncode == 0 and done.stderr == "", done.stderr
     said = json.loads(done.stdout)

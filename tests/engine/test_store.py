@@ -13,8 +13,7 @@ import torch
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
 from pdiff.running.store import Stage, Store
-
-STAGE = Stage("collect", {"seed": 1, "lr": 0.05})
+from tests.engine.helpers import STAGE, awaited_stage
 
 
 def write(text: str):
@@ -82,18 +81,6 @@ def test_a_damaged_stage_is_named_and_nothing_else_is_lost(tmp_path: Path, harm:
         store.compute(STAGE, write("new"))
     assert "\n" not in str(caught.value)
     assert (other / "result.txt").read_text() == "other"
-
-
-def awaited_stage(root: str, computed, waiting) -> None:
-    """Compute the stage, and be done only once two others wait for it."""
-
-    def work(part: Path) -> None:
-        computed.release()
-        for _ in range(2):
-            waiting.acquire()
-        (part / "result.txt").write_text("one")
-
-    Store(Path(root)).compute(STAGE, work, waiting=lambda line: waiting.release())
 
 
 def test_two_runs_at_once_compute_a_stage_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.fields import command as field_commands
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import diffusion
-from pdiff_plugins.reports.findings import findings
+from tests.reports.helpers import said
 
 
 def test_frames_show_as_much_change_each():
@@ -109,8 +109,8 @@ def test_the_report_shows_shapes_appearing_from_noise(run):
 def test_metrics_stand_beside_those_of_real_shapes(run):
     scores = run.scores
     assert scores["fields"]["real"]["one_nna"] < 0.6 < scores["networks"]["pdiff"]["fields"]["one_nna"]
-    assert any("as many real training shapes" in note for note in scores["fields"]["notes"])
-    assert "of the shapes drawn by pdiff lie among real ones" in findings(scores)[0]
+    assert any("as many real training shapes" in note for note in scores["notes"])
+    assert "of the shapes drawn by pdiff lie among real ones" in said(scores, run.recipe.evaluate)[0]
 
 
 def test_pictures_of_a_label_are_drawn_from_a_finished_run(run):
@@ -122,6 +122,17 @@ def test_pictures_of_a_label_are_drawn_from_a_finished_run(run):
     assert not torch.equal(run.drawing(label=7).theta(), run.drawing(label=3).theta())
     folder, rows = run.drawing(label=7).sample_to(None, count=2)
     assert folder.name == "samples-pdiff-2-draw-1-label-7" and len(rows) == 2
+
+
+def test_pictures_beside_drawn_networks_are_of_their_source(run, tmp_path):
+    pictures = []
+    for source in ("pdiff", "copy"):
+        asked = ["sample", str(run.folder), "-n", "2", "--source", source, "--render", "--to", str(tmp_path / source)]
+        result = CliRunner().invoke(build(), asked)
+        assert result.exit_code == 0 and "samples.png" in result.output, result.output
+        pictures.append((tmp_path / source / "samples.png").read_bytes())
+        assert pictures[-1] == field_commands.picture(run.recipe, run.draw(2, source=source), run.bench, 64)
+    assert pictures[0] != pictures[1]
 
 
 def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):

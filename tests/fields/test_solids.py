@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
 from pdiff.networks import build_network
+from pdiff.services import Absent
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.folder import Folder
 from pdiff_plugins.fields.network import Siren

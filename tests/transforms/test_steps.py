@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from pdiff.bench import Absent
 from pdiff.components import Transform
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.services import Absent
 from pdiff.testing import TinyMethod, tiny_run, tiny_zoo
 from pdiff_plugins.transforms.choice import First, Holdout
 from pdiff_plugins.transforms.recalibration import Recalibration

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding, Page
 from pdiff.view import ORIGINAL
+from pdiff_plugins.audit.scores import AuditScores, SourceAudit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.context import Context
     from pdiff.view import View
+
+
+SHOWN = (1, 3)
+"""Multiples that the table shows."""
 
 
 class Audit(Evaluator):
@@ -29,7 +35,7 @@ class Audit(Evaluator):
     """
 
     name = "audit"
-    version = 3
+    version = 4
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"
@@ -43,6 +49,8 @@ class Audit(Evaluator):
         "N&P: share of networks at least as good as the originals' median, and further from every checkpoint than 1 or "
         "3 times the checkpoints' own distance"
     )
+    source_scores: ClassVar[type] = SourceAudit
+    run_scores: ClassVar[type] = AuditScores
     examples: int = Field(2000, ge=0, description="test examples for likelihood and ensembles; 0: all")
     multiples: tuple[PositiveFloat, ...] = Field(
         (1, 2, 3, 4, 6), min_length=1, description="of the checkpoints' own distance, for N&P"
@@ -71,15 +79,29 @@ class Audit(Evaluator):
             | ({"aligned": aligned[source]} if source in aligned else {})
             for source in view.theta
         }
-        found = verdict(view, scores, ratios, self.resamples, ctx.generator("bootstrap"))
-        return {"networks": networks, "bar": bar, "multiples": list(self.multiples)} | found
+        judged = verdict(view, scores, ratios, self.resamples, ctx.generator("bootstrap"))
+        return {"networks": networks, "bar": bar, "multiples": list(self.multiples)} | judged
+
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.audit.figures import novel_and_performant
+        from pdiff_plugins.drawing.style import figures
+
+        return figures(view, ("novel_and_performant", "Novel and performant", novel_and_performant), order=30)
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        yield Finding(f"audit: {'; '.join(scores['audit']['verdict'])}", note=True)
+
+    def page(self, view: View, figures: Sequence[Figure]) -> Page:
+        from pdiff_plugins.audit.page import audit_page
+
+        return audit_page(view, figures)
 
     def _novel(self, score_M: Tensor, ratio_M: Tensor, bar: float) -> dict[str, Any]:
         """Return the N&P curve, and its values under the columns' keys."""
         curve = [float(((score_M >= bar) & (ratio_M > k)).double().mean()) for k in self.multiples]
         if ratio_M.isnan().any():
             return {}
-        named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True)}
+        named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True) if k in SHOWN}
         return named | {"np": curve, "novelty": float(ratio_M.median())}
 
     def _likely(self, view: View, source: str, ctx: Context) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def novelty(view: View) -> dict[str, Tensor]:
     return ratios(view.theta, view.zoo.theta_ND)
 
 
-def ratios(theta: dict[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
+def ratios(theta: Mapping[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
     """Return distances to the nearest of `zoo_ND`, in units of the median distance between its own nearest, `[M]`."""
     own = nearest(zoo_ND, zoo_ND, leave_self_out=True)
     unit = float(own.median()) or float("nan")  # of equal checkpoints nothing can be said

@@ -24,16 +24,16 @@ Scores = dict[str, dict[str, Tensor]]
 def verdict(
     view: View, scores: Scores, novelty: dict[str, Tensor], resamples: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Return `verdict` (a sentence), the numbers that it rests on, and `notes` for the reader of tables."""
+    """Return `verdict` (sentences), and the numbers that it rests on."""
     rival = _rival(view, scores[view.selection])
-    found: dict[str, Any] = {"rival": rival}
+    judged: dict[str, Any] = {"rival": rival}
     lines = []
     if rival:
-        found["gain"] = _gain(view, rival, resamples, generator)
-        lines.append(_compared(view, rival, found["gain"]))
-    found["kind"], why = _kind(view, novelty[view.method])
-    lines.append(f"{view.method} {found['kind']}: {why}")
-    return found | {"verdict": ". ".join(lines), "notes": [f"audit: {'; '.join(lines)}"]}
+        judged["gain"] = _gain(view, rival, resamples, generator)
+        lines.append(_compared(view, rival, judged["gain"]))
+    judged["kind"], why = _kind(view, novelty[view.method])
+    lines.append(f"{view.method} {judged['kind']}: {why}")
+    return judged | {"verdict": lines}
 
 
 def _rival(view: View, selected: dict[str, Tensor]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -14,8 +14,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from pdiff.components import Figure as Shown
 from pdiff.view import ORIGINAL
 
+if TYPE_CHECKING:
+    from pdiff.view import View
+
+Drawing = tuple[Figure | bytes, str] | None
+"""A chart, or an animation as GIF, and its caption; None where a run has no numbers for it."""
+Draw = Callable[["View", "Mapping[str, Look]"], Drawing]
 WIDTH = 9.2
 DPI = 200
 INK, FAINT = "#222222", "#8a8a8a"
@@ -61,7 +68,20 @@ def shade(hue: str, index: int, count: int) -> str:
     """Return the hue itself, or steps from lighter to darker around it."""
     place = 0.0 if count == 1 else 2 * index / (count - 1) - 1
     towards, share = ((1, 1, 1), -0.3 * place) if place < 0 else ((0, 0, 0), 0.45 * place)
-    return to_hex([(1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True)])
+    red, green, blue = ((1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True))
+    return to_hex((red, green, blue))
+
+
+def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> Iterator[Shown]:
+    """Draw in this style, each source in its look; `drawings` are (name, title, what draws it)."""
+    own = looks(list(view.scores["networks"]), view.method)
+    for name, title, draw in drawings:
+        with styled():
+            drawing = draw(view, own)
+            chart, caption = drawing or (b"", "")
+            kind, data = ("gif", chart) if isinstance(chart, bytes) else ("png", png(chart))
+        if drawing:
+            yield Shown(name, title, caption, data, kind, order)
 
 
 @contextlib.contextmanager
@@ -69,7 +89,7 @@ def styled() -> Iterator[None]:
     """Draw in this style, whatever matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(cast(Any, STYLE))
         yield
 
 

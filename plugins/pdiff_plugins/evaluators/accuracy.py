@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NotRequired, TypedDict
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding
+from pdiff.results.scores import TaskScore
 from pdiff.results.summary import spread
-from pdiff.view import ORIGINAL
+from pdiff_plugins.evaluators.findings import of_score
 
 if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
+
+
+class AccuracyScores(TypedDict):
+    """What `accuracy` gives for the run."""
+
+    constant: NotRequired[Annotated[str, "the source whose every generated tensor is replaced by its mean"]]
 
 
 class Accuracy(Evaluator):
@@ -21,33 +29,37 @@ class Accuracy(Evaluator):
     """
 
     name = "accuracy"
+    version = 2
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("best", "best", ".2%"), ("mean", "mean", ".2%"), ("std", "std", ".2%"), ("min", "min", ".2%"),
     )  # fmt: skip
+    source_scores: ClassVar[type] = TaskScore
+    run_scores: ClassVar[type] = AccuracyScores
+    gives_score: ClassVar[bool] = True
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        constant = [source for source, method in view.methods.items() if method.name == "constant"]
         networks = {source: self._source(view, source) for source in view.theta}
-        return {"networks": networks, "notes": _degenerate(view, networks)}
+        return {"networks": networks} | ({"constant": constant[0]} if constant else {})
 
-    def _source(self, view: View, source: str) -> dict[str, Any]:
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.evaluators.figures import score_distributions
+
+        return figures(view, ("score", "Scores of the networks", score_distributions))
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterable[Finding]:
+        return of_score(scores)
+
+    def _source(self, view: View, source: str) -> TaskScore:
         score = view.recipe.task.score
         test = score(view.predictions(source, "test"), view.targets("test"))
         chosen = test
         if view.selection != "test":
             chosen = score(view.predictions(source, view.selection), view.targets(view.selection))
         best = int(chosen.argmax())
-        own = {"best": float(test[best]), "best_index": best} | spread(test.tolist())
-        return own | {"values": test.tolist(), "selection_values": chosen.tolist()}
-
-
-def _degenerate(view: View, networks: dict[str, Any]) -> list[str]:
-    """Say so where networks without information score as well as the originals."""
-    constant = [source for source, method in view.methods.items() if method.name == "constant"]
-    original = networks[ORIGINAL]
-    if not constant or networks[constant[0]]["mean"] < original["mean"] - original["std"]:
-        return []
-    return [
-        f"A network whose every generated tensor is replaced by its mean scores {networks[constant[0]]['mean']:.2%}, "
-        f"the originals {original['mean']:.2%}: on this task the score says nothing about a generator. "
-        "Look at similarity and distance."
-    ]
+        values = test.tolist()
+        return {
+            "best": values[best], "best_index": best, **spread(values), "values": values,
+            "selection_values": chosen.tolist(),
+        }  # fmt: skip

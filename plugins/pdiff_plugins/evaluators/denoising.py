@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NotRequired, TypedDict
 
 from pydantic import Field
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding
+from pdiff_plugins.evaluators.findings import of_paths
+from pdiff_plugins.maths.overlap import iou
 from pdiff_plugins.transforms.temperature import tempered
 
 if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
-from pdiff_plugins.maths.overlap import iou
+
+
+class Paths(TypedDict):
+    """Networks on their way from noise; empty lists where the method has no such way."""
+
+    progress: Annotated[list[float], "points on the way, 0 is noise and 1 the network"]
+    scores: Annotated[list[list[float]], "of each network the task's score at each point"]
+    split: NotRequired[Annotated[str, "of which the scores are"]]
+
+
+class Temperature(TypedDict):
+    """The method's networks at a temperature."""
+
+    temperature: Annotated[float, "factor on the distance from the average checkpoint"]
+    score: Annotated[float, "mean of the task's score on the test split"]
+    within: Annotated[float, "mean overlap of wrong answers among the networks"]
+
+
+class Temperatures(TypedDict):
+    """What `front` gives for the run."""
+
+    front: Annotated[list[Temperature], "a row per temperature"]
 
 
 class Denoising(Evaluator):
@@ -20,6 +44,7 @@ class Denoising(Evaluator):
 
     name = "denoising"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Fig. 5b"
+    run_scores: ClassVar[type] = Paths
     networks: int = Field(5, gt=0, description="networks followed")
     points: int = Field(21, gt=1, description="points on the way, both ends included")
 
@@ -34,6 +59,15 @@ class Denoising(Evaluator):
             "progress": fractions, "scores": scores.reshape(theta_SMD.shape[:2]).T.tolist(), "split": view.selection
         }  # fmt: skip
 
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.evaluators.fronts import denoising_paths
+
+        return figures(view, ("denoising", "From noise to networks", denoising_paths))
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterable[Finding]:
+        return of_paths(scores)
+
 
 class Front(Evaluator):
     """Score against agreement of the method's networks, at several temperatures.
@@ -43,6 +77,7 @@ class Front(Evaluator):
     """
 
     name = "front"
+    run_scores: ClassVar[type] = Temperatures
     temperatures: tuple[float, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0, 1.25), min_length=1, description="tried")
     networks: int = Field(50, gt=1, description="of the method's networks")
 
@@ -57,3 +92,9 @@ class Front(Evaluator):
             score = float(task.score(predictions, targets).mean())
             rows.append({"temperature": temperature, "score": score, "within": within})
         return {"front": rows}
+
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.evaluators.fronts import front
+
+        return figures(view, ("front", "Score against diversity", front), order=30)

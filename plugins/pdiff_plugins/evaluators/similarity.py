@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding
 from pdiff.view import ORIGINAL
+from pdiff_plugins.evaluators.findings import of_overlap
+from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.context import Context
     from pdiff.view import View
-from pdiff_plugins.maths.overlap import iou
+
+
+class SourceOverlap(TypedDict):
+    """Overlaps of wrong answers of a source; None where there is nothing to compare."""
+
+    within: Annotated[float | None, "mean over pairs of the source's networks"]
+    to_original: Annotated[float | None, "mean over pairs of a network and an original (of two originals: `within`)"]
+    max: Annotated[float, "mean over networks of the largest overlap with any original, oneself left out"]
+    max_values: Annotated[list[float], "each network's largest overlap with any original"]
+    mean_values: Annotated[list[float], "each network's mean overlap with all originals"]
+    within_values: Annotated[list[float], "each network's mean overlap with the others of its source"]
+
+
+class RunOverlap(TypedDict):
+    """The paper's five overlaps: o of originals, g of the method's networks."""
+
+    oo: Annotated[float | None, "originals among themselves"]
+    gg: Annotated[float | None, "generated networks among themselves"]
+    og: Annotated[float | None, "generated networks and originals"]
+    og_max: Annotated[float, "a generated network and its most similar original"]
+    oo_max: Annotated[float, "an original and its most similar other"]
 
 
 class Similarity(Evaluator):
@@ -31,18 +54,32 @@ class Similarity(Evaluator):
         "IoU: overlap of wrong answers, in: within the source, to: with the originals, "
         "max: with the most similar original"
     )
+    source_scores: ClassVar[type] = SourceOverlap
+    run_scores: ClassVar[type] = RunOverlap
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         wrong = {s: view.recipe.task.wrong(view.predictions(s, "test"), view.targets("test")) for s in view.theta}
         networks = {source: self._source(wrong, source) for source in wrong}
-        own, original = networks[view.method], networks[ORIGINAL]
-        summary = {
-            "oo": original["within"], "gg": own["within"], "og": own["to_original"], "og_max": own["max"],
-            "oo_max": original["max"],
+        generated, original = networks[view.method], networks[ORIGINAL]
+        summary: RunOverlap = {
+            "oo": original["within"], "gg": generated["within"], "og": generated["to_original"],
+            "og_max": generated["max"], "oo_max": original["max"],
         }  # fmt: skip
-        return {"networks": networks} | summary
+        return {"networks": networks, **summary}
 
-    def _source(self, wrong: dict[str, Tensor], source: str) -> dict[str, Any]:
+    def figures(self, view: View) -> Iterator[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.evaluators.figures import overlap_violins
+        from pdiff_plugins.evaluators.fronts import score_against_overlap
+
+        against = ("score_similarity", "Score against overlap with the originals", score_against_overlap)
+        yield from figures(view, against, order=30)
+        yield from figures(view, ("similarity", "Overlap of wrong answers", overlap_violins))
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterable[Finding]:
+        return of_overlap(scores)
+
+    def _source(self, wrong: dict[str, Tensor], source: str) -> SourceOverlap:
         within = iou(wrong[source], wrong[source])
         count = len(within)
         pairs = (float(within.sum()) - count) / (count * (count - 1)) if count > 1 else None

@@ -39,12 +39,19 @@ def _print(about: dict[str, Any]) -> None:
     _say(f"plugin: {about['plugin']}, of {about['distribution']} {about['version']} ({about['class']})\n")
     rows = [[o["name"], o["type"], _default(o), o["description"]] for o in options]
     print_table(["option", "type", "default", "description"], rows) if rows else _say("It has no options.")
+    for what, scores in about["scores"].items():
+        _say()
+        print_table([f"score {what}", "type", "what it is"], [_score(score) for score in scores])
     required = [o["name"] for o in options if o["required"] and o["name"] not in about["table"]]
     _say(f"\nIn a recipe, {about['name']!r} stands for:\n")
     _indent(as_recipe(kind, about["table"], mark=about["set"], required=required))
     for name, values in about["presets"].items() if not preset else ():
         _say(f"\nPreset {name!r}: the same, but for\n")
         _indent(as_recipe(kind, {"name": name} | values))
+
+
+def _score(score: Mapping[str, Any]) -> list[str]:
+    return [score["name"], score["type"] if score["required"] else f"{score['type']}, not always", score["description"]]
 
 
 def _say(text: str = "") -> None:

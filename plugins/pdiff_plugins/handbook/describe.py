@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pdiff.components import KINDS, Component, Transform, merge, plain
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import check_kind
+from pdiff_plugins.handbook.scores import scores
 
 HEADERS = {
     "collector": "collect",
@@ -58,6 +59,7 @@ def about(kind: str, name: str) -> dict[str, Any]:
         "class": f"{component.__module__}.{component.__qualname__}",
         "options": options(component), "table": _resolved(component, values), "set": _keys(values),
         "presets": {preset: _preset(component, changes) for preset, changes in component.presets.items()},
+        "scores": scores(component),
     }  # fmt: skip
 
 

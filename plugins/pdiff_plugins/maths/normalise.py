@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
+from pdiff_plugins.maths.neighbours import COLUMNS
 
-COLUMNS = 65_536
-"""Columns of a zoo that are held in float64 at a time."""
 VARIANCE_FLOOR = 0.001
 
 

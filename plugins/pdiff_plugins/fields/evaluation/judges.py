@@ -11,6 +11,7 @@ from pdiff.view import ORIGINAL
 from pdiff_plugins.fields.evaluation.metrics import COPY, compared, metrics, nearest
 from pdiff_plugins.fields.surfaces.chamfer import FARTHEST, chamfer
 from pdiff_plugins.fields.surfaces.meshes import surface, surface_points
+from pdiff_plugins.fields.task import as_fields
 from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Plane:
     """Compares shapes by their root mean squared difference at the points of the test split."""
 
     def __init__(self, view: View, ctx: Context):
-        self.inside = view.recipe.task.inside
+        self.inside = as_fields(view.recipe.task).inside
         self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
         self.real_median = float(nearest(self.test_RP, self.train_TP)[0].median())
         self.count, self.ctx = len(self.test_RP), ctx
@@ -53,7 +54,7 @@ class Space:
     """
 
     def __init__(self, view: View, ctx: Context, points: int, most: int):
-        self.task, self.ctx, self.points, self.most = view.recipe.task, ctx, points, most
+        self.task, self.ctx, self.points, self.most = as_fields(view.recipe.task), ctx, points, most
         self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
         self.inside_TP = self.task.inside(self.train_TP)
         self.originals_NP = self.task.inside(view.predictions(ORIGINAL, "test"))

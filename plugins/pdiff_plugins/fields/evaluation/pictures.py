@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pdiff_plugins.drawing.kept import png
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
+from pdiff_plugins.fields.task import as_fields
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -27,7 +26,7 @@ class Renderer:
     """Draws networks of a run on a grid of any size."""
 
     def __init__(self, recipe: Setup, bench: Bench):
-        self.dim, self.task, self.bench = dimensions(recipe.dataset), recipe.task, bench
+        self.dim, self.task, self.bench = dimensions(recipe.dataset), as_fields(recipe.task), bench
 
     def __call__(self, theta_MD: Tensor, side: int, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` (uint8): dark where the shape is, or its surface in space, then H = W = panel."""
@@ -63,18 +62,4 @@ def to_grey(occupancy: Tensor) -> Tensor:
 def mosaic(pixels_RCHW: Tensor, line: int = 1) -> bytes:
     """Return rows and columns of pictures, a light line around each, as one PNG."""
     framed = functional.pad(pixels_RCHW, (line, line, line, line), value=200)
-    whole = framed.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    file = io.BytesIO()
-    Image.fromarray(whole.numpy()).save(file, "png", optimize=True)
-    return file.getvalue()
-
-
-def text(mosaic: bytes) -> str:
-    """Return a PNG in base64, as scores keep it."""
-    return base64.b64encode(mosaic).decode()
-
-
-def opened(kept: str) -> Image.Image:
-    """Return what `text` gave as a grey image."""
-    with Image.open(io.BytesIO(base64.b64decode(kept))) as image:
-        return image.convert("L")
+    return png(framed.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy())

@@ -61,14 +61,14 @@ def nearness(
     if starts.last_MD is not None:
         held_out = starts.parts()[HELD_OUT]
         both = {"prompted": best_MD[held_out], "starts": starts.theta_MD[held_out]}
-        means["own run"] = {
+        means["own_run"] = {
             name: number((theta_MD - starts.last_MD).norm(dim=1).mean()) for name, theta_MD in both.items()
         }
     return means
 
 
 def _spread(kind: str, nearest_M: Tensor) -> dict[str, float | None]:
-    return {kind: number(nearest_M.mean()), f"{kind} std": number(nearest_M.std(correction=0))}
+    return {kind: number(nearest_M.mean()), f"{kind}_std": number(nearest_M.std(correction=0))}
 
 
 def matched(theta_MD: Tensor, others_TD: Tensor, symmetry: Symmetry, layout: Layout, ctx: Context) -> Tensor:

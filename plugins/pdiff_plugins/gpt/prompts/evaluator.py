@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding
 from pdiff.errors import UserError
+from pdiff_plugins.gpt.prompts.findings import headline, notes
+from pdiff_plugins.gpt.prompts.scores import PromptScores, SourcePrompts
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -25,7 +28,7 @@ class Prompts(Evaluator):
     """
 
     name = "prompts"
-    version = 2
+    version = 3
     source: ClassVar[str] = "Peebles et al. 2022, arXiv 2209.12892, section 4, and the authors' code (prompt alignment)"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("R2", "r2", ".3f"), ("asked-got", "pearson", ".3f"), ("at best prompt", "best", ".4g"),
@@ -34,6 +37,8 @@ class Prompts(Evaluator):
         "R2: of the metric got, against the metric asked for, mean over starts; asked-got: correlation over all of "
         "them; at best prompt: mean metric of networks that were asked for the zoo's best"
     )
+    source_scores: ClassVar[type] = SourcePrompts
+    run_scores: ClassVar[type] = PromptScores
     starts: int = Field(16, gt=0, description="starts of each group")
     prompts: int = Field(20, gt=1, description="values that each start is asked for")
     recursive: int = Field(3, gt=0, description="updates at the best prompt, one after the other")
@@ -48,25 +53,35 @@ class Prompts(Evaluator):
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where no method of the run takes prompts."""
         from pdiff_plugins.gpt.prompts.asking import Asker
-        from pdiff_plugins.gpt.prompts.findings import headline, notes
 
         sources = [source for source, generator in view.generators.items() if generator.metric]
         if not sources:
             raise UserError("evaluate prompts: no method of this run takes prompts; use method gpt, or leave it out")
         sources.sort(key=lambda source: source != view.method)
-        by_source = {source: self._source(Asker.of(view, source), ctx) for source in sources}
+        asked = {source: self._source(Asker.of(view, source), ctx) for source in sources}
         networks = {
-            source: {
-                "r2": scores["test"]["r2"],
-                "pearson": scores["test"]["pearson"],
-                "best": scores["best_prompt"]["metric"],
-            }
-            for source, scores in by_source.items()
+            source: {"r2": own["test"]["r2"], "pearson": own["test"]["pearson"], "best": own["best_prompt"]["metric"]}
+            for source, own in asked.items()
         }
-        return {
-            "networks": networks, "of": by_source, "headline": headline(sources[0], by_source[sources[0]]),
-            "notes": [note for source, scores in by_source.items() for note in notes(source, scores)],
-        }  # fmt: skip
+        return {"networks": networks, "of": asked}
+
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.gpt.prompts.figures import asked_and_got, beside_gradients, plane, recursion
+
+        return figures(
+            view,
+            ("prompts", "Asked for, and got", asked_and_got),
+            ("prompts_gradients", "One update beside gradient descent", beside_gradients),
+            ("prompts_plane", "Where prompts lead", plane),
+            ("prompts_recursion", "One update after another", recursion),
+            order=10,
+        )
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        asked = scores["prompts"]["of"]
+        yield Finding(headline(*next(iter(asked.items()))), headline=True)
+        yield from (Finding(note, note=True) for source, own in asked.items() for note in notes(source, own))
 
     def _source(self, asker: Any, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.gpt.prompts import distances, gradients, plane, probes, sweep

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdiff_plugins.drawing.style import FAINT, GREY, HUES, INK, Look, figure
+from pdiff_plugins.drawing.style import FAINT, GREY, HUES, INK, Drawing, Look, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,14 +15,13 @@ if TYPE_CHECKING:
 
     from pdiff.view import View
 
-Drawn = tuple["Figure", str] | None
 BAND = 0.3
 """How far beyond what was asked for an axis goes, in shares of its length."""
 
 
 def _scored(view: View) -> tuple[str, dict[str, Any]]:
-    """Return the first source that took prompts, and its scores; nothing where none did."""
-    return next(iter(view.scores.get("prompts", {}).get("of", {}).items()), ("", {}))
+    """Return the first source that took prompts, and its scores."""
+    return next(iter(view.scores["prompts"]["of"].items()))
 
 
 def _array(values: Any) -> np.ndarray:
@@ -39,7 +39,7 @@ def _level(axes: Axes, value: float | None, text: str, colour: str = GREY) -> No
         axes.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (4, 3)), label=text, zorder=1)
 
 
-def asked_and_got(view: View, looks: dict[str, Look]) -> Drawn:
+def asked_and_got(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw what was asked for against what came, a panel for each group of starts."""
     source, own = _scored(view)
     if not own:
@@ -52,7 +52,7 @@ def asked_and_got(view: View, looks: dict[str, Look]) -> Drawn:
     for axes, (name, group) in zip(panels, own["groups"].items(), strict=True):
         off += _group(axes, group, looks[source].colour, limits)
         axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="as asked for")
-        if own["prompt split"] != own["scored split"]:
+        if own["prompt_split"] != own["scored_split"]:
             real = own["real"]["table"]
             axes.plot(_array(real["asked"]), _array(real["mean"]), color=GREY, linewidth=1.6, label="real checkpoints")
         axes.axvline(own["best"], color=HUES[2], linewidth=1.2, label=f"the zoo's best ({own['best']:.3g})")
@@ -63,9 +63,9 @@ def asked_and_got(view: View, looks: dict[str, Look]) -> Drawn:
     made.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=5)
     left = f" {off} of {asked.size} networks lie off the axis." if off else ""
     real = (
-        f" Grey: checkpoints of the zoo that have what was asked for on the {own['prompt split']} split, where it is "
+        f" Grey: checkpoints of the zoo that have what was asked for on the {own['prompt_split']} split, where it is "
         "measured."
-        if own["prompt split"] != own["scored split"]
+        if own["prompt_split"] != own["scored_split"]
         else ""
     )
     return made, (
@@ -94,7 +94,7 @@ def _group(axes: Axes, group: dict[str, Any], colour: str, limits: tuple[float, 
     return int((~((got_MP >= limits[0]) & (got_MP <= limits[1]))).sum())
 
 
-def beside_gradients(view: View, looks: dict[str, Look]) -> Drawn:
+def beside_gradients(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw one update beside SGD and Adam from the same starts."""
     source, own = _scored(view)
     curves = own.get("curves")
@@ -105,7 +105,14 @@ def beside_gradients(view: View, looks: dict[str, Look]) -> Drawn:
     for (name, title), hue in zip((("sgd", "SGD"), ("adam", "Adam")), HUES, strict=False):
         label = f"{title}, rate {curves[name]['rate']:g}"
         axes.plot(curves["steps"], _array(curves[name]["metric"]), color=hue, marker="o", ms=3, label=label)
-    mark = {"s": 200, "marker": "*", "edgecolors": INK, "linewidths": 0.9, "zorder": 5, "clip_on": False}
+    mark: dict[str, Any] = {
+        "s": 200,
+        "marker": "*",
+        "edgecolors": INK,
+        "linewidths": 0.9,
+        "zorder": 5,
+        "clip_on": False,
+    }
     axes.scatter([1], [curves["prompted"]], color=colour, label=f"one update of {source}", **mark)
     one = own["gradient"]["gradient"]
     if one["metric"] is not None:
@@ -126,7 +133,7 @@ def beside_gradients(view: View, looks: dict[str, Look]) -> Drawn:
     )
 
 
-def recursion(view: View, looks: dict[str, Look]) -> Drawn:
+def recursion(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw updates one after the other at the best prompt."""
     source, own = _scored(view)
     if not own:
@@ -155,7 +162,7 @@ def _text(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.2f}"
 
 
-def plane(view: View, looks: dict[str, Look]) -> Drawn:
+def plane(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw the plane of parameters: its networks' metric, paths of training, and what starts were turned into."""
     source, own = _scored(view)
     flat = own.get("plane")
@@ -167,13 +174,19 @@ def plane(view: View, looks: dict[str, Look]) -> Drawn:
     for number, path in enumerate(flat["paths"]):
         label = "training runs" if number == 0 else None
         axes.plot(*_array(path).T, color=INK, linewidth=1, marker="o", ms=2, alpha=0.8, label=label, zorder=3)
-    axes.scatter(*_array(flat["last"]).T, s=9, color=INK, alpha=0.45, linewidths=0, label="where runs end", zorder=3)
+    last_T2 = _array(flat["last"])
+    axes.scatter(
+        last_T2[:, 0], last_T2[:, 1], s=9, color=INK, alpha=0.45, linewidths=0, label="where runs end", zorder=3
+    )
     pairs_MP2, colour = _array(flat["pairs"]), looks[source].colour
     for pair in pairs_MP2:
         axes.plot(*pair.T, color=colour, linewidth=0.6, alpha=0.55, zorder=4)
-    axes.scatter(*pairs_MP2[:, 0].T, s=16, facecolors="white", edgecolors=colour, label="unseen starts", zorder=5)
+    start_M2, update_M2 = pairs_MP2[:, 0], pairs_MP2[:, 1]
     axes.scatter(
-        *pairs_MP2[:, 1].T, s=22, color=colour, edgecolors="white", linewidths=0.4, zorder=6,
+        start_M2[:, 0], start_M2[:, 1], s=16, facecolors="white", edgecolors=colour, label="unseen starts", zorder=5
+    )
+    axes.scatter(
+        update_M2[:, 0], update_M2[:, 1], s=22, color=colour, edgecolors="white", linewidths=0.4, zorder=6,
         label=f"one update of {source}",
     )  # fmt: skip
     axes.set_xlabel(f"first principal direction ({flat['shares'][0]:.0%} of the variance)")

@@ -28,10 +28,10 @@ def headline(source: str, own: dict[str, Any]) -> str:
 
 
 def _real(own: dict[str, Any]) -> str:
-    if own["prompt split"] == own["scored split"]:
+    if own["prompt_split"] == own["scored_split"]:
         return ""
     r2, pearson = (_shown(own["real"][key], ".2f") for key in ("r2", "pearson"))
-    return f" (of real checkpoints that have it on the {own['prompt split']} split {r2} and {pearson})"
+    return f" (of real checkpoints that have it on the {own['prompt_split']} split {r2} and {pearson})"
 
 
 def _saved(own: dict[str, Any]) -> list[str]:
@@ -82,7 +82,7 @@ def _distances(own: dict[str, Any]) -> tuple[float, float, float | None] | None:
     kind = "matched" if near.get("matched") else "raw"
     if "unseen" not in near or near["prompted"][kind] is None:
         return None
-    return near["prompted"][kind], near["unseen"][kind], near["unseen"].get(f"{kind} std")
+    return near["prompted"][kind], near["unseen"][kind], near["unseen"].get(f"{kind}_std")
 
 
 def _apart(own: dict[str, Any]) -> list[str]:
@@ -125,8 +125,8 @@ def notes(source: str, own: dict[str, Any]) -> list[str]:
 
 
 def _splits(own: dict[str, Any]) -> str:
-    where = "on the test split itself (protocol = \"paper\")" if own["prompt split"] == own["scored split"] else (
-        f"on the {own['prompt split']} split, networks on the {own['scored split']} split"
+    where = "on the test split itself (protocol = \"paper\")" if own["prompt_split"] == own["scored_split"] else (
+        f"on the {own['prompt_split']} split, networks on the {own['scored_split']} split"
     )  # fmt: skip
     return (
         f"starts are measured {where}; the metric got lies within a tenth of the metric asked for at "
@@ -140,9 +140,9 @@ def _groups(own: dict[str, Any]) -> str:
     for name, group in own["groups"].items():
         r2, pearson = (_shown(group["test"][key], ".3f") for key in ("r2", "pearson"))
         said = f"{name} ({group['count']}) R2 {r2}, correlation {pearson}"
-        if own["prompt split"] != own["scored split"]:
+        if own["prompt_split"] != own["scored_split"]:
             r2, pearson = (_shown(group["selection"][key], ".3f") for key in ("r2", "pearson"))
-            said += f" (on the {own['prompt split']} split {r2}, {pearson})"
+            said += f" (on the {own['prompt_split']} split {r2}, {pearson})"
         if group["test"].get("diverged"):
             said += f", {group['test']['diverged']} networks diverged"
         each.append(said)
@@ -188,7 +188,7 @@ def _nearest(own: dict[str, Any]) -> str:
         for kind in kinds
     ]
     said = f"distance to the nearest last checkpoint of {near['runs']} training runs: {'; '.join(each)}"
-    own_run = near.get("own run")
+    own_run = near.get("own_run")
     if not own_run:
         return said
     return (

@@ -27,7 +27,7 @@ def sweep(asker: Asker, starts: Starts, prompts: int, ctx: Context) -> tuple[dic
     got = {split: _measured(asker, theta_MPD, split) for split in (asker.view.selection, SCORED)}
     scores = {
         "metric": asker.metric, "better": asker.better, "range": list(asker.range), "best": asker.best,
-        "prompt split": asker.view.selection, "scored split": SCORED,
+        "prompt_split": asker.view.selection, "scored_split": SCORED,
         "test": agreement(wanted_MP, got[SCORED]), "selection": agreement(wanted_MP, got[asker.view.selection]),
         "within": number(_within(wanted_MP, got[SCORED])), "real": real(asker, wanted_MP),
         "shuffled": shuffled(asker, theta_MD, measure_M, wanted_MP, ctx.scope("shuffled")),
