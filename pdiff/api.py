@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Method
+from pdiff.components import Evaluator, Method, identity
 from pdiff.context import Context
 from pdiff.engine.keys import run_key
 from pdiff.engine.observe import notify
@@ -120,18 +120,17 @@ class Run:
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
 
-    def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
-        """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
+    def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
+        """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        pipeline = self.pipeline
         notify(
-            pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, theta_MD=self.draw(count, draw=draw),
-            bench=self.bench, ctx=pipeline.context("data"), folder=folder,
+            self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
+            theta_MD=self.draw(count, draw=draw, source=source), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
-        made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
-        if not made:
+        files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
+        if not files:
             raise UserError(f"--render: networks of task {self.recipe.task.name} are no pictures; leave it out")
-        return made
+        return files
 
     def asked(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[tuple[float, float]]]:
         """Return what networks of a draw were asked for and have on the selection split, by measure; else nothing."""
@@ -173,9 +172,8 @@ class Run:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
-            wanted = Stage(
-                "report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
-            ).key
+            config = {"scores": scores, "reports": identity(self.recipe.report)}
+            wanted = Stage("report", config).key
             before = read_json(log) if log.is_file() and not again else {}
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
@@ -228,17 +226,13 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
-            own = ", ".join(method.sampling) or "none"
-            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+            known = ", ".join(method.sampling) or "none"
+            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {known}")
+    before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
-        return type(method).model_validate(
-            {key: getattr(method, key) for key in type(method).model_fields} | dict(options)
-        )
+        return type(method).model_validate(before | dict(options))
     except ValidationError as error:
-        lines = faults(error, options, type(method))
-        raise Faults(
-            f"method{'.' if row['loc'] else ': '}{line}" for row, line in zip(error.errors(), lines, strict=True)
-        ) from None
+        raise Faults(f"method: {line}" for line in faults(error, options, type(method))) from None
 
 
 def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:

@@ -88,6 +88,7 @@ def register_tasks(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
+        from pdiff.components.task import Task
 
         class Ordinal(Task):
             '''Regression on class numbers, rounded to predict.'''

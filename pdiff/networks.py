@@ -25,17 +25,17 @@ def build_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
 
 def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     """Load a whole state dict. Raises UserError that names the first entry that does not fit."""
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    extra = [key for key in state if key not in own]
+    ours = model.state_dict()
+    missing = [key for key in ours if key not in state and not key.endswith("num_batches_tracked")]
+    extra = [key for key in state if key not in ours]
     if missing or extra:
         lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the network has not"
         raise UserError(
             f"{where}: not this network's state dict: it {lacks} ({len(missing)} missing, {len(extra)} extra)"
         )
     for key, value in state.items():
-        if own[key].shape != value.shape:
-            raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(own[key].shape)}")
+        if ours[key].shape != value.shape:
+            raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(ours[key].shape)}")
     model.load_state_dict(state)
 
 

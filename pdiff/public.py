@@ -9,13 +9,13 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
     "pdiff.api": ("Run", "open_run"),
-    "pdiff.bench": ("Absent", "Bench", "Through"),
+    "pdiff.bench": ("Bench",),
     "pdiff.cli.options": ("Out", "Overrides", "RunName", "RunOverrides", "Sampling", "overrides", "sampling"),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
         "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
-        "Table", "Task", "Transform", "identity", "merge", "plain", "steps_on",
+        "Table", "Task", "Transform", "identity", "in_turn", "merge", "plain", "steps_on",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
@@ -39,6 +39,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),
     "pdiff.running.snapshot": ("Snapshot",),
+    "pdiff.services": ("Absent", "Through"),
     "pdiff.testing": (
         "Points", "TinyData", "TinyMethod", "TinyNet", "TinyTask", "bench_of", "check_component", "check_definition",
         "tiny_run", "tiny_splits", "tiny_zoo",

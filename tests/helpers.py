@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from pdiff.errors import UserError
-from pdiff.testing import Points
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PDIFF_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+HANG_S = 1800
+"""A guard: a fresh process that takes so long hangs. It is far beyond what a busy machine makes of one."""
 
 TINY = """
 seed = 3
@@ -80,22 +82,11 @@ similarity = { oo = 0.5 }
 """
 
 
-class Scored(Points):
-    """A bench whose score a function gives; it knows no zoo and builds nothing."""
-
-    def __init__(self, score):
-        super().__init__(None)
-        self._score = score
-
-    def score(self, theta_MD):
-        return self._score(theta_MD)
-
-
 def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the program in a fresh process, as a user does."""
     code = "import sys; from pdiff.cli import main; sys.argv[0] = 'pdiff'; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANG_S,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
 

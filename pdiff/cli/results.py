@@ -60,7 +60,7 @@ def sample(
         table = [[*row, f"{wanted:g}", f"{got:.4g}"] for row, (wanted, got) in zip(table, measured, strict=True)]
     print_table(head, table)
     console().print(f"{len(rows)} networks in {folder}", markup=False, highlight=False, soft_wrap=True)
-    for path in opened.render(folder, count=count, draw=draw) if render else ():
+    for path in opened.render(folder, count=count, draw=draw, source=source) if render else ():
         console().print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 

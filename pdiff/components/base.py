@@ -76,10 +76,10 @@ class Component(BaseModel):
         if not isinstance(wanted, str):
             raise PydanticCustomError("no_name", "needs name = one of: {known}", {"known": names().known(cls.kind)})
         try:
-            found, values = names().find(cls.kind, wanted)
+            component, values = names().find(cls.kind, wanted)
         except NoSuchComponent as error:
             raise PydanticCustomError("no_component", "{why}", {"why": str(error)}) from None
-        return found.model_validate(merge(values, table))
+        return component.model_validate(merge(values, table))
 
     def table(self) -> dict[str, Any]:
         """Return the recipe table that rebuilds this component, every option written out."""
@@ -118,9 +118,9 @@ def _with_defaults(cls: type[Component], table: Mapping[str, Any]) -> dict[str, 
     """Complete nested tables that name no component: they change options of the default one."""
     completed = dict(table)
     for field, about in cls.model_fields.items():
-        own = completed.get(field)
-        if isinstance(about.default, Component) and isinstance(own, Mapping) and "name" not in own:
-            completed[field] = merge(about.default.table(), own)
+        nested = completed.get(field)
+        if isinstance(about.default, Component) and isinstance(nested, Mapping) and "name" not in nested:
+            completed[field] = merge(about.default.table(), nested)
     return completed
 
 
@@ -138,8 +138,8 @@ def _walk(value: Any, leaf: Any) -> Any:
     if isinstance(value, Component):
         return leaf(value)
     if isinstance(value, BaseModel):
-        own = {field: getattr(value, field) for field in type(value).model_fields} | (value.model_extra or {})
-        return {field: _walk(item, leaf) for field, item in own.items()}
+        fields = {field: getattr(value, field) for field in type(value).model_fields} | (value.model_extra or {})
+        return {field: _walk(item, leaf) for field, item in fields.items()}
     if isinstance(value, Mapping):
         return {str(key): _walk(item, leaf) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic_core import PydanticCustomError
@@ -53,3 +55,11 @@ def steps_on(what: str, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
                 {"n": step.name, "w": f"a {what}" if what == "zoo" else what, "p": place},
             )
     return steps
+
+
+def in_turn(steps: Sequence[Transform], ctx: Context) -> Iterator[tuple[Transform, Context]]:
+    """Yield each step with its context: a second step of one name draws other numbers than the first."""
+    seen = Counter[str]()
+    for step in steps:
+        seen[step.name] += 1
+        yield step, ctx if seen[step.name] == 1 else ctx.scope(f"{step.name} {seen[step.name]}")

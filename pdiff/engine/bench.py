@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pdiff.bench import Through
 from pdiff.components import Architecture, Task
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, Split, some
@@ -20,6 +19,7 @@ from pdiff.populations.predictor import Predictor
 from pdiff.populations.tasks import LogProbabilities, Measured
 from pdiff.running.device import placed
 from pdiff.running.progress import Progress
+from pdiff.services import Through
 from pdiff.way import Predicts
 from pdiff.zoo import Layout, Zoo
 

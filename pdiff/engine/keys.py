@@ -31,13 +31,13 @@ def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
     return Stage("zoo", {"collect": collected.key, "steps": identity(recipe.zoo)}) if recipe.zoo else collected
 
 
-def measure_stage(recipe: Recipe, zoo: Stage) -> Stage:
-    return Stage("measure", {"of": zoo.key, "measures": list(recipe.task.measures)})
+def measure_stage(recipe: Recipe, checkpoints: Stage) -> Stage:
+    return Stage("measure", {"of": checkpoints.key, "measures": list(recipe.task.measures)})
 
 
-def fit_stage(recipe: Recipe, zoo: Stage, method: Method) -> Stage:
+def fit_stage(recipe: Recipe, checkpoints: Stage, method: Method) -> Stage:
     learnt = {key: value for key, value in method.identity().items() if key not in method.sampling}
-    return Stage("fit", {"collect": zoo.key, "method": learnt, "seed": recipe.seed})
+    return Stage("fit", {"collect": checkpoints.key, "method": learnt, "seed": recipe.seed})
 
 
 def sample_stage(

@@ -42,7 +42,7 @@ class Pipeline:
         """Compute a stage unless it is there, with its own seed, snapshot and observers."""
         computed = False
 
-        def observed(part: Path) -> None:
+        def observed(folder: Path) -> None:
             nonlocal computed
             computed = True
             named = {"stage": stage.name, "key": stage.key}
@@ -51,7 +51,7 @@ class Pipeline:
             def tell(step: int, values: dict[str, float]) -> None:
                 notify(self.progress, "stage_progress", step=step, values=values, **named)
 
-            do(part, self.context(*seed_words, folder=part, progress=Told(self.progress, tell)))
+            do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
 
         folder = self.store.compute(stage, observed, waiting=self.progress.say)
         if computed:  # and not waited for, while another run computed it
@@ -90,9 +90,9 @@ class Pipeline:
     def train(self) -> Path:
         recipe = self.recipe
 
-        def do(part: Path, ctx: Context) -> None:
+        def do(folder: Path, ctx: Context) -> None:
             model = build_network(recipe.architecture, self.data, recipe.seed)
-            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, part, ctx)
+            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
 
         return self._do(self.plan.train, ("train",), do)
 
@@ -116,29 +116,32 @@ class Pipeline:
     @functools.cached_property
     def zoo(self) -> Zoo:
         """The checkpoints in use."""
+        return Zoo.open(self._zoo())
+
+    def _zoo(self) -> Path:
         self.train()
         collected = self._do(self.plan.collect, ("collect",), self._collect)
         if self.plan.zoo == self.plan.collect:
-            return Zoo.open(collected)
+            return collected
 
-        def use(part: Path, ctx: Context) -> None:
-            work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, part, ctx)
+        def use(folder: Path, ctx: Context) -> None:
+            work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, folder, ctx)
 
-        return Zoo.open(self._do(self.plan.zoo, ("zoo",), use))
+        return self._do(self.plan.zoo, ("zoo",), use)
 
-    def _collect(self, part: Path, ctx: Context) -> None:
+    def _collect(self, folder: Path, ctx: Context) -> None:
         model = self.base_network()
         layout = Layout.of(model, self.recipe.selector.select(model))
         base = Zoo.of_one({key: value.clone() for key, value in model.state_dict().items()}, layout)
-        work.do_collect(self.recipe, model, self.data, layout, self.bench_of(base), part, ctx)
+        work.do_collect(self.recipe, model, self.data, layout, self.bench_of(base), folder, ctx)
 
     def measures(self) -> dict[str, Tensor]:
         """Return the measures of the zoo's checkpoints on the selection split, from the store where they are there."""
         if not self.recipe.task.measures:
             return {}
 
-        def do(part: Path, ctx: Context) -> None:
-            save_tensors(part / "measures.safetensors", self.bench.measure(self.zoo.theta_ND))
+        def do(folder: Path, ctx: Context) -> None:
+            save_tensors(folder / "measures.safetensors", self.bench.measure(self.zoo.theta_ND))
 
         return load_tensors(self._do(self.plan.measure, ("measure",), do) / "measures.safetensors")
 
@@ -147,8 +150,8 @@ class Pipeline:
         """Return a fitted method."""
         method, zoo = self.plan.methods[source], self.zoo
 
-        def do(part: Path, ctx: Context) -> None:
-            work.do_fit(method, zoo, self.bench, part, ctx)
+        def do(folder: Path, ctx: Context) -> None:
+            work.do_fit(method, zoo, self.bench, folder, ctx)
 
         folder = self._do(self.plan.fit(source), ("fit", method.name), do)
         return work.load_generator(method, zoo, self.bench, folder, self.context("fit", method.name))
@@ -161,12 +164,12 @@ class Pipeline:
         if not self.store.has(stage):
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
-        def do(part: Path, ctx: Context) -> None:
+        def do(folder: Path, ctx: Context) -> None:
             def finish(theta_MD: Tensor) -> Tensor:
                 return work.finished(theta_MD, steps, self.zoo, self.bench, ctx)
 
             count = stage.config["count"]
-            work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, part, ctx)
+            work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do)
         for line in self.generator(source).warnings():
@@ -177,14 +180,13 @@ class Pipeline:
     def predictions(self, source: str, split: str) -> Tensor:
         """Return the predictions `[M, E, ...]` of a source on a split, from the store where they are there."""
 
-        def do(part: Path, ctx: Context) -> None:
+        def do(folder: Path, ctx: Context) -> None:
             theta_MD, what = self.sample(source), f"predict {source} ({split})"
             predictions = self.bench.predictor.predict(theta_MD, self.data.split(split), ctx, what)
-            save_tensors(part / "predictions.safetensors", {"predictions": predictions})
+            save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
 
         known = source == ORIGINAL and split == self.recipe.selection  # as collecting ended
-        stage = self.plan.predict(source, split)
-        folder = self.store.folder(self.plan.zoo) if known else self._do(stage, ("predict",), do)
+        folder = self._zoo() if known else self._do(self.plan.predict(source, split), ("predict",), do)
         return load_tensors(folder / "predictions.safetensors")["predictions"]
 
     def view(self, scores: dict[str, Any] | None = None, extra: Sequence[Evaluator] = ()) -> View:
@@ -202,8 +204,8 @@ class Pipeline:
     def evaluate(self, evaluator: Evaluator) -> dict[str, Any]:
         """Return what an evaluator gives."""
 
-        def do(part: Path, ctx: Context) -> None:
-            write_json(part / "scores.json", evaluator.evaluate(self.view(), ctx))
+        def do(folder: Path, ctx: Context) -> None:
+            write_json(folder / "scores.json", evaluator.evaluate(self.view(), ctx))
 
         folder = self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do)
         scores: dict[str, Any] = read_json(folder / "scores.json")

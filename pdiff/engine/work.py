@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Generator, Method, Transform
+from pdiff.components import Generator, Method, Transform, in_turn
 from pdiff.context import Context
 from pdiff.data import DatasetSplits
 from pdiff.engine.bench import RunBench, predictor_of
@@ -23,7 +22,7 @@ from pdiff.zoo import Layout, Zoo
 
 
 def do_collect(
-    recipe: Recipe, model: nn.Module, data: DatasetSplits, layout: Layout, bench: Bench, part: Path, ctx: Context
+    recipe: Recipe, model: nn.Module, data: DatasetSplits, layout: Layout, bench: Bench, folder: Path, ctx: Context
 ) -> None:
     """Collect the zoo, score all checkpoints in one pass on the selection split, and write it."""
     zoo = recipe.collect.collect(
@@ -39,12 +38,12 @@ def do_collect(
     predictions = predictor_of(model, layout, recipe.task, ctx).predict(zoo.theta_ND, split, ctx, what)
     for row, score in zip(zoo.rows, recipe.task.score(predictions, split.targets).tolist(), strict=True):
         row["metrics"].setdefault(recipe.task.metric, score)
-    save_tensors(part / "predictions.safetensors", {"predictions": predictions})
-    zoo.save(part)
+    save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
+    zoo.save(folder)
 
 
 def do_zoo(
-    collected: Path, steps: Sequence[Transform], bench: Callable[[Zoo], RunBench], selection: str, part: Path,
+    collected: Path, steps: Sequence[Transform], bench: Callable[[Zoo], RunBench], selection: str, folder: Path,
     ctx: Context,
 ) -> None:  # fmt: skip
     """Write the checkpoints of a collect stage as `[[zoo]]` asks for them, those held out, and all predictions.
@@ -53,40 +52,32 @@ def do_zoo(
     """
     zoo = Zoo.open(collected)
     zoo.rows = [row | {"of": index} for index, row in enumerate(zoo.rows)]
-    for step, step_ctx in _in_turn(steps, ctx):
+    for step, step_ctx in in_turn(steps, ctx):
         zoo = step.zoo(zoo, bench(zoo), step_ctx)
         if len(zoo) < 2:
             raise UserError(f"zoo: the step {step.name} leaves {len(zoo)} checkpoints; methods need 2 at least")
-    zoo.save(part)
+    zoo.save(folder)
     if all(step.exact for step in steps):
         known = load_tensors(collected / "predictions.safetensors")["predictions"]
         predictions = known[[row["of"] for row in zoo.rows]]
     else:
         predictions = bench(zoo).predict(zoo.theta_ND, selection)
-    save_tensors(part / "predictions.safetensors", {"predictions": predictions})
-
-
-def _in_turn(steps: Sequence[Transform], ctx: Context) -> Iterator[tuple[Transform, Context]]:
-    """Yield each step with its context: a second step of one name draws other numbers than the first."""
-    seen = Counter[str]()
-    for step in steps:
-        seen[step.name] += 1
-        yield step, ctx if seen[step.name] == 1 else ctx.scope(f"{step.name} {seen[step.name]}")
+    save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
 
 
 def finished(theta_MD: Tensor, steps: Sequence[Transform], zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
     """Return sampled networks as `[[sample.step]]` asks for them."""
-    for step, step_ctx in _in_turn(steps, ctx):
+    for step, step_ctx in in_turn(steps, ctx):
         theta_MD = step.samples(theta_MD, zoo, bench, step_ctx)
     return theta_MD
 
 
-def do_fit(method: Method, zoo: Zoo, bench: Bench, part: Path, ctx: Context) -> None:
+def do_fit(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Context) -> None:
     """Fit a method and write generator.safetensors, log.json and facts.json."""
     generator = method.fit(zoo, bench, ctx)
-    save_tensors(part / "generator.safetensors", generator.tensors())
-    write_json(part / "log.json", generator.log)
-    write_json(part / "facts.json", generator.facts)
+    save_tensors(folder / "generator.safetensors", generator.tensors())
+    write_json(folder / "log.json", generator.log)
+    write_json(folder / "facts.json", generator.facts)
 
 
 def load_generator(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Context) -> Generator:
@@ -97,11 +88,11 @@ def load_generator(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Co
 
 
 def do_sample(
-    generator: Generator, count: int, finish: Callable[[Tensor], Tensor], zoo: Zoo, bench: Bench, who: str, part: Path,
-    ctx: Context,
+    generator: Generator, count: int, finish: Callable[[Tensor], Tensor], zoo: Zoo, bench: Bench, who: str,
+    folder: Path, ctx: Context,
 ) -> None:  # fmt: skip
     """Sample networks, finish them as `[[sample.step]]` asks for, and write samples.safetensors."""
     theta_MD = generator.sample(count, bench.through(finish), ctx)
     theta_MD = finish(theta_MD.detach().to("cpu", torch.float32))
     check(theta_MD, zoo.layout, who)
-    save_tensors(part / "samples.safetensors", {"theta": theta_MD})
+    save_tensors(folder / "samples.safetensors", {"theta": theta_MD})

@@ -42,12 +42,12 @@ class Plugin:
 class Registry:
     """All plugins that were found, and the components of those that loaded."""
 
-    def __init__(self, found: list[EntryPoint] | None = None):
+    def __init__(self, entries: list[EntryPoint] | None = None):
         self.manager = pluggy.PluginManager("pdiff")
         self.manager.add_hookspecs(hookspecs)
         self.plugins: list[Plugin] = []
         self._owners: dict[type[Component], str] = {}
-        for entry in _wanted(found if found is not None else list(entry_points(group=GROUP))):
+        for entry in _wanted(entries if entries is not None else list(entry_points(group=GROUP))):
             self.plugins.append(self._load(entry))
         self._check_strict()
 
@@ -133,17 +133,17 @@ class Registry:
         return f"{component.__module__}.{component.__qualname__}"
 
 
-def _wanted(found: list[EntryPoint]) -> list[EntryPoint]:
+def _wanted(entries: list[EntryPoint]) -> list[EntryPoint]:
     """Order entry points by name, and keep those that PDIFF_PLUGINS allows."""
-    found = sorted(set(found), key=lambda entry: (entry.name, entry.value))
+    entries = sorted(set(entries), key=lambda entry: (entry.name, entry.value))
     allowed = os.environ.get("PDIFF_PLUGINS")
     if allowed is None:
-        return found
+        return entries
     names = [name.strip() for name in allowed.split(",") if name.strip()]
-    missing = sorted(set(names) - {entry.name for entry in found})
+    missing = sorted(set(names) - {entry.name for entry in entries})
     if missing:
-        raise UserError(f"PDIFF_PLUGINS: no plugin {missing[0]!r}{did_you_mean(missing[0], [e.name for e in found])}")
-    return [entry for entry in found if entry.name in names]
+        raise UserError(f"PDIFF_PLUGINS: no plugin {missing[0]!r}{did_you_mean(missing[0], [e.name for e in entries])}")
+    return [entry for entry in entries if entry.name in names]
 
 
 def _kinds_of(hook: str) -> tuple[str, ...]:

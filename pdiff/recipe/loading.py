@@ -89,11 +89,11 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values by dotted key as tables in tables. Raises UserError."""
     tables: dict[str, Any] = {}
     for key, value in values.items():
-        _set(tables, key, value)
+        _set(tables, key, value, "-o {}: another option has a value there; give one of them")
     return tables
 
 
-def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
+def _set(raw: dict[str, Any], dotted: str, value: Any, fault: str = "--set {}: no such place in the recipe") -> None:
     """Put `value` at `a.b.c`; a number steps into a list."""
     *path, last = dotted.split(".")
     node: Any = raw
@@ -102,4 +102,4 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
         node[int(last) if isinstance(node, list) else last] = value
     except (IndexError, ValueError, TypeError, AttributeError):
-        raise Faults([f"--set {dotted}: there is no such place in the recipe"]) from None
+        raise Faults([fault.format(dotted)]) from None

@@ -100,7 +100,9 @@ class Showing:
     def figures(self, view: Any, taken: Collection[str] = ()) -> list[Figure]:
         """Return the figures of a view, in the order in which they are shown; the names `taken` are refused."""
         names = set(taken)
-        figures = [figure for own in self._evaluators for figure in self._ask(own, "figures", Figure, names, view)]
+        figures = [
+            figure for evaluator in self._evaluators for figure in self._ask(evaluator, "figures", Figure, names, view)
+        ]
         return sorted(figures, key=lambda figure: figure.order)
 
     def findings(self, scores: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -108,7 +110,7 @@ class Showing:
 
         A further headline is a sentence as any other, but for that of an evaluator that `gives_score`, which goes.
         """
-        told = [(own.gives_score, finding) for own, finding in self._told(scores) if not finding.note]
+        told = [(evaluator.gives_score, finding) for evaluator, finding in self._told(scores) if not finding.note]
         headlines = sorted((pair for pair in told if pair[1].headline), key=lambda pair: pair[0])
         first = headlines[0][1] if headlines else None
         rest = [finding.text for score, finding in told if finding is not first and not (score and finding.headline)]
@@ -121,11 +123,15 @@ class Showing:
     def pages(self, view: Any, figures: Sequence[Figure], taken: Collection[str] = ()) -> list[Page]:
         """Return the pages of a view; `figures` are all of its report, the names `taken` are refused."""
         names = set(taken)
-        return [page for own in self._evaluators for page in self._ask(own, "page", Page, names, view, figures)]
+        return [
+            page for evaluator in self._evaluators for page in self._ask(evaluator, "page", Page, names, view, figures)
+        ]
 
     def _told(self, scores: Mapping[str, Any]) -> list[tuple[Shows, Finding]]:
         return [
-            (own, finding) for own in self._evaluators for finding in self._ask(own, "findings", Finding, None, scores)
+            (evaluator, finding)
+            for evaluator in self._evaluators
+            for finding in self._ask(evaluator, "findings", Finding, None, scores)
         ]
 
     def _ask(self, evaluator: Shows, what: str, kind: type[Any], names: set[str] | None, *arguments: Any) -> list[Any]:

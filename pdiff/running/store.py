@@ -88,18 +88,18 @@ class Store:
         return self.folder(stage)
 
     def _compute(self, stage: Stage, work: Callable[[Path], None]) -> None:
-        part = self.root / f"{stage.folder_name}.part"
-        make_folder(part)
-        for stale in part.glob("*.tmp"):
+        partial = self.root / f"{stage.folder_name}.part"
+        make_folder(partial)
+        for stale in partial.glob("*.tmp"):
             stale.unlink()
         start = time.monotonic()
-        work(part)
-        snapshots = sorted(part.glob("snapshot*"))
-        results = sorted(file for file in part.rglob("*") if file.is_file() and file not in snapshots)
-        files = {str(file.relative_to(part)): file.stat().st_size for file in results if file.name != "stage.json"}
+        work(partial)
+        snapshots = sorted(partial.glob("snapshot*"))
+        results = sorted(file for file in partial.rglob("*") if file.is_file() and file not in snapshots)
+        files = {str(file.relative_to(partial)): file.stat().st_size for file in results if file.name != "stage.json"}
         about = {"stage": stage.name, "config": stage.config, "files": files, "seconds": time.monotonic() - start}
-        write_json(part / "stage.json", about)
-        os.replace(part, self.folder(stage))
+        write_json(partial / "stage.json", about)
+        os.replace(partial, self.folder(stage))
         # Only now: killed before, the stage goes on from its snapshot.
         for snapshot in snapshots:
             (self.folder(stage) / snapshot.name).unlink()

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.bench import Absent, Through
 from pdiff.components import Architecture, Task
 from pdiff.context import Context
 from pdiff.data import DatasetSplits
 from pdiff.engine.bench import RunBench
 from pdiff.objective import Objective
+from pdiff.services import Absent, Through
 from pdiff.zoo import Zoo
 
 

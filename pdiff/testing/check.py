@@ -31,16 +31,17 @@ def check_component(component: type[Component] | Component, *, strict: bool = Fa
         AssertionError: names the component and what it breaks.
     """
     cls = component if inspect.isclass(component) else type(component)
-    own = {key: value for key, value in options.items() if key in cls.model_fields}
-    more = {key: value for key, value in options.items() if key not in own}
-    made = _made(component, own)
-    check_definition(made, strict=strict)
-    contract = CONTRACTS[made.kind]
+    settings = {key: value for key, value in options.items() if key in cls.model_fields}
+    more = {key: value for key, value in options.items() if key not in settings}
+    instance = _made(component, settings)
+    check_definition(instance, strict=strict)
+    contract = CONTRACTS[instance.kind]
     known = list(inspect.signature(contract).parameters)[1:]
+    takes = f"a {instance.kind}'s check takes {', '.join(known)}"
     for option in more:
-        assert option in known, f"{made.name}: no option {option!r}; a {made.kind}'s check takes {', '.join(known)}"
+        assert option in known, f"{instance.name}: no option {option!r}; {takes}"
     with torch.random.fork_rng(devices=[]):
-        contract(made, **more)
+        contract(instance, **more)
 
 
 def _made(component: type[Component] | Component, values: Mapping[str, Any]) -> Component:
@@ -62,8 +63,8 @@ def check_definition(component: Component, *, strict: bool = False) -> None:
     assert first, f"{cls.__name__}: has no docstring; its first line is the component's help"
     assert len(first) < 80, f"{cls.__name__}: the docstring's first line has {len(first)} characters; keep it below 80"
     assert component.kind in CONTRACTS, f"{cls.__name__}: subclasses no kind of pdiff.components"
-    for own in (name, *cls.presets):
-        assert NAME.fullmatch(own), f"{cls.__name__}: the name {own!r} is not in lower_snake_case"
+    for offered in (name, *cls.presets):
+        assert NAME.fullmatch(offered), f"{cls.__name__}: the name {offered!r} is not in lower_snake_case"
     config = cls.model_config
     assert config.get("frozen") and config.get("extra") == "forbid", f"{name}: keep model_config as Component sets it"
     assert not inspect.isabstract(cls), f"{name}: lacks {', '.join(sorted(cls.__abstractmethods__))}"
@@ -100,9 +101,9 @@ def _check_table(component: Component) -> None:
 
 def _check_presets(component: Component) -> None:
     defaults = {name for name, field in type(component).model_fields.items() if not field.is_required()}
-    given = {name: value for name, value in plain(component).items() if name not in defaults and name != "name"}
+    required = {name: value for name, value in plain(component).items() if name not in defaults and name != "name"}
     for preset, values in component.presets.items():
         try:
-            type(component).model_validate(merge(given, values))
+            type(component).model_validate(merge(required, values))
         except ValidationError as error:
             raise AssertionError(f"{component.name}: the preset {preset!r} is not valid: {error}") from None

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pdiff.bench import Absent
 from pdiff.components import (
     Architecture,
     Codec,
@@ -29,6 +28,7 @@ from pdiff.files import PRETRAINED
 from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
+from pdiff.services import Absent
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
 from pdiff.testing.showing import check_evaluator, check_report
@@ -91,9 +91,9 @@ def check_denoiser(component: Denoiser, *, dim: int = 16, condition_dim: int = 3
         condition_BC = torch.randn(5, width, generator=generator) if width else None
         model = seeded(0, component.build, dim=dim, condition_dim=width)
         out_BZ = model(z_BZ, t_B, condition_BC)
-        given = f"with a condition of {width}" if width else "without a condition"
-        assert out_BZ.shape == z_BZ.shape, f"{name}: {given} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
-        assert out_BZ.isfinite().all(), f"{name}: {given} gives NaN or Inf"
+        case = f"with a condition of {width}" if width else "without a condition"
+        assert out_BZ.shape == z_BZ.shape, f"{name}: {case} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
+        assert out_BZ.isfinite().all(), f"{name}: {case} gives NaN or Inf"
         has_gradient((out_BZ - z_BZ).square().mean(), model, name)
         other = seeded(1, component.build, dim=dim, condition_dim=width).eval()
         other.load_state_dict(stored(model.state_dict()), strict=True)
@@ -274,9 +274,9 @@ def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, 
     assert torch.equal(batch.targets, split.targets[index]), f"{name}: a batch's targets are not those of its examples"
     same_batch(batch, again.batch(index, CPU), f"{name}: the same seed gives other examples")
     same_batch(Batch(x[:1], batch.targets[:1]), split.batch(index[:1], CPU), f"{name}: depends on the batch")
-    drawn = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
-    assert drawn[0].inputs.shape == shape, f"{name}: the training transform gives {list(drawn[0].inputs.shape)}"
-    same_batch(drawn[0], drawn[1], f"{name}: the training transform draws from elsewhere than its generator")
+    batches = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert batches[0].inputs.shape == shape, f"{name}: the training transform gives {list(batches[0].inputs.shape)}"
+    same_batch(batches[0], batches[1], f"{name}: the training transform draws from elsewhere than its generator")
 
 
 def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:

@@ -158,9 +158,9 @@ def tiny_run(folder: str | Path, **tables: Any) -> Pipeline:
         folder: where results go.
         tables: recipe tables that replace ours, as components or as dicts: `evaluate=[Mine()]`.
     """
-    own = {
+    small = {
         "dataset": TinyData(), "task": TinyTask(), "architecture": TinyNet(), "selector": TinySelector(),
         "train": {"epochs": 2, "batch_size": 20}, "collect": TinyCollector(), "method": TinyMethod(),
         "sample": {"count": 6, "baseline_count": 4}, "run": {"out": str(folder), "device": "cpu"},
     }  # fmt: skip
-    return Pipeline(Plan(Recipe.model_validate(own | tables)), "tiny")
+    return Pipeline(Plan(Recipe.model_validate(small | tables)), "tiny")

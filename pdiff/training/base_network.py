@@ -22,7 +22,7 @@ AVERAGE = 0.999
 
 
 def do_train(
-    model: nn.Module, settings: Train, data: DatasetSplits, selection: str, task: Task, part: Path, ctx: Context
+    model: nn.Module, settings: Train, data: DatasetSplits, selection: str, task: Task, folder: Path, ctx: Context
 ) -> None:
     """Train the base network and write network.safetensors, log.json and result.json."""
     split, log = data.split(selection), []
@@ -35,9 +35,9 @@ def do_train(
         if best:
             model.load_state_dict(best.state)
             log = best.merge(log, per_epoch)
-    save_tensors(part / "network.safetensors", model.state_dict())
-    write_json(part / "log.json", log)
-    write_json(part / "result.json", {task.metric: score_model(model, task, split, ctx), "split": selection})
+    save_tensors(folder / "network.safetensors", model.state_dict())
+    write_json(folder / "log.json", log)
+    write_json(folder / "result.json", {task.metric: score_model(model, task, split, ctx), "split": selection})
 
 
 def _fine_tune(

@@ -76,9 +76,9 @@ def train(
     start = loop.resume()
     every = max(1, steps // LOG_ROWS)
 
-    def update(*drawn: Any) -> Tensor:
+    def update(*inputs: Any) -> Tensor:
         with torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16"):
-            value = loss(*drawn)
+            value = loss(*inputs)
         loop.update(value, clip)
         return value.detach()
 
@@ -89,13 +89,13 @@ def train(
         return tuple(draw(step, generator)) if draw else (step, generator)
 
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
-        for step, drawn in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
+        for step, inputs in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
             torch.manual_seed(derive(ctx.seed, "global", step))
             loop.set_rate(lr * factor(step))
-            if all(isinstance(value, Tensor) for value in drawn):
-                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in drawn])
+            if all(isinstance(value, Tensor) for value in inputs):
+                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in inputs])
             else:
-                value = update(*drawn)
+                value = update(*inputs)
             loop.average_weights(step)
             loop.pending.append(value)
             shown = observer.after(step + 1) if observer else {}

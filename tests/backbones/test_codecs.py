@@ -86,7 +86,7 @@ def test_all_are_registered():
     from pdiff.plugins.discovery import Plugin, Registry
     from pdiff_plugins import backbones
 
-    registry = Registry(found=[])
+    registry = Registry([])
     plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")
     registry.register(plugin, backbones)
     registry.plugins.append(plugin)

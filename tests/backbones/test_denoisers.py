@@ -35,7 +35,7 @@ def test_denoiser_shapes_and_absent_condition(denoiser, condition_dim, dim):
     out = module(z, t, None)
     assert out.shape == (3, dim)
     if condition_dim:
-        assert torch.equal(out, module(z, t, torch.zeros(3, condition_dim)))
+        torch.testing.assert_close(out, module(z, t, torch.zeros(3, condition_dim)))
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS, ids=named)

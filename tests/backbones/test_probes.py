@@ -47,7 +47,7 @@ def drawn(bench, theta_MD, points_P2):
 
 
 @given(st.floats(0.01, 0.5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_moved_field_is_the_field_at_moved_points(reach):
     zoo, bench = fields(count=4)
     moved_ND = moved_once(zoo, reach, torch.Generator().manual_seed(1))

@@ -24,7 +24,7 @@ def _rows(shapes):
     return [{"key": key.replace("__", "."), "shape": shape, "positive": False} for key, shape in shapes]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes=SHAPES, modules=MODULES, by=st.sampled_from(["layer", "neuron", "chunk"]), size=st.integers(0, 7))
 def test_any_layout_survives_the_round_trip(shapes, modules, by, size) -> None:
     keys = [f"{module}w{i}" for i, module in enumerate(modules)]
@@ -64,7 +64,7 @@ def test_the_papers_networks_have_the_papers_tokens(name, input_shape, published
     assert Tokens.of(Layout.of(model, list(model.state_dict())), "neuron").shape == published
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.integers(1, 40), content=st.integers(1, 12), halo=st.integers(0, 6))
 def test_windows_are_put_together_again(count, content, halo) -> None:
     windows, h_BTE = Windows(count, content, halo), torch.randn(2, count, 3)
@@ -74,7 +74,7 @@ def test_windows_are_put_together_again(count, content, halo) -> None:
     assert windows.merge(parts).equal(h_BTE)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(count=st.integers(20, 60), content=st.integers(1, 8), halo=st.integers(0, 4))
 def test_content_has_its_context_on_both_sides(count, content, halo) -> None:
     windows = Windows(count, content, halo)

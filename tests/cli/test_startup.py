@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.helpers import HANG_S
+
 HEAVY = "torch torchvision timm sklearn matplotlib numpy scipy PIL pandas safetensors"
 CODE = f"""
 import sys
+
+from tests.helpers import HANG_S
 from pdiff.cli import main
 for arguments in {{commands}}:
     sys.argv = ["pdiff", *arguments]
@@ -27,6 +31,6 @@ def test_help_listing_and_describing_import_no_torch(tmp_path):
         ["new-plugin", "acme_net"],
     ]  # fmt: skip
     code = CODE.format(commands=commands)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "pdiff_paper" in done.stdout and "list-plugins" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import pdiff
@@ -44,4 +45,6 @@ def test_a_whole_run(root: Path, tmp_path: Path) -> None:
     model.load_state_dict(run.pipeline.zoo.state_dict(theta[0]))
     with torch.no_grad():
         found = TASK.predict(model, data.test.batch(torch.arange(10), CPU).inputs)
-    assert TASK.score(found[None], data.test.targets).tolist() == [scores["pdiff"]["accuracy"]["values"][0]]
+    # Other batches may move a box by a last bit, and with it one match of a box at one of ten overlaps.
+    score = float(TASK.score(found[None], data.test.targets))
+    assert score == pytest.approx(scores["pdiff"]["accuracy"]["values"][0], abs=0.02)

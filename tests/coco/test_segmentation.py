@@ -198,4 +198,5 @@ def test_a_whole_run(root: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         batch = data.test.batch(torch.arange(10), CPU)
         counts = TASK.reduce(TASK.predict(model, batch.inputs)[None], batch.targets)
-    assert TASK.score(counts, batch.targets).tolist() == [scores["pdiff"]["accuracy"]["values"][0]]
+    # Other batches may move a logit by a last bit, and with it a pixel of which two classes are nearly tied.
+    assert float(TASK.score(counts, batch.targets)) == pytest.approx(scores["pdiff"]["accuracy"]["values"][0], abs=2e-3)

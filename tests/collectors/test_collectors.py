@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from pdiff.bench import Absent
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
+from pdiff.services import Absent
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.folder import Folder

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import pdiff
-from pdiff.bench import Absent
 from pdiff.context import derive
 from pdiff.data import DatasetSplits
 from pdiff.errors import UserError
+from pdiff.services import Absent
 from pdiff.testing import Points, check_component
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout

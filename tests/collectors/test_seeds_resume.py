@@ -37,10 +37,10 @@ class Killer(Progress):
         return contextlib.nullcontext(Counted())
 
 
+@pytest.mark.usefixtures("saved_at_every_step")
 @pytest.mark.parametrize("change", [{}, {"optimizer": "sgd", "augment": True}], ids=["adamw", "sgd"])
 def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, change: dict, monkeypatch) -> None:
     monkeypatch.setattr(joint_training, "LARGEST_BLOCK", 8)
-    monkeypatch.setattr(Snapshot, "due", lambda self: True)
     own = options(count=11, steps=33, every=7, batch_size=20, **change)
     alone = collect(own, "batch_norm")
     ctx = CTX.replace(snapshot=Snapshot(tmp_path), threads=1)
@@ -58,6 +58,7 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, change: dict,
     assert done[0] == 0 and sorted(set(done)) == done, "it went on where it was killed"
 
 
+@pytest.mark.usefixtures("saved_at_every_step")
 def test_a_snapshot_of_other_options_is_not_taken(tmp_path: Path) -> None:
     ctx = CTX.replace(snapshot=Snapshot(tmp_path))
     collect(options(lr=0.5), ctx=ctx)

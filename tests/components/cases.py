@@ -13,6 +13,7 @@ from pdiff_plugins.coco.segmentation import FcnTiny
 from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
 from pdiff_plugins.networks.small import Mlp
+from tests.gpt.helpers import PROMPTED, SHORT_GPT, TRANSFORMER
 
 RUN = {
     "baseline": [{"name": "base"}, {"name": "soup"}, {"name": "constant"}],
@@ -22,9 +23,7 @@ RUN = {
 SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
 SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
 SHORT_VAE = {"steps": 4, "batch_size": 20}
-TRANSFORMER = {"width": 8, "depth": 1, "heads": 2}
 SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
-SHORT_GPT = TRANSFORMER | {"steps": 3, "batch_size": 8, "timesteps": 6, "sampling_steps": 2, "waves": 4, "warmup": 0}
 PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
 
 
@@ -73,14 +72,6 @@ EXTRAS = {("report", "meshes"): ("skimage", "trimesh")}
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
-PROMPTED = {
-    "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (4,)}, "train": {},
-    "selector": {"name": "entire"}, "zoo": [{"name": "holdout", "count": 6}], "baseline": [],
-    "method": {"name": "gpt"} | SHORT_GPT,
-    "collect": {"name": "seeds", "count": 6, "steps": 4, "lr": 0.1, "batch_size": 20, "every": 2,
-                "include_start": True},
-}  # fmt: skip
-"""A run in which networks are asked for."""
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},

@@ -86,7 +86,7 @@ box = st.tuples(*(st.floats(-own, own) for own in Cartpole().spread))
 
 
 @given(st.lists(box, min_size=1, max_size=4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_left_and_right_are_alike_to_an_odd_policy(starts):
     start_B4 = torch.tensor(starts, dtype=torch.float64)
 

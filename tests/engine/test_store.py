@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ import torch
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
 from pdiff.running.store import Stage, Store
-
-STAGE = Stage("collect", {"seed": 1, "lr": 0.05})
+from tests.engine.helpers import STAGE, awaited_stage
 
 
 def write(text: str):
@@ -85,26 +83,16 @@ def test_a_damaged_stage_is_named_and_nothing_else_is_lost(tmp_path: Path, harm:
     assert (other / "result.txt").read_text() == "other"
 
 
-def slow_stage(root: str, log: str) -> None:
-    def work(part: Path) -> None:
-        with open(log, "a") as file:
-            file.write("computed\n")
-        time.sleep(0.5)
-        (part / "result.txt").write_text("one")
-
-    Store(Path(root)).compute(STAGE, work, waiting=lambda line: None)
-
-
 def test_two_runs_at_once_compute_a_stage_once(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    log = tmp_path / "log"
-    runs = [spawn.Process(target=slow_stage, args=(str(tmp_path / "store"), str(log))) for _ in range(3)]
+    computed, waiting = spawn.Semaphore(0), spawn.Semaphore(0)
+    runs = [spawn.Process(target=awaited_stage, args=(str(tmp_path), computed, waiting)) for _ in range(3)]
     for run in runs:
         run.start()
     for run in runs:
         run.join()
     assert [run.exitcode for run in runs] == [0, 0, 0]
-    assert log.read_text() == "computed\n"
+    assert computed.acquire(block=False) and not computed.acquire(block=False), "computed once"
 
 
 def full_disk(path: str, queue) -> None:
@@ -124,8 +112,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:
     queue = spawn.Queue()
     process = spawn.Process(target=full_disk, args=(str(path), queue))
     process.start()
-    said = queue.get(timeout=60)
     process.join()
+    assert process.exitcode == 0
+    said = queue.get()
     assert str(path) in said and "make room" in said and "\n" not in said
     assert load_tensors(path)["big"].tolist() == [0, 0, 0]
     assert [file.name for file in tmp_path.iterdir()] == ["zoo.safetensors"]

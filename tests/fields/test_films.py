@@ -124,6 +124,17 @@ def test_pictures_of_a_label_are_drawn_from_a_finished_run(run):
     assert folder.name == "samples-pdiff-2-draw-1-label-7" and len(rows) == 2
 
 
+def test_pictures_beside_drawn_networks_are_of_their_source(run, tmp_path):
+    pictures = []
+    for source in ("pdiff", "copy"):
+        asked = ["sample", str(run.folder), "-n", "2", "--source", source, "--render", "--to", str(tmp_path / source)]
+        result = CliRunner().invoke(build(), asked)
+        assert result.exit_code == 0 and "samples.png" in result.output, result.output
+        pictures.append((tmp_path / source / "samples.png").read_bytes())
+        assert pictures[-1] == field_commands.picture(run.recipe, run.draw(2, source=source), run.bench, 64)
+    assert pictures[0] != pictures[1]
+
+
 def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):
     asked = ["render", str(run.folder), "-n", "2", "--side", "8", "--to"]
     path = tmp_path / "missing" / "folder" / "two.png"
@@ -139,5 +150,5 @@ def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):
 def test_options_that_are_not_of_sampling_are_refused(run):
     with pytest.raises(UserError, match="steps: method pdiff has no such option of sampling; it has: sampler"):
         run.drawing(steps=3)
-    with pytest.raises(UserError, match="method.label = -3: input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match=r"method: label = -3: input should be greater than or equal to 0"):
         run.drawing(label=-3)

@@ -50,8 +50,9 @@ def test_chamfer_distances_of_points():
     both, none = torch.cat([origin, far]), torch.zeros(0, 3)
     found = chamfer([origin, far, none], [origin, both, none])
     inf = math.inf
-    assert found.tolist() == [[0, 12.5, inf], [50, 12.5, inf], [inf, inf, 0]]
-    assert chamfer([origin, far], (origin, far)).tolist() == [[0, 50], [50, 0]]
+    expected = torch.tensor([[0, 12.5, inf], [50, 12.5, inf], [inf, inf, 0]], dtype=torch.float64)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(chamfer([origin, far], (origin, far)), 50 * (1 - torch.eye(2, dtype=torch.float64)))
 
 
 def test_shapes_without_surface_are_told_apart_and_cover_nothing():

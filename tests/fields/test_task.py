@@ -43,13 +43,13 @@ def test_grid_is_the_centres_of_pixels():
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_distance_to_a_polygon_is_that_to_a_box(x, y, clockwise):
     corners = torch.tensor([[-0.5, -0.25], [0.5, -0.25], [0.5, 0.25], [-0.5, 0.25]])
     dx, dy = abs(x) - 0.5, abs(y) - 0.25
     expected = math.hypot(max(dx, 0), max(dy, 0)) + min(max(dx, dy), 0)
     found = polygon_distance(torch.tensor([[x, y]]), corners.flip(0) if clockwise else corners)
-    assert float(found) == pytest.approx(expected, abs=1e-6)
+    assert float(found) == pytest.approx(expected, abs=1e-5)
 
 
 def test_procedural_shapes_lie_on_the_square_and_differ():
@@ -72,7 +72,7 @@ def test_digits_are_cut_at_random_with_one_test_split(data):
 def test_distances_are_occupancies_at_a_slope():
     distance, occupancy = (Shapes2d(count=6, test_count=3, side=8, target=t) for t in ("distance", "occupancy"))
     d, o = (data.load(Context(seed=0)).test.targets for data in (distance, occupancy))
-    assert torch.allclose(o, torch.sigmoid(-25 * d))
+    torch.testing.assert_close(o, torch.sigmoid(-25 * d))
     with pytest.raises(UserError, match=r"dataset.test_count: 6 leaves none of 6 shapes; lower it"):
         Shapes2d(count=6, test_count=6).load(Context(seed=0))
     with pytest.raises(UserError, match=r"dataset: 5 test and 1 validation shapes leave none of 6 to train on; lower"):
@@ -90,9 +90,9 @@ def test_a_shape_of_the_split_scores_fully(data):
 def test_the_loss_of_one_network_is_that_of_the_average_shape(data):
     network, batch = build_network(Siren(), data, 0), data.train.batch(torch.arange(40), torch.device("cpu"))
     average = F.binary_cross_entropy_with_logits(network(batch.inputs)[:, 0], batch.targets.mean(dim=1))
-    assert torch.allclose(FieldTask().loss(network, batch), average)
+    torch.testing.assert_close(FieldTask().loss(network, batch), average)
     squared = FieldTask(values="distance").loss(network, Batch(batch.inputs, batch.targets[:, :1]))
-    assert torch.allclose(squared, (network(batch.inputs) - batch.targets[:, :1]).square().mean())
+    torch.testing.assert_close(squared, (network(batch.inputs) - batch.targets[:, :1]).square().mean())
 
 
 def test_targets_must_be_fields_and_fit_the_task():

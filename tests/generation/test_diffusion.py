@@ -75,6 +75,7 @@ def test_the_loss_is_one_for_a_network_that_finds_nothing_and_draws_from_the_glo
     assert torch.equal(loss(lambda x, t: torch.zeros_like(x), x0, Schedule()), first)
 
 
+@pytest.mark.usefixtures("saved_at_every_step")
 def test_training_stopped_midway_ends_in_the_same_bytes(tmp_path):
     from pdiff.running.snapshot import Snapshot
 
@@ -92,7 +93,7 @@ def test_training_stopped_midway_ends_in_the_same_bytes(tmp_path):
         return model.state_dict()
 
     whole = trained(Context(seed=1))
-    ctx = Context(seed=1, snapshot=Snapshot(tmp_path, every_s=0.0))
+    ctx = Context(seed=1, snapshot=Snapshot(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         trained(ctx, stop=3)
     again = trained(ctx)

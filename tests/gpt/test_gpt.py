@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pdiff.cli import build
 from pdiff.components import Collector
 from pdiff.errors import Faults, UserError
-from pdiff.files import save_tensors
+from pdiff.files import load_tensors, save_tensors
 from pdiff.networks import build_network
 from pdiff.recipe.loading import load_recipe
 from pdiff.testing import tiny_run, tiny_splits
@@ -195,10 +195,14 @@ def test_the_command_asks_and_says_what_came(runs, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "asked" in done.output and "loss (validation)" in done.output
     folder = tmp_path / "samples-gpt-3-draw-1-prompt-loss-0.4-start-init-3-recursive-2"
-    assert len(list(folder.glob("*.safetensors"))) == 3
+    written = [load_tensors(path) for path in sorted(folder.glob("*.safetensors"))]
+    again_MD = opened.drawing(prompt={"loss": 0.4}, start="init:3", recursive=2).draw(3)
+    assert torch.stack([pipeline.zoo.layout.vector(state) for state in written]).equal(again_MD)
+    assert not opened.drawing(prompt={"loss": 0.5}, start="init:3", recursive=2).draw(3).equal(again_MD)
     for wrong, said in {
+        "prompt.loss.more=1": "method: prompt.loss: input should be a valid number",
         "prompt.loss": "-o prompt.loss: write it as key=value",
-        "prompt.loss=nan": "method.prompt.loss = nan: input should be a finite number",
+        "prompt.loss=nan": "method: prompt.loss = nan: input should be a finite number",
         "prompt.error=0.2": "prompt asks for error",
     }.items():
         done = CliRunner().invoke(build(), ["sample", "tiny", "-o", wrong])

@@ -28,7 +28,7 @@ def network_of(architecture, shape=(2,)):
     return model, layout, Symmetry.of(model, torch.zeros(2, *shape)).within(layout.keys)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(hidden=st.sampled_from([(5,), (5, 4)]), size=st.integers(1, 30), seed=st.integers(0, 99))
 def test_tokens_of_every_kind_go_back_exactly(hidden, size, seed):
     _, layout, symmetry = network_of(Mlp(hidden=hidden))
@@ -118,7 +118,7 @@ def test_waves_hold_the_scalar_and_its_sines():
     assert y.shape == (1, 7) and y[0, -1] == 0.5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=5).filter(lambda counts: max(counts) > 1))
 def test_pairs_stay_in_a_run_and_go_forward(counts):
     rows = [{"run": run, "step": 10 * step} for run, count in enumerate(counts) for step in range(count)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -39,18 +40,18 @@ def good(name):
 
 BROKEN = {
     "import": ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
-    "syntax": ("def", "SyntaxError: invalid syntax"),
+    "syntax": ("def", "SyntaxError: "),
     "exit": ("raise SystemExit('goodbye')", "SystemExit: goodbye"),
     "unknown_hook": (
         GOOD.replace("def register_architectures", "def register_architecture"),
         "ValueError: unknown hook 'register_architecture'; did you mean 'register_architectures'?",
     ),
-    "argument": (GOOD.replace("(register):", "(take):"), "Argument(s) {'take'} are declared in the hookimpl"),
+    "argument": (GOOD.replace("(register):", "(take):"), "'take'"),
     "kind": (
         GOOD.replace("def register_architectures", "def register_selectors"),
         "ValueError: Net is of kind 'architecture'; this hook takes selector",
     ),
-    "no_component": (GOOD.replace("register(Net)", "register(dict)"), "<class 'dict'> is not a subclass of"),
+    "no_component": (GOOD.replace("register(Net)", "register(dict)"), "<class 'dict'>"),
     "docstring": (GOOD.replace('"""Network of a stranger."""', ""), "ValueError: Net has no docstring"),
     "abstract": (GOOD.replace("def build", "def bild"), "ValueError: Net lacks build"),
     "bad_name": (good("StrangerNet"), "Net: the name 'StrangerNet' is not in lower_snake_case"),
@@ -212,7 +213,7 @@ def test_describe_shows_both_configurations_of_pdiff():
     default, paper = text.split("Preset 'pdiff_paper'")
     assert 'name = "pca"' in default and 'name = "mlp"' in default and "steps = 3000" in default
     assert paper.count('name = "conv1d"') == 2 and "steps = 2000" in paper and "faithful = true" in paper
-    assert "2402.13144" in text and "of neural-pdiff 0.1.0 (pdiff_plugins.latent.pdiff.PDiff)" in text
+    assert "2402.13144" in text and re.search(r"of [\w-]+ [\w.]+ \(pdiff_plugins\.latent\.pdiff\.PDiff\)", text)
     assert "integer > 0" in text and '"epsilon" | "x0" | "v"' in text
 
 

@@ -98,6 +98,7 @@ def test_one_slow_trial_does_not_end_the_search(seconds, tried, chosen, monkeypa
     trials: list[int] = []
     monkeypatch.setattr(chooser, "_seconds", lambda *_: 1.0)
     monkeypatch.setattr(chooser, "_try", lambda more, *_: trials.append(more.at_once) or seconds[more.at_once])
+    monkeypatch.setattr(chooser, "QUICK_S", 0.0)
     monkeypatch.setattr(chooser, "TRIAL", 10.0)
     model = nn.Linear(3, 2)
     layout, theta_MD = networks(model, ["weight", "bias"], count=300)

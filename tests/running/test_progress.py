@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import io
-import time
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
+from pdiff.running import progress as running_progress
 from pdiff.running.progress import PlainProgress, progress_for
 
 
-def test_a_terminal_sees_what_how_far_rate_time_left_and_loss() -> None:
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the plain lines."""
+    clock = Clock()
+    monkeypatch.setattr(running_progress, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+def test_a_terminal_sees_what_how_far_rate_time_left_and_loss(clock: Clock) -> None:
     out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=120)
+    console = Console(file=out, force_terminal=True, width=120, get_time=clock)
     with progress_for(console).step("diffusion", total=200, done=50) as step:
         for _ in range(3):
-            time.sleep(0.12)
+            clock.seconds += 10
             step.advance(25, loss=0.123456)
     text = out.getvalue()
-    assert "diffusion" in text and "125/200" in text and "/s" in text and "loss 0.1235" in text
-    assert "0:00:00" in text, "time left"
+    assert "diffusion" in text and "125/200" in text and "2.5/s" in text and "loss 0.1235" in text
+    assert text.count("0:00:30") >= 2, "so long since the start, and as long until 200"
 
 
-def test_a_file_gets_lines_without_control_characters_and_not_too_many() -> None:
+def test_a_file_gets_lines_without_control_characters_and_not_too_many(clock: Clock) -> None:
     out = io.StringIO()
     progress = progress_for(Console(file=out, force_terminal=False))
     with progress.step("train", total=1000) as step:
@@ -36,10 +56,11 @@ def test_a_file_gets_lines_without_control_characters_and_not_too_many() -> None
     assert len(lines) == 2 and "\x1b" not in out.getvalue(), "a quick step without a loss leaves no line"
 
 
-def test_long_steps_say_how_much_time_is_left() -> None:
+def test_long_steps_say_how_much_time_is_left(clock: Clock) -> None:
     said: list[str] = []
     with PlainProgress(said.append).step("collect", total=300, done=100) as step:
-        step.every_s = 0.0
-        time.sleep(0.05)
-        step.advance(100, loss=2.0)
-    assert said[0].startswith("collect: 200/300  ") and "left" in said[0] and "loss 2" in said[0]
+        clock.seconds += 29
+        step.advance(50, loss=3.0)
+        clock.seconds += 11
+        step.advance(50, loss=2.0)
+    assert said == ["collect: 200/300  2.5/s  40.0s left  loss 2", "collect: 200/300 in 40.0s  loss 2"]

@@ -35,12 +35,13 @@ def fit(model: nn.Module, x: torch.Tensor, ctx: Context, stop: int = 10**9, **op
     return train(model, loss, steps=57, ctx=ctx, what="fit", lr=1e-2, **options)
 
 
+@pytest.mark.usefixtures("saved_at_every_step")
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"optimizer": "sgd"}, {"optimizer": "adam", "clip": 0.1}])
 def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, options: dict) -> None:
     model, x = regression()
     log = fit(model, x, Context(seed=5), **options)
     again, x = regression()
-    ctx = replace(Context(seed=5), snapshot=Snapshot(tmp_path, every_s=0.0))
+    ctx = replace(Context(seed=5), snapshot=Snapshot(tmp_path))
     for stop in (1, 13, 40):
         again, _ = regression()
         with pytest.raises(Killed):
@@ -51,8 +52,9 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, options: dict
         assert again.state_dict()[key].equal(value), key
 
 
+@pytest.mark.usefixtures("saved_at_every_step")
 def test_a_snapshot_of_something_else_is_not_taken(tmp_path: Path) -> None:
-    ctx = replace(Context(seed=5), snapshot=Snapshot(tmp_path, every_s=0.0))
+    ctx = replace(Context(seed=5), snapshot=Snapshot(tmp_path))
     model, x = regression()
     fit(model, x, ctx)
     other = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1))

@@ -58,22 +58,28 @@ def table(scores: Mapping[str, Any]) -> Table:
     """Return (head, rows) with the columns for which the run has numbers."""
     columns = [(title, evaluator or scores["scored_by"], key, spec) for title, evaluator, key, spec in COLUMNS]
     networks = scores["networks"]
-    kept = [c for c in columns if any(own.get(c[1], {}).get(c[2]) is not None for own in networks.values())]
-    rows = [
-        [source, str(own["count"]), *(_cell(own.get(evaluator, {}).get(key), spec) for _, evaluator, key, spec in kept)]
-        for source, own in networks.items()
+    shown_columns = [
+        c for c in columns if any(scored.get(c[1], {}).get(c[2]) is not None for scored in networks.values())
     ]
-    return ["networks", "n", *(title for title, *_ in kept)], rows
+    rows = [
+        [
+            source,
+            str(scored["count"]),
+            *(_cell(scored.get(evaluator, {}).get(key), spec) for _, evaluator, key, spec in shown_columns),
+        ]
+        for source, scored in networks.items()
+    ]
+    return ["networks", "n", *(title for title, *_ in shown_columns)], rows
 
 
 def ensembles(scores: Mapping[str, Any]) -> Table:
     """Return (head, rows) of the score and the likelihood of ensembles, by size."""
     groups = {source: audit.get("ensembles", {}) for source, audit in given_by(scores, "audit").items()}
-    sizes = sorted({int(size) for own in groups.values() for size in own})
+    sizes = sorted({int(size) for scored in groups.values() for size in scored})
     rows = [
-        [source, *(_cell(own.get(str(size), {}).get(key), spec)
+        [source, *(_cell(scored.get(str(size), {}).get(key), spec)
                    for size in sizes for key, spec in (("score", ".2%"), ("nll", ".4f")))]
-        for source, own in groups.items() if own
+        for source, scored in groups.items() if scored
     ]  # fmt: skip
     return ["networks", *(f"{size}{word}" for size in sizes for word in ("", " NLL"))], rows
 

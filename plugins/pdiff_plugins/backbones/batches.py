@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pdiff.errors import UserError
 
-if TYPE_CHECKING:
-    pass
 
-
-def check_batch(size: int, count: int) -> None:
-    """Raise UserError where a batch of a codec would hold more checkpoints than there are."""
+def check_batch(key: str, size: int, count: int) -> None:
+    """Raise UserError where a batch would hold more checkpoints than there are; `key` is the option's in a recipe."""
     if size > count:
-        raise UserError(
-            f"method.codec.batch_size: {size} is more than the {count} checkpoints; set it to at most {count}"
-        )
+        raise UserError(f"{key}: {size} is more than the {count} checkpoints; set it to at most {count}")

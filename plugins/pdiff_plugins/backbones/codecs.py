@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, PositiveInt
 
 from pdiff.components import Codec
+from pdiff_plugins.backbones.batches import check_batch
+from pdiff_plugins.backbones.codec_module import codec_module
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
-from pdiff_plugins.backbones.batches import check_batch
 
 
 def _odd(kernel: int) -> int:
@@ -56,6 +57,9 @@ class Pca(Codec):
         return PcaModule(dim, self.latent)
 
     def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
+        from pdiff_plugins.backbones.nets.linear_codec import PcaModule
+
+        assert isinstance(module, PcaModule)
         module.to(ctx.device).fit(x_ND)
         return []
 
@@ -81,18 +85,19 @@ class _NoisyAutoencoder(Codec):
         from pdiff.training.loop import train
 
         count = len(x_ND)
-        check_batch(self.batch_size, count)
+        check_batch("method.codec.batch_size", self.batch_size, count)
         module, x_ND = module.to(ctx.device).train(), x_ND.to(ctx.device)
+        codec = codec_module(module)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
             rows = torch.randperm(count, generator=generator)[: self.batch_size]
-            sizes = x_ND.shape[1], module.latent_dim
-            return rows, *(torch.randn(self.batch_size, size, generator=generator) for size in sizes)
+            noise_BD = torch.randn(self.batch_size, x_ND.shape[1], generator=generator)
+            return rows, noise_BD, torch.randn(self.batch_size, codec.latent_dim, generator=generator)
 
         def loss(rows: Tensor, noise_BD: Tensor, noise_BZ: Tensor) -> Tensor:
             x_BD = x_ND[rows]
-            z_BZ = module.encode(x_BD + self.input_noise * noise_BD)
-            return torch.nn.functional.mse_loss(module.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
+            z_BZ = codec.encode(x_BD + self.input_noise * noise_BD)
+            return torch.nn.functional.mse_loss(codec.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
 
         log = train(
             module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay, draw=draw

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from pdiff.components import Denoiser
+from pdiff_plugins.backbones.codecs import P_DIFF, Channels, Odd
 
 if TYPE_CHECKING:
     from torch import nn
 
     from pdiff.zoo import Layout
-from pdiff_plugins.backbones.codecs import P_DIFF, Channels, Odd
 
 
 class Conv1dDenoiser(Denoiser):

@@ -55,27 +55,29 @@ class Probes(Codec):
         from torch.nn import functional as F
 
         from pdiff.training.loop import train
+        from pdiff_plugins.backbones.nets.probe_codec import ProbeModule
 
+        assert isinstance(module, ProbeModule)
         objective = _differentiable(bench.objective, x_ND, ctx)
-        module, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
+        codec, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
         probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
-        module.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
-        z_NZ = module.encode_all(x_ND)
-        module.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
+        codec.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
+        z_NZ = codec.encode_all(x_ND)
+        codec.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
             rows = torch.randint(len(x_ND), (self.batch_size,), generator=generator)
-            noise_BZ = torch.randn(self.batch_size, module.latent_dim, generator=generator)
+            noise_BZ = torch.randn(self.batch_size, codec.latent_dim, generator=generator)
             return rows, noise_BZ, objective.batch(self.points, generator, torch.device("cpu")).inputs
 
         def loss(rows: Tensor, noise_BZ: Tensor, inputs: Tensor) -> Tensor:
             x_BD = x_ND[rows]
-            decoded_BD = module.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
-            said, known = (objective.predictions(own_BD, inputs) for own_BD in (decoded_BD, x_BD))
+            decoded_BD = codec.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
+            said, known = (objective.predictions(theta_BD, inputs) for theta_BD in (decoded_BD, x_BD))
             return F.mse_loss(said, known)
 
-        log = train(module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, draw=draw)
-        module.eval()
+        log = train(codec, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, draw=draw)
+        codec.eval()
         return log
 
 

@@ -26,7 +26,7 @@ def fit(codec: TransformerCodec, module: TransformerAutoencoder, x_ND: Tensor, c
 
     Every view of a window has noise of its own, and is what its reconstruction is compared with.
     """
-    check_batch(codec.batch_size, len(x_ND))
+    check_batch("method.codec.batch_size", codec.batch_size, len(x_ND))
     module = module.to(ctx.device).train()
     x_NTS = module.tokens.split(x_ND.to(ctx.device))
     views = 2 if codec.contrast else 1

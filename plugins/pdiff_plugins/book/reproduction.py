@@ -71,7 +71,7 @@ def _reproduce(
     from pdiff_plugins.book import comparison
 
     outcomes: list[Outcome] = []
-    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_part(table, cells, overrides)}"
+    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_suffix(table, cells, overrides)}"
     how = _how(variant, overrides)
     for number, (name, cell) in enumerate(cells.items(), start=1):
         _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
@@ -84,7 +84,7 @@ def _reproduce(
     return outcomes
 
 
-def _part(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -> str:
+def _suffix(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -> str:
     """Return what tells the page of some cells, or of changed ones, from that of the whole table."""
     from pdiff_plugins.book.tables import tables
 
@@ -96,16 +96,16 @@ def _part(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -
 
 def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
     """Return what a reader of the page must know of the settings."""
-    parts = ["the paper's settings"]
+    notes = ["the paper's settings"]
     if variant.efficient:
-        parts = [
+        notes = [
             "pdiff's own method instead of the paper's (cells that vary noise take the codec autoencoder, others "
             "principal components), the rest as in the paper"
         ]
     if variant.smoke:
-        parts.append("a smoke test of a few steps from random weights, whose numbers mean nothing")
+        notes.append("a smoke test of a few steps from random weights, whose numbers mean nothing")
     changed = [f"{key} = {value!r}" for key, value in overrides.items() if not key.startswith("run.")]
-    return "; ".join(parts + ([f"changed: {', '.join(changed)}"] if changed else []))
+    return "; ".join(notes + ([f"changed: {', '.join(changed)}"] if changed else []))
 
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:

@@ -58,7 +58,7 @@ class CocoDetection(Dataset):
         from pdiff_plugins.coco.files import read
 
         root = ctx.data_root / Path(self.root).expanduser()
-        train, test = (read(self.name, root, part) for part in PARTS)
+        train, test = (read(self.name, root, subset) for subset in SUBSETS)
         cut = holdout(len(train.images), self.validation, ctx.generator("holdout"))
         return box_splits(self, train, test, cut)
 
@@ -91,17 +91,17 @@ class CocoSegmentation(FileDataset):
         from pdiff_plugins.coco.masks import mask_splits
 
         root = ctx.data_root / Path(self.root).expanduser()
-        train, test = (read(self.name, root, part) for part in PARTS)
+        train, test = (read(self.name, root, subset) for subset in SUBSETS)
         return mask_splits(self, train, test, self.cut(len(train.images), ctx))
 
 
-PARTS = ("train2017", "val2017")
+SUBSETS = ("train2017", "val2017")
 
 
 def _content(root: Path) -> str:
     from pdiff.files import digest_of
 
-    return " ".join(digest_of(str(root / "annotations" / f"instances_{part}.json")) for part in PARTS)
+    return " ".join(digest_of(str(root / "annotations" / f"instances_{subset}.json")) for subset in SUBSETS)
 
 
 @hookimpl

@@ -118,12 +118,12 @@ class Folder(Collector):
             return [{"run": number, "step": 0, "metrics": {}, "file": file.name} for number, file in enumerate(files)]
         rows = []
         for number, run in enumerate(dict.fromkeys(file.parent for file in files)):
-            own = [file for file in files if file.parent == run]
-            steps = [_step(file) for file in own]
-            steps = steps if len(set(steps)) == len(own) else list(range(len(own)))
+            checkpoints = [file for file in files if file.parent == run]
+            steps = [_step(file) for file in checkpoints]
+            steps = steps if len(set(steps)) == len(checkpoints) else list(range(len(checkpoints)))
             rows += [
                 {"run": number, "step": step, "metrics": {}, "file": f"{run.name}/{file.name}"}
-                for step, file in zip(steps, own, strict=True)
+                for step, file in zip(steps, checkpoints, strict=True)
             ]
         return rows
 

@@ -41,16 +41,19 @@ class Memory(Evaluator):
         from multiprocessing import get_context
 
         from pdiff_plugins.evaluators.memory_probe import PARTS, measure
+        from pdiff_plugins.latent.pdiff import PDiff
 
         method = view.methods[view.method]
-        if not all(hasattr(method, part) for part in PARTS):
+        if not isinstance(method, PDiff):
             raise UserError(f"evaluator memory: method {method.name} has no codec and denoiser; leave it out")
-        found = {}
+        mebibytes: dict[str, Any] = {}
         for part in PARTS:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                arguments = (part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision)
-                found[part] = pool.submit(measure, *arguments).result()
-        return found
+                probe = pool.submit(
+                    measure, part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision
+                )
+                mebibytes[part] = probe.result()
+        return mebibytes
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pdiff.components import Collector, Task
 from pdiff.errors import UserError
+from pdiff_plugins.fields.task import FieldTask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,6 +54,8 @@ class Fields(Collector):
         from pdiff_plugins.fields.fitting import fit, quality
 
         targets_PS = self._targets(data.train, task)
+        if not isinstance(task, FieldTask):
+            raise UserError(f"collect fields: task {task.name} knows no inside of a shape; set task.name = 'field'")
         ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
         starts_SD = self._starts(model, data.train, targets_PS, task, layout, bench, ctx)
         near = self._near(data.train, targets_PS.shape[1])
@@ -106,12 +109,12 @@ class Fields(Collector):
 
     def _rows(self, metrics: list[dict[str, float]], split: Split) -> list[dict[str, Any]]:
         labels = getattr(split, "labels", None)
-        rows = [{"run": number, "step": self.steps, "metrics": own} for number, own in enumerate(metrics)]
+        rows = [{"run": number, "step": self.steps, "metrics": values} for number, values in enumerate(metrics)]
         return rows if labels is None else [row | {"label": int(labels[row["run"]])} for row in rows]
 
 
 def _said(rows: list[dict[str, Any]]) -> str:
     """Return how well the networks draw their own shapes."""
     means = {key: sum(row["metrics"][key] for row in rows) / len(rows) for key in rows[0]["metrics"]}
-    own = ", ".join(f"{key} {value:.4g}" for key, value in means.items())
-    return f"fitted {len(rows)} shapes; mean {own}"
+    numbers = ", ".join(f"{key} {value:.4g}" for key, value in means.items())
+    return f"fitted {len(rows)} shapes; mean {numbers}"

@@ -69,3 +69,9 @@ class FieldTask(Task):
 
         inside_MP, shapes_SP = self.inside(predictions), self.inside(targets.T)
         return inside_MP != shapes_SP[iou(inside_MP, shapes_SP).argmax(dim=1)]
+
+
+def as_fields(task: Task) -> FieldTask:
+    """Return the task of a run of fields, which its name says."""
+    assert isinstance(task, FieldTask), f"task {task.name} has no fields"
+    return task

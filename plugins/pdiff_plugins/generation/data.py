@@ -38,8 +38,8 @@ class GenerationData(Dataset):
         images = self.images.load(ctx)
         if len(images.input_shape) != 3:
             raise UserError(f"dataset.images: {self.images.name} holds no images")
-        pairs = [self._pairs(images, name, ctx) for name in ("validation", "test")]
-        return DatasetSplits(images.train, *pairs, input_shape=images.input_shape, outputs=images.input_shape[0])
+        validation, test = (self._pairs(images, name, ctx) for name in ("validation", "test"))
+        return DatasetSplits(images.train, validation, test, images.input_shape, outputs=images.input_shape[0])
 
     def _pairs(self, images: DatasetSplits, name: str, ctx: Context) -> Split:
         """Return starting noise and, as uint8 targets, real images chosen at random."""

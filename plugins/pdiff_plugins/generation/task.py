@@ -75,9 +75,9 @@ class Generation(Task):
         """Return features `[m, B, F]` of images `[m, B, C, H, W]`, in the 256 grey levels of a file."""
         from pdiff_plugins.generation.frechet import to_pixels
 
-        own = self.measure()
-        own.of_real(targets)  # on the device where they lie, to be known when the score is asked for
-        return own.of(to_pixels(predictions.flatten(0, 1))).unflatten(0, predictions.shape[:2])
+        features = self.measure()
+        features.of_real(targets)  # on the device where they lie, to be known when the score is asked for
+        return features.of(to_pixels(predictions.flatten(0, 1))).unflatten(0, predictions.shape[:2])
 
     def measure(self) -> Features:
         """Return what gives features; one for all tasks that name the same network."""
@@ -95,8 +95,8 @@ class Generation(Task):
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         import torch
 
-        found, variance = self.distances(predictions, targets)
-        return 1 - torch.tensor(found, dtype=torch.float64) / variance
+        distances, variance = self.distances(predictions, targets)
+        return 1 - torch.tensor(distances, dtype=torch.float64) / variance
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         import torch

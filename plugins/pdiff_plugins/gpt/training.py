@@ -130,9 +130,9 @@ class Prompted(Generator):
         return layout.from_free(x_MD.cpu() / self.scale)
 
     def tensors(self) -> dict[str, Tensor]:
-        own = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        network = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tables().items()}
-        return own | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+        return network | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
 
 
 def scalars(measure_B: Tensor, wanted_B: Tensor, unit: float) -> Tensor:
@@ -166,8 +166,8 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
         asked_B3 = scalars(measure_N[first_B], measure_N[last_B], unit).float()
         return *both, asked_B3, *diffusion.draw(len(first_B), zoo.layout.dim, schedule, generator)
 
-    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, *drawn: Tensor) -> Tensor:
-        t_B, epsilon_BD, signal, noise = drawn
+    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, *noisy: Tensor) -> Tensor:
+        t_B, epsilon_BD, signal, noise = noisy
         out_BD = network(signal * end_BD + noise * epsilon_BD, start_BD, with_time(method, t_B, asked_B3))
         return functional.mse_loss(out_BD.float(), end_BD)
 
@@ -194,8 +194,8 @@ def load(method: Gpt, tensors: dict[str, Tensor], zoo: Zoo) -> Prompted:
 
 
 def _network(method: Gpt, kinds: Kinds) -> PromptedTransformer:
-    own = {key: getattr(method, key) for key in ("width", "depth", "heads", "waves", "octaves")}
-    return PromptedTransformer(kinds, **own, joined=method.tokens == "neuron")
+    sizes = {key: getattr(method, key) for key in ("width", "depth", "heads", "waves", "octaves")}
+    return PromptedTransformer(kinds, **sizes, joined=method.tokens == "neuron")
 
 
 def _kinds(method: Gpt, zoo: Zoo, symmetry: Symmetry | None) -> Kinds:
@@ -218,9 +218,10 @@ def _measured(method: Gpt, bench: Bench) -> tuple[Tensor, str]:
     """Return the metric of every checkpoint, and which is better. Raises UserError."""
     known = bench.objective.task.measures
     if method.metric not in known:
-        own = ", ".join(known) or "nothing that networks could be asked for"
+        names = ", ".join(known) or "nothing that networks could be asked for"
         raise UserError(
-            f"method.metric: {method.metric!r} is not measured by task {bench.objective.task.name}; it measures: {own}"
+            f"method.metric: {method.metric!r} is not measured by task {bench.objective.task.name}; it measures: "
+            f"{names}"
         )
     measure_N = bench.measures()[method.metric]
     if not measure_N.isfinite().all():
@@ -246,15 +247,15 @@ def _check_same(state: dict[str, Tensor], zoo: Zoo, path: str) -> None:
 
     It may lack what is not selected; where it has that, it must be the zoo's.
     """
-    for key, own in zoo.anchor.items():
+    for key, ours in zoo.anchor.items():
         selected = key in zoo.layout.keys
         if key not in state and selected:
             raise UserError(f"start {path}: is of another architecture: it has no {key!r}")
-        if key in state and state[key].shape != own.shape:
-            shapes = f"{list(state[key].shape)}, the zoo's networks {list(own.shape)}"
+        if key in state and state[key].shape != ours.shape:
+            shapes = f"{list(state[key].shape)}, the zoo's networks {list(ours.shape)}"
             raise UserError(f"start {path}: is of another architecture: {key} has {shapes}")
-        frozen = not selected and own.is_floating_point()
-        if key in state and frozen and not torch.allclose(state[key].float(), own.float(), atol=1e-6):
+        frozen = not selected and ours.is_floating_point()
+        if key in state and frozen and not torch.allclose(state[key].float(), ours.float(), atol=1e-6):
             raise UserError(
                 f"start {path}: {key} is outside of the selection and is not the zoo's; only the selected entries are "
                 "generated, so give a network with the same frozen ones, or the selected entries alone"

@@ -58,7 +58,7 @@ def about(kind: str, name: str) -> dict[str, Any]:
         "distribution": plugin.distribution, "version": plugin.version,
         "class": f"{component.__module__}.{component.__qualname__}",
         "options": options(component), "table": _resolved(component, values), "set": _keys(values),
-        "presets": {preset: _preset(component, own) for preset, own in component.presets.items()},
+        "presets": {preset: _preset(component, changes) for preset, changes in component.presets.items()},
         "scores": scores(component),
     }  # fmt: skip
 
@@ -142,8 +142,8 @@ def as_recipe(
     """Yield the lines of a table as a recipe holds it, those of the dotted keys `mark` marked."""
     header = _header(kind, table["name"])
     nested: Any = dict(table)
-    for part in reversed(header.split(".")):
-        nested = {part: nested}
+    for table_name in reversed(header.split(".")):
+        nested = {table_name: nested}
     place = ""
     for line in _LIST.sub(_on_one_line, tomli_w.dumps(nested)).splitlines():
         if line == f"[{header}]":

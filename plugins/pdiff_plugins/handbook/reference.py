@@ -22,7 +22,7 @@ from pdiff_plugins.handbook.describe import help_of, options
 def _model(table: str) -> type[BaseModel]:
     """Return what checks one of the recipe's tables."""
     annotation = Recipe.model_fields[table].annotation
-    model = next((part for part in (annotation, *get_args(annotation)) if inspect.isclass(part)), None)
+    model = next((option for option in (annotation, *get_args(annotation)) if inspect.isclass(option)), None)
     assert model is not None and issubclass(model, BaseModel)
     return model
 
@@ -84,8 +84,9 @@ def _top() -> Iterator[str]:
 
 def _kind(kind: str) -> Iterator[str]:
     yield f"## {kind}: `{TABLES[kind]}`\n"
-    found = {component for plugin in registry().plugins for component in plugin.components if component.kind == kind}
-    for component in sorted(found, key=lambda component: component.name):
+    provided = {component for plugin in registry().plugins for component in plugin.components}
+    components = [component for component in provided if component.kind == kind]
+    for component in sorted(components, key=lambda component: component.name):
         yield from _component(component)
 
 

@@ -11,6 +11,7 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.zoo import Zoo
+from pdiff_plugins.backbones.codec_module import Tokened
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.priors import Kde
 from pdiff_plugins.latent.space import LatentSpace
@@ -24,9 +25,9 @@ class Density(Generator):
         self.method, self.space, self.z_NZ, self.score_N = method, space, z_NZ, score_N
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        drawn = count * self.method.select
-        theta_MD = self.space.decode(self.draw(drawn, ctx.generator("sample")), ctx)
-        return theta_MD if drawn == count else theta_MD[_best(theta_MD, count, bench)]
+        tries = count * self.method.select
+        theta_MD = self.space.decode(self.draw(tries, ctx.generator("sample")), ctx)
+        return theta_MD if tries == count else theta_MD[_best(theta_MD, count, bench)]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return latents z_MZ: of U units, each of E numbers, all have the same anchor and noise, or each its own."""
@@ -45,8 +46,8 @@ class Density(Generator):
 
     def anchors(self) -> Tensor:
         """Return the latents of the best checkpoints."""
-        kept = max(1, round(self.method.top * len(self.z_NZ)))
-        return self.z_NZ[self.score_N.argsort(descending=True, stable=True)[:kept]]
+        count = max(1, round(self.method.top * len(self.z_NZ)))
+        return self.z_NZ[self.score_N.argsort(descending=True, stable=True)[:count]]
 
     def tensors(self) -> dict[str, Tensor]:
         return self.space.tensors() | {"anchors.z": self.z_NZ, "anchors.score": self.score_N}
@@ -59,7 +60,7 @@ def _best(theta_MD: Tensor, count: int, bench: Bench) -> Tensor:
 
 def token_shape(method: Kde, codec: nn.Module) -> tuple[int, int]:
     """Return (tokens, length of a token's latent). Raises UserError where the codec has none."""
-    if not hasattr(codec, "token_shape"):
+    if not isinstance(codec, Tokened):
         raise UserError(
             f"method.unit = 'token': codec {method.codec.name!r} has no tokens; take codec 'transformer', or "
             "unit = 'joint' or 'dimension'"
@@ -77,5 +78,5 @@ def fit(method: Kde, zoo: Zoo, bench: Bench, ctx: Context) -> Density:
 
 def load(method: Kde, tensors: dict[str, Tensor], zoo: Zoo) -> Density:
     """Rebuild a fitted density."""
-    own = below(tensors, "anchors.")
-    return Density(method, latent_space.load(method, tensors, zoo), own["z"], own["score"])
+    anchors = below(tensors, "anchors.")
+    return Density(method, latent_space.load(method, tensors, zoo), anchors["z"], anchors["score"])

@@ -32,8 +32,8 @@ class Flow(Generator):
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         states, last = self._follow(count, ctx), self.method.sampling_steps
-        kept = [round(point * last / (points - 1)) for point in range(points)]
-        return [step / last for step in kept], torch.stack([self.space.decode(states[step], ctx) for step in kept])
+        steps = [round(point * last / (points - 1)) for point in range(points)]
+        return [step / last for step in steps], torch.stack([self.space.decode(states[step], ctx) for step in steps])
 
     @torch.no_grad()
     def _follow(self, count: int, ctx: Context) -> list[Tensor]:
@@ -64,8 +64,8 @@ class Flow(Generator):
 def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     """Train the codec, check it, then train the velocity on its latents."""
     space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
-    own = ctx.scope("velocity")
-    torch.manual_seed(own.seed)
+    velocity_ctx = ctx.scope("velocity")
+    torch.manual_seed(velocity_ctx.seed)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout).to(ctx.device).train()
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -75,15 +75,15 @@ def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
 
     def loss(rows: Tensor, time_B: Tensor, noise_BZ: Tensor) -> Tensor:
         z_BZ, at_B1 = z_NZ[rows], time_B[:, None]
-        given_BZ = velocity((1 - at_B1) * noise_BZ + at_B1 * z_BZ, time_B * TIMES, None)
-        return F.mse_loss(given_BZ.float(), z_BZ - noise_BZ)
+        slope_BZ = velocity((1 - at_B1) * noise_BZ + at_B1 * z_BZ, time_B * TIMES, None)
+        return F.mse_loss(slope_BZ.float(), z_BZ - noise_BZ)
 
     rows = train(
-        velocity, loss, steps=method.steps, ctx=own, what="flow", lr=method.lr, weight_decay=method.weight_decay,
-        ema=method.ema, draw=draw,
+        velocity, loss, steps=method.steps, ctx=velocity_ctx, what="flow", lr=method.lr,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
     )  # fmt: skip
     flow = Flow(method, space, velocity)
-    flow.log += [row | {"part": "velocity"} for row in rows]
+    flow.log += latent_space.curve(rows, "velocity")
     return flow
 
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method, Transform, steps_on
-from pdiff.errors import UserError
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 SMALLEST_SIGNAL = {"linear": 1e-9, "cosine": 1e-5}
 """Share of the signal below which a predicted epsilon is not trusted. The linear schedule comes near its end in small
 steps, and the paper's longest, T = 2,000, leaves 1.6e-9; the cosine one jumps there."""
-
-
-def check_batch(size: int, zoo: Zoo) -> None:
-    """Raise UserError where a batch would hold more checkpoints than there are."""
-    if size > len(zoo):
-        raise UserError(
-            f"method.batch_size: {size} is more than the {len(zoo)} checkpoints; set it to at most {len(zoo)}"
-        )
 
 
 class PDiff(Method):
@@ -126,7 +118,7 @@ class PDiff(Method):
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.pdiff_fit import fit
 
-        check_batch(self.batch_size, zoo)
+        check_batch("method.batch_size", self.batch_size, len(zoo))
         return fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
-from pdiff_plugins.latent.pdiff import check_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class FlowMatching(Method):
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.flows import fit
 
-        check_batch(self.batch_size, zoo)
+        check_batch("method.batch_size", self.batch_size, len(zoo))
         return fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Generator, Method
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codecs import Autoencoder
-from pdiff_plugins.latent.pdiff import check_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class Vae(Method):
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.vae_fit import fit
 
-        check_batch(self.batch_size, zoo)
+        check_batch("method.batch_size", self.batch_size, len(zoo))
         return fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

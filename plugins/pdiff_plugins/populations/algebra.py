@@ -48,6 +48,11 @@ def _val(node: fx.Node) -> Any:
     return node.meta["val"]
 
 
+def _args(node: fx.Node) -> tuple[Any, ...]:
+    """Return a node's arguments, whose kinds follow from its target, which no type can tell."""
+    return node.args
+
+
 def _replace(node: fx.Node, by: fx.Node | None) -> bool:
     if by is None:
         return False
@@ -58,12 +63,12 @@ def _replace(node: fx.Node, by: fx.Node | None) -> bool:
 
 def _normal_form(node: fx.Node) -> fx.Node | None:
     """Return the node in the form that the rules know: a slice or mean that keeps the rank, for one."""
-    target, args = node.target, node.args
+    target, args = node.target, _args(node)
     if target == aten.view.default:
         return _new(node, aten.reshape.default, *args)  # rewriting may change how values lie in memory
     if target == operator.getitem and args[0].target == aten._native_batch_norm_legit_no_training.default:
-        *own, momentum, eps = args[0].args  # which cannot be batched over networks, as the following can
-        return _new(node, aten.batch_norm.default, *own, False, momentum, eps, False) if args[1] == 0 else None
+        *operands, momentum, eps = args[0].args  # which cannot be batched over networks, as the following can
+        return _new(node, aten.batch_norm.default, *operands, False, momentum, eps, False) if args[1] == 0 else None
     if target == aten.select.int:
         x, dim, index = args
         dim, index = dim % _val(x).dim(), index % _val(x).shape[dim]
@@ -81,16 +86,16 @@ def _normal_form(node: fx.Node) -> fx.Node | None:
 
 def _dense(node: fx.Node) -> fx.Node | None:
     """Return a convolution as a linear layer where its kernel has more places than the image, most of them padding."""
-    (x, weight, bias, *_), shape = (*node.args, None, None, None)[:4], list(_val(node).shape)
+    (x, weight, bias, *_), shape = (*_args(node), None, None, None)[:4], list(_val(node).shape)
     size, kernel = _val(x).shape[1:], _val(weight).shape[2:]
-    groups = node.args[6] if len(node.args) > 6 else 1
+    groups = _args(node)[6] if len(node.args) > 6 else 1
     frozen = not any(isinstance(n, fx.Node) and n.meta[REACHED] for n in (weight, bias))
     if not frozen or groups > 1 or len(shape) != 4 or size[1:].numel() >= kernel.numel():
         return None
     like = {"dtype": _val(x).dtype, "device": _val(x).device}
     with _val(x).fake_mode:
         impulses = _new(node, aten.reshape.default, _new(node, aten.eye.default, size.numel(), **like), [-1, *size])
-    answers = _new(node, aten.conv2d.default, impulses, weight, None, *node.args[3:])
+    answers = _new(node, aten.conv2d.default, impulses, weight, None, *_args(node)[3:])
     matrix = _new(node, aten.t.default, _new(node, aten.flatten.using_ints, answers, 1))
     flat = _new(node, aten.linear.default, _new(node, aten.flatten.using_ints, x, 1), matrix)
     out = _new(node, aten.reshape.default, flat, shape)
@@ -101,7 +106,7 @@ def _dense(node: fx.Node) -> fx.Node | None:
 
 def _sink(node: fx.Node) -> bool:
     """Move a slice or mean in front of the operation that it reduces; return whether that could be done."""
-    operation = node.args[0]
+    operation: fx.Node = _args(node)[0]
     if not operation.meta[REACHED] or operation.op != "call_function" or len(operation.users) > 1:
         return False
     moved = _moved(node, operation)
@@ -113,8 +118,9 @@ def _sink(node: fx.Node) -> bool:
 
 def _moved(reduce: fx.Node, operation: fx.Node) -> fx.Node | None:
     """Return the operation on reduced operands, or None where the two do not commute."""
-    mean, target, args, rank = reduce.target == MEAN, operation.target, operation.args, _val(operation).dim()
-    dims = {dim % rank for dim in (reduce.args[1] if mean else [reduce.args[1]])}
+    mean, target, args, rank = reduce.target == MEAN, operation.target, _args(operation), _val(operation).dim()
+    along = _args(reduce)[1]
+    dims = {dim % rank for dim in (along if mean else [along])}
 
     def less(x: Any, dims: set[int] = dims) -> Any:
         return _reduced(reduce, x, dims, rank)
@@ -157,9 +163,9 @@ def _reduced(reduce: fx.Node, x: Any, dims: set[int], rank: int) -> Any:
     if not isinstance(x, fx.Node):
         return x
     missing = rank - _val(x).dim()
-    own = sorted(dim - missing for dim in dims if _varies(x, {dim}, rank))
-    if not own:
+    along = sorted(dim - missing for dim in dims if _varies(x, {dim}, rank))
+    if not along:
         return x
     if reduce.target == MEAN:
-        return _new(reduce, MEAN, x, own, True)
-    return _new(reduce, SLICE, x, own[0], *reduce.args[2:])
+        return _new(reduce, MEAN, x, along, True)
+    return _new(reduce, SLICE, x, along[0], *_args(reduce)[2:])

@@ -17,12 +17,13 @@ from pdiff.context import Context
 from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes
 from pdiff.zoo import Layout
+from pdiff_plugins.networks.activations import layer_outputs
 from pdiff_plugins.populations.parting import Parted, Untraceable
+from pdiff_plugins.populations.spying import arguments_of, count_calls
+from pdiff_plugins.populations.ways import Prepared, Way
 
 if TYPE_CHECKING:
     from pdiff.way import Predicts
-from pdiff_plugins.populations.spying import _arguments, _calls
-from pdiff_plugins.populations.ways import Prepared, Way
 
 WORTH_S = 5.0
 """Work below which a network is not traced: that takes a second or two."""
@@ -106,7 +107,7 @@ class Chooser:
             return None
         if not isinstance(inputs, Tensor):
             raise Untraceable("its inputs are not one tensor")
-        arguments = _arguments(self.task, inputs)
+        arguments = arguments_of(self.task, inputs)
         if not all(isinstance(argument, Tensor) for argument in arguments):
             raise Untraceable("the task does not hand it plain tensors")
         parted = Parted(self.model, self.layout.keys, arguments)
@@ -115,17 +116,17 @@ class Chooser:
 
     def _check(self, parted: Parted, arguments: tuple[Any, ...], pair_2D: Tensor, inputs: Tensor) -> None:
         """Compare outputs for two networks: what a graph does not say would show as another output."""
-        kept, outputs = parted.prefix(*arguments), []
+        frozen, outputs = parted.prefix(*arguments), []
         for theta_D in pair_2D:
             entries = self.layout.tensors(theta_D)
             for key, value in entries.items():
                 entry_of(self.model, key).data = value
             outputs.append(self.model(*arguments))
-            if not _close(parted.suffix(entries, kept), outputs[-1]):
+            if not _close(parted.suffix(entries, frozen), outputs[-1]):
                 raise Untraceable("parting it changes its output")
-        if not _close(parted.suffix(self.layout.tensors(pair_2D[0]), kept), outputs[0]):
+        if not _close(parted.suffix(self.layout.tensors(pair_2D[0]), frozen), outputs[0]):
             raise Untraceable("it changes what is frozen")
-        if _calls(self.task, inputs, outputs[0]) != 1:
+        if count_calls(self.task, inputs, outputs[0]) != 1:
             raise Untraceable("the task does not call it exactly once, with plain arguments")
 
     def _more_at_once(
@@ -196,15 +197,4 @@ def _close(ours: Any, theirs: Any) -> bool:
 
 def _activations(way: Way, batch: Prepared) -> int:
     """Return the bytes of all that the network's layers compute on a batch."""
-    total = 0
-
-    def add(module: nn.Module, arguments: Any, output: Any) -> None:
-        nonlocal total
-        total += sum(leaf.nbytes for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor))
-
-    leaves = [module for module in way.model.modules() if not any(True for _ in module.children())]
-    hooks = [module.register_forward_hook(add) for module in leaves]
-    way.task.predict(way.model, batch.inputs)
-    for hook in hooks:
-        hook.remove()
-    return total
+    return layer_outputs(way.model, lambda: way.task.predict(way.model, batch.inputs), lambda tensor: tensor.nbytes)

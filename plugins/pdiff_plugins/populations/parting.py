@@ -41,14 +41,14 @@ class Parted:
         specs = dict(zip(places, signature.input_specs, strict=True))
         self.key_of = _selected(model, list(keys), specs)
         shrink(graph, self.key_of)
-        given = [node for node, spec in specs.items() if spec.kind == InputKind.USER_INPUT]
-        weights = [node for node in places if node not in given and node not in self.key_of]
-        fixed, front, back = _levels(graph, given, self.key_of)
+        inputs = [node for node, spec in specs.items() if spec.kind == InputKind.USER_INPUT]
+        weights = [node for node in places if node not in inputs and node not in self.key_of]
+        fixed, front, back = _levels(graph, inputs, self.key_of)
         constant = _copy(exported.graph_module, weights, fixed, _read(fixed))
         values = [_value(model, exported.constants, specs[node]) for node in weights]
         self.constants = constant(*values)
         """What depends on frozen entries alone, as they are now."""
-        self._prefix = _copy(exported.graph_module, [*given, *_read(fixed)], front, _read(front))
+        self._prefix = _copy(exported.graph_module, [*inputs, *_read(fixed)], front, _read(front))
         inner = [*self.key_of, *_read(fixed), *_read(front)]
         self._suffix = _copy(exported.graph_module, inner, back, next(iter(reversed(graph.nodes))).args[0])
         self.shares_work = any(node.op == "call_function" for node in front)
@@ -60,10 +60,10 @@ class Parted:
         """Return what the suffix needs of the frozen part, for one batch."""
         return *self.constants, *self._prefix(*pytree.tree_leaves(arguments), *self.constants)
 
-    def suffix(self, selected: Mapping[str, Tensor], kept: tuple[Any, ...]) -> Any:
+    def suffix(self, selected: Mapping[str, Tensor], frozen: tuple[Any, ...]) -> Any:
         """Return the network's output, for selected entries by key and what `prefix` gave."""
-        own = [selected[key] for key in self.key_of.values()]
-        return pytree.tree_unflatten(self._suffix(*own, *kept), self.out_spec)
+        entries = [selected[key] for key in self.key_of.values()]
+        return pytree.tree_unflatten(self._suffix(*entries, *frozen), self.out_spec)
 
 
 def _selected(model: nn.Module, keys: list[str], specs: Mapping[fx.Node, Any]) -> dict[fx.Node, str]:
@@ -77,9 +77,9 @@ def _value(model: nn.Module, constants: Mapping[str, Any], spec: Any) -> Any:
     return entry_of(model, spec.target).detach() if spec.kind in STATE else constants[spec.target]
 
 
-def _levels(graph: fx.Graph, given: Iterable[fx.Node], selected: Iterable[fx.Node]) -> list[list[fx.Node]]:
+def _levels(graph: fx.Graph, inputs: Iterable[fx.Node], selected: Iterable[fx.Node]) -> list[list[fx.Node]]:
     """Part the nodes into those that depend on neither the input nor the selection, on the input alone, on both."""
-    level = dict.fromkeys(given, 1) | dict.fromkeys(selected, 2)
+    level = dict.fromkeys(inputs, 1) | dict.fromkeys(selected, 2)
     for node in graph.nodes:
         level.setdefault(node, max((level[source] for source in node.all_input_nodes), default=0))
     return [[node for node in graph.nodes if level[node] == which and node.op != "output"] for which in range(3)]
@@ -87,8 +87,8 @@ def _levels(graph: fx.Graph, given: Iterable[fx.Node], selected: Iterable[fx.Nod
 
 def _read(nodes: Sequence[fx.Node]) -> list[fx.Node]:
     """Return those of the nodes that something else, or the output, reads."""
-    own = set(nodes)
-    return [node for node in nodes if any(user not in own for user in node.users)]
+    inside = set(nodes)
+    return [node for node in nodes if any(user not in inside for user in node.users)]
 
 
 def _copy(

@@ -14,7 +14,7 @@ class _Seen(BaseException):
     """Carries what a task hands to the model."""
 
 
-def _arguments(task: Predicts, inputs: Tensor) -> tuple[Any, ...]:
+def arguments_of(task: Predicts, inputs: Tensor) -> tuple[Any, ...]:
     """Return the arguments of the task's first call of the model, which is not run."""
 
     def spy(*arguments: Any, **options: Any) -> Any:
@@ -27,7 +27,7 @@ def _arguments(task: Predicts, inputs: Tensor) -> tuple[Any, ...]:
     return ()
 
 
-def _calls(task: Predicts, inputs: Tensor, output: Any) -> int:
+def count_calls(task: Predicts, inputs: Tensor, output: Any) -> int:
     """Return how often the task calls a model that gives `output`; more than once where it hands over options."""
     calls = 0
 

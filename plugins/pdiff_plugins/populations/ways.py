@@ -14,18 +14,18 @@ from pdiff.networks import entry_of
 from pdiff.running.memory import ran_out
 from pdiff.zoo import Layout
 from pdiff_plugins.populations.parting import Parted
+from pdiff_plugins.populations.spying import arguments_of
 
 if TYPE_CHECKING:
     from pdiff.way import Predicts
-from pdiff_plugins.populations.spying import _arguments
 
 
 class Prepared(NamedTuple):
-    """A batch of `count` examples, filled up where shapes are fixed, and what is computed once of it."""
+    """A batch of so many examples, filled up where shapes are fixed, and what is computed once of it."""
 
     inputs: Any
-    count: int
-    kept: tuple[Any, ...] | None = None
+    examples: int
+    frozen: tuple[Any, ...] | None = None
 
 
 @dataclass
@@ -47,11 +47,11 @@ class Way:
         count, missing = len(inputs), self.batch - len(inputs)
         if missing:  # the graph's shapes are fixed
             inputs = F.pad(inputs.flatten(1), (0, 0, 0, missing)).unflatten(1, inputs.shape[1:])
-        return Prepared(inputs, count, self.parted.prefix(*_arguments(self.task, inputs)))
+        return Prepared(inputs, count, self.parted.prefix(*arguments_of(self.task, inputs)))
 
     def run(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
         """Return the predictions `[m, B, ...]` of networks on the device."""
-        return self._joint(theta_mD, batch.inputs, batch.kept)[:, : batch.count]
+        return self._joint(theta_mD, batch.inputs, batch.frozen)[:, : batch.examples]
 
     def halving(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
         """Run the networks, or the first half of them when memory runs out, and remember that."""
@@ -63,29 +63,29 @@ class Way:
                     raise
             self.at_once = (self.at_once + 1) // 2
 
-    def _joint(self, theta_mD: Tensor, inputs: Tensor, kept: Any) -> Tensor:
+    def _joint(self, theta_mD: Tensor, inputs: Tensor, frozen: Any) -> Tensor:
         if self.at_once == 1:
-            return torch.stack([self._one(theta_D, inputs, kept) for theta_D in theta_mD])
+            return torch.stack([self._one(theta_D, inputs, frozen) for theta_D in theta_mD])
 
         def one(entries: dict[str, Tensor]) -> Tensor:
-            return self.task.predict(self._function(entries, kept), inputs)
+            return self.task.predict(self._function(entries, frozen), inputs)
 
         return torch.vmap(one)(self._entries(theta_mD))
 
-    def _one(self, theta_D: Tensor, inputs: Tensor, kept: Any) -> Tensor:
+    def _one(self, theta_D: Tensor, inputs: Tensor, frozen: Any) -> Tensor:
         entries = self._entries(theta_D)
         if self.parted is not None:
-            return self.task.predict(self._function(entries, kept), inputs)
+            return self.task.predict(self._function(entries, frozen), inputs)
         for key, value in entries.items():
             entry_of(self.model, key).data = value
         return self.task.predict(self.model, inputs)
 
-    def _function(self, entries: dict[str, Tensor], kept: Any) -> Callable[..., Any]:
+    def _function(self, entries: dict[str, Tensor], frozen: Any) -> Callable[..., Any]:
         """Return what stands for the model with these entries."""
         if self.parted is None:
             return lambda *args, **options: torch.func.functional_call(self.model, entries, args, options)
         parted = self.parted
-        return lambda *_: parted.suffix(entries, kept)
+        return lambda *_: parted.suffix(entries, frozen)
 
     def _entries(self, theta: Tensor) -> dict[str, Tensor]:
         tensors = self.layout.tensors(theta)

@@ -70,8 +70,8 @@ class Networks(Generator):
         return self.normaliser.decode(self.gaussians(*self.gaussians.draw(count, ctx.generator("sample"))))
 
     def tensors(self) -> dict[str, Tensor]:
-        parts = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
-        return {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
+        tables = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
+        return {f"{prefix}.{key}": value for prefix, table in tables.items() for key, value in table.items()}
 
 
 def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
@@ -87,8 +87,8 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        drawn = gaussians.draw(method.networks, generator)
-        return *drawn, *objective.batch(method.batch_size, generator, ctx.device, method.augment)
+        networks = gaussians.draw(method.networks, generator)
+        return *networks, *objective.batch(method.batch_size, generator, ctx.device, method.augment)
 
     def loss(which_M: Tensor, z_MZ: Tensor, *batch: Tensor) -> Tensor:
         theta_MD = near.decode(gaussians(which_M, z_MZ))
@@ -118,5 +118,5 @@ def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float)
 
 def load(tensors: dict[str, Tensor], zoo: Zoo) -> Networks:
     """Rebuild trained Gaussians."""
-    own = below(tensors, "gaussians.")
-    return Networks(normalise.load(zoo.layout, below(tensors, "normaliser.")), LowRank(own["centres"], own["factors"]))
+    normaliser, state = normalise.load(zoo.layout, below(tensors, "normaliser.")), below(tensors, "gaussians.")
+    return Networks(normaliser, LowRank(state["centres"], state["factors"]))

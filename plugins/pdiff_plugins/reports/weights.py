@@ -85,13 +85,13 @@ def parameter_map(view: View, looks: Mapping[str, Look]) -> Drawing:
     at, (order, what) = places[ORIGINAL], _order(view)
     colours = np.array(order)[_spread(len(order), MAP_DOTS)]
     dots = axes.scatter(
-        *at.T, c=colours, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(order)})", zorder=2
+        at[:, 0], at[:, 1], c=colours, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(order)})", zorder=2
     )
     for source in (s for s in shown if outside.get(s) != len(places[s])):
         at, look, single = places[source], looks[source], len(places[source]) == 1
         fill = (look.colour, INK) if single else ("none", look.colour)
         axes.scatter(
-            *at.T, s=130 if single else 26, marker=look.marker, linewidths=1.0, zorder=5 if single else 3,
+            at[:, 0], at[:, 1], s=130 if single else 26, marker=look.marker, linewidths=1.0, zorder=5 if single else 3,
             alpha=1 if single else 0.75, label=source if single else f"{source} ({len(at)})",
             facecolors=fill[0], edgecolors=fill[1],
         )  # fmt: skip

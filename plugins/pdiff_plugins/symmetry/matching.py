@@ -37,29 +37,30 @@ def match(
         if gain <= GAIN * abs(total):
             break
         total += gain
-    return work.found
+    return work.permutations
 
 
 class _Matching:
     """Two networks, and the permutations found so far."""
 
     def __init__(self, symmetry: Symmetry, reference: Mapping[str, Tensor], state: Mapping[str, Tensor]):
-        self.symmetry, self.found = symmetry, symmetry.identity()
+        self.symmetry, self.permutations = symmetry, symmetry.identity()
         self.reference = {key: reference[key].double().reshape(symmetry.shape(key)) for key in state}
         self.state = {key: value.double() for key, value in state.items()}
         self.follows = {key: [of for _, of in symmetry.factors(key)] for key in state}
-        self.steps: list[Step] = [*((own,) for own in range(len(symmetry.sizes))), *symmetry.nested]
+        self.steps: list[Step] = [*((index,) for index in range(len(symmetry.sizes))), *symmetry.nested]
 
     def product(self, keys: Collection[str]) -> float:
         """Return the inner product of the entries `keys`."""
-        moved = ((key, self.symmetry.entry(key, self.state[key], self.found)) for key in keys)
+        moved = ((key, self.symmetry.entry(key, self.state[key], self.permutations)) for key in keys)
         return sum(float((self.reference[key] * value).sum()) for key, value in moved)
 
     def begin(self) -> None:
         """Match step by step, most evidence first, by entries of which all other units are matched already."""
         before = self.product(self.state)
-        inner = {own for pair in self.symmetry.nested for own in pair}
-        left, settled = [step for step in self.steps if len(step) > 1 or step[0] not in inner], {None}
+        inner = {index for pair in self.symmetry.nested for index in pair}
+        left = [step for step in self.steps if len(step) > 1 or step[0] not in inner]
+        settled: set[int | None] = {None}
         while left:
             keys = {step: self._touched(step, settled | set(step)) for step in left}
             step = max(left, key=lambda step: sum(self.state[key].numel() for key in keys[step]))
@@ -67,11 +68,11 @@ class _Matching:
             settled |= set(step)
             left.remove(step)
         if self.product(self.state) < before:
-            self.found = self.symmetry.identity()
+            self.permutations = self.symmetry.identity()
 
     def improve(self, step: Step) -> float:
         """Match a step's units, all others as they are; return what that gains, and undo it where it loses."""
-        keys, old = self._touched(step), [self.found[own] for own in step]
+        keys, old = self._touched(step), [self.permutations[index] for index in step]
         before = self.product(keys)
         self._set(step, self._proposal(step, keys))
         gain = self.product(keys) - before
@@ -82,12 +83,12 @@ class _Matching:
 
     def _touched(self, step: Step, within: Collection[int | None] | None = None) -> list[str]:
         """Return the entries that a step moves; of these, those that no permutation but `within` moves."""
-        touched = [key for key, own in self.follows.items() if not set(own).isdisjoint(step)]
+        touched = [key for key, follows in self.follows.items() if not set(follows).isdisjoint(step)]
         return touched if within is None else [key for key in touched if set(self.follows[key]) <= set(within)]
 
     def _set(self, step: Step, permutations: list[Tensor]) -> None:
-        for own, permutation in zip(step, permutations, strict=True):
-            self.found[own] = permutation
+        for index, permutation in zip(step, permutations, strict=True):
+            self.permutations[index] = permutation
 
     def _proposal(self, step: Step, keys: Collection[str]) -> list[Tensor]:
         similarity = self._similarity(step, keys)
@@ -95,14 +96,14 @@ class _Matching:
 
     def _similarity(self, step: Step, keys: Collection[str]) -> Tensor:
         """Return what it adds to put units j of `state` in the place of units i, `[*n, *n]`."""
-        sizes = [self.symmetry.sizes[own] for own in step]
+        sizes = [self.symmetry.sizes[index] for index in step]
         total = torch.zeros(*sizes, *sizes, dtype=torch.float64)
         for key in keys:
-            value = self.symmetry.entry(key, self.state[key], self.found)
+            value = self.symmetry.entry(key, self.state[key], self.permutations)
             for axes in self._places(step, self.follows[key]):
                 back = value  # the permutation may stand on two axes of a tensor: only this one is put back
-                for own, axis in zip(step, axes, strict=True):
-                    back = back.index_select(axis, self.found[own].argsort())
+                for index, axis in zip(step, axes, strict=True):
+                    back = back.index_select(axis, self.permutations[index].argsort())
                 to = range(len(axes))
                 ours, theirs = (
                     side.movedim(axes, tuple(to)).flatten(0, to[-1]) for side in (self.reference[key], back)
@@ -133,11 +134,12 @@ def nested(similarity: Tensor) -> list[Tensor]:
     where one network is a permuted copy of the other.
     """
     heads = range(len(similarity))
-    best, found = -torch.inf, []
+    best, permutations = -torch.inf, []
     for channels in (assigned(similarity[i, :, j]) for i in heads for j in heads):
-        own = similarity.gather(3, channels[None, :, None, None].expand(len(heads), -1, len(heads), 1)).sum(dim=(1, 3))
-        permutation = assigned(own)
-        value = float(own[heads, permutation].sum())
+        index = channels[None, :, None, None].expand(len(heads), -1, len(heads), 1)
+        between_heads = similarity.gather(3, index).sum(dim=(1, 3))
+        permutation = assigned(between_heads)
+        value = float(between_heads[heads, permutation].sum())
         if value > best:
-            best, found = value, [permutation, channels]
-    return found
+            best, permutations = value, [permutation, channels]
+    return permutations

@@ -20,10 +20,10 @@ from torch import Tensor, fx, nn
 
 from pdiff.errors import UserError
 from pdiff_plugins.populations.parting import STATE
-from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, found, free, still
+from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, free, root, still
 from pdiff_plugins.symmetry.propagation import propagate
 
-Part = tuple[int, int | None]
+NumberedFactor = tuple[int, int | None]
 """A factor of an entry: its size, and which permutation it follows."""
 
 
@@ -31,7 +31,7 @@ Part = tuple[int, int | None]
 class Symmetry:
     """The factors of each axis of every entry, the slowest first; and the sizes of the permutations."""
 
-    axes: dict[str, tuple[tuple[Part, ...], ...]]
+    axes: dict[str, tuple[tuple[NumberedFactor, ...], ...]]
     sizes: list[int] = field(default_factory=list)
 
     @classmethod
@@ -45,37 +45,37 @@ class Symmetry:
         except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
             why = " ".join(f"{type(error).__name__}: {error}".split())[:100]
             raise UserError(f"symmetry: {type(model).__name__} has no graph to find permutations in ({why})") from None
-        own = model.state_dict()
-        for key in _shared(own):
+        state = model.state_dict()
+        for key in _shared(state):
             fix(entries.get(key, ()))
-        return cls._numbered({key: entries.get(key) or still(value.shape) for key, value in own.items()})
+        return cls._numbered({key: entries.get(key) or still(value.shape) for key, value in state.items()})
 
     @classmethod
     def _numbered(cls, entries: Mapping[str, Axes]) -> Symmetry:
-        factors = {key: tuple(found(axis) for axis in axes) for key, axes in entries.items()}
+        factors = {key: tuple(root(axis) for axis in axes) for key, axes in entries.items()}
         number: dict[Factor, int] = {}
         for factor in every(list(factors.values())):
             if not factor.fixed and factor.size > 1:
                 number.setdefault(factor, len(number))
         axes = {
-            key: tuple(tuple((factor.size, number.get(factor)) for factor in axis) for axis in own)
-            for key, own in factors.items()
+            key: tuple(tuple((factor.size, number.get(factor)) for factor in axis) for axis in entry_axes)
+            for key, entry_axes in factors.items()
         }
         return cls(axes, [factor.size for factor in number])
 
     def within(self, keys: Sequence[str]) -> Symmetry:
         """Return the permutations that touch nothing but the entries `keys`, for these."""
         touched = {of for key in self.axes if key not in keys for _, of in self.factors(key)}
-        kept = [index for index in range(len(self.sizes)) if index not in touched]
-        number = {old: new for new, old in enumerate(kept)}
+        indices = [index for index in range(len(self.sizes)) if index not in touched]
+        number: dict[int | None, int] = {old: new for new, old in enumerate(indices)}
         axes = {
             key: tuple(tuple((size, number.get(of)) for size, of in axis) for axis in self.axes[key]) for key in keys
         }
-        return Symmetry(axes, [self.sizes[index] for index in kept])
+        return Symmetry(axes, [self.sizes[index] for index in indices])
 
-    def factors(self, key: str) -> list[Part]:
+    def factors(self, key: str) -> list[NumberedFactor]:
         """Return an entry's factors, axis after axis."""
-        return [part for axis in self.axes[key] for part in axis]
+        return [factor for axis in self.axes[key] for factor in axis]
 
     @property
     def nested(self) -> list[tuple[int, int]]:
@@ -111,7 +111,7 @@ class Symmetry:
         return [torch.arange(size) for size in self.sizes]
 
 
-def _labelled(exported: Any, own: Mapping[str, Tensor]) -> dict[str, Axes]:
+def _labelled(exported: Any, state: Mapping[str, Tensor]) -> dict[str, Axes]:
     """Walk a graph once, and return the labels of the entries that it reads."""
     nodes = list(exported.graph.nodes)
     places = [node for node in nodes if node.op == "placeholder"]
@@ -119,7 +119,7 @@ def _labelled(exported: Any, own: Mapping[str, Tensor]) -> dict[str, Axes]:
     labels, entries = dict[fx.Node, Any](), dict[str, Axes]()
     for node in nodes:
         if node.op == "placeholder":
-            labels[node] = _entry(node, specs[node], entries, own)
+            labels[node] = _entry(node, specs[node], entries, state)
         elif node.op == "call_function":
             labels[node] = propagate(node, labels)
         elif node.op == "output":  # which are told apart
@@ -127,10 +127,10 @@ def _labelled(exported: Any, own: Mapping[str, Tensor]) -> dict[str, Axes]:
     return entries
 
 
-def _entry(node: fx.Node, spec: Any, entries: dict[str, Axes], own: Mapping[str, Tensor]) -> Axes:
+def _entry(node: fx.Node, spec: Any, entries: dict[str, Axes], state: Mapping[str, Tensor]) -> Axes:
     """Label an input of the graph: entries of the state dict are free; data, and what is no entry, is fixed."""
     shape = node.meta["val"].shape
-    if spec.kind not in STATE or spec.target not in own or not node.users:
+    if spec.kind not in STATE or spec.target not in state or not node.users:
         return still(shape)
     return entries.setdefault(spec.target, free(shape))
 

@@ -45,8 +45,8 @@ def propagate(node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
     if node.target is aten._assert_tensor_metadata.default:  # which only looks
         return ()
     rule = RULES.get(node.target) if all(source in labels for source in node.all_input_nodes) else None
-    own = rule(node, *fx.map_arg(node.args, labels.__getitem__)) if rule else None
-    return _unknown(node, labels) if own is None else own
+    result = rule(node, *fx.map_arg(node.args, labels.__getitem__)) if rule else None
+    return _unknown(node, labels) if result is None else result
 
 
 def _unknown(node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
@@ -61,8 +61,8 @@ def _shape(node: Any) -> list[int]:
     return [int(size) for size in node.meta["val"].shape]
 
 
-def _item(node: fx.Node, parts: Sequence[Axes], index: int) -> Axes:
-    return parts[index]
+def _item(node: fx.Node, results: Sequence[Axes], index: int) -> Axes:
+    return results[index]
 
 
 def _kept(node: fx.Node, x: Axes, *rest: Any) -> Axes:
@@ -74,10 +74,10 @@ def _pooled(node: fx.Node, x: Axes, *rest: Any) -> Axes:
     return (*x[:-2], *still(_shape(node)[-2:]))
 
 
-def _both(node: fx.Node, *given: Any) -> Axes:
+def _both(node: fx.Node, *labels: Any) -> Axes:
     """Tie operands axis by axis from the last; an axis of length 1 is spread over the other's."""
     operands = [
-        (own, _shape(arg)) for own, arg in zip(given[:2], node.args[:2], strict=True) if isinstance(arg, fx.Node)
+        (axes, _shape(arg)) for axes, arg in zip(labels[:2], node.args[:2], strict=True) if isinstance(arg, fx.Node)
     ]
     return _spread(_shape(node), operands)
 
@@ -85,10 +85,10 @@ def _both(node: fx.Node, *given: Any) -> Axes:
 def _spread(shape: Sequence[int], operands: Sequence[tuple[Axes, Sequence[int]]]) -> Axes:
     out: list[Axis] = []
     for place in range(1, len(shape) + 1):
-        own = [axes[-place] for axes, sizes in operands if len(sizes) >= place and sizes[-place] == shape[-place]]
-        for axis in own[1:]:
-            tie(own[0], axis)
-        out.append(own[0])
+        whole = [axes[-place] for axes, sizes in operands if len(sizes) >= place and sizes[-place] == shape[-place]]
+        for axis in whole[1:]:
+            tie(whole[0], axis)
+        out.append(whole[0])
     return tuple(reversed(out))
 
 
@@ -138,17 +138,17 @@ def _convolution(
 
 
 def _batch_norm(node: fx.Node, x: Axes, *rest: Any) -> Any:
-    for own in rest[:4]:
-        if isinstance(own, tuple):
-            tie(x[1], own[0])
+    for label in rest[:4]:
+        if isinstance(label, tuple):
+            tie(x[1], label[0])
     values = node.meta["val"]
     return x if isinstance(values, Tensor) else (x, *(still(value.shape) for value in values[1:]))
 
 
 def _layer_norm(node: fx.Node, x: Axes, shape: Sequence[int], *affine: Any) -> Axes:
-    for own in affine[:2]:
-        if own is not None:
-            tie_all(x[-len(shape) :], own)
+    for label in affine[:2]:
+        if label is not None:
+            tie_all(x[-len(shape) :], label)
     return x
 
 
@@ -177,16 +177,16 @@ def _expanded(node: fx.Node, x: Axes, *rest: Any) -> Axes:
     """Label what is repeated along axes of length 1, and along new ones in front."""
     before, after = _shape(node.args[0]), _shape(node)
     new = len(after) - len(before)
-    own = still(after)
-    return (*own[:new], *(x[i] if before[i] == after[new + i] else own[new + i] for i in range(len(x))))
+    fixed = still(after)
+    return (*fixed[:new], *(x[i] if before[i] == after[new + i] else fixed[new + i] for i in range(len(x))))
 
 
-def _joined(node: fx.Node, parts: Sequence[Axes], dim: int = 0) -> Axes:
+def _joined(node: fx.Node, operands: Sequence[Axes], dim: int = 0) -> Axes:
     """Fix the axis along which parts are joined, and tie the others."""
-    first, dim = parts[0], dim % len(parts[0])
-    for part in parts:
-        fix(part[dim])
-        tie_all([*first[:dim], *first[dim + 1 :]], [*part[:dim], *part[dim + 1 :]])
+    first, dim = operands[0], dim % len(operands[0])
+    for operand in operands:
+        fix(operand[dim])
+        tie_all([*first[:dim], *first[dim + 1 :]], [*operand[:dim], *operand[dim + 1 :]])
     return (*first[:dim], still(_shape(node))[dim], *first[dim + 1 :])
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Align(Transform):
     """Reorder each checkpoint's hidden units to match the first one's.
 
-    Those held out alike. It changes no function, and is wanted for networks of independent seeds.
+    Those held out are reordered alike. It changes no function, and is wanted for networks of independent seeds.
     """
 
     name = "align"

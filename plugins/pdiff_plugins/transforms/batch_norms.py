@@ -50,7 +50,7 @@ def recalibrated(
 def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Tensor]) -> None:
     """Set the running statistics of `norms` to the mean of those of the batches; all else is in eval mode."""
     model.eval()
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
@@ -58,5 +58,5 @@ def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Tensor
     for inputs in batches:
         model(inputs)
     model.eval()
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

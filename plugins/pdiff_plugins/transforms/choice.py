@@ -41,14 +41,14 @@ class Largest(Transform):
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         size_N = zoo.theta_ND.abs().amax(dim=1).tolist()
         lost = {row["run"] for row, size in zip(zoo.rows, size_N, strict=True) if size > self.limit}
-        kept = [index for index, row in enumerate(zoo.rows) if row["run"] not in lost]
-        if len(kept) < 2:
+        rest = [index for index, row in enumerate(zoo.rows) if row["run"] not in lost]
+        if len(rest) < 2:
             raise UserError(
-                f"zoo: largest.limit = {self.limit:g}: a weight is larger in all runs but {len(kept)}; raise it"
+                f"zoo: largest.limit = {self.limit:g}: a weight is larger in all runs but {len(rest)}; raise it"
             )
         if lost:
             ctx.warn(f"zoo: largest.limit = {self.limit:g}: {len(lost)} runs have a larger weight and are left out")
-        return zoo.subset(kept)
+        return zoo.subset(rest)
 
 
 class Holdout(Transform):
@@ -62,9 +62,9 @@ class Holdout(Transform):
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         held = held_out(zoo.rows, self.count, ctx.generator("holdout"))
-        kept = zoo.subset([index for index in range(len(zoo)) if index not in set(held)])
-        kept.holdout = zoo.subset(held)
-        return kept
+        rest = zoo.subset([index for index in range(len(zoo)) if index not in set(held)])
+        rest.holdout = zoo.subset(held)
+        return rest
 
 
 def held_out(rows: Sequence[Mapping[str, Any]], count: int, generator: torch.Generator) -> list[int]:

@@ -38,10 +38,10 @@ def tempered(theta_MD: Tensor, zoo: Zoo, factor: float) -> Tensor:
 
     from pdiff.zoo import Entry, Layout
 
-    parts = []
+    pieces = []
     for entry in zoo.layout.entries:
         alone = Layout((Entry(entry.key, entry.shape, 0, entry.positive),))
         x_MD = alone.to_free(theta_MD[:, entry.columns])
         mean_D = alone.to_free(zoo.theta_ND[:, entry.columns]).double().mean(dim=0).float()
-        parts.append(alone.from_free(mean_D + factor * (x_MD - mean_D)))
-    return torch.cat(parts, dim=1)
+        pieces.append(alone.from_free(mean_D + factor * (x_MD - mean_D)))
+    return torch.cat(pieces, dim=1)

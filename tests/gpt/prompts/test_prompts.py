@@ -18,7 +18,7 @@ from pdiff_plugins.gpt.prompts import distances as prompt_distances
 from pdiff_plugins.gpt.prompts import figures as figures_prompts
 from pdiff_plugins.gpt.prompts.findings import headline, notes
 from pdiff_plugins.gpt.prompts.starts import HELD_OUT, NEW
-from tests.components.cases import PROMPTED
+from tests.gpt.helpers import PROMPTED
 
 CTX = Context(seed=0)
 

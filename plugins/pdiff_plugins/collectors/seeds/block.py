@@ -95,8 +95,8 @@ class Block:
         """Make one step with all networks and return their losses, `[G]`."""
         step = self.training.step_for(Batch(inputs, targets), self.theta_GT, self.buffers)
         self.theta_GT.grad, losses_G, *buffers = step(self.theta_GT, inputs, targets, *self.buffers)
-        for own, new in zip(self.buffers, buffers, strict=True):
-            own.copy_(new)
+        for buffer, new in zip(self.buffers, buffers, strict=True):
+            buffer.copy_(new)
         self.optimizer.step()
         return losses_G
 
@@ -117,12 +117,12 @@ class Block:
     def _identity(self) -> list[Any]:
         return [*self.theta_GSD.shape, list(self.training.network.shapes), self.options.identity()]
 
-    def _kept(self) -> int:
+    def _saved_columns(self) -> int:
         return sum(step <= self.step for step in self.column)
 
     def _save(self) -> None:
-        kept = self._kept()
-        tensors = {"zoo": self.theta_GSD[:, :kept], "losses": self.losses_GS[:, :kept]}
+        saved = self._saved_columns()
+        tensors = {"zoo": self.theta_GSD[:, :saved], "losses": self.losses_GS[:, :saved]}
         if self.step < self.options.steps:
             tensors |= {"theta": self.theta_GT, "total": self.total_G}
             tensors |= {f"buffer/{number}": buffer for number, buffer in enumerate(self.buffers)}
@@ -140,8 +140,8 @@ class Block:
         if state.get("of") != self._identity():
             return {}
         self.step, self.since = state["step"], state["since"]
-        self.theta_GSD[:, : self._kept()] = tensors.pop("zoo")
-        self.losses_GS[:, : self._kept()] = tensors.pop("losses")
+        self.theta_GSD[:, : self._saved_columns()] = tensors.pop("zoo")
+        self.losses_GS[:, : self._saved_columns()] = tensors.pop("losses")
         return {key: value.clone() for key, value in tensors.items()}
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -91,8 +91,11 @@ class Convolution(Joint):
         if patch_bytes(x, w, stride, padding) <= PATCH_BYTES:
             return Convolution.apply(x, w, b, stride, padding), (0, 0)
         # Enough work for torch's own convolution to be worth its overhead network by network.
-        own = zip(x.unbind(), w.unbind(), b.unbind(), strict=True)
-        return (torch.stack([torch.conv2d(*each, stride, padding) for each in own]), w.new_empty(len(w), 0)), (0, 0)
+        networks = zip(x.unbind(), w.unbind(), b.unbind(), strict=True)
+        return (torch.stack([torch.conv2d(*each, stride, padding) for each in networks]), w.new_empty(len(w), 0)), (
+            0,
+            0,
+        )
 
 
 class Largest(Joint):

@@ -117,7 +117,7 @@ def log_softmax_backward(gradient: Tensor, output: Tensor, dim: int, dtype: torc
     return turned.transpose(-1, -2)
 
 
-DECOMPOSED = {
+DECOMPOSED: dict[Any, Callable[..., Any]] = {
     aten._log_softmax.default: log_softmax,
     aten._log_softmax_backward_data.default: log_softmax_backward,
 }

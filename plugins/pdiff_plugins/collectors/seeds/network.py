@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_leaves
 
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
+from pdiff_plugins.networks.activations import layer_outputs
 
 if TYPE_CHECKING:
     from pdiff.components import Task
@@ -51,19 +51,9 @@ class Network:
     @torch.no_grad()
     def numbers(self, batch: Batch) -> int:
         """Return how many numbers the layers of one network compute of a batch."""
-        total = 0
-
-        def add(module: nn.Module, arguments: Any, output: Any) -> None:
-            nonlocal total
-            total += sum(leaf.numel() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-        layers = [module for module in self.model.modules() if not any(True for _ in module.children())]
-        hooks = [layer.register_forward_hook(add) for layer in layers]
-        self.task.loss(self.model.eval(), batch)
+        count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), batch), Tensor.numel)
         self.model.train()
-        for hook in hooks:
-            hook.remove()
-        return total
+        return count
 
     def stacked(self, models: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
         """Return theta_GT and the buffers, each with G first, of networks as they are."""
@@ -72,22 +62,22 @@ class Network:
             parameters = dict(model.named_parameters())
             rows.append(torch.cat([parameters[name].detach().reshape(-1) for name in self.shapes]))
             buffers.append([buffer for _, buffer in model.named_buffers()])
-        stacks = [torch.stack(own).to(self.ctx.device) for own in zip(*buffers, strict=True)]
+        stacks = [torch.stack(rows_G).to(self.ctx.device) for rows_G in zip(*buffers, strict=True)]
         return torch.stack(rows).to(self.ctx.device), stacks
 
     def parameters(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the trained parameters as views of theta `[..., T]`."""
-        parts = theta.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        flat = theta.split([shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: part.unflatten(-1, shape) if shape else part.squeeze(-1)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+            name: values.unflatten(-1, shape) if shape else values.squeeze(-1)
+            for (name, shape), values in zip(self.shapes.items(), flat, strict=True)
         }
 
     def vectors(self, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Tensor:
         """Return the selected parameters `[G, D]`, float32 on the CPU."""
-        own, named = self.parameters(theta_GT), dict(zip(self.buffers, buffers, strict=True))
-        state = {key: own.get(self.owner.get(key, key), named.get(key)) for key in self.layout.keys}
-        return torch.cat([value.reshape(len(theta_GT), -1) for value in state.values()], 1).to("cpu", torch.float32)
+        tensors = dict(zip(self.buffers, buffers, strict=True)) | self.parameters(theta_GT)
+        values = [tensors[self.owner.get(key, key)].reshape(len(theta_GT), -1) for key in self.layout.keys]
+        return torch.cat(values, 1).to("cpu", torch.float32)
 
     def trace(self, batch: Batch, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Step:
         """Return the step for batches of this shape as a graph. Raises UserError for networks that vmap cannot take."""

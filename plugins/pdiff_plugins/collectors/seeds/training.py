@@ -69,9 +69,9 @@ class Examples:
             return Batch(self.ready.inputs[index_GB], self.ready.targets[index_GB])
         if not self.augment:
             return Batch(*(x.unflatten(0, index_GB.shape) for x in self.split.batch(index_GB.flatten(), self.device)))
-        drawn = (torch.Generator().manual_seed(derive(seed, "step", step)) for seed in seeds)
-        each = [self.split.batch(*pair) for pair in zip(index_GB, [self.device] * len(index_GB), drawn, strict=True)]
-        return Batch(*(torch.stack(parts) for parts in zip(*each, strict=True)))
+        generators = (torch.Generator().manual_seed(derive(seed, "step", step)) for seed in seeds)
+        each = [self.split.batch(*run) for run in zip(index_GB, [self.device] * len(index_GB), generators, strict=True)]
+        return Batch(*(torch.stack(runs) for runs in zip(*each, strict=True)))
 
 
 class JointTraining:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from pdiff_plugins.drawing.kept import png
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
+from pdiff_plugins.fields.task import as_fields
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -25,7 +26,7 @@ class Renderer:
     """Draws networks of a run on a grid of any size."""
 
     def __init__(self, recipe: Setup, bench: Bench):
-        self.dim, self.task, self.bench = dimensions(recipe.dataset), recipe.task, bench
+        self.dim, self.task, self.bench = dimensions(recipe.dataset), as_fields(recipe.task), bench
 
     def __call__(self, theta_MD: Tensor, side: int, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` (uint8): dark where the shape is, or its surface in space, then H = W = panel."""

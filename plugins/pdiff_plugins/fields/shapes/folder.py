@@ -100,11 +100,11 @@ class MeshFolder(Dataset):
         from pdiff.files import load_tensors, make_folder, save_tensors
 
         asked = f"{self.content(ctx.data_root)} {self.resolution} {self.near} {self.jitter}"
-        kept = ctx.data_root / "mesh_folder" / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.safetensors"
-        if not kept.is_file():
-            make_folder(kept.parent)
-            save_tensors(kept, self._sampled(files, ctx))
-        return load_tensors(kept)
+        file = ctx.data_root / "mesh_folder" / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.safetensors"
+        if not file.is_file():
+            make_folder(file.parent)
+            save_tensors(file, self._sampled(files, ctx))
+        return load_tensors(file)
 
     def _sampled(self, files: list[Path], ctx: Context) -> dict[str, Tensor]:
         import torch
@@ -130,7 +130,7 @@ class MeshFolder(Dataset):
         close_Q3 = surface_points(mesh, max(1, self.near), generator)[: self.near]
         close_Q3 = close_Q3 + self.jitter * torch.randn(close_Q3.shape, generator=generator)
         points = torch.cat([grid(self.resolution, 3), close_Q3]).to(device)
-        parts = torch.from_numpy(mesh.vertices).to(device), torch.from_numpy(mesh.faces).to(device)
-        inside = winding_number(points, *parts).abs().cpu() > 0.5
+        triangles = torch.from_numpy(mesh.vertices).to(device), torch.from_numpy(mesh.faces).to(device)
+        inside = winding_number(points, *triangles).abs().cpu() > 0.5
         count = self.resolution**3
         return {"grid": inside[:count], "points": close_Q3, "inside": inside[count:]}

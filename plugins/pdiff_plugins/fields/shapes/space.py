@@ -54,10 +54,10 @@ class Shapes3d(Dataset):
         if self.test_count >= self.count:
             raise UserError(f"dataset.test_count: {self.test_count} leaves none of {self.count} shapes; lower it")
         warn_of_extra(ctx)
-        points_P3, (made, labels_S) = grid(self.resolution, 3), solids(self.count, ctx.generator("shapes"))
-        targets_PS = torch.stack([self._values(solid(points_P3)) for solid in made], dim=1)
+        points_P3, (shapes, labels_S) = grid(self.resolution, 3), solids(self.count, ctx.generator("shapes"))
+        targets_PS = torch.stack([self._values(solid(points_P3)) for solid in shapes], dim=1)
         generator = ctx.generator("near")
-        pairs = [close(solid, self.near, generator) for solid in made]
+        pairs = [close(solid, self.near, generator) for solid in shapes]
         near = Near(torch.stack([p for p, _ in pairs]), self._values(torch.stack([d for _, d in pairs])))
         return cut(points_P3, targets_PS, labels_S, self.test_count, self.validation, ctx, near if self.near else None)
 

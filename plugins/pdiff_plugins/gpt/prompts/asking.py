@@ -78,8 +78,8 @@ def number(value: Any) -> float | None:
 
 
 def numbers(values: Tensor) -> list[Any]:
-    """Return a tensor as nested lists of numbers, None for what is not finite."""
-    return [numbers(own) for own in values] if values.ndim else number(values)
+    """Return a tensor of one or more dimensions as nested lists of numbers, None for what is not finite."""
+    return [numbers(row) if row.ndim else number(row) for row in values]
 
 
 def spread_of(measure_M: Tensor) -> dict[str, float | None]:

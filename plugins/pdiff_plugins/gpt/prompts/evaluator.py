@@ -84,28 +84,22 @@ class Prompts(Evaluator):
         yield from (Finding(note, note=True) for source, own in asked.items() for note in notes(source, own))
 
     def _source(self, asker: Any, ctx: Context) -> dict[str, Any]:
-        from pdiff_plugins.gpt.prompts import distances as prompt_distances
-        from pdiff_plugins.gpt.prompts import gradients as prompt_baselines
-        from pdiff_plugins.gpt.prompts import plane as prompt_plane
-        from pdiff_plugins.gpt.prompts import probes as prompt_probes
-        from pdiff_plugins.gpt.prompts import sweep as prompt_sweep
+        from pdiff_plugins.gpt.prompts import distances, gradients, plane, probes, sweep
         from pdiff_plugins.gpt.prompts.starts import unseen
 
         starts = unseen(asker.view, self.starts, ctx)
-        own, best_MD = prompt_sweep.sweep(asker, starts, self.prompts, ctx)
-        own |= {"best_prompt": prompt_sweep.at_best(asker, starts.theta_MD, best_MD)}
-        own |= prompt_probes.probes(asker, starts.theta_MD, self.recursive, self.repeats, ctx)
-        own["gradient"] = prompt_baselines.one_step(asker, starts.theta_MD, self.gradient_examples, ctx)
+        scores, best_MD = sweep.sweep(asker, starts, self.prompts, ctx)
+        scores |= {"best_prompt": sweep.at_best(asker, starts.theta_MD, best_MD)}
+        scores |= probes.probes(asker, starts.theta_MD, self.recursive, self.repeats, ctx)
+        scores["gradient"] = gradients.one_step(asker, starts.theta_MD, self.gradient_examples, ctx)
         if self.optimizer_steps:
-            own["curves"] = prompt_baselines.curves(
+            scores["curves"] = gradients.curves(
                 asker, starts.theta_MD, best_MD, self.optimizer_starts, self.optimizer_steps, self.batch_size, ctx
             )
-        symmetry = prompt_distances.symmetry_of(asker.view, ctx)
+        symmetry = distances.symmetry_of(asker.view, ctx)
         finite_M = best_MD.isfinite().all(dim=1)
         if self.nearest and finite_M.any():
-            own["nearest"] = prompt_distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
+            scores["nearest"] = distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
         if self.grid and finite_M.any():
-            own["plane"] = prompt_plane.plane(
-                asker, starts.theta_MD[finite_M], best_MD[finite_M], self.grid, symmetry, ctx
-            )
-        return own
+            scores["plane"] = plane.plane(asker, starts.theta_MD[finite_M], best_MD[finite_M], self.grid, symmetry, ctx)
+        return scores

@@ -31,11 +31,11 @@ class Starts:
 
     def parts(self) -> dict[str, slice]:
         """Return where each group stands in `theta_MD`."""
-        found, start = {}, 0
+        places, start = dict[str, slice](), 0
         for name, theta_MD in self.groups.items():
-            found[name] = slice(start, start + len(theta_MD))
+            places[name] = slice(start, start + len(theta_MD))
             start += len(theta_MD)
-        return found
+        return places
 
 
 def unseen(view: View, count: int, ctx: Context) -> Starts:
@@ -54,8 +54,8 @@ def unseen(view: View, count: int, ctx: Context) -> Starts:
 
 def ends(rows: Iterable[tuple[Mapping[str, Any], int]]) -> dict[Any, tuple[int, int]]:
     """Return run -> the places of its first and last checkpoint, permuted copies left aside."""
-    own = [(row["step"], place, row["run"]) for row, place in rows if not row.get("copy")]
+    checkpoints = [(row["step"], place, row["run"]) for row, place in rows if not row.get("copy")]
     runs: dict[Any, tuple[int, int]] = {}
-    for _, place, run in sorted(own, key=lambda entry: entry[0]):
+    for _, place, run in sorted(checkpoints, key=lambda entry: entry[0]):
         runs[run] = (runs.get(run, (place, place))[0], place)
     return dict(sorted(runs.items()))
