@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from pydantic_core import PydanticCustomError
 
-from pdiff.components import Transform
+from pdiff.components import Transform, steps_on
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.services import Absent
@@ -115,11 +116,26 @@ def test_what_a_step_cannot_do_is_one_line(tmp_path: Path) -> None:
         First(count=6).zoo(zoo, Absent("a choice"), ctx)
     with pytest.raises(UserError, match=r"^zoo: holdout\.count = 4: of 5 checkpoints 2 must remain; .* at most 3$"):
         Holdout(count=4).zoo(zoo, Absent("a choice"), ctx)
+    held = Holdout(count=2).zoo(zoo, Absent("a choice"), ctx)
+    with pytest.raises(UserError, match=r"^zoo: holdout stands twice"):
+        Holdout(count=1).zoo(held, Absent("a choice"), ctx)
+    with pytest.raises(UserError, match=r"^zoo: holdout stands after a step that adds copies"):
+        tiny_run(tmp_path, zoo=[COPIES, {"name": "holdout", "count": 3}]).zoo  # noqa: B018 - its stage raises
     biases = {"name": "names", "include": ["*.bias"]}
     with pytest.raises(UserError, match=r"^sample\.step: recalibration needs BatchNorm statistics"):
         tiny_run(tmp_path, selector=biases, sample={"step": [ANEW]}).sample("tiny_method")
     with pytest.raises(TypeError, match="temperature is no step on a zoo"):
         Temperature(factor=1).zoo(zoo, Absent("a choice"), ctx)
+
+
+def test_a_step_that_does_nothing_is_told() -> None:
+    class Nothing(Transform):
+        """Neither of the two."""
+
+        name = "nothing"
+
+    with pytest.raises(PydanticCustomError, match="nothing is no step on a zoo; it goes into no list"):
+        steps_on("zoo", (Nothing(),))
 
 
 @pytest.mark.parametrize(
