@@ -24,13 +24,18 @@ settings.load_profile("repeatable")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Use all cores, unless a number is given (`-n 0`: one process), one test is asked for, or xdist is not there."""
+    """Use all cores, unless a number is given (`-n 0`: one process), one test is asked for, or xdist is not there.
+
+    A module's tests stay together, because its fixtures are made once per process.
+    """
     option = config.option
     if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
         return  # a worker starts no workers
     alone = option.usepdb or option.collectonly or option.capture == "no" or any("::" in name for name in config.args)
     if option.numprocesses is None and not alone:
         option.numprocesses = "auto"
+    if option.numprocesses and option.dist == "no":
+        option.dist = "loadscope"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -56,7 +61,7 @@ def same_random_state() -> None:
 
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(int(os.environ.get("SEED", 0)))
+    torch.manual_seed(0)
 
 
 @pytest.fixture

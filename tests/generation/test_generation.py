@@ -19,7 +19,6 @@ from pdiff.training import base_network
 from pdiff.training.settings import Train
 from pdiff_plugins.generation.evaluator import Frechet
 from tests.generation.helpers import CPU, digits_data
-from tests.helpers import pdiff_command
 
 
 def test_splits_pair_noise_with_real_images():
@@ -107,8 +106,7 @@ name = "markdown"
 
 def test_from_digits_to_generated_networks(tmp_path):
     (tmp_path / "digits.toml").write_text(RECIPE)
-    done = pdiff_command("run", "digits.toml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    pdiff.run(tmp_path / "digits.toml", set={"run.out": str(tmp_path / "runs")}, quiet=True)
     run = pdiff.open_run("digits", out=tmp_path / "runs")
     scores = run.scores
     assert run.pipeline.zoo.layout.keys == ["conv_out.weight", "conv_out.bias"]

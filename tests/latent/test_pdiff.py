@@ -10,7 +10,7 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, Pca
+from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, MlpDenoiser, Pca
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import normalise
 
@@ -40,7 +40,8 @@ SLOW = [pytest.param(other, marks=pytest.mark.slow) for other in ("x0", "epsilon
 @pytest.mark.parametrize("prediction", ["v", *SLOW])
 def test_samples_have_the_checkpoints_moments_and_both_clusters(prediction: str) -> None:
     own = zoo()
-    generator, ctx = fitted(PDiff(steps=700, timesteps=100, lr=2e-3, prediction=prediction, codec=Pca(latent=4)), own)
+    parts = {"codec": Pca(latent=4), "denoiser": MlpDenoiser(width=128, depth=2)}
+    generator, ctx = fitted(PDiff(steps=700, timesteps=100, lr=2e-3, prediction=prediction, **parts), own)
     x = own.layout.to_free(generator.sample(500, Points(own), ctx)).double()
     real = own.layout.to_free(own.theta_ND).double()
     spread = real.std(dim=0).mean()

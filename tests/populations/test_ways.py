@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-import timm
 import torch
 from torch import nn
 
@@ -18,6 +17,7 @@ from pdiff.populations.predictor import check, score_model
 from pdiff.running.progress import PlainProgress
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.networks.small import ResNetMini
 from pdiff_plugins.populations import chooser
 from pdiff_plugins.populations.parting import Parted
 from pdiff_plugins.populations.ways import Way
@@ -73,7 +73,7 @@ def test_a_population_is_predicted_and_the_model_left_as_it_was(monkeypatch) -> 
     # What a trial finds depends on what else the machine does: here parting always pays.
     monkeypatch.setattr(chooser, "_seconds", lambda way, parts, batch: 0.01 if way.parted else 0.1)
     torch.manual_seed(0)
-    model = timm.create_model("resnet18", num_classes=10)
+    model = ResNetMini().build(input_shape=(3, 32, 32), outputs=10)
     layout, theta_MD = networks(model, LastNorms(n=2).select(model), count=6)
     split = TensorSplit(torch.randn(12, 3, 32, 32), torch.zeros(12, dtype=torch.long))
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -106,7 +106,7 @@ class Residual(nn.Module):
 
 def test_a_permutation_on_two_axes_never_ends_worse_than_it_began() -> None:
     x = torch.randn(2, 4)
-    for seed in range(12):
+    for seed in range(6):
         torch.manual_seed(seed)
         ours, theirs = Residual().eval(), Residual().eval()
         symmetry = Symmetry.of(ours, x)
