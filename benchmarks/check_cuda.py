@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import finish, header
+from common import Idle, finish, header
 
 import pdiff
 from pdiff.context import Context
+from pdiff.engine.bench import predictor_of
 from pdiff.plugins.discovery import registry
-from pdiff.populations.predictor import Predictor
 from pdiff.running.device import device_for, placed
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.images.classification import Classification
@@ -89,18 +89,18 @@ def the_cell(device: torch.device, quick: bool) -> None:
     found, values = registry().find("method", "pdiff_paper")
     steps = 100 if quick else 1000
     method = found.model_validate(values | {"steps": steps, "codec": {"name": "conv1d", "steps": steps // 2}})
-    ctx = Context(seed=0, device=device, precision="bfloat16")
+    bench, ctx = Idle(zoo), Context(seed=0, device=device, precision="bfloat16")
     generators = []
     row(
         "ResNet-18 cell: codec and diffusion",
-        timed(device, lambda: generators.append(method.fit(zoo, ctx))),
+        timed(device, lambda: generators.append(method.fit(zoo, bench, ctx))),
         55,
         unit="s",
     )
-    row("ResNet-18 cell: 200 samples", timed(device, lambda: generators[0].sample(200, ctx)), 5, unit="s")
-    row("device busy while sampling", busy(device, lambda: generators[0].sample(200, ctx)), 0.8, least=True)
+    row("ResNet-18 cell: 200 samples", timed(device, lambda: generators[0].sample(200, bench, ctx)), 5, unit="s")
+    row("device busy while sampling", busy(device, lambda: generators[0].sample(200, bench, ctx)), 0.8, least=True)
     short = found.model_validate(values | {"steps": 200, "codec": {"name": "conv1d", "steps": 200}})
-    row("device busy while fitting", busy(device, lambda: short.fit(zoo, ctx)), 0.8, least=True)
+    row("device busy while fitting", busy(device, lambda: short.fit(zoo, bench, ctx)), 0.8, least=True)
 
 
 def the_evaluation(device: torch.device, quick: bool) -> None:
@@ -111,11 +111,11 @@ def the_evaluation(device: torch.device, quick: bool) -> None:
     split = ImageSplit(images, torch.zeros(examples, dtype=torch.long), Transform(224, (0.5,) * 3, (0.25,) * 3))
     ctx, task = Context(seed=0, device=device), Classification()
     found = []
-    work = lambda: found.append(Predictor(model, zoo.layout, task).predict(zoo.theta_ND, split, ctx, "all"))  # noqa: E731
+    work = lambda: found.append(predictor_of(model, zoo.layout, task, ctx).predict(zoo.theta_ND, split, ctx, "all"))  # noqa: E731
     row(f"{networks} ResNet-18 on {examples} images", timed(device, work), 300, unit="s")
     few = ImageSplit(images[:200], split.targets[:200], split.transform)
     cpu = Context(seed=0, batch_size=100)
-    theirs = Predictor(model.cpu(), zoo.layout, task).predict(zoo.theta_ND[:4], few, cpu, "cpu")
+    theirs = predictor_of(model.cpu(), zoo.layout, task, cpu).predict(zoo.theta_ND[:4], few, cpu, "cpu")
     row("predictions that differ from the CPU's", float((theirs != found[0][:4, :200]).float().mean()), 0.01)
 
 

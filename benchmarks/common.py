@@ -9,6 +9,15 @@ import platform
 
 import torch
 
+from pdiff.testing import Points
+
+
+class Idle(Points):
+    """A bench whose scores take neither time nor memory."""
+
+    def score(self, theta_MD: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(theta_MD), dtype=torch.float64)
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

@@ -20,14 +20,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from common import add_device, header
+from common import Idle, add_device, header
 
 from pdiff.context import Context
 from pdiff.running.device import device_for
 from pdiff.running.memory import free_bytes
+from pdiff.services import Absent
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.backbones.codecs import Conv1dCodec
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser
 from pdiff_plugins.backbones.nets import conv_chain
 from pdiff_plugins.evaluators.memory_probe import peak
 from pdiff_plugins.latent.pdiff import PDiff
@@ -51,7 +53,7 @@ def limit(device: torch.device) -> None:
 
 def codec(dim: int, latent: int, ctx: Context) -> None:
     component = Conv1dCodec(latent=latent, steps=STEPS, batch_size=BATCH)
-    component.fit(component.build(dim=dim), torch.randn(BATCH, dim), ctx)
+    component.fit(component.build(dim=dim), torch.randn(BATCH, dim), Absent("a codec alone"), ctx)
 
 
 def kept(dim: int, latent: int, ctx: Context) -> None:
@@ -74,7 +76,8 @@ def denoiser(dim: int, latent: int, ctx: Context) -> None:
 def default(dim: int, latent: int, ctx: Context) -> None:
     theta_ND = torch.empty(CHECKPOINTS, dim).normal_()
     rows = [{"run": 0, "step": step, "metrics": {}} for step in range(CHECKPOINTS)]
-    PDiff(steps=STEPS).fit(Zoo(theta_ND, Layout((Entry("w", (dim,), 0),)), {"w": theta_ND[0]}, rows), ctx)
+    zoo = Zoo(theta_ND, Layout((Entry("w", (dim,), 0),)), {"w": theta_ND[0]}, rows)
+    PDiff(steps=STEPS).fit(zoo, Idle(zoo), ctx)
 
 
 CASES = {"codec": codec, "kept": kept, "denoiser": denoiser, "default": default}

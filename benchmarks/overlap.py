@@ -17,7 +17,7 @@ import torch
 from common import add_device, finish, header
 
 from pdiff.running.device import device_for
-from pdiff_plugins.evaluators.accuracy import iou
+from pdiff_plugins.maths.overlap import iou
 
 WRONG = 0.3
 

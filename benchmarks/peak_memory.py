@@ -22,6 +22,8 @@ from common import add_device, header
 from pdiff.components import Collector, Dataset, merge
 from pdiff.data import DatasetSplits
 from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.plan import Plan
+from pdiff.engine.scores import scores_of
 from pdiff.recipe.tables import Recipe
 from pdiff.running.device import device_for
 from pdiff.zoo import Zoo
@@ -49,7 +51,7 @@ class Walk(Collector):
 
     name = "walk"
 
-    def collect(self, model, *, data, task, layout, ctx):
+    def collect(self, model, *, data, task, layout, bench, ctx):
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         steps_ND = 0.01 * torch.randn(300, layout.dim, generator=ctx.generator("walk"))
         rows = [{"run": 0, "step": step, "metrics": {}} for step in range(300)]
@@ -74,12 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = merge(tomllib.loads(RECIPE.read_text()), {"method": few, "run": run})
         table |= {"dataset": Noise(), "collect": Walk(), "train": {}}
         table["architecture"]["weights"] = ""
-        pipeline = Pipeline(Recipe.model_validate(table), "peak")
+        pipeline = Pipeline(Plan(Recipe.model_validate(table)), "peak")
         data_mb = pipeline.data.train.images.nbytes / 2**20
         for what, work in (
             ("data set", lambda: None), ("collect", lambda: pipeline.zoo),
-            ("fit", lambda: pipeline.generator(pipeline.method)), ("sample", lambda: pipeline.sample(pipeline.method)),
-            ("evaluate", pipeline.scores),
+            ("fit", lambda: pipeline.generator(pipeline.plan.method)),
+            ("sample", lambda: pipeline.sample(pipeline.plan.method)), ("evaluate", lambda: scores_of(pipeline)),
         ):  # fmt: skip
             work()
             print(f"| {what} | {peak_mb():.0f} |", flush=True)

@@ -16,8 +16,8 @@ from common import add_device, finish, header
 
 from pdiff.context import Context
 from pdiff.data import evaluation_batches
+from pdiff.engine.bench import predictor_of
 from pdiff.plugins.discovery import registry
-from pdiff.populations.predictor import Predictor
 from pdiff.running.device import device_for, placed
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout
@@ -57,7 +57,7 @@ def case(name: str, side: int, selector, networks: int, examples: int, few: int,
     start = time.perf_counter()
     expected = plain(model, layout, theta_MD[:few], split, ctx)
     slow = (time.perf_counter() - start) * networks / few
-    predictor = Predictor(model, layout, Classification())
+    predictor = predictor_of(model, layout, Classification(), ctx)
     start = time.perf_counter()
     found_ME = predictor.predict(theta_MD, split, ctx, "population")
     finish(device)

@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 
 import torch
-from common import add_device, finish, header
+from common import Idle, add_device, finish, header
 
 from pdiff.context import Context
 from pdiff.running.device import device_for
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Conv1dDenoiser, MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser, MlpDenoiser
 from pdiff_plugins.latent.pdiff import PDiff
 
 
@@ -31,14 +32,15 @@ def zoo(dim: int) -> Zoo:
 def case(denoiser, latent: int, steps: int, networks: int, few: int, device: torch.device) -> None:
     method = PDiff(codec=Pca(latent=latent), denoiser=denoiser, steps=10, sampling_steps=steps)
     ctx = Context(seed=0, device=device)
-    generator = method.fit(zoo(2048), ctx)
+    bench = Idle(zoo(2048))
+    generator = method.fit(bench.zoo, bench, ctx)
     seconds = {}
     for count, repeat in ((networks, 1), (1, few)):
-        generator.sample(count, ctx)
+        generator.sample(count, bench, ctx)
         finish(device)
         start = time.perf_counter()
         for _ in range(repeat):
-            generator.sample(count, ctx)
+            generator.sample(count, bench, ctx)
         finish(device)
         seconds[count] = (time.perf_counter() - start) / repeat
     alone, together = networks * seconds[1], seconds[networks]

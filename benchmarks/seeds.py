@@ -28,9 +28,10 @@ from pdiff.context import Context, derive
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.plugins.discovery import registry
 from pdiff.running.device import device_for
+from pdiff.testing import Points
 from pdiff.training.loop import epoch_order
-from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
 
 EXAMPLES, LR, SHORT, ROUNDS, FEW, FEW_STEPS = 2000, 1e-3, 10, 3, 2, 60
@@ -107,9 +108,10 @@ def together(
     model = built(make, 0).to(device)
     collector = Seeds(count=count, steps=steps, lr=LR, batch_size=batch, schedule="constant", group=max(count, 64))
     layout = Layout.of(model, list(model.state_dict()))
-    ctx = Context(seed=0, device=device, build=lambda seed: built(make, seed))
+    bench = Points(Zoo.of_one(model.state_dict(), layout), build=lambda seed: built(make, seed))
+    ctx = Context(seed=0, device=device)
     start = Spent.now(device)
-    zoo = collector.collect(model, data=data, task=Classification(), layout=layout, ctx=ctx)
+    zoo = collector.collect(model, data=data, task=Classification(), layout=layout, bench=bench, ctx=ctx)
     return zoo.theta_ND, start.until(Spent.now(device))
 
 

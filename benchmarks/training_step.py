@@ -16,14 +16,16 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from common import add_device, finish, header
+from common import Idle, add_device, finish, header
 from torch import nn
 
 from pdiff.context import Context
 from pdiff.running.device import device_for
+from pdiff.services import Absent
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Conv1dCodec, Conv1dDenoiser
+from pdiff_plugins.backbones.codecs import Conv1dCodec
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import diffusion
 
@@ -47,7 +49,7 @@ class Layers(nn.Module):
 
 def codec(steps: int, ctx: Context, wrap: Callable[[nn.Module], nn.Module] = lambda module: module) -> None:
     component = Conv1dCodec(latent=LATENT, steps=steps, batch_size=BATCH)
-    component.fit(wrap(component.build(dim=DIM)), torch.randn(CHECKPOINTS, DIM), ctx)
+    component.fit(wrap(component.build(dim=DIM)), torch.randn(CHECKPOINTS, DIM), Absent("a codec alone"), ctx)
 
 
 def denoiser(steps: int, ctx: Context) -> None:
@@ -63,7 +65,8 @@ def denoiser(steps: int, ctx: Context) -> None:
 def default_fit(ctx: Context) -> None:
     theta_ND = torch.randn(CHECKPOINTS, 40) @ torch.randn(40, DIM)
     rows = [{"run": 0, "step": step, "metrics": {}} for step in range(CHECKPOINTS)]
-    PDiff().fit(Zoo(theta_ND, Layout((Entry("w", (DIM,), 0),)), {"w": theta_ND[0]}, rows), ctx)
+    zoo = Zoo(theta_ND, Layout((Entry("w", (DIM,), 0),)), {"w": theta_ND[0]}, rows)
+    PDiff().fit(zoo, Idle(zoo), ctx)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

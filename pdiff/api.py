@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 from filelock import FileLock
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pdiff.components import Evaluator, Method
-from pdiff.engine.pipeline import Pipeline, run_key
-from pdiff.engine.store import Stage
-from pdiff.errors import UserError, did_you_mean
+from pdiff.bench import Bench
+from pdiff.components import Evaluator, Method, identity
+from pdiff.context import Context
+from pdiff.engine.keys import run_key
+from pdiff.engine.observe import notify
+from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.plan import Plan
+from pdiff.engine.scores import scores_of
+from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
-from pdiff.plugins import discovery as plugins
-from pdiff.recipe.tables import Recipe, find_recipe, load_recipe
+from pdiff.networks import build_network
+from pdiff.plugins.listing import default_evaluator
+from pdiff.recipe.faults import faults
+from pdiff.recipe.loading import find_recipe, load_recipe
+from pdiff.recipe.tables import Recipe
+from pdiff.results.changes import changed_keys
+from pdiff.results.export import in_name, write_networks
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
 from pdiff.running.progress import Progress, progress_for
+from pdiff.running.store import Stage, Store
 from pdiff.view import ORIGINAL
+from pdiff.zoo import Zoo
 
 
 class Run:
     """A finished run: its scores, its networks, its files."""
 
     def __init__(self, folder: Path, pipeline: Pipeline, drawing: str = ""):
-        """`drawing` names options of sampling that are not the recipe's, in the folders of `sample_to`."""
-        self.folder, self.pipeline, self._drawing = folder, pipeline, drawing
+        """`drawing`: the options of sampling that are not the recipe's, as names of files show them."""
+        self.folder, self.pipeline, self.drawn_with = folder, pipeline, drawing
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -42,7 +54,7 @@ class Run:
     @property
     def sources(self) -> list[str]:
         """`original`, the method, then the baselines, by their labels."""
-        return list(self.pipeline.populations)
+        return list(self.pipeline.plan.populations)
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -53,6 +65,24 @@ class Run:
         """Return the parameter vectors theta_MD of a source (default: the method)."""
         return self.pipeline.sample(self._source(source))
 
+    @property
+    def zoo(self) -> Zoo:
+        """The checkpoints in use."""
+        return self.pipeline.zoo
+
+    @property
+    def bench(self) -> Bench:
+        """The services that the run gives its components."""
+        return self.pipeline.bench
+
+    def context(self, *words: object) -> Context:
+        """Return device, progress and data folder for a purpose; `words` decide its seed."""
+        return self.pipeline.context(*words)
+
+    def draw(self, count: int, *, draw: int = 1, source: str = "") -> Tensor:
+        """Return the vectors theta_MD of `count` more networks; another `draw` gives others."""
+        return self.pipeline.sample(self._drawn(source), count, draw)
+
     def networks(self, count: int | None = None, source: str = "") -> list[nn.Module]:
         """Return networks of a source in eval mode, best on the selection split first; all without `count`."""
         order, theta_MD = self._order(self._source(source)), self.theta(source)
@@ -60,8 +90,7 @@ class Run:
 
     def sample(self, count: int, draw: int = 1, source: str = "") -> list[nn.Module]:
         """Draw `count` more networks; another `draw` gives others, the same gives the same."""
-        theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
-        return [self._network(theta_D) for theta_D in theta_MD]
+        return [self._network(theta_D) for theta_D in self.draw(count, draw=draw, source=source)]
 
     def drawing(self, **options: Any) -> Run:
         """Return this run with other options of the method that are read when sampling.
@@ -70,10 +99,10 @@ class Run:
         Raises UserError where the method does not have them, or does not take the value.
         """
         recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
-        pipeline = Pipeline(recipe, self.folder.name, self.pipeline.progress)
-        pipeline.train_stage, pipeline.collect_stage = self.pipeline.train_stage, self.pipeline.collect_stage
-        named = "".join(f"-{option}-{_in_name(getattr(recipe.method, option))}" for option in options)
-        return Run(self.folder, pipeline, self._drawing + named)
+        plan = Plan(recipe, train=self.pipeline.plan.train, collect=self.pipeline.plan.collect)
+        pipeline = Pipeline(plan, self.folder.name, self.pipeline.progress)
+        named = "".join(f"-{option}-{in_name(getattr(recipe.method, option))}" for option in options)
+        return Run(self.folder, pipeline, self.drawn_with + named)
 
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
@@ -83,27 +112,37 @@ class Run:
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self._drawing}"
+        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
-        scores = self.pipeline.score(theta_MD).tolist()
-        paths = self._write(theta_MD, folder)
+        scores = self.pipeline.bench.score(theta_MD).tolist()
+        paths = write_networks(self.zoo, theta_MD, folder)
         rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
         write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
         return folder, rows
 
-    def render(self, folder: Path, *, count: int, draw: int = 1) -> list[Path]:
-        """Let plugins draw what the method's networks of a draw show, and return the files. Raises UserError."""
+    def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
+        """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-        plugins.registry().manager.hook.render_samples(run=self, count=count, draw=draw, folder=folder)
-        made = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
-        if not made:
+        notify(
+            self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
+            theta_MD=self.draw(count, draw=draw, source=source), ctx=self.context("data"), folder=folder,
+        )  # fmt: skip
+        files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
+        if not files:
             raise UserError(f"--render: networks of task {self.recipe.task.name} are no pictures; leave it out")
-        return made
+        return files
+
+    def asked(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[tuple[float, float]]]:
+        """Return what networks of a draw were asked for and have on the selection split, by measure; else nothing."""
+        method = self.pipeline.plan.methods[self._drawn(source)]
+        wanted = method.asked()
+        measured = self.measures(count, draw, source) if wanted else {}
+        return {name: [(value, got) for got in measured[name]] for name, value in wanted.items()}
 
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
-        theta_MD = self.pipeline.sample(self._drawn(source), count, draw)
-        measured = self.pipeline.measure(theta_MD, self.recipe.selection) if self.recipe.task.measures else {}
+        theta_MD = self.draw(count, draw=draw, source=source)
+        measured = self.pipeline.bench.measure(theta_MD) if self.recipe.task.measures else {}
         return {name: values.tolist() for name, values in measured.items()}
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
@@ -116,7 +155,7 @@ class Run:
     def export(self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False) -> list[Path]:
         """Write one network to a file, or every network of the source to a folder; return the paths."""
         if every:
-            return self._write(self.theta(source), to)
+            return write_networks(self.zoo, self.theta(source), to)
         if to.suffix != ".safetensors":
             raise UserError(f"--to {to}: give a name that ends in .safetensors, or --all and a folder")
         make_folder(to.parent)
@@ -125,9 +164,7 @@ class Run:
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
-        own = {evaluator.name for evaluator in self.recipe.evaluate}
-        extra = {found.name: found for found in map(_evaluator, [*self.scores["columns"], *more])}
-        scores = self.pipeline.scores(tuple(found for name, found in extra.items() if name not in own))
+        scores = scores_of(self.pipeline, _added([*self.scores["columns"], *more], self.recipe))
         write_json(self.folder / SCORES, scores)
         return scores
 
@@ -135,20 +172,19 @@ class Run:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
-            wanted = Stage(
-                "report", {"scores": scores, "reports": [report.identity() for report in self.recipe.report]}
-            ).key
+            config = {"scores": scores, "reports": identity(self.recipe.report)}
+            wanted = Stage("report", config).key
             before = read_json(log) if log.is_file() and not again else {}
             paths = [self.folder / name for name in before.get("paths", [])]
             if before.get("wanted") == wanted and all(path.is_file() for path in paths):
                 return paths
-            view = self.pipeline.view(scores)
+            view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
             paths = [Path(path) for report in self.recipe.report for path in report.render(view, self.folder)]
             write_json(log, {"wanted": wanted, "paths": [str(path.relative_to(self.folder)) for path in paths]})
         return paths
 
     def _source(self, source: str) -> str:
-        source = source or self.pipeline.method
+        source = source or self.pipeline.plan.method
         if source not in self.sources:
             near = did_you_mean(source, self.sources)
             raise UserError(
@@ -185,46 +221,30 @@ class Run:
         model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
         return model.eval()
 
-    def _write(self, theta_MD: Tensor, folder: Path) -> list[Path]:
-        make_folder(folder)
-        paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
-        other = sorted(set(folder.glob("*.safetensors")) - set(paths))
-        if other:
-            raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
-        for path, theta_D in zip(paths, theta_MD, strict=True):
-            save_tensors(path, self.pipeline.zoo.state_dict(theta_D))
-        return paths
-
-
-def _in_name(value: Any) -> str:
-    """Return an option as a folder's name shows it."""
-    text = "-".join(f"{key}-{own}" for key, own in value.items()) if isinstance(value, Mapping) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
-
 
 def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
-            own = ", ".join(method.sampling) or "none"
-            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {own}")
+            known = ", ".join(method.sampling) or "none"
+            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {known}")
+    before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
-        return type(method).model_validate({key: getattr(method, key) for key in type(method).model_fields} | options)
+        return type(method).model_validate(before | dict(options))
     except ValidationError as error:
-        raise UserError(f"method: {'; '.join(row['msg'] for row in error.errors())}") from None
+        raise Faults(f"method: {line}" for line in faults(error, options, type(method))) from None
 
 
-def _evaluator(name: str) -> Evaluator:
-    found, values = plugins.registry().find("evaluator", name)
-    try:
-        return cast(Evaluator, found.model_validate(dict(values)))
-    except ValidationError:
-        raise UserError(f"evaluator {name!r} needs options: write it into a recipe as [[evaluate]]") from None
+def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
+    """Return the evaluators of these names that are not the recipe's. Raises UserError."""
+    recipes = {evaluator.name for evaluator in recipe.evaluate}
+    added = [default_evaluator(name) for name in names if name not in recipes]
+    return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
 
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
     """Return the pipeline of a recipe; its name is the recipe's and a key."""
-    return Pipeline(recipe, f"{path.stem}-{run_key(recipe)}", progress)
+    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
 
 
 def run(
@@ -237,8 +257,7 @@ def run(
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
-    own = {evaluator.name for evaluator in loaded.evaluate}
-    scores = pipeline.scores(tuple(_evaluator(name) for name in kept if name not in own))
+    scores = scores_of(pipeline, _added(kept, loaded))
     make_folder(folder)
     with FileLock(folder / ".lock"):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))
@@ -247,6 +266,14 @@ def run(
     done = Run(folder, pipeline)
     done.report()
     return done
+
+
+def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None) -> None:
+    """See `pdiff.prepare`."""
+    path = find_recipe(Path(recipe))
+    pipeline = pipeline_of(load_recipe(path, set), path)
+    if not pipeline.store.has(pipeline.plan.train):
+        build_network(pipeline.recipe.architecture, pipeline.data, pipeline.recipe.seed)
 
 
 def open_run(
@@ -262,10 +289,9 @@ def open_run(
     if others:
         raise UserError(f"--set {others[0]}: a finished run takes run.* only; for anything else run the recipe again")
     recipe = load_recipe(folder / RESOLVED, {**(set or {}), "run.out": str(folder.parent)})
-    pipeline = Pipeline(recipe, folder.name, _progress(console))
-    # The stages as they were: the files that a recipe names may have moved since.
-    pipeline.train_stage, pipeline.collect_stage = map(pipeline.store.stage, read_scores(folder)["stages"])
-    return Run(folder, pipeline)
+    store = Store(folder.parent / "store")
+    train, collect = map(store.stage, read_scores(folder)["stages"])
+    return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, _progress(console)))
 
 
 def _progress(console: Any) -> Progress:
@@ -283,18 +309,5 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
         before = load_recipe(runs[0] / RESOLVED)
     except UserError:
         return
-    old, new = _flat(before.table()), _flat(recipe.table())
-    changed = sorted(
-        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith("run.")
-    )
+    changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
-
-
-def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(table, Mapping):
-        return {
-            k: v for key, item in table.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
-        }
-    if isinstance(table, list):
-        return {k: v for number, item in enumerate(table) for k, v in _flat(item, f"{prefix}[{number}]").items()}
-    return {prefix: table}

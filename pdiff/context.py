@@ -6,17 +6,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from pdiff.running.progress import Progress
 from pdiff.running.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from pdiff.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -38,16 +32,6 @@ class Context:
     """Of training: float32, or bfloat16 (autocast: parameters and optimiser stay float32)."""
     graphs: bool = True
     """On CUDA: replay training and sampling steps of fixed shapes as CUDA graphs."""
-    score: Callable[[Tensor], Tensor] | None = None
-    """Scores of the networks theta_MD on the selection split, `[M]`; given to methods."""
-    measure: Callable[[Tensor], dict[str, Tensor]] | None = None
-    """The task's measures of the networks theta_MD on the selection split, `[M]` each; given to methods."""
-    measures: Callable[[], dict[str, Tensor]] | None = None
-    """The same of the zoo's checkpoints, `[N]` each, computed once; given to methods."""
-    objective: Objective | None = None
-    """The task on training examples; given to methods."""
-    build: Callable[[int], nn.Module] | None = None
-    """A new network of the recipe's architecture from a seed; given to collectors and methods."""
     warn: Callable[[str], None] = print
 
     def generator(self, *words: object) -> torch.Generator:

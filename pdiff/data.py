@@ -24,8 +24,10 @@ class Batch(NamedTuple):
 class Split(Protocol):
     """Examples that can be read in any order, as they are evaluated or as they are trained on."""
 
-    targets: Tensor
-    """`[E]`, on the CPU."""
+    @property
+    def targets(self) -> Tensor:
+        """`[E]` or `[E, ...]`, on the CPU."""
+        ...
 
     def __len__(self) -> int: ...
 

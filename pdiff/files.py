@@ -34,15 +34,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    part = _beside(path)
+    partial = _beside(path)
     owned = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     try:
-        save_file(owned, part, metadata={"format": "pt"} | dict(metadata or {}))
-        with open(part, "rb+") as file:
+        save_file(owned, partial, metadata={"format": "pt"} | dict(metadata or {}))
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise _refused(path, error) from None
 
 
@@ -116,12 +116,12 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step. Raises UserError when the disk is full or not writable."""
-    part = _beside(path)
+    partial = _beside(path)
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise _refused(path, error) from None
 
 
@@ -140,3 +140,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return copies of the tensors under a prefix, without it: what is loaded may be a read-only map of the file."""
+    return {key.removeprefix(prefix): value.clone() for key, value in tensors.items() if key.startswith(prefix)}

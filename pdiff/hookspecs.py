@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import typer
+    from torch import Tensor, nn
 
-    from pdiff.api import Run
-    from pdiff.components import Component
+    from pdiff.bench import Bench
+    from pdiff.components.base import Component
+    from pdiff.context import Context
+    from pdiff.view import Setup
+    from pdiff.way import Chooser, Predicts
+    from pdiff.zoo import Layout, Zoo
 
 hookspec = pluggy.HookspecMarker("pdiff")
 
@@ -32,7 +37,7 @@ def register_architectures(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Architecture
+        from pdiff.components.architecture import Architecture
 
         class Perceptron(Architecture):
             '''Two-layer perceptron.'''
@@ -57,7 +62,7 @@ def register_datasets(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Dataset
+        from pdiff.components.dataset import Dataset
 
         class Blobs(Dataset):
             '''Two noisy points in the plane.'''
@@ -83,7 +88,7 @@ def register_tasks(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Task
+        from pdiff.components.task import Task
 
         class Ordinal(Task):
             '''Regression on class numbers, rounded to predict.'''
@@ -114,7 +119,7 @@ def register_selectors(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Selector
+        from pdiff.components.selector import Selector
 
         class Biases(Selector):
             '''Every bias.'''
@@ -135,14 +140,14 @@ def register_collectors(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Collector
+        from pdiff.components.collector import Collector
 
         class Jitter(Collector):
             '''Noisy copies of the base network, for trying things out.'''
             name = "jitter"
             count: int = 60
 
-            def collect(self, model, *, data, task, layout, ctx):
+            def collect(self, model, *, data, task, layout, bench, ctx):
                 import torch
                 from pdiff.zoo import Zoo
                 base = layout.vector(model.state_dict())
@@ -157,12 +162,33 @@ def register_collectors(register: Register) -> None:
 
 
 @hookspec
+def register_transforms(register: Register) -> None:
+    """Register steps on a zoo, or on samples: subclasses of `pdiff.components.Transform`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Transform
+
+        class EverySecond(Transform):
+            '''Every second checkpoint.'''
+            name = "every_second"
+
+            def zoo(self, zoo, bench, ctx):
+                return zoo.subset(range(0, len(zoo), 2))
+
+        @hookimpl
+        def register_transforms(register):
+            register(EverySecond)
+    """
+
+
+@hookspec
 def register_backbones(register: Register) -> None:
     """Register codecs and denoisers: subclasses of `pdiff.components.Codec` and `pdiff.components.Denoiser`.
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Denoiser
+        from pdiff.components.backbone import Denoiser
 
         class Tiny(Denoiser):
             '''One hidden layer; the step is one more input.'''
@@ -191,16 +217,17 @@ def register_methods(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Generator, Method
+        from pdiff.components.method import Generator
+        from pdiff.components.method import Method
 
         class Bootstrap(Method):
             '''Checkpoints drawn again at random: the copy that any generator should beat.'''
             name = "bootstrap"
 
-            def fit(self, zoo, ctx):
+            def fit(self, zoo, bench, ctx):
                 return Draws(zoo)
 
-            def load(self, tensors, zoo, ctx):
+            def load(self, tensors, zoo, bench, ctx):
                 return Draws(zoo)
 
         class Draws(Generator):
@@ -208,7 +235,7 @@ def register_methods(register: Register) -> None:
                 super().__init__()
                 self.zoo = zoo
 
-            def sample(self, count, ctx):
+            def sample(self, count, bench, ctx):
                 import torch
                 return self.zoo.theta_ND[torch.randint(len(self.zoo), (count,), generator=ctx.generator("draw"))]
 
@@ -224,7 +251,7 @@ def register_evaluators(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Evaluator
+        from pdiff.components.evaluator import Evaluator
 
         class Norm(Evaluator):
             '''Mean length of the parameter vectors.'''
@@ -248,7 +275,7 @@ def register_reports(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components import Report
+        from pdiff.components.report import Report
 
         class Csv(Report):
             '''The summary table as comma-separated values.'''
@@ -283,23 +310,74 @@ def register_commands(app: typer.Typer) -> None:
 
 
 @hookspec
-def render_samples(run: Run, count: int, draw: int, folder: Path) -> None:
+def align_networks(
+    model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
+) -> Callable[[Tensor], Tensor] | None:
+    """Return what brings networks theta_MD nearest to a reference without changing a function, or None.
+
+    It is what `Bench.align` does; of several plugins the first that returns something is taken.
+
+    Args:
+        model: a network of the run's architecture.
+        inputs: a batch of zeros, `[2, *input_shape]`.
+        layout: the map between state-dict entries and columns of theta.
+        reference_D: the network to come near to.
+        ctx: of this purpose; its seed is the same every time.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def align_networks(model, inputs, layout, reference_D, ctx):
+            def signs(theta_MD):
+                return theta_MD  # a network whose hidden units have no order to change
+
+            return signs if layout.dim == 1 else None
+    """
+
+
+@hookspec
+def choose_ways(model: nn.Module, layout: Layout, task: Predicts, steady: bool) -> Chooser | None:
+    """Return what finds a quick way to run many networks that differ in the selected entries alone, or None.
+
+    It changes how soon predictions come, and never what they are, but for rounding. Of several plugins the first that
+    returns something is taken; without any, networks are run one at a time.
+
+    Args:
+        model: holds the anchor; its selected entries may be overwritten.
+        layout: the map between state-dict entries and columns of theta.
+        task: what is predicted.
+        steady: the way must follow from shapes alone, and never from a clock.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.way import OneAtATime
+
+        @hookimpl
+        def choose_ways(model, layout, task, steady):
+            return OneAtATime(model, layout, task) if steady else None
+    """
+
+
+@hookspec
+def render_samples(recipe: Setup, zoo: Zoo, theta_MD: Tensor, bench: Bench, ctx: Context, folder: Path) -> None:
     """Write pictures of what newly drawn networks show, where they show anything (`pdiff sample --render`).
 
     Args:
-        run: the run, with the options of sampling that were asked for.
-        count: networks that were drawn.
-        draw: the number of the draw.
+        recipe: the run's task, dataset, architecture and collector.
+        zoo: the checkpoints in use.
+        theta_MD: the networks that were drawn, `[M, D]`.
+        bench: the services of the run.
+        ctx: device, progress and data folder.
         folder: where the networks lie, and the pictures go.
 
     Example:
         from pdiff import hookimpl
 
         @hookimpl
-        def render_samples(run, count, draw, folder):
-            theta_MD = run.pipeline.sample(run.pipeline.method, count, draw)
+        def render_samples(theta_MD, folder):
             lengths = theta_MD.norm(dim=1)
-            (folder / "lengths.txt").write_text("\\n".join("*" * round(float(own)) for own in lengths))
+            (folder / "lengths.txt").write_text("\\n".join("*" * round(float(length)) for length in lengths))
     """
 
 

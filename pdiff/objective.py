@@ -13,7 +13,7 @@ from pdiff.data import Batch, Split
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
-    from pdiff.components import Task
+    from pdiff.components.task import Task
 
 RUNNING = ("running_mean", "running_var")
 
@@ -30,7 +30,8 @@ class Objective:
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Objective:
         """Return the objective of vectors that `decode` turns into theta_MD, such as normalised ones."""
-        return Objective(self.model, self.layout, self.task, self.split, decode)
+        inner = self.decode
+        return Objective(self.model, self.layout, self.task, self.split, lambda vectors: inner(decode(vectors)))
 
     def batch(self, count: int, generator: torch.Generator, device: torch.device, augment: bool = False) -> Batch:
         """Return so many training examples, drawn at random; as they are evaluated, or with the training transform."""

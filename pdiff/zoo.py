@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,9 @@ class Zoo:
     anchor: dict[str, Tensor]
     """The base network's whole state dict."""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """One per checkpoint: `run`, `step`, `metrics`."""
+    """One per checkpoint: `run`, `step`, `metrics`; after steps also `of`, its number as it was collected."""
+    holdout: Zoo | None = None
+    """Checkpoints that no method has seen, for evaluators to compare with."""
 
     def __post_init__(self) -> None:
         count, dim = self.theta_ND.shape
@@ -129,20 +131,20 @@ class Zoo:
     def __len__(self) -> int:
         return len(self.theta_ND)
 
+    @classmethod
+    def of_one(cls, state: dict[str, Tensor], layout: Layout) -> Zoo:
+        """Return a zoo of one network, given its whole state dict."""
+        return cls(layout.vector(state)[None], layout, state, [{"run": 0, "step": 0, "metrics": {}}])
+
+    def subset(self, index: Sequence[int]) -> Zoo:
+        """Return the checkpoints of these numbers, in this order, and what is held out as it is."""
+        chosen = list(index)
+        return replace(self, theta_ND=self.theta_ND[chosen], rows=[self.rows[number] for number in chosen])
+
     @property
     def base(self) -> Tensor:
         """The base network's selected parameters, theta_D."""
         return self.layout.vector(self.anchor)
-
-    def tempered(self, theta_MD: Tensor, temperature: float) -> Tensor:
-        """Return networks whose distances from the average checkpoint are multiplied (variances: their logarithms)."""
-        parts = []
-        for entry in self.layout.entries:
-            own = Layout((Entry(entry.key, entry.shape, 0, entry.positive),))
-            x_MD = own.to_free(theta_MD[:, entry.columns])
-            mean_D = own.to_free(self.theta_ND[:, entry.columns]).double().mean(dim=0).float()
-            parts.append(own.from_free(mean_D + temperature * (x_MD - mean_D)))
-        return torch.cat(parts, dim=1)
 
     def state_dict(self, theta_D: Tensor) -> dict[str, Tensor]:
         """Return a whole state dict: the anchor with the selected parameters replaced."""
@@ -152,15 +154,22 @@ class Zoo:
         return state
 
     def save(self, folder: Path) -> None:
-        """Write zoo.safetensors and zoo.json."""
+        """Write zoo.safetensors, anchor.safetensors and zoo.json, and the checkpoints held out beside them."""
         save_tensors(folder / "zoo.safetensors", {"theta": self.theta_ND})
         save_tensors(folder / "anchor.safetensors", self.anchor)
-        write_json(folder / "zoo.json", {"layout": self.layout.to_json(), "rows": self.rows})
+        about: dict[str, Any] = {"layout": self.layout.to_json(), "rows": self.rows}
+        if self.holdout is not None:
+            save_tensors(folder / "holdout.safetensors", {"theta": self.holdout.theta_ND})
+            about["holdout"] = self.holdout.rows
+        write_json(folder / "zoo.json", about)
 
     @classmethod
     def open(cls, folder: Path) -> Zoo:
         """Read what `save` wrote; theta is memory-mapped."""
-        about = read_json(folder / "zoo.json")
-        theta = load_tensors(folder / "zoo.safetensors")["theta"]
-        anchor = load_tensors(folder / "anchor.safetensors")
-        return cls(theta, Layout.from_json(about["layout"]), anchor, about["rows"])
+        about, anchor = read_json(folder / "zoo.json"), load_tensors(folder / "anchor.safetensors")
+        layout = Layout.from_json(about["layout"])
+        zoo = cls(load_tensors(folder / "zoo.safetensors")["theta"], layout, anchor, about["rows"])
+        if "holdout" in about:
+            theta_HD = load_tensors(folder / "holdout.safetensors")["theta"]
+            zoo.holdout = cls(theta_HD, layout, anchor, about["holdout"])
+        return zoo

@@ -46,10 +46,10 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(autouse=True, scope="session")
 def same_way_for_every_population():
     """How a population is run is not tried out by the clock: another way may give other last bits."""
-    from pdiff.populations import ways
+    from pdiff_plugins.populations import chooser
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ways, "QUICK_S", math.inf)
+        patch.setattr(chooser, "QUICK_S", math.inf)
         yield
 
 

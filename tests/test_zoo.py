@@ -12,16 +12,17 @@ from torch import nn
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
-from pdiff.engine import work as stages
-from pdiff.engine.recalibrate import recalibrated
-from pdiff.engine.use import held_out, used, with_copies
+from pdiff.engine.keys import zoo_stage
 from pdiff.errors import UserError
-from pdiff.recipe.tables import Zoo as Settings
-from pdiff.recipe.tables import load_recipe
-from pdiff.symmetry.align import symmetry_within
+from pdiff.recipe.loading import load_recipe
+from pdiff.running.store import Stage
+from pdiff.services import Absent
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.networks.nets.vit import SimpleViT
+from pdiff_plugins.symmetry.align import align, symmetry_within, with_copies
+from pdiff_plugins.transforms.batch_norms import recalibrated
+from pdiff_plugins.transforms.choice import Holdout, held_out
 
 
 def network() -> nn.Module:
@@ -86,47 +87,51 @@ def test_a_zoo_survives_the_disk(tmp_path) -> None:
 
 
 @settings(max_examples=60)
-@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6), seed=st.integers(0, 99), data=st.data())
+@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=6), seed=st.integers(0, 99), data=st.data())
 def test_whole_runs_are_held_out_as_far_as_they_fit(sizes: list[int], seed: int, data: st.DataObject) -> None:
     rows = [{"run": run} for run, size in enumerate(sizes) for _ in range(size)]
-    count = data.draw(st.integers(0, max(len(rows) - 2, 0)))
+    count = data.draw(st.integers(0, len(rows) - 2))
     held = held_out(rows, count, torch.Generator().manual_seed(seed))
     assert len(set(held)) == len(held) == count and held == sorted(held)
     parted = [run for run, size in enumerate(sizes) if 0 < sum(rows[i]["run"] == run for i in held) < size]
     assert len(parted) <= 1
     assert held == held_out(rows, count, torch.Generator().manual_seed(seed))
-    with pytest.raises(UserError, match=r"^zoo\.holdout = \d+: of \d+ checkpoints 2 must remain; set it to at most"):
-        held_out(rows, max(len(rows) - 1, 1), torch.Generator())
+    with pytest.raises(UserError, match=r"^zoo: holdout\.count = \d+: of \d+ checkpoints 2 must remain; set it to"):
+        held_out(rows, len(rows) - 1, torch.Generator())
 
 
 def test_held_out_checkpoints_are_seen_by_evaluators_alone(tmp_path: Path) -> None:
-    whole, part = tiny_run(tmp_path), tiny_run(tmp_path, zoo={"holdout": 3})
-    kept, held = part.sample("original"), part.view().holdout
-    assert whole.holdout is None and len(held) == 3 and len(kept) == len(whole.zoo) - 3
+    whole, part = tiny_run(tmp_path), tiny_run(tmp_path, zoo=[{"name": "holdout", "count": 3}])
+    kept, held = part.sample("original"), part.view().zoo.holdout.theta_ND
+    assert whole.zoo.holdout is None and len(held) == 3 and len(kept) == len(whole.zoo) - 3
     found = {tuple(theta.tolist()) for theta in [*kept, *held]}
     assert found == {tuple(theta.tolist()) for theta in whole.sample("original")}
     assert len(part.predictions("original", "test")) == len(part.predictions("original", "validation")) == len(kept)
 
 
 def test_permuted_copies_are_other_points_and_the_same_functions(tmp_path: Path) -> None:
-    whole, more = tiny_run(tmp_path), tiny_run(tmp_path, zoo={"permuted": 2, "first": 4})
+    whole, more = (
+        tiny_run(tmp_path),
+        tiny_run(tmp_path, zoo=[{"name": "first", "count": 4}, {"name": "permuted", "copies": 2}]),
+    )
     zoo = more.zoo
     assert zoo.theta_ND[:4].equal(whole.zoo.theta_ND[:4])
     assert [row.get("copy", 0) for row in zoo.rows] == [0] * 4 + [1] * 4 + [2] * 4
     assert zoo.rows[5] == zoo.rows[1] | {"copy": 1}
     assert torch.cdist(zoo.theta_ND[4:], zoo.theta_ND[:4]).min() > 0.1
-    again = more.predictor.predict(zoo.theta_ND, more.data.validation, more.context("test"), "test")
+    again = more.bench.predict(zoo.theta_ND, "validation")
     assert again.equal(more.predictions("original", "validation"))
-    align = more.view().align
+    align = more.view().bench.align
     torch.testing.assert_close(align(zoo.theta_ND[[0, 4, 8]]), zoo.theta_ND[[0, 0, 0]])
 
 
 def test_nothing_can_be_aligned_or_copied_where_biases_alone_are_selected(tmp_path: Path) -> None:
     biases = {"name": "names", "include": ["*.bias"]}
-    assert tiny_run(tmp_path, selector=biases).align() is None
-    for key, zoo in {"permuted = 2": {"permuted": 2}, "align": {"align": True}}.items():
-        with pytest.raises(UserError, match=rf"^zoo\.{key}: no hidden units can be reordered within the selected"):
-            tiny_run(tmp_path, selector=biases, zoo=zoo).zoo  # noqa: B018
+    pipeline = tiny_run(tmp_path, selector=biases)
+    assert pipeline.bench.align(pipeline.zoo.theta_ND) is None
+    for key, step in {"permuted.copies = 2": {"name": "permuted", "copies": 2}, "align": {"name": "align"}}.items():
+        with pytest.raises(UserError, match=rf"^zoo: {key}: no hidden units can be reordered within the selected"):
+            tiny_run(tmp_path, selector=biases, zoo=[step]).zoo  # noqa: B018
 
 
 def test_a_zoo_of_permuted_copies_and_what_is_held_out_of_it_become_one_point() -> None:
@@ -138,22 +143,21 @@ def test_a_zoo_of_permuted_copies_and_what_is_held_out_of_it_become_one_point() 
     one = Zoo(layout.vector(model.state_dict())[None], layout, dict(model.state_dict()), [{"run": 0}])
     zoo = with_copies(one, 9, symmetry, ctx)
     assert torch.pdist(zoo.theta_ND).min() > 1
-    own = used(zoo, Settings(align=True, holdout=3), lambda key: symmetry, ctx)
-    everything = torch.cat([own.zoo.theta_ND, own.holdout_HD, own.zoo.base[None]])
-    assert everything.shape[0] == 11 and everything.equal(own.zoo.theta_ND[:1].expand(11, -1))
+    own = align(Holdout(count=3).zoo(zoo, Absent("a choice"), ctx), symmetry, ctx)
+    everything = torch.cat([own.theta_ND, own.holdout.theta_ND, own.base[None], own.holdout.base[None]])
+    assert everything.shape[0] == 12 and everything.equal(own.theta_ND[:1].expand(12, -1))
 
 
-def test_options_that_are_not_used_leave_the_key_as_it_was(tiny: Path) -> None:
-    collected = stages.Stage("collect", {})
+def test_a_zoo_without_steps_is_what_was_collected_and_every_step_and_their_order_count(tiny: Path) -> None:
+    collected = Stage("collect", {})
+    first, aligned, more = {"name": "first", "count": 5}, {"name": "align"}, {"name": "permuted", "copies": 1}
 
-    def key(**zoo: object) -> str:
-        return stages.zoo_stage(load_recipe(tiny, {f"zoo.{name}": value for name, value in zoo.items()}), collected).key
+    def key(*steps: dict[str, object]) -> str:
+        return zoo_stage(load_recipe(tiny, {"zoo": list(steps)}), collected).key
 
-    assert key() == key(permuted=0, holdout=0, align=False) == collected.key
-    before = {"collect": collected.key, "first": 5}
-    assert key(first=5) == stages.Stage("zoo", before).key
-    assert key(first=5, align=True) == stages.Stage("zoo", before | {"align": True}).key
-    assert len({key(permuted=1), key(permuted=2), key(holdout=1), key(holdout=2), key(align=True), key()}) == 6
+    assert key() == collected.key
+    ways = [(), (first,), (first | {"count": 6},), (aligned,), (first, aligned), (first, more), (more, first)]
+    assert len({key(*steps) for steps in ways}) == len(ways)
 
 
 def test_recalibrated_statistics_are_those_of_the_examples() -> None:
@@ -173,5 +177,5 @@ def test_recalibrated_statistics_are_those_of_the_examples() -> None:
         assert new["3.weight"].equal(state["3.weight"])
     assert all(value.equal(before[key]) for key, value in model.state_dict().items()) and not model.training
     plain = Layout.of(model, ["3.weight"])
-    with pytest.raises(UserError, match=r"sample.batchnorm_recalibration = 128: .* BatchNorm statistics among"):
+    with pytest.raises(UserError, match=r"^sample\.step: recalibration needs BatchNorm statistics among"):
         recalibrated(theta[:, :6], model, plain, split, 128, Context(seed=0))

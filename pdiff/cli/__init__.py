@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pdiff import __version__
-from pdiff.cli import plugin_commands, results, run
+from pdiff.cli import plugins, results, run
 from pdiff.errors import UserError
 
 CONDITIONS = {
@@ -47,10 +47,9 @@ def build() -> typer.Typer:
             typer.echo(f"pdiff {__version__}")
             raise typer.Exit()
 
-    for commands in (run, results, plugin_commands):
+    for commands in (run, results, plugins):
         commands.register(app)
-    plugins = registry()
-    for implementation in plugins.manager.hook.register_commands.get_hookimpls():
+    for implementation in registry().manager.hook.register_commands.get_hookimpls():
         try:
             implementation.function(app)
         except Exception as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable."),
+from pdiff.cli.options import Overrides, overrides
+
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
 ]
 
 
@@ -18,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
+    recipe: RecipeName,
     set: Overrides = None,
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
@@ -36,29 +37,18 @@ def run(
     console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def check(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one in recipes/.")],
-    set: Overrides = None,
-) -> None:
+def check(recipe: RecipeName, set: Overrides = None) -> None:
     """Validate a recipe; print it with every option, and what is cached and what is to do."""
     import tomli_w
 
     from pdiff import api
     from pdiff.cli.text import console, print_table
-    from pdiff.recipe.tables import find_recipe, load_recipe
+    from pdiff.recipe.loading import find_recipe, load_recipe
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set))
     console().print(tomli_w.dumps(loaded.table()), markup=False, highlight=False, soft_wrap=True)
     pipeline = api.pipeline_of(loaded, path)
     states = {True: "cached", False: "to do"}
-    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan()]
+    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
     print_table(["stage", "key", "state"], rows)
-
-
-def overrides(texts: list[str] | None, device: str = "", out: str = "") -> dict[str, Any]:
-    """Return `--set` options, and the two short ones, as values by dotted key."""
-    from pdiff.recipe.tables import parse_override
-
-    values = dict(parse_override(text) for text in texts or [])
-    return values | ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})

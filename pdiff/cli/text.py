@@ -25,10 +25,10 @@ def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None
     for index, name in enumerate(head):
         cells = [row[index] for row in rows]
         numeric = bool(cells) and all(map(_numeric, cells))
-        kept = (
+        narrowest = (
             max(map(len, cells)) if numeric or (cells and index == 0) else 0
         )  # a narrow window folds the other columns
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=kept)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=narrowest)
     for row in rows:
         grid.add_row(*row)
     wide = console() if console().is_terminal else Console(width=200)

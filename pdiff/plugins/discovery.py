@@ -17,16 +17,13 @@ from typing import Any
 import pluggy
 
 from pdiff import hookspecs
-from pdiff.components import KINDS, Component
+from pdiff.components import base
+from pdiff.components.base import Component, NoSuchComponent
 from pdiff.errors import UserError, did_you_mean
-from pdiff.results.summary import RESERVED
+from pdiff.results.scores import RESERVED
 
 GROUP = "pdiff"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-class NoSuchComponent(UserError):
-    """A name that no loaded plugin registers, or more than one does."""
 
 
 @dataclass
@@ -45,12 +42,12 @@ class Plugin:
 class Registry:
     """All plugins that were found, and the components of those that loaded."""
 
-    def __init__(self, found: list[EntryPoint] | None = None):
+    def __init__(self, entries: list[EntryPoint] | None = None):
         self.manager = pluggy.PluginManager("pdiff")
         self.manager.add_hookspecs(hookspecs)
         self.plugins: list[Plugin] = []
         self._owners: dict[type[Component], str] = {}
-        for entry in _wanted(found if found is not None else list(entry_points(group=GROUP))):
+        for entry in _wanted(entries if entries is not None else list(entry_points(group=GROUP))):
             self.plugins.append(self._load(entry))
         self._check_strict()
 
@@ -76,7 +73,7 @@ class Registry:
         plugin.hooks = sorted(caller.name for caller in callers)
         unknown = [caller.name for caller in callers if not caller.has_spec()]
         if unknown:
-            known = [name for name in vars(hookspecs) if name.startswith(("register_", "stage_"))]
+            known = [name for name, value in vars(hookspecs).items() if hasattr(value, "pdiff_spec")]
             raise ValueError(f"unknown hook {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         for caller in callers:
             if caller.name.startswith("register_") and caller.name != "register_commands":
@@ -136,17 +133,17 @@ class Registry:
         return f"{component.__module__}.{component.__qualname__}"
 
 
-def _wanted(found: list[EntryPoint]) -> list[EntryPoint]:
+def _wanted(entries: list[EntryPoint]) -> list[EntryPoint]:
     """Order entry points by name, and keep those that PDIFF_PLUGINS allows."""
-    found = sorted(set(found), key=lambda entry: (entry.name, entry.value))
+    entries = sorted(set(entries), key=lambda entry: (entry.name, entry.value))
     allowed = os.environ.get("PDIFF_PLUGINS")
     if allowed is None:
-        return found
+        return entries
     names = [name.strip() for name in allowed.split(",") if name.strip()]
-    missing = sorted(set(names) - {entry.name for entry in found})
+    missing = sorted(set(names) - {entry.name for entry in entries})
     if missing:
-        raise UserError(f"PDIFF_PLUGINS: no plugin {missing[0]!r}{did_you_mean(missing[0], [e.name for e in found])}")
-    return [entry for entry in found if entry.name in names]
+        raise UserError(f"PDIFF_PLUGINS: no plugin {missing[0]!r}{did_you_mean(missing[0], [e.name for e in entries])}")
+    return [entry for entry in entries if entry.name in names]
 
 
 def _kinds_of(hook: str) -> tuple[str, ...]:
@@ -184,6 +181,4 @@ def registry() -> Registry:
     return Registry()
 
 
-def kinds() -> list[str]:
-    """Return the kinds of component, in the order of the pipeline."""
-    return list(KINDS)
+base.names = lambda: registry()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,49 +12,22 @@ from torch import Tensor, nn
 from pdiff.context import Context
 from pdiff.data import Split, evaluation_batches, evaluation_size
 from pdiff.errors import UserError
-from pdiff.populations.parting import entry_of
-from pdiff.populations.ways import Chooser, Way
+from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes, ran_out
 from pdiff.training.loop import threads_for
+from pdiff.way import Chooser, OneAtATime, Predicts, Way
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
     from pdiff.components import Task
 
 
-class LogProbabilities:
-    """A task that predicts log-probabilities, to be stored in half precision."""
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return self.task.log_probabilities(model, inputs).clamp_min(torch.finfo(torch.float16).min).half()
-
-    def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return predictions
-
-
-class Measured:
-    """A task whose predictions are the sums of its measures over a batch, `[M, batches, measures]`."""
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return self.task.examine(model, inputs)
-
-    def reduce(self, examined: Tensor, targets: Tensor) -> Tensor:
-        return self.task.measured(examined, targets).double().sum(dim=1, keepdim=True)
-
-
 class Predictor:
-    """Runs populations of one network on splits, each in the way that is quickest for it."""
+    """Runs populations of one network on splits, each in the way that its chooser finds, or one at a time."""
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task, steady: bool = False):
-        """`steady`: in a way that follows from shapes alone, for numbers that decide what comes after them."""
+    def __init__(self, model: nn.Module, layout: Layout, task: Predicts, chooser: Chooser | None = None):
         self.model, self.layout, self.task = model, layout, task
-        self.chooser = Chooser(model, layout, task, steady)
+        self.chooser = chooser or OneAtATime(model, layout, task)
 
     @torch.no_grad()
     def predict(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:
@@ -113,13 +86,6 @@ def _kept(model: nn.Module, keys: list[str]) -> Iterator[None]:
     finally:
         for key, value in before.items():
             entry_of(model, key).data = value
-
-
-def predict(
-    model: nn.Module, layout: Layout, theta_MD: Tensor, *, task: Task, split: Split, ctx: Context, what: str
-) -> Tensor:
-    """Return the predictions of one population; see `Predictor.predict`."""
-    return Predictor(model, layout, task).predict(theta_MD, split, ctx, what)
 
 
 @torch.no_grad()

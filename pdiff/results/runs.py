@@ -14,8 +14,8 @@ RESOLVED = "resolved.toml"
 
 def finished(out: str | Path) -> list[Path]:
     """Return the folders of finished runs, newest first."""
-    found = [path.parent for path in Path(out).glob(f"*/{SCORES}")]
-    return sorted(found, key=lambda folder: (folder / SCORES).stat().st_mtime, reverse=True)
+    folders = [path.parent for path in Path(out).glob(f"*/{SCORES}")]
+    return sorted(folders, key=lambda folder: (folder / SCORES).stat().st_mtime, reverse=True)
 
 
 def find_run(name: str | Path, out: str | Path = "runs") -> Path:

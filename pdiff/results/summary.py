@@ -5,11 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-RESERVED = frozenset({
-    "run", "recipe", "protocol", "selection", "method", "main", "device", "parameters", "networks", "columns", "facts",
-    "base", "expect", "seconds", "stages", "legends",
-})  # fmt: skip
-"""Keys of a run's scores that are no evaluator's."""
+from pdiff.results.scores import Spread, given_by
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -17,9 +13,9 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     columns = [(name, *column) for name, listed in scores["columns"].items() for column in listed]
     head = ["networks", "n", *[title for _, title, _, _ in columns]]
     rows = []
-    for source, own in scores["networks"].items():
-        cells = [_cell(own.get(name, {}).get(key), spec) for name, _, key, spec in columns]
-        rows.append([source, str(own["count"]), *cells])
+    for source, scored in scores["networks"].items():
+        cells = [_cell(scored.get(name, {}).get(key), spec) for name, _, key, spec in columns]
+        rows.append([source, str(scored["count"]), *cells])
     return head, rows
 
 
@@ -32,8 +28,8 @@ def expected(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     published = scores.get("expect", [])
     numbers = [_numbers(reference) for reference in published]
     rows = []
-    for what in dict.fromkeys(what for own in numbers for what in own):
-        cells = [f"{own[what]:g}" if what in own else "" for own in numbers]
+    for what in dict.fromkeys(what for of_one in numbers for what in of_one):
+        cells = [f"{of_one[what]:g}" if what in of_one else "" for of_one in numbers]
         ours = ours_for(scores, *what)
         rows.append([*what, *cells, "" if ours is None else f"{ours:.4g}"])
     return ["what", "", *(reference["name"] for reference in published), "ours"], rows
@@ -46,17 +42,16 @@ def sources(scores: dict[str, Any]) -> str:
 
 def _numbers(reference: dict[str, Any]) -> dict[tuple[str, str], float]:
     """Return the numbers of one `[[expect]]` by (group, key)."""
-    groups = {group: own for group, own in reference.items() if isinstance(own, dict)}
-    return {(group, key): value for group, own in groups.items() for key, value in own.items()}
+    groups = {group: table for group, table in reference.items() if isinstance(table, dict)}
+    return {(group, key): value for group, table in groups.items() for key, value in table.items()}
 
 
 def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
     if group in scores["networks"]:
-        source = scores["networks"][group]
-        own = source.get(scores["main"]) or source.get("accuracy", {})  # which any task's metric goes by
-        name = "max" if key == "best" and "max" in own and scores["protocol"] == "paper" else key
-        return 100 * own[name] if name in own else None
+        score = given_by(scores, scores["scored_by"]).get(group, {})
+        name = "max" if key == "best" and "max" in score and scores["protocol"] == "paper" else key
+        return 100 * score[name] if name in score else None
     value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None
     return value if isinstance(value, int | float) else None
 
@@ -64,15 +59,11 @@ def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
 def notes(scores: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the numbers."""
     where = 'the test split itself (protocol = "paper")' if scores["protocol"] == "paper" else "the validation split"
-    lines = ["scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where]
-    lines += scores.get("legends", [])
-    for part in scores.values():
-        if isinstance(part, dict):
-            lines += [note for note in part.get("notes", []) if isinstance(note, str)]
-    return lines
+    first = "scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where
+    return [first, *scores["legends"], *scores["notes"]]
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> Spread:
     """Return mean, std (population), median, min and max of a list."""
     return {
         "mean": statistics.fmean(values),

@@ -7,7 +7,7 @@ import os
 import torch
 from torch import nn
 
-from pdiff.errors import UserError
+from pdiff.errors import Faults
 
 
 def device_for(wanted: str) -> torch.device:
@@ -20,11 +20,9 @@ def device_for(wanted: str) -> torch.device:
     device = torch.device(wanted)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError(f"run.device = {wanted!r}: torch finds no CUDA device; write 'auto' or 'cpu'")
+            raise Faults([f"run.device = {wanted!r}: torch finds no CUDA device; write 'auto' or 'cpu'"])
         if (device.index or 0) >= torch.cuda.device_count():
-            raise UserError(
-                f"run.device = {wanted!r}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0"
-            )
+            raise Faults([f"run.device = {wanted!r}: there are {torch.cuda.device_count()} CUDA devices, from 0 on"])
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
@@ -41,4 +39,6 @@ def precision_for(wanted: str, device: torch.device) -> str:
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
     """Return the network on the device; one of convolutions in channels-last order where that is quick: on CUDA."""
     flat = device.type == "cuda" and any(isinstance(module, nn.Conv2d) for module in model.modules())
-    return model.to(device, memory_format=torch.channels_last if flat else torch.preserve_format)
+    if not flat:
+        return model.to(device)
+    return model.to(device).to(memory_format=torch.channels_last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,34 @@ class Progress:
         """Print one line above whatever is live."""
 
 
+class Told(Progress):
+    """Progress that also tells a function, about once a second, of (units done, values)."""
+
+    def __init__(self, inner: Progress, tell: Callable[[int, dict[str, float]], None]):
+        self.inner, self.tell = inner, tell
+
+    @contextmanager
+    def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:
+        with self.inner.step(what, total, done) as step:
+            yield _ToldStep(step, self.tell, done)
+
+    def say(self, line: str) -> None:
+        self.inner.say(line)
+
+
+class _ToldStep(Step):
+    def __init__(self, inner: Step, tell: Callable[[int, dict[str, float]], None], done: int):
+        self.inner, self.tell, self.done, self.last = inner, tell, done, 0.0
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.inner.advance(count, **values)
+        self.done += count
+        now = time.monotonic()
+        if values and now - self.last >= 1.0:
+            self.last = now
+            self.tell(self.done, values)
+
+
 def _values(values: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
@@ -40,7 +68,8 @@ class PlainStep(Step):
     def __init__(self, what: str, total: int, done: int, say: Any, every_s: float = 30.0):
         self.what, self.total, self.done, self.say, self.every_s = what, total, done, say, every_s
         self.first, self.start = done, time.monotonic()
-        self.last, self.values = self.start, {}
+        self.last = self.start
+        self.values: dict[str, float] = {}
 
     def advance(self, count: int = 1, **values: float) -> None:
         self.done += count

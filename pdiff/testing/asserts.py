@@ -22,10 +22,10 @@ def stored(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in load_tensors(Path(folder) / "x.safetensors").items()}
 
 
-def seeded(seed: int, work: Callable[[], Any]) -> Any:
+def seeded(seed: int, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Do `work` with torch's global generator in a state of our choice."""
     torch.manual_seed(seed)
-    return work()
+    return work(*arguments, **options)
 
 
 def is_json(value: Any, what: str) -> None:

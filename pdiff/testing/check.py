@@ -12,8 +12,9 @@ import tomli_w
 import torch
 from pydantic import ValidationError
 
-from pdiff.components import Component, identity, merge, plain
+from pdiff.components import Component, Evaluator, identity, merge, plain
 from pdiff.plugins.discovery import NAME
+from pdiff.results.scores import keys
 from pdiff.testing.contracts import CONTRACTS
 
 
@@ -30,16 +31,17 @@ def check_component(component: type[Component] | Component, *, strict: bool = Fa
         AssertionError: names the component and what it breaks.
     """
     cls = component if inspect.isclass(component) else type(component)
-    own = {key: value for key, value in options.items() if key in cls.model_fields}
-    more = {key: value for key, value in options.items() if key not in own}
-    made = _made(component, own)
-    check_definition(made, strict=strict)
-    contract = CONTRACTS[made.kind]
+    settings = {key: value for key, value in options.items() if key in cls.model_fields}
+    more = {key: value for key, value in options.items() if key not in settings}
+    instance = _made(component, settings)
+    check_definition(instance, strict=strict)
+    contract = CONTRACTS[instance.kind]
     known = list(inspect.signature(contract).parameters)[1:]
+    takes = f"a {instance.kind}'s check takes {', '.join(known)}"
     for option in more:
-        assert option in known, f"{made.name}: no option {option!r}; a {made.kind}'s check takes {', '.join(known)}"
+        assert option in known, f"{instance.name}: no option {option!r}; {takes}"
     with torch.random.fork_rng(devices=[]):
-        contract(made, **more)
+        contract(instance, **more)
 
 
 def _made(component: type[Component] | Component, values: Mapping[str, Any]) -> Component:
@@ -61,16 +63,25 @@ def check_definition(component: Component, *, strict: bool = False) -> None:
     assert first, f"{cls.__name__}: has no docstring; its first line is the component's help"
     assert len(first) < 80, f"{cls.__name__}: the docstring's first line has {len(first)} characters; keep it below 80"
     assert component.kind in CONTRACTS, f"{cls.__name__}: subclasses no kind of pdiff.components"
-    for own in (name, *cls.presets):
-        assert NAME.fullmatch(own), f"{cls.__name__}: the name {own!r} is not in lower_snake_case"
+    for offered in (name, *cls.presets):
+        assert NAME.fullmatch(offered), f"{cls.__name__}: the name {offered!r} is not in lower_snake_case"
     config = cls.model_config
     assert config.get("frozen") and config.get("extra") == "forbid", f"{name}: keep model_config as Component sets it"
     assert not inspect.isabstract(cls), f"{name}: lacks {', '.join(sorted(cls.__abstractmethods__))}"
     if strict:
         for option, field in cls.model_fields.items():
             assert field.description, f"{name}: the option {option} has no description: Field(..., description=...)"
+        if isinstance(component, Evaluator):
+            _check_scores(component)
     _check_table(component)
     _check_presets(component)
+
+
+def _check_scores(component: Evaluator) -> None:
+    tables = [table for table in (component.source_scores, component.run_scores) if table]
+    assert tables, f"{component.name}: declares no scores: source_scores, run_scores"
+    for key in (key for table in tables for key in keys(table)):
+        assert key.about, f"{component.name}: the score {key.name!r} is not described: Annotated[..., '...']"
 
 
 def _check_table(component: Component) -> None:
@@ -90,9 +101,9 @@ def _check_table(component: Component) -> None:
 
 def _check_presets(component: Component) -> None:
     defaults = {name for name, field in type(component).model_fields.items() if not field.is_required()}
-    given = {name: value for name, value in plain(component).items() if name not in defaults and name != "name"}
+    required = {name: value for name, value in plain(component).items() if name not in defaults and name != "name"}
     for preset, values in component.presets.items():
         try:
-            type(component).model_validate(merge(given, values))
+            type(component).model_validate(merge(required, values))
         except ValidationError as error:
             raise AssertionError(f"{component.name}: the preset {preset!r} is not valid: {error}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +15,24 @@ from pdiff.components import (
     Collector,
     Dataset,
     Denoiser,
-    Evaluator,
     Generator,
     Method,
-    Report,
     Selector,
     Task,
+    Transform,
 )
+from pdiff.components.transform import PLACES
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
-from pdiff.engine.work import build_network
 from pdiff.files import PRETRAINED
+from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
+from pdiff.services import Absent
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
-from pdiff.testing.tiny import TinyMethod, TinyNet, TinyTask, tiny_run, tiny_splits, tiny_zoo
+from pdiff.testing.bench import Points, bench_of
+from pdiff.testing.showing import check_evaluator, check_report
+from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
 
 CPU = torch.device("cpu")
@@ -62,7 +64,7 @@ def check_codec(component: Codec, *, dim: int = 40, count: int = 60) -> None:
     modules = []
     for noise in (1, 2):
         module = seeded(0, lambda: component.build(dim=dim))
-        log = seeded(noise, lambda module=module: component.fit(module, x_ND.clone(), Context(seed=3)))
+        log = seeded(noise, component.fit, module, x_ND.clone(), Absent("a codec alone"), Context(seed=3))
         is_json(log, f"{name}: fit() returns a log that")
         modules.append(module.eval())
     module, twin = modules
@@ -87,13 +89,13 @@ def check_denoiser(component: Denoiser, *, dim: int = 16, condition_dim: int = 3
     z_BZ, t_B = torch.randn(5, dim, generator=generator), torch.tensor([0.0, 1.0, 10.0, 500.0, 999.0])
     for width in (0, condition_dim):
         condition_BC = torch.randn(5, width, generator=generator) if width else None
-        model = seeded(0, lambda width=width: component.build(dim=dim, condition_dim=width))
+        model = seeded(0, component.build, dim=dim, condition_dim=width)
         out_BZ = model(z_BZ, t_B, condition_BC)
-        given = f"with a condition of {width}" if width else "without a condition"
-        assert out_BZ.shape == z_BZ.shape, f"{name}: {given} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
-        assert out_BZ.isfinite().all(), f"{name}: {given} gives NaN or Inf"
+        case = f"with a condition of {width}" if width else "without a condition"
+        assert out_BZ.shape == z_BZ.shape, f"{name}: {case} gives {list(out_BZ.shape)} for {list(z_BZ.shape)}"
+        assert out_BZ.isfinite().all(), f"{name}: {case} gives NaN or Inf"
         has_gradient((out_BZ - z_BZ).square().mean(), model, name)
-        other = seeded(1, lambda width=width: component.build(dim=dim, condition_dim=width)).eval()
+        other = seeded(1, component.build, dim=dim, condition_dim=width).eval()
         other.load_state_dict(stored(model.state_dict()), strict=True)
         same = torch.equal(other(z_BZ, t_B, condition_BC), model.eval()(z_BZ, t_B, condition_BC))
         assert same, f"{name}: its state dict does not carry the whole denoiser"
@@ -108,41 +110,35 @@ def check_method(component: Method, *, zoo: Zoo | None = None, count: int = 7) -
 
 
 def _check_generator(method: Method, label: str, zoo: Zoo, count: int) -> None:
-    ctx = _method_context(zoo)
-    fitted, twin = (seeded(noise, lambda: method.fit(zoo, ctx)) for noise in (1, 2))
-    theta_MD = seeded(1, lambda: fitted.sample(count, ctx))
+    ctx, bench = Context(seed=3), _points(zoo)
+    fitted, twin = (seeded(noise, lambda: method.fit(zoo, bench, ctx)) for noise in (1, 2))
+    theta_MD = seeded(1, lambda: fitted.sample(count, bench, ctx))
     size = f"{label}: sample({count}) gives {list(theta_MD.shape)}"
     assert theta_MD.ndim == 2 and 0 < len(theta_MD) <= count and theta_MD.shape[1] == zoo.layout.dim, size
     check(theta_MD, zoo.layout, label)
     for generator, how in ((fitted, "a second sample()"), (twin, "a second fit()")):
-        again_MD = seeded(2, lambda generator=generator: generator.sample(count, ctx))
+        again_MD = seeded(2, generator.sample, count, bench, ctx)
         assert torch.equal(again_MD, theta_MD), f"{label}: {how} with the same context gives others"
     if len(theta_MD) == count:
-        others_MD = fitted.sample(count, ctx.replace(seed=4))
+        others_MD = fitted.sample(count, bench, ctx.replace(seed=4))
         assert not torch.equal(others_MD, theta_MD), f"{label}: another seed gives the same networks"
-    _check_stored(method, label, fitted, theta_MD, zoo, ctx)
+    _check_stored(method, label, fitted, theta_MD, zoo, bench, ctx)
     _check_path(label, fitted, zoo, ctx)
 
 
-def _method_context(zoo: Zoo) -> Context:
-    """Return what a pipeline gives a method, for a zoo of `TinyNet`s."""
-
-    def far(theta_MD: Tensor) -> Tensor:
-        return (theta_MD - zoo.base).double().square().sum(dim=1)
-
+def _points(zoo: Zoo) -> Points:
+    """Return the services of a zoo of `TinyNet`s, whose score does not hang on what they have learnt."""
     data = tiny_splits()
     objective = Objective(build_network(TinyNet(), data, 0), zoo.layout, TinyTask(), data.train)
-    return Context(
-        seed=3, score=lambda theta_MD: 1 / (1 + far(theta_MD)), measure=lambda theta_MD: {"loss": far(theta_MD)},
-        measures=lambda: {"loss": far(zoo.theta_ND)}, build=lambda seed: build_network(TinyNet(), data, seed),
-        objective=objective,
-    )  # fmt: skip
+    return Points(zoo, lambda seed: build_network(TinyNet(), data, seed), objective)
 
 
-def _check_stored(method: Method, label: str, fitted: Generator, theta_MD: Tensor, zoo: Zoo, ctx: Context) -> None:
-    loaded = seeded(2, lambda: method.load(stored(fitted.tensors()), zoo, ctx))
+def _check_stored(
+    method: Method, label: str, fitted: Generator, theta_MD: Tensor, zoo: Zoo, bench: Points, ctx: Context
+) -> None:
+    loaded = seeded(2, lambda: method.load(stored(fitted.tensors()), zoo, bench, ctx))
     loaded.log, loaded.facts = fitted.log, fitted.facts
-    same = torch.equal(loaded.sample(len(theta_MD), ctx), fitted.sample(len(theta_MD), ctx))
+    same = torch.equal(loaded.sample(len(theta_MD), bench, ctx), fitted.sample(len(theta_MD), bench, ctx))
     assert same, f"{label}: load() of what tensors() gave samples other networks"
     is_json(fitted.log, f"{label}: its log")
     is_json(fitted.facts, f"{label}: its facts")
@@ -186,10 +182,11 @@ def check_collector(
     name = component.name
     model = build_network(architecture, data, seed=0)
     layout = Layout.of(model, list(dict(model.named_parameters())))
+    bench = bench_of(Zoo.of_one(model.state_dict(), layout), architecture, task, data)
 
     def collect() -> Zoo:
         base = build_network(architecture, data, seed=0)
-        return component.collect(base, data=data, task=task, layout=layout, ctx=Context(seed=3))
+        return component.collect(base, data=data, task=task, layout=layout, bench=bench, ctx=Context(seed=3))
 
     zoo, again = (seeded(noise, collect) for noise in (1, 2))
     theta_ND = zoo.theta_ND
@@ -277,46 +274,34 @@ def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, 
     assert torch.equal(batch.targets, split.targets[index]), f"{name}: a batch's targets are not those of its examples"
     same_batch(batch, again.batch(index, CPU), f"{name}: the same seed gives other examples")
     same_batch(Batch(x[:1], batch.targets[:1]), split.batch(index[:1], CPU), f"{name}: depends on the batch")
-    drawn = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
-    assert drawn[0].inputs.shape == shape, f"{name}: the training transform gives {list(drawn[0].inputs.shape)}"
-    same_batch(*drawn, f"{name}: the training transform draws from elsewhere than its generator")
+    batches = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert batches[0].inputs.shape == shape, f"{name}: the training transform gives {list(batches[0].inputs.shape)}"
+    same_batch(batches[0], batches[1], f"{name}: the training transform draws from elsewhere than its generator")
 
 
-def check_evaluator(component: Evaluator, *, run: dict[str, Any] | None = None) -> None:
-    """Scores of a tiny run: JSON, only of sources that there are, with all that the columns show."""
-    with tempfile.TemporaryDirectory() as folder:
-        view = tiny_run(folder, **{"baseline": [TinyMethod()]} | (run or {})).view()
-        scores, again = (seeded(noise, lambda: component.evaluate(view, Context(seed=3))) for noise in (1, 2))
-    is_json(scores, f"{component.name}: its scores")
-    assert scores == again, f"{component.name}: the same context gives other scores"
-    networks = scores.get("networks", {})
-    unknown = sorted(set(networks) - set(view.theta))
-    assert not unknown, f"{component.name}: scores networks of {unknown[0]!r}; there are {', '.join(view.theta)}"
-    for source, own in networks.items():
-        for title, key, spec in component.columns:
-            value = own.get(key)
-            assert value is None or format(value, spec), f"{component.name}: no {title} of {source}"
-    for title, key, _ in component.columns:
-        shown = any(key in own for own in networks.values())
-        assert shown, f"{component.name}: the column {title} shows {key!r}, which no source has"
-
-
-def check_report(component: Report, *, run: dict[str, Any] | None = None) -> None:
-    """Files below the folder given, also the second time."""
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline, out = tiny_run(folder, **run or {}), Path(folder) / "report"
-        out.mkdir()
-        view = pipeline.view(pipeline.scores())
-        for _ in range(2):
-            paths = [Path(path) for path in component.render(view, out)]
-            assert paths, f"{component.name}: writes nothing"
-            for path in paths:
-                assert path.resolve().is_relative_to(out.resolve()), f"{component.name}: {path} is not below {out}"
-                assert path.is_file() and path.stat().st_size, f"{component.name}: {path.name} is empty or not there"
+def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
+    """A step on a zoo, on samples, or on both: sizes, what it leaves alone, and that its context alone decides."""
+    zoo, name, taken = zoo or tiny_zoo(), component.name, [what for what in PLACES if component.takes(what)]
+    assert taken, f"{name}: overrides neither zoo() nor samples()"
+    bench, before = bench_of(zoo, TinyNet(), TinyTask(), tiny_splits()), zoo.theta_ND.clone()
+    if "zoo" in taken:
+        stepped, again = (seeded(noise, lambda: component.zoo(zoo, bench, Context(seed=3))) for noise in (1, 2))
+        assert len(stepped.rows) == len(stepped) >= 2, f"{name}: leaves {len(stepped)} checkpoints"
+        assert torch.equal(stepped.theta_ND, again.theta_ND), f"{name}: the same context gives another zoo"
+        check(stepped.theta_ND, stepped.layout, name)
+    if "samples" in taken:
+        theta_MD, twin_MD = (
+            seeded(noise, lambda: component.samples(before[:7].clone(), zoo, bench, Context(seed=3)))
+            for noise in (1, 2)
+        )
+        assert theta_MD.shape == before[:7].shape, f"{name}: gives {list(theta_MD.shape)} for {list(before[:7].shape)}"
+        assert torch.equal(theta_MD, twin_MD), f"{name}: the same context gives other networks"
+        check(theta_MD, zoo.layout, name)
+    assert torch.equal(zoo.theta_ND, before), f"{name}: changes the zoo that it is given"
 
 
 CONTRACTS: dict[str, Callable[..., None]] = {
     "architecture": check_architecture, "dataset": check_dataset, "task": check_task, "selector": check_selector,
     "collector": check_collector, "codec": check_codec, "denoiser": check_denoiser, "method": check_method,
-    "evaluator": check_evaluator, "report": check_report,
+    "evaluator": check_evaluator, "report": check_report, "transform": check_transform,
 }  # fmt: skip

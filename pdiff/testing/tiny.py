@@ -12,11 +12,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Architecture, Collector, Dataset, Generator, Method, Selector, Task
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
 from pdiff.engine.pipeline import Pipeline
-from pdiff.engine.work import build_network
+from pdiff.engine.plan import Plan
+from pdiff.networks import build_network
 from pdiff.recipe.tables import Recipe
 from pdiff.zoo import Layout, Zoo
 
@@ -27,8 +29,8 @@ def tiny_splits(input_shape: tuple[int, ...] = (2,), outputs: int = 3, count: in
     centres = 2 * torch.randn(outputs, *input_shape, generator=generator)
     targets = [torch.arange(count) % outputs for _ in range(3)]
     inputs = [centres[y] + torch.randn(count, *input_shape, generator=generator) for y in targets]
-    splits = [TensorSplit(x, y) for x, y in zip(inputs, targets, strict=True)]
-    return DatasetSplits(*splits, input_shape=tuple(input_shape), outputs=outputs)
+    train, validation, test = (TensorSplit(x, y) for x, y in zip(inputs, targets, strict=True))
+    return DatasetSplits(train, validation, test, input_shape=tuple(input_shape), outputs=outputs)
 
 
 class TinyData(Dataset):
@@ -51,10 +53,12 @@ class TinyTask(Task):
         return nn.functional.cross_entropy(model(batch.inputs), batch.targets)
 
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        return model(inputs).argmax(dim=1)
+        outputs: Tensor = model(inputs)
+        return outputs.argmax(dim=1)
 
     def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
-        return model(inputs).log_softmax(dim=1)
+        outputs: Tensor = model(inputs)
+        return outputs.log_softmax(dim=1)
 
     def examine(self, model: Any, inputs: Tensor) -> Tensor:
         return self.log_probabilities(model, inputs)
@@ -96,7 +100,9 @@ class TinyCollector(Collector):
     name = "tiny_collector"
     count: int = Field(20, gt=1, description="checkpoints")
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         return _jittered(model, layout, self.count, ctx)
 
 
@@ -105,10 +111,10 @@ class TinyMethod(Method):
 
     name = "tiny_method"
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return _Gaussian(zoo)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return _Gaussian(zoo)
 
 
@@ -118,12 +124,15 @@ class _Gaussian(Generator):
         self.layout, x_ND = zoo.layout, zoo.layout.to_free(zoo.theta_ND)
         self.mean_D, self.std_D = x_ND.mean(dim=0), x_ND.std(dim=0)
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+        return self._draw(count, ctx)
+
+    def _draw(self, count: int, ctx: Context) -> Tensor:
         noise_MD = torch.randn(count, self.layout.dim, generator=ctx.generator("tiny"))
         return self.layout.from_free(self.mean_D + self.std_D * noise_MD)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
-        end_MD, progress = self.sample(count, ctx), torch.linspace(0, 1, points)
+        end_MD, progress = self._draw(count, ctx), torch.linspace(0, 1, points)
         return progress.tolist(), progress[:, None, None] * end_MD
 
 
@@ -149,9 +158,9 @@ def tiny_run(folder: str | Path, **tables: Any) -> Pipeline:
         folder: where results go.
         tables: recipe tables that replace ours, as components or as dicts: `evaluate=[Mine()]`.
     """
-    own = {
+    small = {
         "dataset": TinyData(), "task": TinyTask(), "architecture": TinyNet(), "selector": TinySelector(),
         "train": {"epochs": 2, "batch_size": 20}, "collect": TinyCollector(), "method": TinyMethod(),
         "sample": {"count": 6, "baseline_count": 4}, "run": {"out": str(folder), "device": "cpu"},
     }  # fmt: skip
-    return Pipeline(Recipe.model_validate(own | tables), "tiny")
+    return Pipeline(Plan(Recipe.model_validate(small | tables)), "tiny")

@@ -35,8 +35,8 @@ class Captured:
             self._capture(arguments)
         if self.graph is None or [a.shape for a in arguments] != [a.shape for a in self.inputs]:
             return self._aside(arguments)
-        for own, given in zip(self.inputs, arguments, strict=True):
-            own.copy_(given, non_blocking=True)
+        for buffer, argument in zip(self.inputs, arguments, strict=True):
+            buffer.copy_(argument, non_blocking=True)
         self.graph.replay()
         return self.output.clone()
 

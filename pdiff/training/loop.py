@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
+from pdiff.files import below
 from pdiff.training.capture import captured
+from pdiff.training.optimizers import SCHEDULES, optimizer_for
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
 Loss = Callable[..., Tensor]
@@ -74,9 +76,9 @@ def train(
     start = loop.resume()
     every = max(1, steps // LOG_ROWS)
 
-    def update(*drawn: Any) -> Tensor:
+    def update(*inputs: Any) -> Tensor:
         with torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16"):
-            value = loss(*drawn)
+            value = loss(*inputs)
         loop.update(value, clip)
         return value.detach()
 
@@ -87,13 +89,13 @@ def train(
         return tuple(draw(step, generator)) if draw else (step, generator)
 
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
-        for step, drawn in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
+        for step, inputs in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
             torch.manual_seed(derive(ctx.seed, "global", step))
             loop.set_rate(lr * factor(step))
-            if all(isinstance(value, Tensor) for value in drawn):
-                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in drawn])
+            if all(isinstance(value, Tensor) for value in inputs):
+                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in inputs])
             else:
-                value = update(*drawn)
+                value = update(*inputs)
             loop.average_weights(step)
             loop.pending.append(value)
             shown = observer.after(step + 1) if observer else {}
@@ -121,17 +123,6 @@ def ahead(make: Callable[[int], Any], start: int, stop: int, device: torch.devic
             yield coming.popleft().result()
 
 
-def _cosine(steps: int) -> Callable[[int], float]:
-    return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _constant(steps: int) -> Callable[[int], float]:
-    return lambda step: 1.0
-
-
-SCHEDULES = {"cosine": _cosine, "constant": _constant}
-
-
 class _Loop:
     """The state of one training run: what a snapshot holds."""
 
@@ -150,7 +141,7 @@ class _Loop:
         self.module, self.ctx, self.ema, self.observer = module, ctx, ema, observer
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.capturable = optimizer != "sgd"
-        self.optimizer = _optimizer(optimizer, self.parameters, lr, decay)
+        self.optimizer = optimizer_for(optimizer, list[Tensor](self.parameters), lr, decay)
         self.average = {k: v.detach().clone() for k, v in module.state_dict().items()} if ema else None
         self.log: list[dict[str, float]] = []
         self.pending: list[Tensor] = []
@@ -209,13 +200,13 @@ class _Loop:
         if state.get("of") != self.identity:
             self.ctx.progress.say(f"{self.identity[0]}: the snapshot is of another network or setting; starting afresh")
             return 0
-        self.module.load_state_dict(_below(tensors, "module/"))
-        self._restore_optimizer(_below(tensors, "optimizer/"))
+        self.module.load_state_dict(below(tensors, "module/"))
+        self._restore_optimizer(below(tensors, "optimizer/"))
         if self.average is not None:
             device = next(iter(self.average.values())).device
-            self.average = {k: v.to(device) for k, v in _below(tensors, "average/").items()}
+            self.average = {k: v.to(device) for k, v in below(tensors, "average/").items()}
         if self.observer:
-            self.observer.restore(_below(tensors, "observer/"))
+            self.observer.restore(below(tensors, "observer/"))
         device = self.parameters[0].device
         self.log, self.pending = state["log"], [torch.tensor(v, device=device) for v in state["pending"]]
         return int(state["step"])
@@ -226,22 +217,6 @@ class _Loop:
             index, name = path.split("/", 1)
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return copies of the tensors under a prefix: what is loaded may be a read-only map of the file."""
-    return {key.removeprefix(prefix): value.clone() for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def _optimizer(name: str, parameters: list[nn.Parameter], lr: float, decay: float) -> torch.optim.Optimizer:
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay)
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
-    if not parameters[0].is_cuda:
-        return kind(parameters, lr=lr, weight_decay=decay, fused=True)
-    # As a tensor, so that a captured step reads the rate of the day.
-    rate = torch.tensor(lr, device=parameters[0].device)
-    return kind(parameters, lr=rate, weight_decay=decay, fused=True, capturable=True)
 
 
 @contextlib.contextmanager

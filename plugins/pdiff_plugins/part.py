@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from pdiff.data import DatasetSplits, Split
 
 
-SPLITS = ("train", "validation", "test")
-
-
 class Part(Dataset):
     """Examples drawn at random from each split of another dataset, for quick tries."""
 
@@ -34,12 +31,17 @@ class Part(Dataset):
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
         whole = self.of.load(ctx)
-        return replace(whole, **{name: self._cut(whole.split(name), name, ctx) for name in SPLITS})
+        return replace(
+            whole,
+            train=self._cut(whole, "train", self.train, ctx),
+            validation=self._cut(whole, "validation", self.validation, ctx),
+            test=self._cut(whole, "test", self.test, ctx),
+        )
 
-    def _cut(self, split: Split, name: str, ctx: Context) -> Split:
+    def _cut(self, whole: DatasetSplits, name: str, most: int, ctx: Context) -> Split:
         from pdiff.data import some
 
-        return some(split, getattr(self, name), ctx.generator("part", name))
+        return some(whole.split(name), most, ctx.generator("part", name))
 
 
 @hookimpl

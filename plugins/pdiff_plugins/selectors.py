@@ -56,10 +56,10 @@ class Names(Selector):
                 raise UserError(
                     f"selector.include: {pattern!r} matches none of the network's {len(keys)} entries{near}"
                 )
-        found = [key for key in keys if _matches(key, self.include) and not _matches(key, self.exclude)]
-        if not found:
+        selected = [key for key in keys if _matches(key, self.include) and not _matches(key, self.exclude)]
+        if not selected:
             raise UserError("selector.exclude leaves nothing of what selector.include matches")
-        return found
+        return selected
 
 
 class Layers(Selector):

@@ -65,7 +65,8 @@ def test_the_verdict_on_generators_that_are_known(kind: str, tmp_path) -> None:
     scores = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True).scores
     audit, networks = scores["audit"], scores["networks"]
     said = {"copy": "copies", "gaussian": "averages", "wide": "neither copies nor averages"}[kind]
-    assert audit["kind"] == said and said in audit["verdict"]
+    assert audit["kind"] == said and any(said in sentence for sentence in audit["verdict"])
+    assert scores["notes"][-1] == f"audit: {'; '.join(audit['verdict'])}"
     assert audit["rival"] == "soup" and audit["gain"]["low"] <= audit["gain"]["mean"] <= audit["gain"]["high"]
     method = networks[scores["method"]]["audit"]
     assert method["np"] == sorted(method["np"], reverse=True)
@@ -84,7 +85,7 @@ def test_one_network_neither_agrees_nor_disagrees_with_others(tmp_path) -> None:
     }  # fmt: skip
     audit = pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True).scores["audit"]
     assert audit["kind"] == "gives one network, which cannot agree with others"
-    same = pdiff.run(tmp_path / "tiny.toml", set=own | {"zoo.first": 1}, quiet=True).scores
+    same = pdiff.run(tmp_path / "tiny.toml", set=own | {"zoo": [{"name": "first", "count": 1}]}, quiet=True).scores
     assert same["audit"]["kind"] == "cannot be told from a copy" and "np" not in same["networks"]["base"]["audit"]
 
 
@@ -96,7 +97,8 @@ def test_a_diverged_network_is_told_in_finite_numbers() -> None:
 def test_the_page_shows_held_out_checkpoints_and_distances_after_alignment(tmp_path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     own = {
-        "run.out": str(tmp_path / "runs"), "method": {"name": "copy"}, "zoo.holdout": 6, "sample.count": 8,
+        "run.out": str(tmp_path / "runs"), "method": {"name": "copy"}, "sample.count": 8,
+        "zoo": [{"name": "holdout", "count": 6}],
         "evaluate": [{"name": "accuracy"}, {"name": "similarity"}, {"name": "audit", "examples": 50}],
         "report": [{"name": "html"}],
     }  # fmt: skip

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from pdiff.services import Absent
+
 SMALL = {"width": 16, "depth": 1, "heads": 2}
+ALONE = Absent("a codec alone")
 
 
 def named(component):

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from pdiff.context import Context
 from pdiff.errors import UserError
-from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Conv1dDenoiser, Identity, Pca
+from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, Pca
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser
 from pdiff_plugins.backbones.transformers import TransformerCodec
-from tests.backbones.helpers import SMALL, low_rank, named, size
+from tests.backbones.helpers import ALONE, SMALL, low_rank, named, size
 
 CODECS = [
     Identity(), Pca(latent=5), Autoencoder(latent=5, hidden=16), Conv1dCodec(latent=5, channels=(4, 8), kernel=3),
@@ -47,7 +48,7 @@ def test_codec_state_goes_into_a_new_module(codec):
     small = {"steps": 2, "batch_size": 4} if "steps" in type(codec).model_fields else {}
     codec = codec.model_copy(update=small)
     module, again = codec.build(dim=20), codec.build(dim=20)
-    codec.fit(module, x, Context(seed=1))
+    codec.fit(module, x, ALONE, Context(seed=1))
     again.load_state_dict(module.state_dict(), strict=True)
     assert torch.equal(again.eval().decode(again.encode(x)), module.eval().decode(module.encode(x)))
 
@@ -62,7 +63,7 @@ def test_autoencoder_learns_twenty_vectors(codec):
     torch.manual_seed(0)
     x = low_rank(20, 60, 3)
     module = codec.build(dim=60)
-    log = codec.fit(module, x, Context(seed=3))
+    log = codec.fit(module, x, ALONE, Context(seed=3))
     assert log[-1]["loss"] < 0.2 * log[0]["loss"]
     assert not module.training
     with torch.no_grad():
@@ -73,7 +74,7 @@ def test_autoencoder_learns_twenty_vectors(codec):
 @pytest.mark.parametrize("codec", [Conv1dCodec(), Autoencoder(), TransformerCodec(batch_size=50, **SMALL)], ids=named)
 def test_fewer_checkpoints_than_a_batch(codec):
     with pytest.raises(UserError, match=r"^method\.codec\.batch_size: 50 is more than the 12 checkpoints"):
-        codec.fit(codec.build(dim=8), torch.zeros(12, 8), Context(seed=0))
+        codec.fit(codec.build(dim=8), torch.zeros(12, 8), ALONE, Context(seed=0))
 
 
 def test_kernel_must_be_odd():
@@ -83,10 +84,10 @@ def test_kernel_must_be_odd():
 
 def test_all_are_registered():
     from pdiff.plugins.discovery import Plugin, Registry
-    from pdiff_plugins.backbones import codecs as backbones
+    from pdiff_plugins import backbones
 
-    registry = Registry(found=[])
-    plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones.codecs")
+    registry = Registry([])
+    plugin = Plugin("backbones", "pdiff", "0", "pdiff_plugins.backbones")
     registry.register(plugin, backbones)
     registry.plugins.append(plugin)
     assert registry.known("codec") == "autoencoder, conv1d, identity, mlp, pca, probes, transformer"

@@ -11,7 +11,7 @@ import torch
 from pdiff.context import Context
 from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec
 from pdiff_plugins.backbones.nets import conv_chain, conv_layer
-from tests.backbones.helpers import low_rank, named
+from tests.backbones.helpers import ALONE, low_rank, named
 
 
 def pair_of_codecs(dtype, dim=200):
@@ -57,7 +57,7 @@ def test_computing_again_gives_the_same_bits(monkeypatch):
         monkeypatch.setattr(conv_chain, "KEPT", kept)
         module = pair_of_codecs(torch.float32)[0]
         codec = Conv1dCodec(latent=6, channels=(8, 16, 4), kernel=5, steps=3, batch_size=9)
-        log = codec.fit(module, low_rank(12, 200, 3), Context(seed=1))
+        log = codec.fit(module, low_rank(12, 200, 3), ALONE, Context(seed=1))
         results.append((log, module.state_dict()))
     assert results[0][0] == results[1][0]
     assert all(torch.equal(value, results[1][1][key]) for key, value in results[0][1].items())
@@ -79,6 +79,8 @@ def test_bfloat16_learns_as_well(codec):
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
         module = codec.build(dim=60)
-        last[precision] = codec.fit(module, low_rank(20, 60, 3), Context(seed=3, precision=precision))[-1]["loss"]
+        last[precision] = codec.fit(module, low_rank(20, 60, 3), ALONE, Context(seed=3, precision=precision))[-1][
+            "loss"
+        ]
         assert all(p.dtype == torch.float32 for p in module.parameters())
     assert last["bfloat16"] < 1.2 * last["float32"]

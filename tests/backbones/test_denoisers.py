@@ -7,7 +7,7 @@ import torch
 
 from pdiff.context import Context
 from pdiff.training.loop import train
-from pdiff_plugins.backbones.codecs import Conv1dDenoiser, MlpDenoiser
+from pdiff_plugins.backbones.denoisers import Conv1dDenoiser, MlpDenoiser
 from pdiff_plugins.backbones.transformers import TransformerDenoiser
 from pdiff_plugins.maths.diffusion import Schedule, draw, loss, sample
 from tests.backbones.helpers import SMALL, named, size

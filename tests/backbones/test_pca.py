@@ -9,13 +9,13 @@ from pdiff.context import Context
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.nets import linear_codec
-from tests.backbones.helpers import low_rank
+from tests.backbones.helpers import ALONE, low_rank
 
 
 def pca(x, latent):
     codec = Pca(latent=latent)
     module = codec.build(dim=x.shape[1])
-    codec.fit(module, x, Context(seed=0))
+    codec.fit(module, x, ALONE, Context(seed=0))
     return module
 
 

@@ -10,8 +10,9 @@ from pdiff.components import Architecture
 from pdiff.errors import UserError
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.backbones.nets.token_denoiser import AdaptiveBlock
-from pdiff_plugins.backbones.token_training import masked_error, nt_xent, one_cycle
+from pdiff_plugins.backbones.token_training import masked_error, nt_xent
 from pdiff_plugins.backbones.transformers import TransformerCodec, TransformerDenoiser
+from pdiff_plugins.maths.schedules import one_cycle
 
 SMALL = {"width": 16, "depth": 1, "heads": 2}
 
@@ -74,11 +75,11 @@ def test_padding_does_not_count():
 
 
 def test_one_cycle_rises_to_one_and_falls_to_zero():
-    factor = one_cycle(100)
+    factor = one_cycle(100, rise_share=0.3)
     rates = [factor(step) for step in range(100)]
     assert max(rates) == 1 == rates[29] == rates[30] and 0 < rates[0] < 0.01 and 0 < rates[-1] < 0.01
     assert rates[:30] == sorted(rates[:30]) and rates[30:] == sorted(rates[30:], reverse=True)
-    assert one_cycle(1)(0) == 1
+    assert one_cycle(1, rise_share=0.3)(0) == 1
 
 
 def hyperdiffusion(**options):

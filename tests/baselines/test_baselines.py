@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from pdiff.context import Context
+from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.baselines.averages import Average, GreedySoup, Mixture
 from pdiff_plugins.baselines.plain import Base, Constant, Gaussian, Interpolation, Noise, Soup
 from pdiff_plugins.baselines.spreads import Copy, GaussianDiagonal, NoiseAbsolute, Swag
+from tests.benches import Scored
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +26,9 @@ def zoo() -> Zoo:
 
 
 def draw(method, zoo: Zoo, count: int = 3000, seed: int = 0) -> torch.Tensor:
-    ctx = Context(seed=seed)
-    sampled = method.fit(zoo, ctx).sample(count, ctx)
-    assert sampled.equal(method.load({}, zoo, ctx).sample(count, ctx))
+    ctx, bench = Context(seed=seed), Points(zoo)
+    sampled = method.fit(zoo, bench, ctx).sample(count, bench, ctx)
+    assert sampled.equal(method.load({}, zoo, bench, ctx).sample(count, bench, ctx))
     assert (sampled[:, 6:] > 0).all()
     return sampled
 
@@ -98,22 +100,24 @@ def test_mixtures_have_the_moments_of_a_flat_dirichlet(zoo: Zoo) -> None:
 
 def test_greedy_soup_takes_only_what_does_not_harm(zoo: Zoo) -> None:
     target = zoo.theta_ND[7]
-    ctx = Context(seed=0, score=lambda theta_MD: -(theta_MD - target).norm(dim=1).double())
-    generator = GreedySoup().fit(zoo, ctx)
+    ctx, nearness = Context(seed=0), Scored(lambda theta_MD: -(theta_MD - target).norm(dim=1).double())
+    generator = GreedySoup().fit(zoo, nearness, ctx)
     assert generator.members.tolist() == [7]
-    level = Context(seed=0, score=lambda theta_MD: torch.ones(len(theta_MD), dtype=torch.float64))
-    whole = GreedySoup().fit(zoo, level)
-    assert whole.sample(5, ctx).allclose(draw(Soup(), zoo), atol=1e-5)
-    assert whole.sample(1, ctx).equal(GreedySoup().load(whole.tensors(), zoo, ctx).sample(1, ctx))
+    level = Scored(lambda theta_MD: torch.ones(len(theta_MD), dtype=torch.float64))
+    whole = GreedySoup().fit(zoo, level, ctx)
+    assert whole.sample(5, level, ctx).allclose(draw(Soup(), zoo), atol=1e-5)
+    assert whole.sample(1, level, ctx).equal(GreedySoup().load(whole.tensors(), zoo, level, ctx).sample(1, level, ctx))
 
 
 def test_copies_and_absolute_noise(zoo: Zoo) -> None:
     copies = draw(Copy(), zoo, 200)
     assert (copies[:, None] == zoo.theta_ND).all(dim=2).any(dim=1).all()
-    ctx = Context(seed=0)
-    base = NoiseAbsolute(scales=(1e-9,)).fit(zoo, ctx).sample(5000, ctx)
-    moved = zoo.layout.to_free(NoiseAbsolute(scales=(0.06,)).fit(zoo, ctx).sample(5000, ctx)) - zoo.layout.to_free(base)
-    assert moved.std(dim=0).allclose(torch.full((8,), 0.06), rtol=0.05)
+    ctx, bench = Context(seed=0), Points(zoo)
+    base, moved = (
+        zoo.layout.to_free(NoiseAbsolute(scales=(scale,)).fit(zoo, bench, ctx).sample(5000, bench, ctx))
+        for scale in (1e-9, 0.06)
+    )
+    assert (moved - base).std(dim=0).allclose(torch.full((8,), 0.06), rtol=0.05)
 
 
 def test_a_diagonal_gaussian_has_the_variances_and_no_covariance(zoo: Zoo) -> None:

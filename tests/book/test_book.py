@@ -11,9 +11,10 @@ import torch
 from torchvision.datasets import CIFAR10
 
 import pdiff
-from pdiff.engine import work as stages
+from pdiff.engine import keys
 from pdiff.errors import UserError
-from pdiff.recipe.tables import Recipe, load_recipe
+from pdiff.recipe.loading import load_recipe
+from pdiff.recipe.tables import Recipe
 from pdiff.zoo import Layout
 from pdiff_plugins.book import cells, variants, write
 from pdiff_plugins.book.listing import chosen
@@ -51,7 +52,7 @@ def test_the_generator_mends_and_deletes(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_every_cell_belongs_to_one_table_and_stands_in_its_folder() -> None:
-    own = Counter(name for table in tables().values() for name in table.own)
+    own = Counter(name for table in tables().values() for name in table.own_cells)
     assert set(own) == set(all_cells()) and set(own.values()) == {1}
     for table in tables().values():
         assert set(table.cells) <= set(own)
@@ -98,16 +99,17 @@ def test_settings_of_a_cell_against_the_authors_table_read_by_eye() -> None:
 
 def test_ablations_of_the_method_train_and_collect_nothing_of_their_own() -> None:
     main = recipe(cells.MAIN)
-    base = stages.train_stage(main)
-    collected = stages.collect_stage(main, base)
+    base = keys.train_stage(main)
+    collected = keys.collect_stage(main, base)
     for row in (row for row in cells.rows() if row["cat"] == "ablation"):
         own = recipe(row["tag"])
         if not row["tr_lr"]:
-            assert stages.train_stage(own) == base
+            assert keys.train_stage(own) == base
         if row["loop"] == "reuse":
-            assert stages.collect_stage(own, base) == collected
-    assert recipe("numberckpt_300").method == main.method and not recipe("numberckpt_300").zoo.first
-    assert recipe("numberckpt_010").zoo.first == 10 and recipe("numberckpt_010").method.batch_size == 10
+            assert keys.collect_stage(own, base) == collected
+    assert recipe("numberckpt_300").method == main.method and not recipe("numberckpt_300").zoo
+    few = recipe("numberckpt_010")
+    assert [step.count for step in few.zoo] == [10] and few.method.batch_size == 10
 
 
 @pytest.mark.parametrize("name", list(all_cells()))
@@ -140,17 +142,21 @@ def test_one_page_sets_ours_beside_the_published_and_names_what_was_skipped(
 def test_a_zoo_of_the_first_checkpoints_shares_the_collection(tiny: Path) -> None:
     out = str(tiny.parent / "runs")
     whole = pdiff.run(tiny, set={"run.out": out}, quiet=True)
-    part = pdiff.run(tiny, set={"run.out": out, "zoo.first": 9, "method.batch_size": 9}, quiet=True)
-    assert part.pipeline.collect_stage == whole.pipeline.collect_stage
+    part = pdiff.run(
+        tiny, set={"run.out": out, "zoo": [{"name": "first", "count": 9}], "method.batch_size": 9}, quiet=True
+    )
+    assert part.pipeline.plan.collect == whole.pipeline.plan.collect
     assert torch.equal(part.theta("original"), whole.theta("original")[:9])
     own, all_of = (run.pipeline.predictions("original", "test") for run in (part, whole))
     assert torch.equal(own, all_of[:9])
     again = pdiff.open_run(part.folder, out=out)
     assert len(again.theta("original")) == 9
-    twice = pdiff.run(tiny, set={"run.out": out, "zoo.first": 1, "method.batch_size": 2}, quiet=True)
+    twice = pdiff.run(
+        tiny, set={"run.out": out, "zoo": [{"name": "first", "count": 1}], "method.batch_size": 2}, quiet=True
+    )
     assert torch.equal(*twice.theta("original"))
-    with pytest.raises(UserError, match=r"^zoo\.first = 61: only 60 checkpoints are collected"):
-        pdiff.run(tiny, set={"run.out": out, "zoo.first": 61}, quiet=True)
+    with pytest.raises(UserError, match=r"^zoo: first\.count = 61: only 60 checkpoints are there"):
+        pdiff.run(tiny, set={"run.out": out, "zoo": [{"name": "first", "count": 61}]}, quiet=True)
 
 
 def test_mistakes() -> None:

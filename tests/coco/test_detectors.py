@@ -12,17 +12,17 @@ from torchvision.models._api import WeightsEnum
 
 from pdiff.context import Context
 from pdiff.data import Batch
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
-from pdiff.populations import ways
-from pdiff.populations.predictor import predict
+from pdiff.networks import build_network
 from pdiff.testing import check_component
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.coco.detection import Detection, FasterRcnnResNet50, FasterRcnnTiny, FcosResNet50, FcosTiny
 from pdiff_plugins.collectors.trajectory import Trajectory
+from pdiff_plugins.populations import chooser
 from pdiff_plugins.selectors import LastNorms, Names
 from tests.coco.helpers import load_boxes
+from tests.populations.helpers import predict
 
 CPU = torch.device("cpu")
 TASK = Detection()
@@ -142,8 +142,8 @@ def test_checkpoints_of_a_detector(root: Path) -> None:
 
 def test_detectors_run_one_at_a_time_and_that_is_said(root: Path, monkeypatch) -> None:
     for limit in ("WORTH_S", "QUICK_S"):
-        monkeypatch.setattr(ways, limit, 0.0)
-    monkeypatch.setattr(ways, "TRIAL", 10.0)
+        monkeypatch.setattr(chooser, limit, 0.0)
+    monkeypatch.setattr(chooser, "TRIAL", 10.0)
     data = load_boxes(root)
     model = build_network(FCOS, data, seed=0)
     model.score_thresh = 0.02
@@ -151,7 +151,7 @@ def test_detectors_run_one_at_a_time_and_that_is_said(root: Path, monkeypatch) -
     theta_MD = layout.vector(model.state_dict()) + 0.3 * torch.randn(5, layout.dim)
     warned: list[str] = []
     ctx = Context(seed=0, batch_size=4, warn=warned.append)
-    found = predict(model, layout, theta_MD, task=TASK, split=data.test, ctx=ctx, what="predict")
+    found = predict(model, layout, theta_MD, task=TASK, split=data.test, ctx=ctx)
     assert warned == [
         "FCOS is run whole for every network, because its graph cannot be parted "
         "(the task does not hand it plain tensors)"

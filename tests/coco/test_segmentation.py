@@ -15,18 +15,18 @@ from torchvision.models._api import WeightsEnum
 import pdiff
 from pdiff.context import Context
 from pdiff.data import Batch
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
-from pdiff.populations import ways
-from pdiff.populations.parting import Parted
-from pdiff.populations.predictor import predict
+from pdiff.networks import build_network
 from pdiff.results import summary
 from pdiff.running.progress import PlainProgress
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.coco.segmentation import FcnResNet50, FcnTiny, Segmentation
+from pdiff_plugins.populations import chooser
+from pdiff_plugins.populations.parting import Parted
 from pdiff_plugins.selectors import LastNorms, Names
 from tests.coco.helpers import load_masks
+from tests.populations.helpers import predict
 
 CPU = torch.device("cpu")
 TASK = Segmentation()
@@ -142,15 +142,17 @@ def test_the_loss_falls_and_comes_again_to_the_byte(root: Path) -> None:
 @pytest.mark.parametrize("selector", [LastNorms(n=1), Names(include=("backbone.1.1.weight", "backbone.1.1.bias"))])
 def test_networks_share_what_is_frozen_and_give_what_the_plain_loop_gives(selector, root: Path, monkeypatch) -> None:
     for limit in ("WORTH_S", "QUICK_S"):
-        monkeypatch.setattr(ways, limit, 0.0)
-    monkeypatch.setattr(ways, "_seconds", lambda way, *_: 0.5 if way.parted else 1.0)  # a trial depends on the machine
+        monkeypatch.setattr(chooser, limit, 0.0)
+    monkeypatch.setattr(
+        chooser, "_seconds", lambda way, *_: 0.5 if way.parted else 1.0
+    )  # a trial depends on the machine
     data, said = load_masks(root), []
     torch.manual_seed(0)
     model = build_network(FcnTiny(widths=(16, 32)), data, seed=0).eval()
     layout = Layout.of(model, selector.select(model))
     theta_MD = layout.vector(model.state_dict()) + 0.5 * torch.randn(6, layout.dim)
     ctx = Context(seed=0, batch_size=4, progress=PlainProgress(said.append), warn=said.append)
-    ours = predict(model, layout, theta_MD, task=TASK, split=data.test, ctx=ctx, what="predict")
+    ours = predict(model, layout, theta_MD, task=TASK, split=data.test, ctx=ctx)
     assert any("what is frozen once per batch" in line for line in said), said
     rows = []
     for theta_D in theta_MD:

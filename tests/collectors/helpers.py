@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, TensorSplit
+from pdiff.testing import Points
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
 
 COUNT, BATCH, CPU = 40, 16, torch.device("cpu")
@@ -55,16 +54,20 @@ def built(make, seed: int) -> nn.Module:
     return make()
 
 
-def context(make, **changes) -> Context:
-    return replace(Context(seed=7, build=lambda seed: built(make, seed)), **changes)
+CTX = Context(seed=7)
 
 
-def collect(options: Seeds, net: str = "mlp", keys: list[str] | None = None, ctx: Context | None = None):
+def builder(make) -> Points:
+    """Return a bench that builds networks and answers nothing else."""
+    return Points(None, build=lambda seed: built(make, seed))
+
+
+def collect(options: Seeds, net: str = "mlp", keys: list[str] | None = None, ctx: Context = CTX, bench=None):
     make, shape = NETS[net]
     model = built(make, 0)
     layout = Layout.of(model, keys or list(model.state_dict()))
     return options.collect(
-        model, data=splits(shape), task=Classification(), layout=layout, ctx=ctx or context(make)
+        model, data=splits(shape), task=Classification(), layout=layout, bench=bench or builder(make), ctx=ctx
     )  # fmt: skip
 
 

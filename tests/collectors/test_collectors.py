@@ -12,10 +12,14 @@ from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
+from pdiff.services import Absent
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.trajectory import Folder, Trajectory
+from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.collectors.trajectory import Trajectory
 from pdiff_plugins.images.classification import Classification
+
+ALONE = Absent("a trajectory or files")
 
 
 def network() -> nn.Module:
@@ -32,7 +36,9 @@ def data() -> DatasetSplits:
 
 def collect(collector, model: nn.Module, keys: list[str], ctx: Context | None = None):
     layout = Layout.of(model, keys)
-    return collector.collect(model, data=data(), task=Classification(), layout=layout, ctx=ctx or Context(seed=7))
+    return collector.collect(
+        model, data=data(), task=Classification(), layout=layout, bench=ALONE, ctx=ctx or Context(seed=7)
+    )
 
 
 SUBSET = ["1.weight", "1.bias"]

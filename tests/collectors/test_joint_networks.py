@@ -11,11 +11,11 @@ from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.joint import functions as joint_functions
-from pdiff_plugins.collectors.joint.layers import JointLayers
-from pdiff_plugins.collectors.joint.network import Network
+from pdiff_plugins.collectors.seeds import functions as joint_functions
+from pdiff_plugins.collectors.seeds.layers import JointLayers
+from pdiff_plugins.collectors.seeds.network import Network
 from pdiff_plugins.images.classification import Classification
-from tests.collectors.helpers import NETS, batch_norm, built, collect, context, options, splits
+from tests.collectors.helpers import CTX, NETS, batch_norm, builder, built, collect, options, splits
 
 
 class Odd(nn.Module):
@@ -90,8 +90,8 @@ def test_networks_that_draw_random_numbers_are_refused() -> None:
         model = make()
         model[1].p = rate
         layout = Layout.of(model, list(model.state_dict()))
-        ctx = context(make)
-        arguments = {"data": splits((4,)), "task": Classification(), "layout": layout, "ctx": ctx}
+        arguments = {"data": splits((4,)), "task": Classification(), "layout": layout, "ctx": CTX}
+        arguments["bench"] = builder(make)
         if match is None:
             assert len(options().collect(model, **arguments)) == 12
         else:
@@ -114,6 +114,6 @@ def test_networks_that_cannot_be_batched_are_one_line() -> None:
     layout = Layout.of(model, list(model.state_dict()))
     with pytest.raises(UserError, match="cannot be trained together") as caught:
         options().collect(
-            model, data=splits((4,)), task=Classification(), layout=layout, ctx=context(Deciding)
+            model, data=splits((4,)), task=Classification(), layout=layout, bench=builder(Deciding), ctx=CTX
         )  # fmt: skip
     assert "\n" not in str(caught.value)

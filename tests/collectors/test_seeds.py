@@ -11,15 +11,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import pdiff
-from pdiff.context import Context, derive
+from pdiff.context import derive
 from pdiff.data import DatasetSplits
 from pdiff.errors import UserError
-from pdiff.testing import check_component
+from pdiff.services import Absent
+from pdiff.testing import Points, check_component
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.joint import training as joint_training
-from pdiff_plugins.collectors.seeds import Seeds
-from tests.collectors.helpers import COUNT, CPU, NETS, batch_norm, built, cnn, collect, context, mlp, options, splits
+from pdiff_plugins.collectors.seeds import training as joint_training
+from pdiff_plugins.collectors.seeds.collector import Seeds
+from tests.collectors.helpers import COUNT, CPU, CTX, NETS, batch_norm, built, cnn, collect, mlp, options, splits
 
 
 def plainly(options: Seeds, model: nn.Module, run: int, data: DatasetSplits, keys: list[str]) -> dict[int, tuple]:
@@ -78,8 +79,7 @@ def test_a_run_does_not_depend_on_how_many_are_trained_with_it(net: str, monkeyp
     few_steps = functools.partial(options, steps=4, every=2, batch_size=20)
     few = collect(few_steps(), net)
     for count, change, threads in ((20, {}, 1), (20, {"group": 3}, 2), (33, {"group": 64}, 2)):
-        make = NETS[net][0]
-        many = collect(few_steps(count=count, **change), net, ctx=context(make, threads=threads))
+        many = collect(few_steps(count=count, **change), net, ctx=CTX.replace(threads=threads))
         assert many.theta_ND[: len(few)].equal(few.theta_ND) and many.rows[: len(few)] == few.rows
         assert len({tuple(theta.tolist()) for theta in many.theta_ND}) == len(many)
 
@@ -98,7 +98,7 @@ def test_shared_runs_leave_one_network_which_is_the_anchor() -> None:
 
 def test_from_the_base_network_all_but_the_selection_is_frozen() -> None:
     keys = ["4.weight", "4.bias"]
-    zoo = collect(options(start="base"), "cnn", keys, ctx=Context(seed=7))
+    zoo = collect(options(start="base"), "cnn", keys, bench=Absent("all begin at the base network"))
     base = built(cnn, 0)
     assert all(value.equal(base.state_dict()[key]) for key, value in zoo.anchor.items())
     expected = plainly(options(), base, 1, splits((2, 9, 9)), keys)
@@ -122,7 +122,7 @@ def test_runs_that_diverge_are_left_out_and_told() -> None:
         return model
 
     whole = collect(options())
-    zoo = collect(options(), ctx=Context(seed=7, build=build, warn=warned.append))
+    zoo = collect(options(), ctx=CTX.replace(warn=warned.append), bench=Points(None, build=build))
     assert [row["run"] for row in zoo.rows] == [0] * 4 + [2] * 4
     assert zoo.theta_ND.equal(whole.theta_ND[[0, 1, 2, 3, 8, 9, 10, 11]])
     assert len(warned) == 1 and warned[0].startswith("collect: 1 of 3 runs diverged")
@@ -137,7 +137,7 @@ def test_examples_that_are_too_many_are_read_batch_by_batch(monkeypatch) -> None
 
 
 def test_bfloat16_changes_little() -> None:
-    zoo = collect(options(steps=4), "cnn", ctx=context(cnn, precision="bfloat16"))
+    zoo = collect(options(steps=4), "cnn", ctx=CTX.replace(precision="bfloat16"))
     exact = collect(options(steps=4), "cnn")
     assert not zoo.theta_ND.equal(exact.theta_ND)
     torch.testing.assert_close(zoo.theta_ND, exact.theta_ND, atol=0.1, rtol=0)

@@ -9,8 +9,8 @@ import pytest
 
 from pdiff.running.progress import Progress, Step
 from pdiff.running.snapshot import Snapshot
-from pdiff_plugins.collectors.joint import training as joint_training
-from tests.collectors.helpers import batch_norm, collect, context, mlp, options
+from pdiff_plugins.collectors.seeds import training as joint_training
+from tests.collectors.helpers import CTX, collect, options
 
 
 class Killed(Exception):
@@ -41,9 +41,9 @@ class Killer(Progress):
 @pytest.mark.parametrize("change", [{}, {"optimizer": "sgd", "augment": True}], ids=["adamw", "sgd"])
 def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, change: dict, monkeypatch) -> None:
     monkeypatch.setattr(joint_training, "LARGEST_BLOCK", 8)
-    own, make = options(count=11, steps=33, every=7, batch_size=20, **change), batch_norm
+    own = options(count=11, steps=33, every=7, batch_size=20, **change)
     alone = collect(own, "batch_norm")
-    ctx = context(make, snapshot=Snapshot(tmp_path), threads=1)
+    ctx = CTX.replace(snapshot=Snapshot(tmp_path), threads=1)
     begun = []
     for units in (100, 150, 20):
         killer = Killer(units)
@@ -60,6 +60,6 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, change: dict,
 
 @pytest.mark.usefixtures("saved_at_every_step")
 def test_a_snapshot_of_other_options_is_not_taken(tmp_path: Path) -> None:
-    ctx = context(mlp, snapshot=Snapshot(tmp_path))
+    ctx = CTX.replace(snapshot=Snapshot(tmp_path))
     collect(options(lr=0.5), ctx=ctx)
     assert collect(options(), ctx=ctx).theta_ND.equal(collect(options()).theta_ND)

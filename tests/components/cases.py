@@ -117,6 +117,10 @@ CASES: dict[str, dict[str, Any]] = {
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
     },
+    "transform": {
+        "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
+        "permuted": {"copies": 1}, "temperature": {"factor": 0.5}, "recalibration": {"examples": 30},
+    },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
                   "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
@@ -154,7 +158,14 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/images/test_published_sets.py writes such",
     ),
+    (
+        "transform",
+        "moved",
+    ): "moves fields alone; tests/backbones/test_probes.py has what it promises",
     ("dataset", "mesh_folder"): "needs files, an extra; tests/fields/test_mesh_folder.py writes such",
 }
-OPTIONS = {("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"}}
+OPTIONS = {
+    ("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"},
+    ("transform", "moved"): {"copies": 1},
+}  # fmt: skip
 """Options that a component without a full check has to be given."""

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
+from pdiff.networks import build_network
 from pdiff.populations.predictor import Predictor
-from pdiff.symmetry.permutations import Symmetry
-from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import Seeds
+from pdiff.testing import bench_of
+from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.control.cartpole import (
     CART,
     DT,
@@ -33,8 +33,10 @@ from pdiff_plugins.control.cartpole import (
     mean_reward,
     trajectory,
 )  # fmt: skip
-from pdiff_plugins.control.data import Cartpole, Control
+from pdiff_plugins.control.data import Cartpole
+from pdiff_plugins.control.task import Control
 from pdiff_plugins.networks.small import Mlp
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 BALANCING = torch.tensor([[0.15], [0.3], [3.0], [0.8]])
 """Gains, in action per state, that keep the pole up and bring the cart back."""
@@ -180,9 +182,9 @@ def test_policies_learn_by_the_gradient_of_the_motion():
     architecture, task = Mlp(hidden=(8,), activation="selu"), Control(steps=100, horizon=6)
     model = build_network(architecture, data, 0)
     layout = Layout.of(model, list(model.state_dict()))
-    ctx = Context(seed=0, threads=1).replace(build=lambda seed: build_network(architecture, data, seed))
+    ctx, bench = Context(seed=0, threads=1), bench_of(Zoo.of_one(model.state_dict(), layout), architecture, task, data)
     seeds = Seeds(count=4, steps=20, lr=0.03, optimizer="adam", batch_size=8, include_start=True)
-    zoo = seeds.collect(model, data=data, task=task, layout=layout, ctx=ctx)
+    zoo = seeds.collect(model, data=data, task=task, layout=layout, bench=bench, ctx=ctx)
     predictions = Predictor(model, layout, task).predict(zoo.theta_ND, data.validation, ctx, "predict")
     before_R, after_R = task.score(predictions, data.validation.targets).view(4, 2).unbind(dim=1)
     assert (after_R > 1.5 * before_R).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pdiff.engine.store import Stage, Store
+from pdiff.running.store import Stage, Store
 
 STAGE = Stage("collect", {"seed": 1, "lr": 0.05})
 

@@ -18,10 +18,10 @@ from tests.helpers import HANG_S
 RUNS = """
 import json, os, signal, sys
 import sklearn.datasets, torch
-import pdiff, pdiff.populations.ways
+import pdiff, pdiff_plugins.populations.chooser
 from pdiff.running.snapshot import Snapshot
 Snapshot.due = lambda self: self.folder is not None
-pdiff.populations.ways.QUICK_S = float("inf")
+pdiff_plugins.populations.chooser.QUICK_S = float("inf")
 
 def run(folder, moment=0):
     out, into = os.pipe()

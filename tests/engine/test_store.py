@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pdiff.engine.store import Stage, Store
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
+from pdiff.running.store import Stage, Store
 from tests.engine.helpers import STAGE, awaited_stage
 
 

@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 from pdiff.context import Context
 from pdiff.testing import tiny_run, tiny_zoo
 from pdiff_plugins.baselines.plain import Constant
-from pdiff_plugins.evaluators.accuracy import Accuracy, Distance, Front, Similarity, iou, nearest
+from pdiff_plugins.evaluators.accuracy import Accuracy
+from pdiff_plugins.evaluators.denoising import Front
+from pdiff_plugins.evaluators.distance import Distance
+from pdiff_plugins.evaluators.similarity import Similarity
 from pdiff_plugins.images.classification import Classification
+from pdiff_plugins.maths.neighbours import nearest
+from pdiff_plugins.maths.overlap import iou
+from pdiff_plugins.transforms.temperature import tempered
 
 CTX = Context(seed=0)
 
@@ -37,7 +43,7 @@ def view(protocol: str = "holdout", **predictions: torch.Tensor) -> SimpleNamesp
     return SimpleNamespace(
         recipe=recipe, method="pdiff", selection="test" if protocol == "paper" else "validation",
         theta=dict.fromkeys(predictions), targets=lambda split: targets, methods={},
-        predict=lambda source, split: predictions[source] if split == "test" else predictions[source].flip(0),
+        predictions=lambda source, split: predictions[source] if split == "test" else predictions[source].flip(0),
     )  # fmt: skip
 
 
@@ -97,17 +103,28 @@ def test_networks_that_were_generated_twice_are_counted() -> None:
     assert "repeats" not in networks["soup"]
 
 
+def noted(seen: SimpleNamespace) -> list[str]:
+    """Return the notes of a view's scores."""
+    given = Accuracy().evaluate(seen, CTX)
+    networks = {source: {"accuracy": own} for source, own in given.pop("networks").items()}
+    scores = {
+        "method": "pdiff", "main": "accuracy", "selection": seen.selection, "facts": {}, "networks": networks,
+        "accuracy": given,
+    }  # fmt: skip
+    return [finding.text for finding in Accuracy().findings(scores) if finding.note]
+
+
 def test_a_task_that_constants_solve_is_called_out() -> None:
     original = some(6, 0)
     good = (torch.arange(10) % 3)[None].short()
     said = Accuracy().evaluate(view(original=original, pdiff=some(4, 1), constant=good), CTX)
-    assert said["notes"] == []  # a source that is only called so
+    assert "constant" not in said  # a source that is only called so
     seen = view(original=original, pdiff=some(4, 1), constant=good)
     seen.methods = {"constant": Constant()}
-    assert "says nothing about a generator" in Accuracy().evaluate(seen, CTX)["notes"][0]
+    assert "says nothing about a generator" in noted(seen)[0]
     seen = view(original=good.repeat(3, 1), pdiff=some(4, 1), constant=1 - good)
     seen.methods = {"constant": Constant()}
-    assert Accuracy().evaluate(seen, CTX)["notes"] == []
+    assert noted(seen) == []
 
 
 def test_temperature_moves_networks_along_lines_through_the_average() -> None:
@@ -115,9 +132,9 @@ def test_temperature_moves_networks_along_lines_through_the_average() -> None:
     theta_MD = zoo.theta_ND[:5]
     free = zoo.layout.to_free
     mean_D = free(zoo.theta_ND).double().mean(dim=0).float()
-    assert free(zoo.tempered(theta_MD, 0.0)).allclose(mean_D.expand(5, -1), atol=1e-5)
-    assert zoo.tempered(theta_MD, 1.0).allclose(theta_MD, atol=1e-5)
-    half = free(zoo.tempered(theta_MD, 0.5))
+    assert free(tempered(theta_MD, zoo, 0.0)).allclose(mean_D.expand(5, -1), atol=1e-5)
+    assert tempered(theta_MD, zoo, 1.0).allclose(theta_MD, atol=1e-5)
+    half = free(tempered(theta_MD, zoo, 0.5))
     assert half.allclose((free(theta_MD) + mean_D) / 2, atol=1e-5)
 
 
@@ -126,7 +143,7 @@ def test_the_front_ends_at_the_soup_and_at_the_networks_themselves(tmp_path) -> 
     view = pipeline.view()
     rows = Front(temperatures=(0.0, 1.0), networks=6).evaluate(view, Context(seed=0))["front"]
     task, targets = view.recipe.task, view.targets("test")
-    own = task.score(view.predict(view.method, "test"), targets).mean()
-    soup = task.score(view.predict_networks(view.zoo.tempered(view.zoo.theta_ND[:1], 0.0), "test"), targets)
+    own = task.score(view.predictions(view.method, "test"), targets).mean()
+    soup = task.score(view.bench.predict(tempered(view.zoo.theta_ND[:1], view.zoo, 0.0), "test"), targets)
     assert rows[0]["score"] == pytest.approx(float(soup[0])) and rows[0]["within"] == 1.0
     assert rows[1]["score"] == pytest.approx(float(own)) and rows[1]["within"] < 1.0

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
-from pdiff.zoo import Layout
+from pdiff.networks import build_network
+from pdiff.testing import bench_of
+from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.fields.collector import Fields
+from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes.plane import DigitFields
 from pdiff_plugins.fields.surfaces.meshes import Mesh
-from pdiff_plugins.fields.task import FieldTask, Siren
+from pdiff_plugins.fields.task import FieldTask
 
 SMALL = DigitFields(side=16)
 
@@ -19,11 +21,11 @@ SMALL = DigitFields(side=16)
 def collected(data, keys="", ctx=None, **options):
     """Return the zoo of a few shapes; `keys` limits the selection to entries that end so."""
     own = {"shapes": 8, "steps": 40, "points": 64} | options
-    ctx = ctx or Context(seed=0)
-    ctx = ctx.replace(build=lambda seed: build_network(Siren(), data, seed))
     model = build_network(Siren(), data, 0)
     layout = Layout.of(model, [key for key in model.state_dict() if key.endswith(keys)])
-    return Fields(**own).collect(model, data=data, task=FieldTask(), layout=layout, ctx=ctx)
+    bench = bench_of(Zoo.of_one(model.state_dict(), layout), Siren(), FieldTask(), data)
+    ctx = ctx or Context(seed=0)
+    return Fields(**own).collect(model, data=data, task=FieldTask(), layout=layout, bench=bench, ctx=ctx)
 
 
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)], np.float32)

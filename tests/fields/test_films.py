@@ -14,12 +14,13 @@ from pdiff.cli import build
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.running.progress import Progress
-from pdiff.testing import tiny_zoo
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+from pdiff.testing import Points, tiny_zoo
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.fields import command as field_commands
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import diffusion
-from pdiff_plugins.reports.findings import findings
+from tests.reports.helpers import said
 
 
 def test_frames_show_as_much_change_each():
@@ -34,11 +35,15 @@ def test_frames_show_as_much_change_each():
 
 def test_a_film_ends_in_the_sample_and_in_its_prediction():
     zoo, ctx = tiny_zoo(), Context(seed=3, progress=Progress())
-    generator = PDiff(codec=Pca(latent=4), denoiser=MlpDenoiser(width=64, depth=1), steps=5, timesteps=20).fit(zoo, ctx)
+    method, bench = (
+        PDiff(codec=Pca(latent=4), denoiser=MlpDenoiser(width=64, depth=1), steps=5, timesteps=20),
+        Points(zoo),
+    )
+    generator = method.fit(zoo, bench, ctx)
     signal_F, noisy_FMD, clean_FMD = generator.film(4, 5, ctx)
     assert noisy_FMD.shape == clean_FMD.shape == (len(signal_F), 4, zoo.layout.dim)
     assert signal_F == sorted(signal_F) and signal_F[-1] == 1
-    assert torch.equal(noisy_FMD[-1], generator.sample(4, ctx)) and torch.equal(clean_FMD[-1], noisy_FMD[-1])
+    assert torch.equal(noisy_FMD[-1], generator.sample(4, bench, ctx)) and torch.equal(clean_FMD[-1], noisy_FMD[-1])
     assert not torch.equal(clean_FMD[0], noisy_FMD[0])
 
 
@@ -104,19 +109,30 @@ def test_the_report_shows_shapes_appearing_from_noise(run):
 def test_metrics_stand_beside_those_of_real_shapes(run):
     scores = run.scores
     assert scores["fields"]["real"]["one_nna"] < 0.6 < scores["networks"]["pdiff"]["fields"]["one_nna"]
-    assert any("as many real training shapes" in note for note in scores["fields"]["notes"])
-    assert "of the shapes drawn by pdiff lie among real ones" in findings(scores)[0]
+    assert any("as many real training shapes" in note for note in scores["notes"])
+    assert "of the shapes drawn by pdiff lie among real ones" in said(scores, run.recipe.evaluate)[0]
 
 
 def test_pictures_of_a_label_are_drawn_from_a_finished_run(run):
-    asked = "render", str(run.folder), "-n", "5", "--label", "7", "--side", "8"
+    asked = "render", str(run.folder), "-n", "5", "-o", "label=7", "--side", "8"
     result = CliRunner().invoke(build(), asked)
     assert result.exit_code == 0, result.output
     (picture,) = run.folder.glob("render-5-draw-1-label-7-8.png")
-    assert picture.read_bytes() == field_commands.picture(run.drawing(label=7), 5, 1, 8)
+    assert picture.read_bytes() == field_commands.picture(run.recipe, run.drawing(label=7).draw(5), run.bench, 8)
     assert not torch.equal(run.drawing(label=7).theta(), run.drawing(label=3).theta())
     folder, rows = run.drawing(label=7).sample_to(None, count=2)
     assert folder.name == "samples-pdiff-2-draw-1-label-7" and len(rows) == 2
+
+
+def test_pictures_beside_drawn_networks_are_of_their_source(run, tmp_path):
+    pictures = []
+    for source in ("pdiff", "copy"):
+        asked = ["sample", str(run.folder), "-n", "2", "--source", source, "--render", "--to", str(tmp_path / source)]
+        result = CliRunner().invoke(build(), asked)
+        assert result.exit_code == 0 and "samples.png" in result.output, result.output
+        pictures.append((tmp_path / source / "samples.png").read_bytes())
+        assert pictures[-1] == field_commands.picture(run.recipe, run.draw(2, source=source), run.bench, 64)
+    assert pictures[0] != pictures[1]
 
 
 def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):
@@ -134,5 +150,5 @@ def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):
 def test_options_that_are_not_of_sampling_are_refused(run):
     with pytest.raises(UserError, match="steps: method pdiff has no such option of sampling; it has: sampler"):
         run.drawing(steps=3)
-    with pytest.raises(UserError, match="method: Input should be greater than or equal to 0"):
+    with pytest.raises(UserError, match=r"method: label = -3: input should be greater than or equal to 0"):
         run.drawing(label=-3)

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
+from pdiff.networks import build_network
 from pdiff.running.snapshot import Snapshot
-from pdiff_plugins.fields.task import Siren
+from pdiff_plugins.fields.network import Siren
 from tests.fields.helpers import collected
 
 

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.running.progress import Progress
-from pdiff.testing import tiny_zoo
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+from pdiff.testing import Points, tiny_zoo
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent.pdiff import PDiff
 
@@ -26,17 +27,18 @@ def labelled(count=60):
 
 def test_a_label_that_is_asked_for_is_drawn():
     zoo, ctx = labelled(), Context(seed=3, progress=Progress())
+    bench = Points(zoo)
     options = {
         "codec": Pca(latent=4), "denoiser": MlpDenoiser(width=64, depth=1), "steps": 200, "lr": 5e-3, "timesteps": 20,
         "schedule": "cosine", "labels": True,
     }  # fmt: skip
-    generator = PDiff(**options).fit(zoo, ctx)
+    generator = PDiff(**options).fit(zoo, bench, ctx)
     drawn = []
     for label in (0, 1):
-        own = PDiff(**options, label=label, guidance=1.5).load(generator.tensors(), zoo, ctx)
-        drawn.append(float((own.sample(20, ctx)[:, 0] > 5).double().mean()))
+        own = PDiff(**options, label=label, guidance=1.5).load(generator.tensors(), zoo, bench, ctx)
+        drawn.append(float((own.sample(20, bench, ctx)[:, 0] > 5).double().mean()))
     assert drawn[0] < 0.1 and drawn[1] > 0.9
-    both = (generator.sample(40, ctx)[:, 0] > 5).double().mean()
+    both = (generator.sample(40, bench, ctx)[:, 0] > 5).double().mean()
     assert 0.2 < both < 0.8
 
 
@@ -44,9 +46,9 @@ def test_labels_are_asked_for_in_vain():
     zoo, ctx = labelled(), Context(seed=3, progress=Progress())
     method = PDiff(steps=2, timesteps=4, labels=True, label=2)
     with pytest.raises(UserError, match=r"method.label: 2 is none of the labels 0 to 1"):
-        method.fit(zoo, ctx).sample(3, ctx)
+        method.fit(zoo, Points(zoo), ctx).sample(3, Points(zoo), ctx)
     with pytest.raises(UserError, match=r"method.labels: checkpoint 0 has no label"):
-        method.fit(tiny_zoo(), ctx)
+        method.fit(tiny_zoo(), Points(tiny_zoo()), ctx)
     with pytest.raises(ValidationError, match=r"label and guidance are read with labels = true only"):
         PDiff(label=2)
 
@@ -58,8 +60,3 @@ def test_guidance_goes_beyond_the_label():
     z_BZ, t_B, label_BK = torch.zeros(3, 2), torch.zeros(3), torch.ones(3, 2)
     for guidance in (0.0, 1.0, 2.5):
         assert torch.equal(labels.guided(denoiser, z_BZ, t_B, label_BK, guidance), torch.full((3, 2), guidance))
-
-
-def test_without_labels_a_method_is_what_it_was_before_there_were_any():
-    assert not {"labels", "guidance", "label"} & set(PDiff().identity())
-    assert PDiff(labels=True).identity()["labels"] is True

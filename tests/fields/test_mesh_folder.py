@@ -106,7 +106,7 @@ def test_files_that_are_no_meshes_are_named_all_at_once(folder):
 
 def test_what_the_extra_brings_is_asked_for_by_name(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    extra = r"pip install 'pdiff\[fields3d\]'"
+    extra = r"pip install 'neural-pdiff\[fields3d\]'"
     with pytest.raises(UserError, match="dataset mesh_folder: needs trimesh, which is missing; " + extra):
         load(folder)
     with pytest.raises(UserError, match="needs scikit-image, which is missing; " + extra):
@@ -114,5 +114,6 @@ def test_what_the_extra_brings_is_asked_for_by_name(folder, monkeypatch):
     said = []
     field_space.warn_of_extra(Context(seed=0, warn=said.append))
     assert said == [
-        "shapes in space are drawn, measured and exported with scikit-image and trimesh: pip install 'pdiff[fields3d]'"
+        "shapes in space are drawn, measured and exported with scikit-image and trimesh: "
+        "pip install 'neural-pdiff[fields3d]'"
     ]

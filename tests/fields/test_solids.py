@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
+from pdiff.networks import build_network
+from pdiff.services import Absent
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.trajectory import Folder
+from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes import solids as field_solids
 from pdiff_plugins.fields.shapes.polygons import grid
 from pdiff_plugins.fields.shapes.space import Shapes3d
 from pdiff_plugins.fields.shapes.winding import winding_number
 from pdiff_plugins.fields.surfaces.meshes import NOTHING, surface, surface_points
-from pdiff_plugins.fields.task import FieldTask, Siren
+from pdiff_plugins.fields.task import FieldTask
 from tests.fields.helpers import CUBE, uniform, volume
 
 HALF = (0.4, 0.3, 0.2)
@@ -123,4 +125,6 @@ def test_fields_of_another_size_are_no_checkpoints(tmp_path):
         save_tensors(tmp_path / f"{number}.safetensors", network.state_dict())
     layout = Layout.of(networks[0], list(networks[0].state_dict()))
     with pytest.raises(UserError, match=r"1.safetensors: hidden.0.\w+ has shape \[16(, 3)?\], expected \[8"):
-        Folder(path=str(tmp_path)).collect(networks[0], data=data, task=FieldTask(), layout=layout, ctx=Context(seed=0))
+        Folder(path=str(tmp_path)).collect(
+            networks[0], data=data, task=FieldTask(), layout=layout, bench=Absent("files"), ctx=Context(seed=0)
+        )

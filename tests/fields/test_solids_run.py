@@ -95,7 +95,7 @@ def test_samples_are_exported_as_meshes(run):
 def test_solids_of_a_label_are_drawn_from_a_finished_run(run):
     from PIL import Image
 
-    asked = "render", str(run.folder), "-n", "3", "--label", "2", "--side", "8"
+    asked = "render", str(run.folder), "-n", "3", "-o", "label=2", "--side", "8"
     result = CliRunner().invoke(build(), asked)
     assert result.exit_code == 0, result.output
     (picture,) = run.folder.glob("render-3-draw-1-label-2-8.png")

@@ -73,7 +73,7 @@ def test_scores_of_a_set_do_not_depend_on_other_sets():
     view = SimpleNamespace(
         recipe=SimpleNamespace(task=FieldTask()),
         targets=lambda split: data.split(split).targets,
-        predict=lambda source, split: train_PT.T,
+        predictions=lambda source, split: train_PT.T,
     )
     alone, among = (Space(view, Context(seed=0), points=30, most=6) for _ in range(2))
     among.real()

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from pdiff.components import Architecture
 from pdiff.context import Context
 from pdiff.data import Batch
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
-from pdiff.symmetry.permutations import Symmetry
+from pdiff.networks import build_network
+from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes.plane import Shapes2d
 from pdiff_plugins.fields.shapes.polygons import grid, polygon_distance, polygons
-from pdiff_plugins.fields.task import FieldTask, Siren
+from pdiff_plugins.fields.task import FieldTask
+from pdiff_plugins.symmetry.permutations import Symmetry
 from tests.fields.helpers import SMALL, collected
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from pdiff.context import Context
-from pdiff_plugins.generation.data import Generation
 from pdiff_plugins.generation.frechet import Features, Gaussian, outside, to_pixels
 from pdiff_plugins.generation.networks import DigitFeatures
+from pdiff_plugins.generation.task import Generation
 from tests.generation.helpers import CPU, digits_data
 
 

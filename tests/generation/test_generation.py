@@ -10,14 +10,14 @@ import torch
 
 import pdiff
 from pdiff.context import Context
-from pdiff.engine import work as stages
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
 from pdiff.files import load_tensors
-from pdiff.recipe.tables import Train
+from pdiff.networks import build_network
 from pdiff.results.summary import expected
 from pdiff.testing import TinyNet, TinyTask, tiny_splits
-from pdiff_plugins.generation.data import Frechet
+from pdiff.training import base_network
+from pdiff.training.settings import Train
+from pdiff_plugins.generation.evaluator import Frechet
 from tests.generation.helpers import CPU, digits_data
 
 
@@ -147,13 +147,13 @@ def test_the_moving_average_is_kept_where_the_recipe_asks_for_it(tmp_path):
     models = [build_network(TinyNet(), data, seed=0) for _ in range(2)]
     average = {key: value.clone() for key, value in models[0].state_dict().items()}
     settings = Train(epochs=3, batch_size=20, lr=0.05, keep="average")
-    stages._fine_tune(models[0], settings, data, TinyTask(), ctx, 3, Keeps(models[0]))
+    base_network._fine_tune(models[0], settings, data, TinyTask(), ctx, 3, Keeps(models[0]))
     for step, state in enumerate(states):
         decay = min(0.999, (1 + step) / (10 + step))
         average = {
             k: decay * v + (1 - decay) * state[k] if v.is_floating_point() else state[k] for k, v in average.items()
         }
-    stages.do_train(models[1], settings, data, "validation", TinyTask(), tmp_path, ctx)
+    base_network.do_train(models[1], settings, data, "validation", TinyTask(), tmp_path, ctx)
     kept = load_tensors(tmp_path / "network.safetensors")
     torch.testing.assert_close(kept, average)
     assert not any("score" in row for row in json.loads((tmp_path / "log.json").read_text()))

@@ -12,7 +12,7 @@ from pdiff.components import Task
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
-from pdiff_plugins.generation.data import Generation
+from pdiff_plugins.generation.task import Generation
 from tests.generation.helpers import refused, unet
 
 
@@ -20,7 +20,9 @@ def test_inception_says_what_is_missing(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.delitem(sys.modules, "pdiff_plugins.generation.nets.inception", raising=False)
         patched.setattr(builtins, "__import__", without("torch_fidelity", builtins.__import__))
-        with pytest.raises(UserError, match=r"torch-fidelity, which is missing; pip install 'pdiff\[generation\]'"):
+        with pytest.raises(
+            UserError, match=r"torch-fidelity, which is missing; pip install 'neural-pdiff\[generation\]'"
+        ):
             Generation().measure().of(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     pytest.importorskip("torch_fidelity")
     other = tmp_path / "resnet.safetensors"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pdiff.components import Architecture
-from pdiff.engine.work import build_network
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
+from pdiff.networks import build_network
 from pdiff.testing import tiny_splits
 from pdiff_plugins.generation.networks import DdpmUnet
 from tests.generation.helpers import SMALL, refused, unet

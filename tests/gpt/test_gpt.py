@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from pdiff.cli import build
 from pdiff.components import Collector
-from pdiff.engine.work import build_network
 from pdiff.errors import Faults, UserError
-from pdiff.files import save_tensors
-from pdiff.recipe.tables import load_recipe
+from pdiff.files import load_tensors, save_tensors
+from pdiff.networks import build_network
+from pdiff.recipe.loading import load_recipe
 from pdiff.testing import tiny_run, tiny_splits
 from pdiff_plugins.networks.small import Mlp
 
@@ -27,7 +27,7 @@ GPT = {
 }
 RUNS = {"name": "seeds", "count": 60, "steps": 60, "lr": 0.1, "optimizer": "sgd", "batch_size": 20}
 TABLES = {
-    "architecture": {"name": "mlp", "hidden": [6]}, "train": {"epochs": 0}, "zoo": {"holdout": 36},
+    "architecture": {"name": "mlp", "hidden": [6]}, "train": {"epochs": 0}, "zoo": [{"name": "holdout", "count": 36}],
     "collect": RUNS | {"include_start": True, "log_spaced": 12}, "method": GPT, "sample": {"count": 20},
 }  # fmt: skip
 
@@ -40,30 +40,30 @@ def runs(tmp_path_factory):
 
 
 def loss(run, **options):
-    return run(**options).measure(run(**options).sample("gpt"), "test")["loss"]
+    return run(**options).bench.measure(run(**options).sample("gpt"), "test")["loss"]
 
 
 def test_asked_for_losses_are_got_from_starts_that_no_run_had(runs):
-    measured = runs().measures()["loss"]
+    measured = runs().bench.measures()["loss"]
     asked = torch.linspace(float(measured.min()) + 0.05, 1.0, 5).tolist()
     got = [float(loss(runs, prompt={"loss": value}).mean()) for value in asked]
     assert torch.corrcoef(torch.tensor([asked, got]))[0, 1] > 0.95
-    starts_MD = torch.stack([runs().start(seed) for seed in range(20)])
-    assert loss(runs).mean() < 0.6 * runs().measure(starts_MD, "test")["loss"].mean()
+    starts_MD = torch.stack([runs().bench.start(seed) for seed in range(20)])
+    assert loss(runs).mean() < 0.6 * runs().bench.measure(starts_MD, "test")["loss"].mean()
 
 
 def test_measures_of_the_zoo_are_those_of_its_networks(runs):
     pipeline = runs()
-    model, split = pipeline.network, pipeline.data.validation
+    model, split = pipeline.bench.network, pipeline.data.validation
     model.load_state_dict(pipeline.zoo.state_dict(pipeline.zoo.theta_ND[7]))
     with torch.no_grad():
         own = torch.nn.functional.cross_entropy(model.eval()(split.inputs), split.targets)
-    assert float(pipeline.measures()["loss"][7]) == pytest.approx(float(own), rel=1e-5)
+    assert float(pipeline.bench.measures()["loss"][7]) == pytest.approx(float(own), rel=1e-5)
 
 
 def test_held_out_runs_are_whole_and_unseen(runs):
     pipeline = runs()
-    held = {row["run"] for row in pipeline.view().holdout_rows}
+    held = {row["run"] for row in pipeline.view().zoo.holdout.rows}
     assert len(held) == 3 and not held & {row["run"] for row in pipeline.zoo.rows}
     assert [row["step"] for row in pipeline.zoo.rows[:12]] == Collector.model_validate(TABLES["collect"]).saved_steps()
 
@@ -92,12 +92,12 @@ def test_recursion_never_leaves_a_network_farther_from_the_prompt(runs):
 
 def loss_on_prompt(run, **options):
     pipeline = run(**options)
-    return pipeline.measure(pipeline.sample("gpt"), "validation")["loss"]
+    return pipeline.bench.measure(pipeline.sample("gpt"), "validation")["loss"]
 
 
 def test_a_start_from_a_file_is_the_same_as_from_its_seed(runs, tmp_path):
     pipeline = runs()
-    save_tensors(tmp_path / "start.safetensors", pipeline.zoo.state_dict(pipeline.start(5)))
+    save_tensors(tmp_path / "start.safetensors", pipeline.zoo.state_dict(pipeline.bench.start(5)))
     options = {"prompt": {"loss": 0.4}, "sampler": "ddim"}
     file = runs(start=str(tmp_path / "start.safetensors"), **options).sample("gpt")
     assert file.equal(runs(start="init:5", **options).sample("gpt"))
@@ -112,7 +112,7 @@ def test_a_start_of_another_architecture_is_told(runs, tmp_path):
     save_tensors(tmp_path / "other.safetensors", {"weight": torch.zeros(3)})
     with pytest.raises(UserError, match=r"is of another architecture: it has no '1.bias'"):
         runs(start=str(tmp_path / "other.safetensors")).sample("gpt")
-    theta_D = runs().start(5)
+    theta_D = runs().bench.start(5)
     theta_D[3] = torch.nan
     save_tensors(tmp_path / "nan.safetensors", runs().zoo.state_dict(theta_D))
     with pytest.raises(UserError, match=r"nan.safetensors: holds NaN or Inf; give another network"):
@@ -139,15 +139,15 @@ def test_a_start_may_lack_what_is_not_selected_and_must_not_differ_there(tmp_pat
 
 
 def test_measures_do_not_depend_on_chance(runs, monkeypatch):
-    import pdiff.populations.ways
+    from pdiff_plugins.populations import chooser
 
-    measured = runs().measure(runs().zoo.theta_ND, "test")["loss"]
-    monkeypatch.setattr(pdiff.populations.ways, "_seconds", lambda *args: torch.rand(1).item())
-    assert runs().measure(runs().zoo.theta_ND, "test")["loss"].equal(measured)
+    measured = runs().bench.measure(runs().zoo.theta_ND, "test")["loss"]
+    monkeypatch.setattr(chooser, "_seconds", lambda *args: torch.rand(1).item())
+    assert runs().bench.measure(runs().zoo.theta_ND, "test")["loss"].equal(measured)
 
 
 def test_a_zoo_with_one_checkpoint_per_run_is_told(tmp_path):
-    pipeline = tiny_run(tmp_path, **TABLES | {"collect": RUNS | {"steps": 5}, "zoo": {}})
+    pipeline = tiny_run(tmp_path, **TABLES | {"collect": RUNS | {"steps": 5}, "zoo": []})
     with pytest.raises(UserError, match=r"every run of the zoo has one checkpoint.*log_spaced"):
         pipeline.sample("gpt")
 
@@ -158,13 +158,13 @@ def test_a_metric_that_the_task_does_not_measure_is_told(runs):
 
 
 def test_runs_with_a_large_weight_are_left_out_whole(tmp_path):
-    whole = tiny_run(tmp_path, **TABLES | {"zoo": {}}).zoo
+    whole = tiny_run(tmp_path, **TABLES | {"zoo": []}).zoo
     sizes = {run: float(whole.theta_ND[12 * run : 12 * run + 12].abs().max()) for run in range(60)}
     limit = sorted(sizes.values())[40]
-    kept = tiny_run(tmp_path, **TABLES | {"zoo": {"largest": limit}}).zoo
+    kept = tiny_run(tmp_path, **TABLES | {"zoo": [{"name": "largest", "limit": limit}]}).zoo
     assert {row["run"] for row in kept.rows} == {run for run, size in sizes.items() if size <= limit}
-    with pytest.raises(UserError, match=r"zoo.largest = 1e-06: a weight is larger in all runs but 0"):
-        tiny_run(tmp_path, **TABLES | {"zoo": {"largest": 1e-6}}).zoo  # noqa: B018
+    with pytest.raises(UserError, match=r"zoo: largest.limit = 1e-06: a weight is larger in all runs but 0"):
+        tiny_run(tmp_path, **TABLES | {"zoo": [{"name": "largest", "limit": 1e-6}]}).zoo  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -190,18 +190,22 @@ def test_the_command_asks_and_says_what_came(runs, tmp_path, monkeypatch):
     pipeline = runs()
     opened = api.Run(tmp_path, pipeline)
     monkeypatch.setattr(api, "open_run", lambda *args, **options: opened)
-    asked = ["sample", "tiny", "--prompt", "loss=0.4", "--start", "init:3", "-n", "3", "--recursive", "2"]
+    asked = ["sample", "tiny", "-o", "prompt.loss=0.4", "-o", "start=init:3", "-n", "3", "-o", "recursive=2"]
     done = CliRunner().invoke(build(), asked)
     assert done.exit_code == 0, done.output
     assert "asked" in done.output and "loss (validation)" in done.output
     folder = tmp_path / "samples-gpt-3-draw-1-prompt-loss-0.4-start-init-3-recursive-2"
-    assert len(list(folder.glob("*.safetensors"))) == 3
+    written = [load_tensors(path) for path in sorted(folder.glob("*.safetensors"))]
+    again_MD = opened.drawing(prompt={"loss": 0.4}, start="init:3", recursive=2).draw(3)
+    assert torch.stack([pipeline.zoo.layout.vector(state) for state in written]).equal(again_MD)
+    assert not opened.drawing(prompt={"loss": 0.5}, start="init:3", recursive=2).draw(3).equal(again_MD)
     for wrong, said in {
-        "loss": "write a metric and",
-        "loss=nan": "write a metric and",
-        "error=0.2": "prompt asks for error",
+        "prompt.loss.more=1": "method: prompt.loss: input should be a valid number",
+        "prompt.loss": "-o prompt.loss: write it as key=value",
+        "prompt.loss=nan": "method: prompt.loss = nan: input should be a finite number",
+        "prompt.error=0.2": "prompt asks for error",
     }.items():
-        done = CliRunner().invoke(build(), ["sample", "tiny", "--prompt", wrong])
+        done = CliRunner().invoke(build(), ["sample", "tiny", "-o", wrong])
         assert isinstance(done.exception, UserError) and said in str(done.exception)
     done = CliRunner().invoke(build(), ["sample", "tiny", "-n", "2", "--render"])
     assert "networks of task tiny_task are no pictures" in str(done.exception)

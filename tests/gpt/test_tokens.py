@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdiff.engine.work import build_network
-from pdiff.symmetry.permutations import Symmetry
+from pdiff.networks import build_network
 from pdiff.testing import tiny_splits
 from pdiff.zoo import Layout
 from pdiff_plugins.gpt.method import Gpt
@@ -18,6 +17,7 @@ from pdiff_plugins.gpt.net import PromptedTransformer, Waves
 from pdiff_plugins.gpt.pairs import Pairs
 from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
 from pdiff_plugins.networks.small import Mlp, TwoConvolutions
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 
 @functools.cache

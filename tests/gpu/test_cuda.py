@@ -11,17 +11,17 @@ from torch import nn
 import pdiff
 from pdiff.context import Context
 from pdiff.data import TensorSplit
-from pdiff.populations import ways
-from pdiff.populations.predictor import Predictor
+from pdiff.engine.bench import predictor_of
 from pdiff.running.device import placed
 from pdiff.running.memory import free_bytes, ran_out
-from pdiff.testing import tiny_run, tiny_zoo
+from pdiff.testing import Points, tiny_run, tiny_zoo
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.networks.small import ResNet20
+from pdiff_plugins.populations import chooser
 from pdiff_plugins.selectors import Entire, LastNorms
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
@@ -79,15 +79,16 @@ def test_replayed_sampling_is_sampling() -> None:
     samples = []
     for graphs in (True, False):
         ctx = Context(seed=1, device=torch.device("cuda"), graphs=graphs, warn=lambda line: pytest.fail(line))
-        samples.append(method.fit(tiny_zoo(), ctx).sample(20, ctx))
+        zoo, bench = tiny_zoo(), Points(tiny_zoo())
+        samples.append(method.fit(zoo, bench, ctx).sample(20, bench, ctx))
     torch.testing.assert_close(*samples, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("selector", [LastNorms(n=2), Entire()], ids=["last norms", "entire"])
 def test_populations_are_predicted_as_on_the_cpu(selector, monkeypatch) -> None:
     for limit in ("WORTH_S", "QUICK_S"):
-        monkeypatch.setattr(ways, limit, 0.0)
-    monkeypatch.setattr(ways, "TRIAL", 10.0)
+        monkeypatch.setattr(chooser, limit, 0.0)
+    monkeypatch.setattr(chooser, "TRIAL", 10.0)
     torch.manual_seed(0)
     model = ResNet20().build(input_shape=(3, 32, 32), outputs=10).eval()
     layout = Layout.of(model, selector.select(model))
@@ -98,7 +99,7 @@ def test_populations_are_predicted_as_on_the_cpu(selector, monkeypatch) -> None:
     for device in ("cpu", "cuda"):
         ctx = Context(seed=0, device=torch.device(device))
         own = placed(model, ctx.device)
-        found.append(Predictor(own, layout, Classification()).predict(theta_MD, split, ctx, "p"))
+        found.append(predictor_of(own, layout, Classification(), ctx).predict(theta_MD, split, ctx, "p"))
     assert (found[0] != found[1]).float().mean() < 0.01
 
 
@@ -114,7 +115,7 @@ def test_prompts_follow_the_cpu_and_are_replayed_as_graphs(tmp_path: Path) -> No
     tables = {"architecture": {"name": "mlp", "hidden": [6]}, "train": {"epochs": 0}, "collect": runs, "method": method}
     pipeline = tiny_run(tmp_path, **tables)
     generator, said = pipeline.generator("gpt"), []
-    start_MD, measure_M = pipeline.zoo.theta_ND[:5], pipeline.measures()["loss"][:5]
+    start_MD, measure_M = pipeline.zoo.theta_ND[:5], pipeline.bench.measures()["loss"][:5]
     ctx = Context(seed=1, warn=said.append)
     on_cpu, on_cuda = (
         generator.prompted(start_MD, measure_M, measure_M - 0.3, ctx.replace(device=torch.device(device)))

@@ -254,8 +254,8 @@ def test_decoded_images_are_kept_within_the_budget(files):
     for split in (roomy, tight):
         before = split.batch(torch.arange(5), CPU).inputs
         assert torch.equal(before, split.batch(torch.arange(5), CPU).inputs)
-    assert len(roomy.decoder.kept) == 5
-    assert 0 < sum(kept.nbytes for kept in tight.decoder.kept.values()) <= 10_000
+    assert len(roomy.decoder.pixels) == 5
+    assert 0 < sum(pixels.nbytes for pixels in tight.decoder.pixels.values()) <= 10_000
     for path in files:
         path.unlink()
     assert len(roomy.batch(torch.arange(5), CPU, generator()).inputs) == 5

@@ -15,13 +15,15 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.testing import tiny_run
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Autoencoder, Identity, MlpDenoiser
+from pdiff_plugins.backbones.codecs import Autoencoder, Identity
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.densities import Density
 from pdiff_plugins.latent.flows import TIMES, Flow
 from pdiff_plugins.latent.priors import FlowMatching, Kde
 from pdiff_plugins.latent.vae import Vae
 from pdiff_plugins.latent.vae_fit import divergence
+from tests.benches import Scored
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def zoo() -> Zoo:
     return Zoo(theta, Layout((Entry("w", (2,), 0),)), {"w": torch.zeros(2)}, [{}] * 400)
 
 
-CTX = Context(seed=0, score=lambda theta_MD: theta_MD[:, 0].double(), warn=lambda _: None)
+CTX = Context(seed=0, warn=lambda _: None)
+BENCH = Scored(lambda theta_MD: theta_MD[:, 0].double())
 
 
 class Exact(nn.Module):
@@ -55,7 +58,7 @@ class Exact(nn.Module):
 def errors(zoo: Zoo, solver: str, steps: int) -> float:
     """Return how far the end of the flow is from the exact map, which is affine."""
     method = FlowMatching(codec=Identity(), solver=solver, sampling_steps=steps)
-    space, _ = latent_space.fit(method, zoo, CTX)
+    space, _ = latent_space.fit(method, zoo, BENCH, CTX)
     velocity = Exact(mean=1.5, deviation=0.3)
     states = Flow(method, space, velocity)._follow(500, CTX)
     assert velocity.calls == steps * (2 if solver == "heun" else 1)
@@ -70,35 +73,37 @@ def test_solvers_follow_the_exact_flow_at_their_order(zoo: Zoo) -> None:
 
 def test_flow_matching_learns_mean_and_covariance(zoo: Zoo) -> None:
     method = FlowMatching(codec=Identity(), denoiser=MlpDenoiser(width=32, depth=1), steps=300, lr=1e-2)
-    flow = method.fit(zoo, CTX)
-    sampled = flow.sample(4000, CTX)
+    flow = method.fit(zoo, BENCH, CTX)
+    sampled = flow.sample(4000, BENCH, CTX)
     assert (sampled.mean(dim=0) - zoo.theta_ND.mean(dim=0)).abs().max() < 0.15
     assert (sampled.T.cov() - zoo.theta_ND.T.cov()).abs().max() < 0.5
     fractions, path = flow.path(3, 5, CTX)
     assert fractions == [0.0, 0.24, 0.5, 0.76, 1.0] and path.shape == (5, 3, 2)
-    assert path[-1].equal(flow.sample(3, CTX))
+    assert path[-1].equal(flow.sample(3, BENCH, CTX))
 
 
 def test_a_kernel_density_has_the_moments_of_its_anchors(zoo: Zoo) -> None:
-    density = Kde(codec=Identity(), bandwidth=0.5, top=1.0).fit(zoo, CTX)
-    sampled, own = density.sample(40_000, CTX).double(), zoo.theta_ND.double()
+    density = Kde(codec=Identity(), bandwidth=0.5, top=1.0).fit(zoo, BENCH, CTX)
+    sampled, own = density.sample(40_000, BENCH, CTX).double(), zoo.theta_ND.double()
     expected = own.T.cov(correction=0) + 0.25 * own.var(dim=0).diag()
     assert (sampled.T.cov() - expected).abs().max() < 0.12
-    alone = Kde(codec=Identity(), bandwidth=0.01, top=1.0, unit="dimension").fit(zoo, CTX).sample(40_000, CTX)
+    alone = (
+        Kde(codec=Identity(), bandwidth=0.01, top=1.0, unit="dimension").fit(zoo, BENCH, CTX).sample(40_000, BENCH, CTX)
+    )
     assert alone.T.corrcoef()[0, 1].abs() < 0.02 < own.T.corrcoef()[0, 1]
     assert alone.std(dim=0).allclose(zoo.theta_ND.std(dim=0), rtol=0.03)
 
 
 def test_anchors_are_the_best_checkpoints(zoo: Zoo) -> None:
-    density = Kde(codec=Identity(), bandwidth=1e-6, top=0.3).fit(zoo, CTX)
+    density = Kde(codec=Identity(), bandwidth=1e-6, top=0.3).fit(zoo, BENCH, CTX)
     assert isinstance(density, Density) and len(density.anchors()) == 120
     best = zoo.theta_ND[:, 0].sort(descending=True).values[119]
-    assert density.sample(500, CTX)[:, 0].min() >= best - 1e-4
+    assert density.sample(500, BENCH, CTX)[:, 0].min() >= best - 1e-4
 
 
 def test_units_that_share_an_anchor_are_one_checkpoint_and_one_noise(zoo: Zoo) -> None:
     method = Kde(codec=Identity(), bandwidth=0.3, top=1.0, unit="dimension", anchor="shared")
-    density = method.fit(zoo, CTX)
+    density = method.fit(zoo, BENCH, CTX)
     std = density.z_NZ.std(dim=0)
     z_MZ = density.draw(500, torch.Generator().manual_seed(0))
     off_MAZ = (z_MZ[:, None] - density.anchors()) / (0.3 * std)
@@ -108,8 +113,8 @@ def test_units_that_share_an_anchor_are_one_checkpoint_and_one_noise(zoo: Zoo) -
 
 @pytest.mark.parametrize("anchor", ["independent", "shared"])
 def test_a_joint_unit_is_always_one_anchor(zoo: Zoo, anchor: str) -> None:
-    drawn = Kde(codec=Identity(), top=1.0, anchor=anchor).fit(zoo, CTX).sample(50, CTX)
-    assert drawn.equal(Kde(codec=Identity(), top=1.0).fit(zoo, CTX).sample(50, CTX))
+    drawn = Kde(codec=Identity(), top=1.0, anchor=anchor).fit(zoo, BENCH, CTX).sample(50, BENCH, CTX)
+    assert drawn.equal(Kde(codec=Identity(), top=1.0).fit(zoo, BENCH, CTX).sample(50, BENCH, CTX))
 
 
 def tokens_of_two(anchor: str) -> torch.Tensor:
@@ -130,8 +135,8 @@ def test_a_token_is_drawn_as_a_whole() -> None:
 
 def test_select_keeps_the_best_of_many(zoo: Zoo) -> None:
     plain = Kde(codec=Identity(), top=1.0)
-    drawn = plain.fit(zoo, CTX).sample(500, CTX)
-    kept = plain.model_copy(update={"select": 5}).fit(zoo, CTX).sample(100, CTX)
+    drawn = plain.fit(zoo, BENCH, CTX).sample(500, BENCH, CTX)
+    kept = plain.model_copy(update={"select": 5}).fit(zoo, BENCH, CTX).sample(100, BENCH, CTX)
     best = drawn[drawn[:, 0].argsort(descending=True)[:100].sort().values]
     assert kept.equal(best)
 
@@ -146,7 +151,7 @@ def test_presets_have_labels_of_their_own() -> None:
 
 def test_a_codec_without_tokens_is_one_line(zoo: Zoo) -> None:
     with pytest.raises(UserError, match=r"^method.unit = 'token': codec 'identity' has no tokens; take"):
-        Kde(codec=Identity(), unit="token").fit(zoo, CTX)
+        Kde(codec=Identity(), unit="token").fit(zoo, BENCH, CTX)
 
 
 def test_samples_of_a_run_are_selected_by_its_selection_split(tmp_path: Path) -> None:
@@ -154,9 +159,9 @@ def test_samples_of_a_run_are_selected_by_its_selection_split(tmp_path: Path) ->
     means = []
     for select in (1, 6):
         pipeline = tiny_run(tmp_path, method=method | {"select": select})
-        theta_MD = pipeline.sample(pipeline.method, 8)
+        theta_MD = pipeline.sample(pipeline.plan.method, 8)
         assert len(theta_MD) == 8
-        means.append(float(pipeline.score(theta_MD).mean()))
+        means.append(float(pipeline.bench.score(theta_MD).mean()))
     assert means[1] > means[0]
 
 
@@ -173,10 +178,10 @@ def test_a_vae_trades_what_it_keeps_for_a_prior_that_fits(kl: float) -> None:
     theta = torch.randn(60, 3, generator=generator) @ torch.randn(3, 20, generator=generator)
     zoo = Zoo(theta, Layout((Entry("w", (20,), 0),)), {"w": theta[0]}, [{}] * 60)
     method = Vae(codec=Autoencoder(latent=8, hidden=32), kl=kl, steps=300, batch_size=60)
-    generator = method.fit(zoo, CTX)
+    generator = method.fit(zoo, BENCH, CTX)
     kept = generator.facts["codec"]["explained"]
     assert kept > 0.8 if kl == 0 else kept < 0.1
-    sampled = generator.sample(200, CTX)
+    sampled = generator.sample(200, BENCH, CTX)
     assert sampled.shape == (200, zoo.layout.dim) and sampled.isfinite().all()
-    again = method.load(generator.tensors(), zoo, CTX).sample(200, CTX)
+    again = method.load(generator.tensors(), zoo, BENCH, CTX).sample(200, BENCH, CTX)
     assert again.equal(sampled)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, MlpDenoiser, Pca
 from pdiff_plugins.latent.pdiff import PDiff
@@ -25,12 +26,12 @@ def zoo(count: int = 200, rank: int = 4, variances: bool = True) -> Zoo:
     z[:, 0] += torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     theta = z @ basis * 0.1 + torch.randn(40, generator=generator)
     theta[:, 30:34] = theta[:, 30:34].exp()
-    return Zoo(theta, layout, {}, [{}] * count)
+    return Zoo(theta, layout, layout.tensors(theta[0]), [{}] * count)
 
 
 def fitted(method: PDiff, own: Zoo, seed: int = 0, **context):
     ctx = Context(seed=seed, **context)
-    return method.fit(own, ctx), ctx
+    return method.fit(own, Points(own), ctx), ctx
 
 
 SLOW = [pytest.param(other, marks=pytest.mark.slow) for other in ("x0", "epsilon")]
@@ -41,7 +42,7 @@ def test_samples_have_the_checkpoints_moments_and_both_clusters(prediction: str)
     own = zoo()
     parts = {"codec": Pca(latent=4), "denoiser": MlpDenoiser(width=128, depth=2)}
     generator, ctx = fitted(PDiff(steps=700, timesteps=100, lr=2e-3, prediction=prediction, **parts), own)
-    x = own.layout.to_free(generator.sample(500, ctx)).double()
+    x = own.layout.to_free(generator.sample(500, Points(own), ctx)).double()
     real = own.layout.to_free(own.theta_ND).double()
     spread = real.std(dim=0).mean()
     assert (x.mean(dim=0) - real.mean(dim=0)).abs().max() < 0.35 * spread
@@ -66,20 +67,21 @@ def test_samples_have_the_checkpoints_moments_and_both_clusters(prediction: str)
 def test_a_saved_generator_samples_the_same(method: PDiff) -> None:
     own = zoo(60)
     generator, ctx = fitted(method, own)
-    again = method.load({k: v.clone() for k, v in generator.tensors().items()}, own, ctx)
-    sampled = generator.sample(7, ctx)
-    assert sampled.equal(again.sample(7, ctx)) and sampled.shape == (7, 40)
+    again = method.load({k: v.clone() for k, v in generator.tensors().items()}, own, Points(own), ctx)
+    sampled = generator.sample(7, Points(own), ctx)
+    assert sampled.equal(again.sample(7, Points(own), ctx)) and sampled.shape == (7, 40)
     assert torch.isfinite(sampled).all() and (sampled[:, 30:34] > 0).all()
-    assert not sampled.equal(generator.sample(7, Context(seed=1)))
+    assert not sampled.equal(generator.sample(7, Points(own), Context(seed=1)))
     parts = {row["part"] for row in generator.log}
     assert "denoiser" in parts and parts <= {"codec", "denoiser"}
 
 
 def test_the_way_from_noise_begins_in_noise_and_ends_in_the_samples() -> None:
-    generator, ctx = fitted(PDiff(steps=20, timesteps=10), zoo(60))
+    own = zoo(60)
+    generator, ctx = fitted(PDiff(steps=20, timesteps=10), own)
     progress, theta_SMD = generator.path(3, 6, ctx)
     assert progress == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] and theta_SMD.shape == (6, 3, 40)
-    assert theta_SMD[-1].equal(generator.sample(3, ctx))
+    assert theta_SMD[-1].equal(generator.sample(3, Points(own), ctx))
 
 
 @pytest.mark.parametrize("make", [normalise.per_column, normalise.per_tensor])
@@ -120,7 +122,6 @@ def test_the_gate_warns_with_numbers_when_a_codec_knows_only_the_mean() -> None:
         PDiff(codec=lazy, steps=2, timesteps=5),
         zoo(60),
         warn=said.append,
-        score=lambda theta: theta.sum(dim=1).double(),
     )
     facts = generator.facts["codec"]
     assert facts["explained"] < 0.1 and len(said) == 1
@@ -155,12 +156,12 @@ def test_a_channel_whose_variance_is_zero_is_no_obstacle(faithful: bool) -> None
     own = zoo(60)
     own.theta_ND[:, 31] = 0.0
     generator, ctx = fitted(PDiff(steps=5, timesteps=5, faithful=faithful), own)
-    sampled = generator.sample(3, ctx)
+    sampled = generator.sample(3, Points(own), ctx)
     assert torch.isfinite(sampled).all() and (sampled[:, 30:34] >= 0).all()
 
 
 def test_one_step_of_a_zoo_without_spread_gives_it_back() -> None:
     own = zoo(60)
-    same = Zoo(own.theta_ND[:1].repeat(60, 1), own.layout, {}, [{}] * 60)
+    same = Zoo(own.theta_ND[:1].repeat(60, 1), own.layout, own.anchor, [{}] * 60)
     generator, ctx = fitted(PDiff(steps=5, timesteps=5), same)
-    assert generator.sample(3, ctx).allclose(same.theta_ND[:3], atol=1e-3)
+    assert generator.sample(3, Points(own), ctx).allclose(same.theta_ND[:3], atol=1e-3)

@@ -11,10 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 import pdiff.api
-import pdiff.plugins.describe  # bound to the real registry before a test replaces it
 from pdiff import hookspecs
+from pdiff.context import Context
+from pdiff.engine.observe import ask
+from pdiff.engine.scores import scores_of
 from pdiff.plugins.discovery import Registry
-from pdiff.testing import check_component, tiny_run
+from pdiff.populations.predictor import Predictor
+from pdiff.testing import TinyNet, TinyTask, check_component, tiny_run
+from pdiff.way import OneAtATime
+from pdiff_plugins.selectors import Names
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, "pdiff_spec")}
 
@@ -28,25 +33,30 @@ def example(hook):
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Return a function that makes a plugin of code and loads it, and nothing else, through a registry."""
+    """Return a function that makes a plugin of each code and loads those, and nothing else, through a registry."""
     monkeypatch.syspath_prepend(tmp_path)
+    loaded = []
 
-    def write(code):
-        (tmp_path / "hook_example.py").write_text(code)
-        registry = Registry([EntryPoint("example", "hook_example", "pdiff")])
-        assert [plugin.failure for plugin in registry.plugins] == [""]
+    def write(*codes):
+        entries = [EntryPoint(f"example{number}", f"hook_example{number}", "pdiff") for number in range(len(codes))]
+        for entry, code in zip(entries, codes, strict=True):
+            (tmp_path / f"{entry.value}.py").write_text(code)
+            loaded.append(entry.value)
+        registry = Registry(entries)
+        assert [plugin.failure for plugin in registry.plugins] == [""] * len(codes)
         for reader in ("pdiff.engine.observe.registry", "pdiff.plugins.discovery.registry"):
             monkeypatch.setattr(reader, lambda: registry)
         return registry
 
     yield write
-    sys.modules.pop("hook_example", None)
+    for name in loaded:
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_is_typed_and_documented(hook):
     signature = inspect.signature(HOOKS[hook])
-    assert signature.return_annotation == "None"
+    assert ("None" in signature.return_annotation.split(" | ")) and "Any" not in signature.return_annotation
     assert all(parameter.annotation is not inspect.Parameter.empty for parameter in signature.parameters.values())
     assert len(HOOKS[hook].__doc__.splitlines()[0]) < 110
     compile(example(hook), hook, "exec")
@@ -72,7 +82,7 @@ def observed(*lines):
     """Return a check that a small run prints these."""
 
     def check(hook, registry, tmp_path, capsys):
-        tiny_run(tmp_path / "runs").scores()
+        scores_of(tiny_run(tmp_path / "runs"))
         printed = capsys.readouterr().out.splitlines()
         missing = [line for line in lines if not any(text.startswith(line) for text in printed)]
         assert not missing, printed
@@ -87,10 +97,35 @@ def samples_are_drawn(hook, registry, tmp_path, capsys):
     assert path.name == "lengths.txt" and path.read_text().count("*") > 3
 
 
+def one_parameter(folder, **tables):
+    """Return a run in which one bias is selected."""
+    return tiny_run(folder, architecture=TinyNet(width=1), selector=Names(include=("1.bias",)), **tables)
+
+
+def networks_are_aligned(hook, registry, tmp_path, capsys):
+    pipeline = one_parameter(tmp_path / "runs")
+    assert pipeline.bench.align(pipeline.zoo.theta_ND).equal(pipeline.zoo.theta_ND)
+    several = tiny_run(tmp_path / "runs")
+    assert several.bench.align(several.zoo.theta_ND) is None, "the example aligns networks of one parameter alone"
+
+
+def ways_are_chosen(hook, registry, tmp_path, capsys):
+    pipeline = tiny_run(tmp_path / "runs")
+    about = {"model": pipeline.bench.network, "layout": pipeline.zoo.layout, "task": TinyTask()}
+    chooser = ask(pipeline.progress, hook, steady=True, **about)
+    assert isinstance(chooser, OneAtATime) and chooser.model is about["model"]
+    assert ask(pipeline.progress, hook, steady=False, **about) is None
+    split = pipeline.data.validation
+    classes_ME = Predictor(**about, chooser=chooser).predict(pipeline.zoo.theta_ND, split, Context(seed=0), "predict")
+    assert pipeline.bench.score(pipeline.zoo.theta_ND).equal(TinyTask().score(classes_ME, split.targets))
+
+
 STAGES = ("train", "collect", "fit", "sample")
 CASES = {name: components_work for name in HOOKS if name.startswith("register_") and name != "register_commands"}
 CASES |= {
     "register_commands": commands_work,
+    "align_networks": networks_are_aligned,
+    "choose_ways": ways_are_chosen,
     "render_samples": samples_are_drawn,
     "stage_started": observed(*(f"begins: {stage}" for stage in STAGES)),
     "stage_progress": observed("train 1 {'loss': "),
@@ -108,8 +143,40 @@ def test_an_observer_that_raises_is_named_and_harms_no_run(load, tmp_path):
     load(example("stage_started").replace('print("begins:", stage)', "1 / 0"))
     pipeline, said = tiny_run(tmp_path / "runs"), []
     pipeline.progress.say = said.append
-    assert pipeline.scores()["networks"]["tiny_method"]["count"] == 6
-    assert said[0] == "warning: plugin example: stage_started raised ZeroDivisionError: division by zero"
+    assert scores_of(pipeline)["networks"]["tiny_method"]["count"] == 6
+    assert said[0] == "warning: plugin example0: stage_started raised ZeroDivisionError: division by zero"
+
+
+def test_a_plugin_that_cannot_draw_is_named_and_the_next_one_draws(load, tmp_path):
+    drawing = example("render_samples")
+    load(drawing.replace("lengths = ", "lengths = 1 / 0, "), drawing)
+    opened, said = pdiff.api.Run(tmp_path, tiny_run(tmp_path / "runs")), []
+    opened.pipeline.progress.say = said.append
+    folder, _ = opened.sample_to(tmp_path / "networks", count=3)
+    (path,) = opened.render(folder, count=3)
+    assert path.name == "lengths.txt"
+    assert said == ["warning: plugin example0: render_samples raised ZeroDivisionError: division by zero"]
+
+
+@pytest.mark.parametrize("code", ["register_selectors", "align_networks"])
+def test_networks_are_not_aligned_where_no_plugin_can(code, load, tmp_path):
+    load(example(code).replace("def signs", "1 / 0\n\n    def signs"))
+    pipeline, said = one_parameter(tmp_path / "runs"), []
+    pipeline.progress.say = said.append
+    assert pipeline.bench.align(pipeline.zoo.theta_ND) is None
+    broken = "warning: plugin example0: align_networks raised ZeroDivisionError: division by zero"
+    assert said == ([broken] if code == "align_networks" else [])
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_misspelt_hook_is_named_with_the_nearest_one(hook, tmp_path, monkeypatch):
+    written = hook.replace("_", "", 1)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"misspelt_{hook}.py").write_text(
+        f"from pdiff import hookimpl\n\n\n@hookimpl\ndef {written}():\n    pass\n"
+    )
+    (plugin,) = Registry([EntryPoint("misspelt", f"misspelt_{hook}", "pdiff")]).plugins
+    assert plugin.failure == f"ValueError: unknown hook {written!r}; did you mean {hook!r}?"
 
 
 def test_commands_that_cannot_be_added_are_named_and_the_others_work(load, capsys):
@@ -117,7 +184,7 @@ def test_commands_that_cannot_be_added_are_named_and_the_others_work(load, capsy
     from pdiff.cli import build
 
     assert CliRunner().invoke(build(), ["list-plugins"], catch_exceptions=False).exit_code == 0
-    assert "warning: plugin example: register_commands raised division by zero" in capsys.readouterr().err
+    assert "warning: plugin example0: register_commands raised division by zero" in capsys.readouterr().err
 
 
 def test_the_example_of_the_design_works(load):

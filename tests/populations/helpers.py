@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pdiff.context import Context
+from pdiff.engine.bench import predictor_of
 from pdiff.zoo import Layout
 
 
@@ -13,6 +15,11 @@ def networks(model: nn.Module, keys: list[str], count: int = 4) -> tuple[Layout,
     base = layout.to_free(layout.vector(model.state_dict()))
     noise = torch.randn(count, layout.dim, generator=torch.Generator().manual_seed(1))
     return layout, layout.from_free(base + 0.1 * noise)
+
+
+def predict(model: nn.Module, layout: Layout, theta_MD: torch.Tensor, *, task, split, ctx: Context) -> torch.Tensor:
+    """Return predictions by the way that plugins choose."""
+    return predictor_of(model, layout, task, ctx).predict(theta_MD, split, ctx, "predict")
 
 
 def plain(

@@ -7,12 +7,12 @@ import torch
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
+from pdiff.engine.bench import predictor_of
 from pdiff.errors import UserError
-from pdiff.populations.predictor import Predictor
-from pdiff.populations.ways import Way
 from pdiff.running.memory import free_bytes, in_chunks
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import MlpMini
+from pdiff_plugins.populations.ways import Way
 from pdiff_plugins.selectors import Entire
 from tests.populations.helpers import networks, plain
 
@@ -33,7 +33,7 @@ def test_out_of_memory_it_goes_on_with_less(monkeypatch) -> None:
         return whole(self, theta_mD, inputs, kept)
 
     monkeypatch.setattr(Way, "_joint", tight)
-    predictor, said = Predictor(model, layout, Classification()), []
+    predictor, said = predictor_of(model, layout, Classification(), CTX), []
     predictor.chooser.known[(torch.Size((5, 1, 16, 16)),)] = (99, Way(model, layout, Classification(), None, 8))
     assert predictor.predict(theta_MD, split, CTX.replace(warn=said.append), "p").long().equal(expected)
     limit = 3

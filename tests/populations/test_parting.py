@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pdiff.populations.parting import Parted, entry_of
+from pdiff.networks import entry_of
+from pdiff_plugins.populations.parting import Parted
 from pdiff_plugins.selectors import LastNorms, Layers
 from tests.populations.helpers import InPlace
 

@@ -10,18 +10,19 @@ from torch import nn
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
+from pdiff.engine.bench import predictor_of
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
-from pdiff.populations import ways
-from pdiff.populations.parting import Parted
-from pdiff.populations.predictor import Predictor, check, predict, score_model
-from pdiff.populations.ways import Way
+from pdiff.populations.predictor import check, score_model
 from pdiff.running.progress import PlainProgress
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import ResNetMini
+from pdiff_plugins.populations import chooser
+from pdiff_plugins.populations.parting import Parted
+from pdiff_plugins.populations.ways import Way
 from pdiff_plugins.selectors import Entire, LastNorms, Layers
-from tests.populations.helpers import InPlace, networks, plain
+from tests.populations.helpers import InPlace, networks, plain, predict
 
 CTX = Context(seed=0, batch_size=5)
 FIELDS = {"siren": (2,), "relu_pe": (2,), "hyperdiffusion_mlp": (3,)}
@@ -67,10 +68,10 @@ def test_every_way_gives_the_predictions_of_the_plain_loop(name: str, selector) 
 
 def test_a_population_is_predicted_and_the_model_left_as_it_was(monkeypatch) -> None:
     for limit in ("WORTH_S", "QUICK_S"):
-        monkeypatch.setattr(ways, limit, 0.0)
-    monkeypatch.setattr(ways, "TRIAL", 10.0)
+        monkeypatch.setattr(chooser, limit, 0.0)
+    monkeypatch.setattr(chooser, "TRIAL", 10.0)
     # What a trial finds depends on what else the machine does: here parting always pays.
-    monkeypatch.setattr(ways, "_seconds", lambda way, parts, batch: 0.01 if way.parted else 0.1)
+    monkeypatch.setattr(chooser, "_seconds", lambda way, parts, batch: 0.01 if way.parted else 0.1)
     torch.manual_seed(0)
     model = ResNetMini().build(input_shape=(3, 32, 32), outputs=10)
     layout, theta_MD = networks(model, LastNorms(n=2).select(model), count=6)
@@ -78,7 +79,7 @@ def test_a_population_is_predicted_and_the_model_left_as_it_was(monkeypatch) -> 
     before = {key: value.clone() for key, value in model.state_dict().items()}
     said: list[str] = []
     progress = PlainProgress(said.append)
-    predictor = Predictor(model, layout, Classification())
+    predictor = predictor_of(model, layout, Classification(), CTX)
     predictions = predictor.predict(theta_MD, split, CTX.replace(progress=progress), "predict")
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
     assert predictions.long().equal(plain(model, layout, theta_MD, split.inputs)[0])
@@ -95,13 +96,13 @@ def test_a_population_is_predicted_and_the_model_left_as_it_was(monkeypatch) -> 
 )
 def test_one_slow_trial_does_not_end_the_search(seconds, tried, chosen, monkeypatch) -> None:
     trials: list[int] = []
-    monkeypatch.setattr(ways, "_seconds", lambda *_: 1.0)
-    monkeypatch.setattr(ways, "_try", lambda more, *_: trials.append(more.at_once) or seconds[more.at_once])
-    monkeypatch.setattr(ways, "QUICK_S", 0.0)
-    monkeypatch.setattr(ways, "TRIAL", 10.0)
+    monkeypatch.setattr(chooser, "_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(chooser, "_try", lambda more, *_: trials.append(more.at_once) or seconds[more.at_once])
+    monkeypatch.setattr(chooser, "QUICK_S", 0.0)
+    monkeypatch.setattr(chooser, "TRIAL", 10.0)
     model = nn.Linear(3, 2)
     layout, theta_MD = networks(model, ["weight", "bias"], count=300)
-    way = ways.Chooser(model, layout, Classification()).choose(theta_MD, torch.randn(5, 3), 1, CTX, "predict")
+    way = chooser.Chooser(model, layout, Classification()).choose(theta_MD, torch.randn(5, 3), 1, CTX, "predict")
     assert (trials, way.at_once) == (tried, chosen)
 
 
@@ -129,13 +130,13 @@ class Branches(nn.Module):
 @pytest.mark.parametrize(("kind", "task"), [(Branches, Classification()), (InPlace, Twice())])
 def test_a_network_that_cannot_be_parted_runs_as_it_is(kind, task, monkeypatch) -> None:
     for limit in ("WORTH_S", "QUICK_S"):
-        monkeypatch.setattr(ways, limit, 0.0)
+        monkeypatch.setattr(chooser, limit, 0.0)
     torch.manual_seed(0)
     model = kind().eval()
     layout, theta_MD = networks(model, ["last.weight"])
     split = TensorSplit(torch.randn(12, 3), torch.zeros(12, dtype=torch.long))
     said: list[str] = []
-    predictions = predict(model, layout, theta_MD, task=task, split=split, ctx=CTX.replace(warn=said.append), what="")
+    predictions = predict(model, layout, theta_MD, task=task, split=split, ctx=CTX.replace(warn=said.append))
     assert f"{kind.__name__} is run whole for every network, because its graph cannot be parted" in said[0]
     for theta_D, row in zip(theta_MD, predictions, strict=True):
         model.last.weight.data = layout.tensors(theta_D)["last.weight"]

@@ -11,13 +11,16 @@ from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.objective import Objective
-from pdiff.recipe.tables import load_recipe
+from pdiff.recipe.loading import load_recipe
+from pdiff.testing import Points
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.maths.normalise import per_column
 from pdiff_plugins.posterior.low_rank import LowRank
 from pdiff_plugins.posterior.method import Posterior
 from tests.helpers import TINY
+
+CTX = Context(seed=0, threads=1)
 
 
 def linear_zoo(count: int = 40, directions: int = 3) -> Zoo:
@@ -27,17 +30,19 @@ def linear_zoo(count: int = 40, directions: int = 3) -> Zoo:
     return Zoo(theta + 1, layout, model.state_dict(), [{"run": 0, "step": n, "metrics": {}} for n in range(count)])
 
 
-def context(zoo: Zoo) -> Context:
+def bench_of_points(zoo: Zoo) -> Points:
+    """Return a bench whose objective is of linear networks."""
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(500, 4, generator=generator)
     split = TensorSplit(inputs, (inputs[:, :3] + 0.7 * torch.randn(500, 3, generator=generator)).argmax(dim=1))
     objective = Objective(nn.Linear(4, 3), zoo.layout, Classification(), split)
-    return Context(seed=0, threads=1, objective=objective)
+    return Points(zoo, objective=objective)
 
 
 def test_without_steps_it_is_the_gaussian_of_the_checkpoints() -> None:
     zoo = linear_zoo()
-    theta = Posterior(steps=0, rank=10).fit(zoo, context(zoo)).sample(4000, context(zoo))
+    bench = bench_of_points(zoo)
+    theta = Posterior(steps=0, rank=10).fit(zoo, bench, CTX).sample(4000, bench, CTX)
     assert torch.allclose(theta.mean(dim=0), zoo.theta_ND.mean(dim=0), atol=0.15)
     assert torch.allclose(theta.T.cov(), zoo.theta_ND.T.cov(), atol=0.6)
 
@@ -54,22 +59,22 @@ def test_centres_are_checkpoints_and_the_volume_is_that_of_the_axes() -> None:
 @pytest.mark.parametrize("rank", [0, 2])
 def test_training_lowers_the_loss(rank: int) -> None:
     zoo = linear_zoo()
-    ctx = context(zoo)
-    batch = ctx.objective.split.batch(torch.arange(500), ctx.device)
+    bench = bench_of_points(zoo)
+    batch = bench.objective.split.batch(torch.arange(500), CTX.device)
     loss = {}
     for steps in (0, 150):
-        theta = Posterior(steps=steps, rank=rank, lr=0.05, together=0.0).fit(zoo, ctx).sample(50, ctx)
+        theta = Posterior(steps=steps, rank=rank, lr=0.05, together=0.0).fit(zoo, bench, CTX).sample(50, bench, CTX)
         assert len(theta) == (50 if rank else 1)
-        loss[steps] = ctx.objective.losses(theta, batch).mean().item()
+        loss[steps] = bench.objective.losses(theta, batch).mean().item()
     assert loss[150] < 0.7 * loss[0]
 
 
 def test_the_ensembles_loss_keeps_networks_apart_and_volume_their_spread() -> None:
     zoo = linear_zoo()
-    ctx, spread = context(zoo), {}
+    bench, spread = bench_of_points(zoo), {}
     for name, own in {"alone": {"together": 0.0}, "together": {"together": 2.0}, "volume": {"volume": 0.3}}.items():
         method = Posterior(**{"steps": 150, "rank": 2, "lr": 0.05, "together": 0.0} | own)
-        spread[name] = method.fit(zoo, ctx).sample(100, ctx).std(dim=0).mean().item()
+        spread[name] = method.fit(zoo, bench, CTX).sample(100, bench, CTX).std(dim=0).mean().item()
     assert spread["together"] > 1.1 * spread["alone"] and spread["volume"] > 1.1 * spread["alone"]
 
 
@@ -80,8 +85,8 @@ def test_running_statistics_are_left_as_they_begin() -> None:
     theta = layout.vector(model.state_dict()) + 0.1 * torch.rand(20, layout.dim)
     zoo = Zoo(theta, layout, model.state_dict(), [{"run": 0, "step": n, "metrics": {}} for n in range(20)])
     split = TensorSplit(torch.randn(100, 4), torch.randint(3, (100,)))
-    ctx = Context(seed=0, threads=1, objective=Objective(model, layout, Classification(), split))
-    begun, trained = (Posterior(steps=steps, rank=2).fit(zoo, ctx).sample(9, ctx) for steps in (0, 3))
+    bench = Points(zoo, objective=Objective(model, layout, Classification(), split))
+    begun, trained = (Posterior(steps=steps, rank=2).fit(zoo, bench, CTX).sample(9, bench, CTX) for steps in (0, 3))
     begun, trained = layout.tensors(begun), layout.tensors(trained)
     torch.testing.assert_close(trained["1.running_var"], begun["1.running_var"])
     assert not trained["1.weight"].allclose(begun["1.weight"])
@@ -89,8 +94,8 @@ def test_running_statistics_are_left_as_they_begin() -> None:
 
 def test_volume_in_half_precision() -> None:
     zoo = linear_zoo()
-    ctx = context(zoo).replace(precision="bfloat16")
-    assert Posterior(steps=2, rank=10, volume=0.1).fit(zoo, ctx).sample(3, ctx).isfinite().all()
+    bench, ctx = bench_of_points(zoo), CTX.replace(precision="bfloat16")
+    assert Posterior(steps=2, rank=10, volume=0.1).fit(zoo, bench, ctx).sample(3, bench, ctx).isfinite().all()
 
 
 def test_the_same_again_and_from_its_tensors(tmp_path) -> None:
@@ -108,9 +113,9 @@ def test_the_same_again_and_from_its_tensors(tmp_path) -> None:
 def test_mistakes_are_told_in_one_line(tmp_path) -> None:
     zoo = linear_zoo()
     with pytest.raises(UserError, match=r"method.centres = 41: there are 40 checkpoints"):
-        Posterior(centres=41).fit(zoo, context(zoo))
-    with pytest.raises(UserError, match=r"set method.steps = 0"):
-        Posterior().fit(zoo, Context(seed=0))
+        Posterior(centres=41).fit(zoo, bench_of_points(zoo), CTX)
+    with pytest.raises(UserError, match=r"there is no objective to ask for"):
+        Posterior().fit(zoo, Points(zoo), CTX)
     (tmp_path / "tiny.toml").write_text(TINY)
     with pytest.raises(UserError, match=r"volume = 0.1 needs axes; set rank to at least 1"):
         load_recipe(tmp_path / "tiny.toml", {"method": {"name": "posterior", "rank": 0, "volume": 0.1}})

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pdiff.engine.work import collect_stage, fit_stage, train_stage, zoo_stage
+from pdiff.engine.keys import collect_stage, fit_stage, train_stage, zoo_stage
 from pdiff.errors import Faults, UserError
-from pdiff.recipe.tables import find_recipe, load_recipe, parse_override
+from pdiff.recipe.loading import load_recipe, parse_override
 from tests.helpers import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
@@ -67,14 +67,6 @@ def test_text_that_is_not_toml_is_one_line(tiny: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_such_recipe_suggests_one(here: Path) -> None:
-    (here / "recipes").mkdir()
-    (here / "recipes" / "quickstart.toml").write_text("")
-    with pytest.raises(UserError, match=r"no such recipe here or in \./recipes; did you mean 'quickstart'"):
-        find_recipe("quikstart")
-    assert find_recipe("quickstart") == Path("recipes/quickstart.toml")
-
-
 def test_overrides_reach_tables_and_lists(tiny: Path) -> None:
     recipe = load_recipe(
         tiny, dict(map(parse_override, ["sample.count=5", "baseline.2.scales=[0.1, 0.2]", "run.out=a b"]))
@@ -108,7 +100,7 @@ def test_options_of_a_default_component_can_be_set_without_naming_it(tiny: Path)
     ("key", "value", "changed"),
     [
         ("run.threads", 2, ""), ("run.out", "elsewhere", ""), ("expect", [{"source": "x"}], ""),
-        ("sample.count", 3, ""), ("zoo.first", 8, "fit"),
+        ("sample.count", 3, ""), ("zoo", [{"name": "first", "count": 8}], "fit"),
         ("method.sampler", "ddim", ""), ("method.steps", 61, "fit"),
         ("collect.lr", 0.1, "collect fit"), ("selector.buffers", False, "collect fit"),
         ("train.lr", 0.1, "train collect fit"), ("seed", 4, "train collect fit"),

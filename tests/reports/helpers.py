@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pdiff.results.shown import Showing
+from pdiff_plugins.reports.figures import every_figure
+from pdiff_plugins.reports.findings import findings
+
 RECIPE = """
 seed = 3
 protocol = "paper"
@@ -27,3 +31,23 @@ original = { best = 61.25 }
 similarity = { oo = 0.875 }
 """
 ALL = ["score_similarity", "score", "similarity", "distance", "denoising", "parameters", "map", "training"]
+
+
+def showing(evaluators):
+    return Showing({evaluator.name: evaluator for evaluator in evaluators}, lambda line: None)
+
+
+def figures(view):
+    """Return all figures of a report, drawn without a fault."""
+    shown = showing(view.evaluators.values())
+    drawn = every_figure(view, shown)
+    assert not shown.faults
+    return drawn
+
+
+def said(scores, evaluators):
+    """Return all sentences of a report, the headline first, said without a fault."""
+    shown = showing(evaluators)
+    sentences = findings(shown, scores)
+    assert not shown.faults
+    return sentences

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from pdiff_plugins.drawing.style import focus, left_out, looks, violin
-from pdiff_plugins.reports.figures import pictures
-from tests.reports.helpers import ALL
+from tests.reports.helpers import ALL, figures
 
 
 def test_networks_without_spread_are_drawn(view):
@@ -21,7 +20,7 @@ def test_networks_without_spread_are_drawn(view):
             own[evaluator][key] = [0.5] * len(own[evaluator][key])
     same = view.zoo.theta_ND[:1].expand(12, -1).contiguous()
     still = replace(view, theta={source: same[: len(theta)] for source, theta in view.theta.items()})
-    assert [picture.name for picture in pictures(still)] == [name for name in ALL if name != "map"]
+    assert [picture.name for picture in figures(still)] == [name for name in ALL if name != "map"]
 
 
 def test_a_method_that_gave_one_network(view):
@@ -31,14 +30,14 @@ def test_a_method_that_gave_one_network(view):
         if isinstance(scores, dict):
             scores |= {key: value[:1] for key, value in scores.items() if isinstance(value, list)}
     single = replace(view, theta=dict(view.theta) | {"pdiff": view.theta["pdiff"][:1]})
-    assert [picture.name for picture in pictures(single)] == ALL
+    assert [picture.name for picture in figures(single)] == ALL
 
 
 def test_captions_say_what_the_axes_do_not_show(view):
     for source, own in view.scores["networks"].items():
         accuracy = own["accuracy"]
         accuracy["values"] = [0.1 if source == "constant" else 0.94 + 0.01 * (i % 2) for i in range(own["count"])]
-    captions = {picture.name: picture.caption for picture in pictures(view)}
+    captions = {picture.name: picture.caption for picture in figures(view)}
     assert captions["score"].endswith("Not shown: constant (10.00).")
     assert captions["score_similarity"].endswith("Not shown: constant (10.00).")
 
@@ -47,7 +46,7 @@ def test_heat_map_is_normalised_by_the_originals(view):
     """A generated network at the originals' mean is white; originals are not."""
     mean = view.zoo.theta_ND.mean(dim=0, keepdim=True)
     flat = replace(view, theta=dict(view.theta) | {"pdiff": mean.repeat(9, 1)})
-    picture = next(picture for picture in pictures(flat) if picture.name == "parameters")
+    picture = next(picture for picture in figures(flat) if picture.name == "parameters")
     pixels = np.asarray(Image.open(BytesIO(picture.data)).convert("RGB")).astype(int)
     strong = (pixels.max(axis=2) - pixels.min(axis=2))[:, 60:200].mean(axis=1)
     middle = len(strong) * 9 // 21

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from pdiff_plugins.reports.findings import findings
+from pdiff.results.scores import TaskScore
+from pdiff_plugins.evaluators.accuracy import Accuracy
+from pdiff_plugins.evaluators.denoising import Denoising
+from pdiff_plugins.evaluators.distance import Distance
+from pdiff_plugins.evaluators.similarity import Similarity
+from tests.reports.helpers import said
+
+EVALUATORS = (Accuracy(), Similarity(), Distance())
+
+
+def findings(scores: dict) -> list[str]:
+    return said(scores, [*EVALUATORS, *([Denoising()] if "denoising" in scores else [])])
 
 
 def scored(method: float, original: float, soup: float, **more) -> dict:
     """Return the scores of three sources, made up."""
 
     def own(mean, std, ratio, overlap):
-        accuracy = {"mean": mean, "std": std, "best": mean, "values": [mean] * 3, "selection_values": [mean] * 3}
+        accuracy = TaskScore(
+            mean=mean, std=std, median=mean, min=mean, max=mean, best=mean, best_index=0, values=[mean] * 3,
+            selection_values=[mean] * 3,
+        )  # fmt: skip
         return {"count": 3, "accuracy": accuracy, "distance": {"ratio": ratio}, "similarity": {"max": overlap}}
 
     networks = {
@@ -17,7 +31,11 @@ def scored(method: float, original: float, soup: float, **more) -> dict:
         "pdiff": own(method, 0.01, 0.05, 0.9),
         "soup": own(soup, 0.0, 2.0, 0.7),
     }
-    return {"main": "accuracy", "method": "pdiff", "selection": "validation", "networks": networks} | more
+    overlaps = {"oo": 0.7, "gg": 0.7, "og": 0.7, "oo_max": 0.8, "og_max": 0.9}
+    return {
+        "main": "accuracy", "scored_by": "accuracy", "method": "pdiff", "selection": "validation", "facts": {},
+        "networks": networks, "accuracy": {}, "similarity": overlaps, "distance": {},
+    } | more  # fmt: skip
 
 
 def test_headline_compares_with_originals_and_the_average():
@@ -34,16 +52,16 @@ def test_headline_compares_with_originals_and_the_average():
 
 
 def test_findings_are_frank():
-    said = " | ".join(findings(scored(0.9, 0.9, 0.9)))
-    assert "The score alone is no reason to prefer pdiff (90.00%)" in said
-    assert "No worse than pdiff, and less like the originals: soup (overlap 0.700, 90.00%)" in said
-    assert "0.05 times as far away" in said and "copies, or nearly" in said
-    said = " | ".join(findings(scored(0.95, 0.9, 0.9)))
-    assert "No baseline reaches pdiff's mean of 95.00%; the nearest is soup, the plain average" in said
+    every = " | ".join(findings(scored(0.9, 0.9, 0.9)))
+    assert "The score alone is no reason to prefer pdiff (90.00%)" in every
+    assert "No worse than pdiff, and less like the originals: soup (overlap 0.700, 90.00%)" in every
+    assert "0.05 times as far away" in every and "copies, or nearly" in every
+    every = " | ".join(findings(scored(0.95, 0.9, 0.9)))
+    assert "No baseline reaches pdiff's mean of 95.00%; the nearest is soup, the plain average" in every
     path = {"progress": [0.0, 1.0], "scores": [[0.9, 0.9]], "split": "validation"}
     facts = {"pdiff": {"codec": {"explained": -0.5}}}
-    said = " | ".join(findings(scored(0.9, 0.9, 0.9, denoising=path, facts=facts)))
-    assert "Pure noise, decoded, already scores 90.00% on the validation split" in said
-    assert "The codec keeps none of the variance" in said
+    every = " | ".join(findings(scored(0.9, 0.9, 0.9, denoising=path, facts=facts)))
+    assert "Pure noise, decoded, already scores 90.00% on the validation split" in every
+    assert "The codec keeps none of the variance" in every
     path["scores"] = [[0.1, 0.9]]
     assert "Pure noise" not in " | ".join(findings(scored(0.9, 0.9, 0.9, denoising=path)))

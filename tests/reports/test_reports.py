@@ -16,10 +16,8 @@ import torch
 from PIL import Image
 
 from pdiff_plugins.drawing import style as figure_style
-from pdiff_plugins.reports.figures import pictures
-from pdiff_plugins.reports.findings import findings
 from pdiff_plugins.reports.reports import Html, Markdown
-from tests.reports.helpers import ALL
+from tests.reports.helpers import ALL, figures, said
 
 
 def without(view, *evaluators):
@@ -30,7 +28,9 @@ def without(view, *evaluators):
         scores.pop(name)
         for own in scores["networks"].values():
             own.pop(name, None)
-    return replace(view, scores=scores)
+    scores["scored_by"] = "" if "accuracy" in evaluators else scores["scored_by"]
+    left = {name: evaluator for name, evaluator in view.evaluators.items() if name not in evaluators}
+    return replace(view, scores=scores, evaluators=left)
 
 
 def page(view, out: Path) -> str:
@@ -107,10 +107,10 @@ def test_names_are_escaped_everywhere(view, tmp_path):
 )
 def test_what_was_not_evaluated_is_left_out(view, absent, gone):
     less = without(view, *absent)
-    assert [picture.name for picture in pictures(less)] == [name for name in ALL if name not in gone]
-    said = " ".join(findings(less.scores))
+    assert [picture.name for picture in figures(less)] == [name for name in ALL if name not in gone]
+    text = " ".join(said(less.scores, less.evaluators.values()))
     words = {"accuracy": "mean accuracy", "similarity": "overlap", "distance": "nearest checkpoint"}
-    assert [name for name in words if words[name] in said] == [name for name in words if name not in absent]
+    assert [name for name in words if words[name] in text] == [name for name in words if name not in absent]
 
 
 def test_reports_without_any_evaluator(view, tmp_path):

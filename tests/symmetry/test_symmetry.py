@@ -12,9 +12,9 @@ from torch import nn
 
 import pdiff
 from pdiff.plugins.discovery import registry
-from pdiff.symmetry.factors import every, found, free, reshaped, tie
-from pdiff.symmetry.matching import match
-from pdiff.symmetry.permutations import Symmetry
+from pdiff_plugins.symmetry.factors import every, free, reshaped, root, tie
+from pdiff_plugins.symmetry.matching import match
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 CASES = {  # name: (input shape, permutations' sizes)
     "mlp_mini": ((1, 16, 16), [64, 16]), "convnet_mini": ((3, 32, 32), [8, 8, 4, 16]),
@@ -26,9 +26,9 @@ CASES = {  # name: (input shape, permutations' sizes)
 
 
 def network(name: str, seed: int = 0) -> tuple[nn.Module, torch.Tensor]:
-    found, values = registry().find("architecture", name)
+    component, values = registry().find("architecture", name)
     torch.manual_seed(seed)
-    model = found(**values).build(input_shape=CASES[name][0], outputs=10)
+    model = component(**values).build(input_shape=CASES[name][0], outputs=10)
     generator = torch.Generator().manual_seed(seed)
     for value in model.state_dict().values():  # norms are all ones and zeros when new, which would hide a mistake
         if value.is_floating_point():
@@ -165,11 +165,11 @@ def test_factors_move_alike_before_and_after_a_reshape(before: tuple, after: tup
     read, generator = reshaped(axes, before, after), torch.Generator().manual_seed(seed)
     orders = {
         factor: torch.arange(factor.size) if factor.fixed else torch.randperm(factor.size, generator=generator)
-        for factor in found(tuple(every(axes)))
+        for factor in root(tuple(every(axes)))
     }
 
     def permuted(x: torch.Tensor, labels: tuple) -> torch.Tensor:
-        factors = found(tuple(every(labels)))
+        factors = root(tuple(every(labels)))
         x = x.reshape([factor.size for factor in factors])
         for axis, factor in enumerate(factors):
             x = x.index_select(axis, orders.get(factor, torch.arange(factor.size)))
@@ -181,8 +181,8 @@ def test_factors_move_alike_before_and_after_a_reshape(before: tuple, after: tup
 def test_tied_axes_share_the_factors_that_match_and_fix_the_others() -> None:
     (whole,), (heads, channels) = free([24]), free([4, 6])
     tie(whole, heads + channels)
-    assert found(whole) == found(heads + channels) and [f.size for f in found(whole)] == [4, 6]
-    assert not any(factor.fixed for factor in found(whole))
+    assert root(whole) == root(heads + channels) and [f.size for f in root(whole)] == [4, 6]
+    assert not any(factor.fixed for factor in root(whole))
     ours, theirs = free([2, 9]), free([3, 6])
     tie(ours[0] + ours[1], theirs[0] + theirs[1])
     assert all(factor.fixed for factor in every((ours, theirs)))
@@ -228,9 +228,9 @@ def test_a_run_of_independent_seeds_is_aligned_and_predicts_the_same(tiny: Path)
         "collect": {"name": "seeds", "count": 6, "steps": 150, "lr": 0.01, "batch_size": 64},
     }  # fmt: skip
     raw = pdiff.run(tiny, set=own, quiet=True)
-    run = pdiff.run(tiny, set=own | {"zoo.align": True}, quiet=True)
-    assert run.pipeline.collect_stage == raw.pipeline.collect_stage
-    model, targets = run.pipeline.network, run.pipeline.data.test.targets
+    run = pdiff.run(tiny, set=own | {"zoo": [{"name": "align"}]}, quiet=True)
+    assert run.pipeline.plan.collect == raw.pipeline.plan.collect
+    model, targets = run.pipeline.bench.network, run.pipeline.data.test.targets
     batch = run.pipeline.data.test.batch(torch.arange(len(targets)), torch.device("cpu"))
     with torch.no_grad():
         for index in range(6):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from pdiff.components import Transform
 from pdiff.context import Context
 from pdiff.testing import TinyMethod, TinyNet, check_component, check_definition, tiny_zoo
 
@@ -15,24 +18,24 @@ class Broken(TinyMethod.__base__):
     name = "broken"
     fault: str = ""
 
-    def fit(self, zoo, ctx):
-        generator = TinyMethod().fit(zoo, ctx)
+    def fit(self, zoo, bench, ctx):
+        generator = TinyMethod().fit(zoo, bench, ctx)
         sample = generator.sample
         faults = {
-            "global random state": lambda count, ctx: sample(count, ctx) * (1 + 0.1 * torch.rand(1)),
-            "fixed": lambda count, ctx: sample(count, Context(seed=0)),
-            "too many": lambda count, ctx: sample(count + 1, ctx),
-            "not finite": lambda count, ctx: sample(count, ctx) / 0,
-            "variances": lambda count, ctx: -sample(count, ctx),
-            "size": lambda count, ctx: sample(count, ctx)[:, 1:],
+            "global random state": lambda count, bench, ctx: sample(count, bench, ctx) * (1 + 0.1 * torch.rand(1)),
+            "fixed": lambda count, bench, ctx: sample(count, bench, Context(seed=0)),
+            "too many": lambda count, bench, ctx: sample(count + 1, bench, ctx),
+            "not finite": lambda count, bench, ctx: sample(count, bench, ctx) / 0,
+            "variances": lambda count, bench, ctx: -sample(count, bench, ctx),
+            "size": lambda count, bench, ctx: sample(count, bench, ctx)[:, 1:],
         }
         generator.sample = faults.get(self.fault, sample)
         if self.fault == "log":
             generator.log = [{"step": 1, "loss": torch.ones(1)}]
         return generator
 
-    def load(self, tensors, zoo, ctx):
-        return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, ctx)
+    def load(self, tensors, zoo, bench, ctx):
+        return self.fit(tiny_zoo(seed=1) if self.fault == "load" else zoo, bench, ctx)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,51 @@ def test_a_broken_architecture_is_found(fault, said):
     check_component(Stateful, input_shape=(3,), outputs=2)
     with pytest.raises(AssertionError, match=said):
         check_component(Stateful, input_shape=(3,), outputs=2, fault=fault)
+
+
+class Stepping(Transform):
+    """Step with one fault, as asked."""
+
+    name = "stepping"
+    fault: str = ""
+
+    def zoo(self, zoo, bench, ctx):
+        if self.fault == "changes":
+            zoo.theta_ND.clamp_(-0.1, 0.1)
+        few = zoo.subset(range(1 if self.fault == "one" else 5))
+        noise = torch.rand(1) if self.fault == "global random state" else 0
+        return replace(few, theta_ND=few.theta_ND * (1 + noise), rows=few.rows)
+
+    def samples(self, theta_MD, zoo, bench, ctx):
+        faults = {"variances": -theta_MD, "fewer": theta_MD[1:], "not finite": theta_MD / 0}
+        return faults.get(self.fault, theta_MD)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("changes", "changes the zoo that it is given"),
+        ("one", "leaves 1 checkpoints"),
+        ("global random state", "the same context gives another zoo"),
+        ("variances", "is negative"),
+        ("fewer", r"gives \[6, 83\] for \[7, 83\]"),
+        ("not finite", "hold NaN or Inf"),
+    ],
+)
+def test_a_broken_step_is_found(fault, said):
+    check_component(Stepping)
+    with pytest.raises((AssertionError, ValueError), match=said):
+        check_component(Stepping, fault=fault)
+
+
+def test_a_step_on_nothing_is_found():
+    class Idle(Transform):
+        """Does nothing."""
+
+        name = "idle"
+
+    with pytest.raises(AssertionError, match=r"idle: overrides neither zoo\(\) nor samples\(\)"):
+        check_component(Idle)
 
 
 def test_what_a_definition_lacks_is_named():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pdiff import hookimpl
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding, Page
 from pdiff.view import ORIGINAL
+from pdiff_plugins.audit.scores import AuditScores, SourceAudit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.context import Context
     from pdiff.view import View
+
+
+SHOWN = (1, 3)
+"""Multiples that the table shows."""
 
 
 class Audit(Evaluator):
@@ -25,12 +30,12 @@ class Audit(Evaluator):
     nearest other. NLL and ECE are means over networks; `ens` is an ensemble of 16, by the mean of their probabilities.
     Also, on the report's page: the score on the selection split; distances after alignment of hidden units; the share
     of test examples on which a network differs from its nearest checkpoint; precision and recall against checkpoints
-    held out (`[zoo] holdout`). The verdict compares the method with the best plain baseline, chosen on the selection
+    held out (the step `holdout`). The verdict compares the method with the best plain baseline, chosen on the selection
     split.
     """
 
     name = "audit"
-    version = 3
+    version = 4
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"
@@ -44,6 +49,8 @@ class Audit(Evaluator):
         "N&P: share of networks at least as good as the originals' median, and further from every checkpoint than 1 or "
         "3 times the checkpoints' own distance"
     )
+    source_scores: ClassVar[type] = SourceAudit
+    run_scores: ClassVar[type] = AuditScores
     examples: int = Field(2000, ge=0, description="test examples for likelihood and ensembles; 0: all")
     multiples: tuple[PositiveFloat, ...] = Field(
         (1, 2, 3, 4, 6), min_length=1, description="of the checkpoints' own distance, for N&P"
@@ -72,21 +79,35 @@ class Audit(Evaluator):
             | ({"aligned": aligned[source]} if source in aligned else {})
             for source in view.theta
         }
-        found = verdict(view, scores, ratios, self.resamples, ctx.generator("bootstrap"))
-        return {"networks": networks, "bar": bar, "multiples": list(self.multiples)} | found
+        judged = verdict(view, scores, ratios, self.resamples, ctx.generator("bootstrap"))
+        return {"networks": networks, "bar": bar, "multiples": list(self.multiples)} | judged
+
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.audit.figures import novel_and_performant
+        from pdiff_plugins.drawing.style import figures
+
+        return figures(view, ("novel_and_performant", "Novel and performant", novel_and_performant), order=30)
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        yield Finding(f"audit: {'; '.join(scores['audit']['verdict'])}", note=True)
+
+    def page(self, view: View, figures: Sequence[Figure]) -> Page:
+        from pdiff_plugins.audit.page import audit_page
+
+        return audit_page(view, figures)
 
     def _novel(self, score_M: Tensor, ratio_M: Tensor, bar: float) -> dict[str, Any]:
         """Return the N&P curve, and its values under the columns' keys."""
         curve = [float(((score_M >= bar) & (ratio_M > k)).double().mean()) for k in self.multiples]
         if ratio_M.isnan().any():
             return {}
-        named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True)}
+        named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True) if k in SHOWN}
         return named | {"np": curve, "novelty": float(ratio_M.median())}
 
     def _likely(self, view: View, source: str, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.audit.probabilities import calibration_error, ensembles, likelihood
 
-        predicted = view.log_probabilities(source, "test", self.examples)
+        predicted = view.bench.log_probabilities(view.theta[source], "test", self.examples)
         if predicted is None:
             return {}
         logp_MEK, targets_E = predicted
@@ -106,11 +127,6 @@ def _scores(view: View) -> dict[str, dict[str, Tensor]]:
     """Return scores `[M]` by split and source."""
     task = view.recipe.task
     return {
-        split: {source: task.score(view.predict(source, split), view.targets(split)) for source in view.theta}
+        split: {source: task.score(view.predictions(source, split), view.targets(split)) for source in view.theta}
         for split in dict.fromkeys((view.selection, "test"))
     }
-
-
-@hookimpl
-def register_evaluators(register: Any) -> None:
-    register(Audit)

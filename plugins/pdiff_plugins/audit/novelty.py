@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL, View
-from pdiff_plugins.evaluators.accuracy import nearest, neighbours
 from pdiff_plugins.maths.manifolds import precision_and_recall
+from pdiff_plugins.maths.neighbours import nearest, neighbours
 
 CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
@@ -19,7 +20,7 @@ def novelty(view: View) -> dict[str, Tensor]:
     return ratios(view.theta, view.zoo.theta_ND)
 
 
-def ratios(theta: dict[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
+def ratios(theta: Mapping[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
     """Return distances to the nearest of `zoo_ND`, in units of the median distance between its own nearest, `[M]`."""
     own = nearest(zoo_ND, zoo_ND, leave_self_out=True)
     unit = float(own.median()) or float("nan")  # of equal checkpoints nothing can be said
@@ -33,12 +34,15 @@ def aligned_novelty(view: View, most: int) -> dict[str, float]:
 
     Of at most so many networks of each source, because alignment takes its time; nothing where there is none.
     """
-    if not most or view.align is None:
+    zoo_ND = view.bench.align(view.zoo.theta_ND) if most else None
+    if zoo_ND is None:
         return {}
-    zoo_ND = view.align(view.zoo.theta_ND)
-    theta = {source: zoo_ND if source == ORIGINAL else view.align(own[:most]) for source, own in view.theta.items()}
-    found = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
-    return {source: ratio for source, ratio in found.items() if not math.isnan(ratio)}  # NaN: all are one network
+    aligned = {
+        source: view.bench.align(theta_MD[:most]) for source, theta_MD in view.theta.items() if source != ORIGINAL
+    }
+    theta = {ORIGINAL: zoo_ND} | {source: theta_MD for source, theta_MD in aligned.items() if theta_MD is not None}
+    medians = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
+    return {source: ratio for source, ratio in medians.items() if not math.isnan(ratio)}  # NaN: all are one network
 
 
 def disagreement(view: View, source: str) -> float:
@@ -53,7 +57,7 @@ def disagreement(view: View, source: str) -> float:
 
 
 def _answers(view: View, source: str) -> Tensor:
-    predictions = view.predict(source, "test")
+    predictions = view.predictions(source, "test")
     if predictions.dtype in CLASSES and predictions.ndim == 2:
         return predictions
     return view.recipe.task.wrong(predictions, view.targets("test"))
@@ -61,7 +65,7 @@ def _answers(view: View, source: str) -> Tensor:
 
 def manifold(view: View, source: str) -> dict[str, float]:
     """Return precision and recall against held-out checkpoints, where there are enough."""
-    if view.holdout is None:
+    if view.zoo.holdout is None:
         return {}
-    precision, recall = precision_and_recall(view.theta[source], view.holdout)
+    precision, recall = precision_and_recall(view.theta[source], view.zoo.holdout.theta_ND)
     return {} if precision != precision else {"precision": precision, "recall": recall}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pdiff.components import Figure, Page
+from pdiff.results.scores import given_by
 from pdiff_plugins.drawing import page
-from pdiff_plugins.reports.findings import ran, score_key
 
 if TYPE_CHECKING:
     from pdiff.view import View
-    from pdiff_plugins.reports.figures import Picture
 
 Table = tuple[list[str], list[list[str]]]
 COLUMNS = (
@@ -31,57 +31,64 @@ READING = (
     "examples on which a network predicts otherwise than its nearest checkpoint. `precision`, `recall`: against "
     "held-out checkpoints."
 )
+ABOUT = "Every source in one table, ensembles, and the verdict"
 ENSEMBLES = "Score and NLL of the mean of so many networks' probabilities."
 
 
-def audit_page(view: View, shown: Sequence[Picture]) -> str:
+def audit_page(view: View, figures: Sequence[Figure]) -> Page:
     """Return the page."""
     from pdiff_plugins.drawing.style import looks
 
     scores = view.scores
     colours = {source: look.colour for source, look in looks(list(scores["networks"]), view.method).items()}
-    own = [picture for name in FIGURES for picture in shown if picture.name == name]
+    shown = [figure for name in FIGURES for figure in figures if figure.name == name]
     tables = (table(scores), ensembles(scores), novel(scores))
-    every, groups, curve = (page.table(*found, view.method, colours) for found in tables)
+    every, groups, curve = (page.table(*rows, view.method, colours) for rows in tables)
     bar = f"The bar is {scores['audit']['bar']:.2%}, the originals' median on the test split; x is a distance `ratio`."
-    return page.page(f"{view.name}: audit", f"{scores['audit']['verdict']}.", f"{ran(scores)}.", {
+    sections = {
         "Every source": f"{every}\n<p>{page.text(READING)}</p>",
         "Ensembles": f"{groups}\n<p>{page.text(ENSEMBLES)}</p>" if groups else "",
         "Novel and performant": f"{curve}\n<p>{page.text(bar)}</p>",
-        "Figures": "\n".join(page.figure(picture) for picture in own),
-    })  # fmt: skip
+        "Figures": "\n".join(map(page.figure, shown)),
+    }
+    return Page("audit", f"{'. '.join(scores['audit']['verdict'])}.", ABOUT, sections)
 
 
-def table(scores: dict[str, Any]) -> Table:
+def table(scores: Mapping[str, Any]) -> Table:
     """Return (head, rows) with the columns for which the run has numbers."""
-    main = score_key(scores)
-    columns = [(title, evaluator or main, key, spec) for title, evaluator, key, spec in COLUMNS]
+    columns = [(title, evaluator or scores["scored_by"], key, spec) for title, evaluator, key, spec in COLUMNS]
     networks = scores["networks"]
-    kept = [c for c in columns if any(own.get(c[1], {}).get(c[2]) is not None for own in networks.values())]
-    rows = [
-        [source, str(own["count"]), *(_cell(own.get(evaluator, {}).get(key), spec) for _, evaluator, key, spec in kept)]
-        for source, own in networks.items()
+    shown_columns = [
+        c for c in columns if any(scored.get(c[1], {}).get(c[2]) is not None for scored in networks.values())
     ]
-    return ["networks", "n", *(title for title, *_ in kept)], rows
-
-
-def ensembles(scores: dict[str, Any]) -> Table:
-    """Return (head, rows) of the score and the likelihood of ensembles, by size."""
-    found = {source: own["audit"].get("ensembles", {}) for source, own in scores["networks"].items()}
-    sizes = sorted({int(size) for own in found.values() for size in own})
     rows = [
-        [source, *(_cell(own.get(str(size), {}).get(key), spec)
+        [
+            source,
+            str(scored["count"]),
+            *(_cell(scored.get(evaluator, {}).get(key), spec) for _, evaluator, key, spec in shown_columns),
+        ]
+        for source, scored in networks.items()
+    ]
+    return ["networks", "n", *(title for title, *_ in shown_columns)], rows
+
+
+def ensembles(scores: Mapping[str, Any]) -> Table:
+    """Return (head, rows) of the score and the likelihood of ensembles, by size."""
+    groups = {source: audit.get("ensembles", {}) for source, audit in given_by(scores, "audit").items()}
+    sizes = sorted({int(size) for scored in groups.values() for size in scored})
+    rows = [
+        [source, *(_cell(scored.get(str(size), {}).get(key), spec)
                    for size in sizes for key, spec in (("score", ".2%"), ("nll", ".4f")))]
-        for source, own in found.items() if own
+        for source, scored in groups.items() if scored
     ]  # fmt: skip
     return ["networks", *(f"{size}{word}" for size in sizes for word in ("", " NLL"))], rows
 
 
-def novel(scores: dict[str, Any]) -> Table:
+def novel(scores: Mapping[str, Any]) -> Table:
     """Return (head, rows) of the share of networks that are novel and performant, by multiple of the distance."""
     rows = [
-        [source, *(f"{share:.0%}" for share in own["audit"]["np"])]
-        for source, own in scores["networks"].items() if "np" in own["audit"]
+        [source, *(f"{share:.0%}" for share in audit["np"])]
+        for source, audit in given_by(scores, "audit").items() if "np" in audit
     ]  # fmt: skip
     return ["networks", *(f"{k:g}x" for k in scores["audit"]["multiples"])], rows
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL
-from pdiff_plugins.evaluators.accuracy import iou
+from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
     from pdiff.view import View
@@ -24,16 +24,16 @@ Scores = dict[str, dict[str, Tensor]]
 def verdict(
     view: View, scores: Scores, novelty: dict[str, Tensor], resamples: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Return `verdict` (a sentence), the numbers that it rests on, and `notes` for the reader of tables."""
+    """Return `verdict` (sentences), and the numbers that it rests on."""
     rival = _rival(view, scores[view.selection])
-    found: dict[str, Any] = {"rival": rival}
+    judged: dict[str, Any] = {"rival": rival}
     lines = []
     if rival:
-        found["gain"] = _gain(view, rival, resamples, generator)
-        lines.append(_compared(view, rival, found["gain"]))
-    found["kind"], why = _kind(view, novelty[view.method])
-    lines.append(f"{view.method} {found['kind']}: {why}")
-    return found | {"verdict": ". ".join(lines), "notes": [f"audit: {'; '.join(lines)}"]}
+        judged["gain"] = _gain(view, rival, resamples, generator)
+        lines.append(_compared(view, rival, judged["gain"]))
+    judged["kind"], why = _kind(view, novelty[view.method])
+    lines.append(f"{view.method} {judged['kind']}: {why}")
+    return judged | {"verdict": lines}
 
 
 def _rival(view: View, selected: dict[str, Tensor]) -> str:
@@ -46,7 +46,8 @@ def _gain(view: View, rival: str, resamples: int, generator: torch.Generator) ->
     """Return the difference of mean scores on the test split, with a bootstrap interval over its examples."""
     task, targets = view.recipe.task, view.targets("test")
     rights = [
-        1 - task.wrong(view.predict(source, "test"), targets).double().mean(dim=0) for source in (view.method, rival)
+        1 - task.wrong(view.predictions(source, "test"), targets).double().mean(dim=0)
+        for source in (view.method, rival)
     ]
     difference_E = rights[0] - rights[1]
     drawn = torch.randint(len(difference_E), (resamples, len(difference_E)), generator=generator)
@@ -67,7 +68,7 @@ def _compared(view: View, rival: str, gain: dict[str, float]) -> str:
 
 def _counts_right(view: View) -> bool:
     """True where the task's score is the share of right answers."""
-    task, predictions, targets = view.recipe.task, view.predict(view.method, "test")[:1], view.targets("test")
+    task, predictions, targets = view.recipe.task, view.predictions(view.method, "test")[:1], view.targets("test")
     right = 1 - task.wrong(predictions, targets).double().mean()
     return math.isclose(float(task.score(predictions, targets)[0]), float(right), abs_tol=1e-6)
 
@@ -94,6 +95,6 @@ def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
 
 def _overlap(view: View, source: str) -> float | None:
     """Return the mean overlap of wrong answers between two networks of a source, if it has two."""
-    wrong = view.recipe.task.wrong(view.predict(source, "test"), view.targets("test"))
+    wrong = view.recipe.task.wrong(view.predictions(source, "test"), view.targets("test"))
     count = len(wrong)
     return (float(iou(wrong, wrong).sum()) - count) / (count * (count - 1)) if count > 1 else None

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, PositiveInt
 
-from pdiff import hookimpl
-from pdiff.components import Codec, Denoiser
-from pdiff.errors import UserError
-from pdiff_plugins.backbones.probes import Probes
-from pdiff_plugins.backbones.transformers import TransformerCodec, TransformerDenoiser
+from pdiff.components import Codec
+from pdiff_plugins.backbones.batches import check_batch
+from pdiff_plugins.backbones.codec_module import codec_module
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
 
@@ -57,17 +56,12 @@ class Pca(Codec):
 
         return PcaModule(dim, self.latent)
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
+        from pdiff_plugins.backbones.nets.linear_codec import PcaModule
+
+        assert isinstance(module, PcaModule)
         module.to(ctx.device).fit(x_ND)
         return []
-
-
-def check_batch(size: int, count: int) -> None:
-    """Raise UserError where a batch of a codec would hold more checkpoints than there are."""
-    if size > count:
-        raise UserError(
-            f"method.codec.batch_size: {size} is more than the {count} checkpoints; set it to at most {count}"
-        )
 
 
 class _NoisyAutoencoder(Codec):
@@ -81,7 +75,7 @@ class _NoisyAutoencoder(Codec):
     input_noise: float = Field(0.001, ge=0, description="std of the noise on the normalised vector while training")
     latent_noise: float = Field(0.1, ge=0, description="std of the noise on the latent while training")
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         """Minimise the squared error of decode(encode(x + noise) + noise) against x; leaves `module` in eval mode.
 
         Raises UserError when there are fewer checkpoints than a batch holds.
@@ -91,18 +85,19 @@ class _NoisyAutoencoder(Codec):
         from pdiff.training.loop import train
 
         count = len(x_ND)
-        check_batch(self.batch_size, count)
+        check_batch("method.codec.batch_size", self.batch_size, count)
         module, x_ND = module.to(ctx.device).train(), x_ND.to(ctx.device)
+        codec = codec_module(module)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
             rows = torch.randperm(count, generator=generator)[: self.batch_size]
-            sizes = x_ND.shape[1], module.latent_dim
-            return rows, *(torch.randn(self.batch_size, size, generator=generator) for size in sizes)
+            noise_BD = torch.randn(self.batch_size, x_ND.shape[1], generator=generator)
+            return rows, noise_BD, torch.randn(self.batch_size, codec.latent_dim, generator=generator)
 
         def loss(rows: Tensor, noise_BD: Tensor, noise_BZ: Tensor) -> Tensor:
             x_BD = x_ND[rows]
-            z_BZ = module.encode(x_BD + self.input_noise * noise_BD)
-            return torch.nn.functional.mse_loss(module.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
+            z_BZ = codec.encode(x_BD + self.input_noise * noise_BD)
+            return torch.nn.functional.mse_loss(codec.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
 
         log = train(
             module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay, draw=draw
@@ -144,42 +139,3 @@ class Autoencoder(_NoisyAutoencoder):
         from pdiff_plugins.backbones.nets.linear_codec import MlpAutoencoder
 
         return MlpAutoencoder(dim, self.latent, self.hidden)
-
-
-class Conv1dDenoiser(Denoiser):
-    """p-diff's denoiser of 1-D convolutions over the latent.
-
-    Its parameter count is the original's at every latent size: 2,462,977 at 128, 3,201,537 at 768.
-    """
-
-    name = "conv1d"
-    source: ClassVar[str] = P_DIFF
-    channels: Channels = Field((64, 128, 256, 512), description="channels on the way down; the way up mirrors them")
-    kernel: Odd = Field(7, description="length of the convolutions")
-
-    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
-        from pdiff_plugins.backbones.nets.conv1d import Conv1dDenoiserNet
-
-        return Conv1dDenoiserNet(dim, condition_dim, self.channels, self.kernel)
-
-
-class MlpDenoiser(Denoiser):
-    """Residual perceptron, scaled and shifted by time and condition."""
-
-    name = "mlp"
-    source: ClassVar[str] = "adaptive layer norm: Peebles & Xie 2023, arXiv 2212.09748, section 3.2"
-    width: int = Field(256, ge=2, description="width of the hidden layers")
-    depth: int = Field(3, gt=0, description="residual blocks of two layers")
-
-    def build(self, *, dim: int, condition_dim: int = 0, layout: Layout | None = None) -> nn.Module:
-        from pdiff_plugins.backbones.nets.mlp_denoiser import MlpDenoiserNet
-
-        return MlpDenoiserNet(dim, condition_dim, self.width, self.depth)
-
-
-@hookimpl
-def register_backbones(register):
-    for codec in (Identity, Pca, Conv1dCodec, Autoencoder, TransformerCodec, Probes):
-        register(codec)
-    for denoiser in (Conv1dDenoiser, MlpDenoiser, TransformerDenoiser):
-        register(denoiser)

@@ -12,6 +12,7 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.objective import Objective
     from pdiff.zoo import Layout
@@ -45,42 +46,42 @@ class Probes(Codec):
 
         return ProbeModule(dim, self.latent, self.hidden)
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         """Fit the components, then minimise the squared error of predictions.
 
-        Raises UserError where there is no task to ask, or its predictions have no gradient.
+        Raises UserError where predictions of the task have no gradient.
         """
         import torch
         from torch.nn import functional as F
 
         from pdiff.training.loop import train
+        from pdiff_plugins.backbones.nets.probe_codec import ProbeModule
 
-        objective = _differentiable(ctx.objective, x_ND, ctx)
-        module, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
+        assert isinstance(module, ProbeModule)
+        objective = _differentiable(bench.objective, x_ND, ctx)
+        codec, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
         probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
-        module.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
-        z_NZ = module.encode_all(x_ND)
-        module.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
+        codec.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
+        z_NZ = codec.encode_all(x_ND)
+        codec.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
             rows = torch.randint(len(x_ND), (self.batch_size,), generator=generator)
-            noise_BZ = torch.randn(self.batch_size, module.latent_dim, generator=generator)
+            noise_BZ = torch.randn(self.batch_size, codec.latent_dim, generator=generator)
             return rows, noise_BZ, objective.batch(self.points, generator, torch.device("cpu")).inputs
 
         def loss(rows: Tensor, noise_BZ: Tensor, inputs: Tensor) -> Tensor:
             x_BD = x_ND[rows]
-            decoded_BD = module.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
-            said, known = (objective.predictions(own_BD, inputs) for own_BD in (decoded_BD, x_BD))
+            decoded_BD = codec.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
+            said, known = (objective.predictions(theta_BD, inputs) for theta_BD in (decoded_BD, x_BD))
             return F.mse_loss(said, known)
 
-        log = train(module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, draw=draw)
-        module.eval()
+        log = train(codec, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, draw=draw)
+        codec.eval()
         return log
 
 
-def _differentiable(objective: Objective | None, x_ND: Tensor, ctx: Context) -> Objective:
-    if objective is None:
-        raise UserError("method.codec: probes asks networks, and there is no task here; use 'autoencoder'")
+def _differentiable(objective: Objective, x_ND: Tensor, ctx: Context) -> Objective:
     inputs = objective.batch(1, ctx.generator("probes"), ctx.device).inputs
     said = objective.predictions(x_ND[:1].to(ctx.device).requires_grad_(), inputs)
     if not said.requires_grad:

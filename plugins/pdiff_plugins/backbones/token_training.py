@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,9 +10,10 @@ from torch.nn import functional as F
 
 from pdiff.context import Context
 from pdiff.training.loop import train
-from pdiff_plugins.backbones.codecs import check_batch
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.nets.transformer import TransformerAutoencoder
 from pdiff_plugins.backbones.transformers import TransformerCodec
+from pdiff_plugins.maths.schedules import one_cycle
 
 TEMPERATURE = 0.1
 """Of the contrastive loss, in both papers' code."""
@@ -26,7 +26,7 @@ def fit(codec: TransformerCodec, module: TransformerAutoencoder, x_ND: Tensor, c
 
     Every view of a window has noise of its own, and is what its reconstruction is compared with.
     """
-    check_batch(codec.batch_size, len(x_ND))
+    check_batch("method.codec.batch_size", codec.batch_size, len(x_ND))
     module = module.to(ctx.device).train()
     x_NTS = module.tokens.split(x_ND.to(ctx.device))
     views = 2 if codec.contrast else 1
@@ -45,7 +45,7 @@ def fit(codec: TransformerCodec, module: TransformerAutoencoder, x_ND: Tensor, c
 
     log = train(
         module, loss, steps=codec.steps, ctx=ctx, what="codec", lr=codec.lr, weight_decay=codec.weight_decay,
-        schedule=one_cycle(codec.steps), draw=draw,
+        schedule=one_cycle(codec.steps, RISE), draw=draw,
     )  # fmt: skip
     module.eval()
     return log
@@ -77,14 +77,3 @@ def nt_xent(first_BP: Tensor, second_BP: Tensor, temperature: float = TEMPERATUR
     itself = torch.eye(2 * count, dtype=torch.bool, device=p.device)
     similarity = (p @ p.T / temperature).masked_fill(itself, -math.inf)
     return F.cross_entropy(similarity, torch.arange(2 * count, device=p.device).roll(count))
-
-
-def one_cycle(steps: int) -> Callable[[int], float]:
-    """Return the factor on the learning rate: up along a cosine, and down to 0 (Smith & Topin 2019; so does SANE)."""
-    rise = max(1, round(RISE * steps))
-
-    def factor(step: int) -> float:
-        way = (step + 1) / rise - 1 if step < rise else (step - rise) / (steps - rise)
-        return 0.5 * (1 + math.cos(math.pi * way))
-
-    return factor

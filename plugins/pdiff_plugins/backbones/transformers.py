@@ -13,6 +13,7 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Layout
     from pdiff_plugins.backbones.tokens import Tokens
@@ -78,10 +79,12 @@ class TransformerCodec(Codec):
             heads=self.heads, window=self.window, halo=self.halo, contrast=self.contrast > 0,
         )  # fmt: skip
 
-    def fit(self, module: nn.Module, x_ND: Tensor, ctx: Context) -> list[dict[str, float]]:
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         """See `Codec.fit`. Raises UserError when there are fewer checkpoints than a batch holds."""
+        from pdiff_plugins.backbones.nets.transformer import TransformerAutoencoder
         from pdiff_plugins.backbones.token_training import fit
 
+        assert isinstance(module, TransformerAutoencoder)
         return fit(self, module, x_ND, ctx)
 
 
@@ -118,8 +121,8 @@ class TransformerDenoiser(Denoiser):
         from pdiff_plugins.backbones.nets.token_denoiser import AdaptiveDenoiser, AdditiveDenoiser
 
         kind = {"adaln": AdaptiveDenoiser, "additive": AdditiveDenoiser}[self.time]
-        own = self.tokens == "layer"
-        return kind(self._cut(dim, layout), condition_dim, self.width, self.depth, self.heads, own)
+        apart = self.tokens == "layer"
+        return kind(self._cut(dim, layout), condition_dim, self.width, self.depth, self.heads, apart)
 
     def _cut(self, dim: int, layout: Layout | None) -> Tokens:
         from pdiff_plugins.backbones.tokens import Tokens

@@ -8,12 +8,12 @@ from pydantic import Field, PositiveInt
 
 from pdiff import hookimpl
 from pdiff.components import Generator, Method
-from pdiff.errors import UserError
 from pdiff_plugins.baselines.plain import Baseline, mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -84,21 +84,19 @@ class GreedySoup(Method):
     name = "greedy_soup"
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups, arXiv 2203.05482, recipe 1"
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         import torch
 
-        if ctx.score is None:
-            raise UserError("greedy_soup: needs a task that scores networks, and this context has none")
-        first, *others = ctx.score(zoo.theta_ND).argsort(descending=True, stable=True).tolist()
+        first, *others = bench.score(zoo.theta_ND).argsort(descending=True, stable=True).tolist()
         members = [first]
-        best = float(ctx.score(zoo.theta_ND[[first]])[0])
+        best = float(bench.score(zoo.theta_ND[[first]])[0])
         for index in others:
-            score = float(ctx.score(mean(zoo.theta_ND[[*members, index]]).float()[None])[0])
+            score = float(bench.score(mean(zoo.theta_ND[[*members, index]]).float()[None])[0])
             if score >= best:
                 members, best = [*members, index], score
         return Members(torch.tensor(members), zoo)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return Members(tensors["members"], zoo)
 
 
@@ -109,7 +107,7 @@ class Members(Generator):
         super().__init__(facts={"members": len(members)})
         self.members, self.zoo = members, zoo
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return mean(self.zoo.theta_ND[self.members]).float()[None]
 
     def tensors(self) -> dict[str, Tensor]:

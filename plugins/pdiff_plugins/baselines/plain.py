@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -31,7 +32,7 @@ class FromZoo(Generator):
         super().__init__()
         self.draw, self.zoo = draw, zoo
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.draw(self.zoo, count, ctx)
 
 
@@ -42,10 +43,10 @@ class Baseline(Method):
         """Return up to `count` vectors theta_MD."""
         raise TypeError(f"{self.name} has no draw()")
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return FromZoo(self.draw, zoo)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return FromZoo(self.draw, zoo)
 
 
@@ -53,7 +54,7 @@ def mean(theta_ND: Tensor) -> Tensor:
     """Return the average checkpoint, `[D]` in float64."""
     import torch
 
-    from pdiff_plugins.maths.normalise import COLUMNS
+    from pdiff_plugins.maths.neighbours import COLUMNS
 
     return torch.cat([theta.double().mean(dim=0) for theta in theta_ND.split(COLUMNS, dim=1)])
 
@@ -104,9 +105,9 @@ class Noise(Baseline):
         x_MD = zoo.layout.to_free(zoo.theta_ND[torch.randint(len(zoo), (count,), generator=generator)])
         noise_MD = torch.randn(x_MD.shape, generator=generator)
         for entry in zoo.layout.entries:
-            own = x_MD[:, entry.columns]
+            values = x_MD[:, entry.columns]
             # A tensor of one number has no spread of its own: its size takes the place.
-            spread = own.std(dim=1, keepdim=True) if own.shape[1] > 1 else own.abs()
+            spread = values.std(dim=1, keepdim=True) if values.shape[1] > 1 else values.abs()
             noise_MD[:, entry.columns] *= self.scales[0] * spread
         return zoo.layout.from_free(x_MD + noise_MD)
 
@@ -130,11 +131,11 @@ class Gaussian(Baseline):
         # g (X - mean) / sqrt(N - 1) with g ~ N(0, I_N) has exactly the sample covariance: no decomposition is needed.
         g_MN = torch.randn(count, len(zoo), generator=ctx.generator("gaussian"), dtype=torch.float64)
         theta_MD = torch.empty(count, zoo.layout.dim)
-        for columns, own in blocks(zoo.layout):
-            x_ND = own.to_free(zoo.theta_ND[:, columns]).double()
+        for columns, block in blocks(zoo.layout):
+            x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
             mean_D = x_ND.mean(dim=0)
             deviation_MD = g_MN @ (x_ND - mean_D) / (len(zoo) - 1) ** 0.5
-            theta_MD[:, columns] = own.from_free((mean_D + self.spreads[0] * deviation_MD).float())
+            theta_MD[:, columns] = block.from_free((mean_D + self.spreads[0] * deviation_MD).float())
         return theta_MD
 
 

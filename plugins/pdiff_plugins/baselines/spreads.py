@@ -65,11 +65,11 @@ class GaussianDiagonal(Baseline):
         from pdiff_plugins.maths.normalise import blocks
 
         generator, theta_MD = ctx.generator("gaussian_diagonal"), torch.empty(count, zoo.layout.dim)
-        for columns, own in blocks(zoo.layout):
-            x_ND = own.to_free(zoo.theta_ND[:, columns]).double()
+        for columns, block in blocks(zoo.layout):
+            x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
             noise_MD = torch.randn(count, x_ND.shape[1], generator=generator)
             free_MD = x_ND.mean(dim=0) + self.spreads[0] * x_ND.std(dim=0) * noise_MD
-            theta_MD[:, columns] = own.from_free(free_MD.float())
+            theta_MD[:, columns] = block.from_free(free_MD.float())
         return theta_MD
 
 
@@ -93,13 +93,13 @@ class Swag(Baseline):
         rank = min(self.rank, len(zoo))
         shared_MK = torch.randn(count, rank, generator=generator, dtype=torch.float64) / max(rank - 1, 1) ** 0.5
         so_far_N1 = torch.arange(1, len(zoo) + 1, dtype=torch.float64)[:, None]
-        for columns, own in blocks(zoo.layout):
-            x_ND = own.to_free(zoo.theta_ND[:, columns]).double()
+        for columns, block in blocks(zoo.layout):
+            x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
             deviation_KD = (x_ND - x_ND.cumsum(dim=0) / so_far_N1)[-rank:]
             std_D = x_ND.var(dim=0, correction=0).sqrt()
             noise_MD = torch.randn(count, x_ND.shape[1], generator=generator, dtype=torch.float64)
             spread_MD = (std_D * noise_MD + shared_MK @ deviation_KD) / 2**0.5
-            theta_MD[:, columns] = own.from_free((x_ND.mean(dim=0) + self.scale * spread_MD).float())
+            theta_MD[:, columns] = block.from_free((x_ND.mean(dim=0) + self.scale * spread_MD).float())
         return theta_MD
 
 

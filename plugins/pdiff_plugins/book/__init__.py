@@ -34,7 +34,7 @@ def reproduce(
 
     What is computed already is used again. Cells whose data or weights are not there are skipped, with the reason.
     """
-    from pdiff.cli.run import overrides
+    from pdiff.cli.options import overrides
     from pdiff_plugins.book import listing, reproduction
 
     chosen = listing.chosen(table, only or []) if table else {}

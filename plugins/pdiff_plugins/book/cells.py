@@ -73,10 +73,10 @@ def recipe_of(row: Row, main: Row) -> dict[str, Any]:
     if data != "in1k":
         recipe["train"] = _train(row if row["tr_lr"] else main, row["collect_opt"])
     recipe["collect"] = _collect(collected)
-    kept = int(row["n_saved"].split()[0]) if row["loop"] == "reuse" else 0
-    if kept and kept < int(main["n_saved"]):
-        recipe["zoo"] = {"first": 1 if "twice" in row["n_saved"] else kept}
-    recipe["method"] = _vae(row) if row["tag"] == "vae_sample" else _method(row, kept or int(row["pdiff_bs"]))
+    reused = int(row["n_saved"].split()[0]) if row["loop"] == "reuse" else 0
+    if reused and reused < int(main["n_saved"]):
+        recipe["zoo"] = [{"name": "first", "count": 1 if "twice" in row["n_saved"] else reused}]
+    recipe["method"] = _vae(row) if row["tag"] == "vae_sample" else _method(row, reused or int(row["pdiff_bs"]))
     baselines = HYPER if architecture == "cnnmedium" else BASELINES
     recipe |= {"baseline": baselines, "evaluate": EVALUATORS, "report": REPORTS}
     references = [*_log(row), *_paper(row, data, architecture)]

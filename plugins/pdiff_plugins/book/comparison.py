@@ -16,21 +16,22 @@ from pdiff_plugins.reports.reports import markdown_table, plain
 if TYPE_CHECKING:
     from pdiff_plugins.book.reproduction import Outcome
 
-Part = tuple[str, list[str], list[list[str]], str]
+Section = tuple[str, list[str], list[list[str]], str]
 """Title, head and rows of a table, and a line below it."""
 PAPER = "Neural Network Diffusion, arXiv 2402.13144"
 
 
 def write(path: Path, name: str, how: str, outcomes: Sequence[Outcome]) -> None:
     """Write path.html and path.md."""
-    title, parts = f"{name}: {tables()[name].title}", [_overview(outcomes), *map(_cell, _done(outcomes))]
+    title, sections = f"{name}: {tables()[name].title}", [_overview(outcomes), *map(_cell, _done(outcomes))]
     about = f"{PAPER}, {name}. Settings: {how}. {datetime.date.today()}."
     make_folder(path.parent)
-    sections = {
-        heading: page.table(head, rows) + page.notes([below] if below else []) for heading, head, rows, below in parts
+    html = {
+        heading: page.table(head, rows) + page.notes([below] if below else [])
+        for heading, head, rows, below in sections
     }
-    write_text(Path(f"{path}.html"), page.page(title, title, about, sections))
-    text = [f"# {plain(title)}", about, *(_markdown(*part) for part in parts)]
+    write_text(Path(f"{path}.html"), page.page(title, title, about, html))
+    text = [f"# {plain(title)}", about, *(_markdown(*section) for section in sections)]
     write_text(Path(f"{path}.md"), "\n\n".join(text) + "\n")
 
 
@@ -48,7 +49,7 @@ def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.scores is not None]
 
 
-def _overview(outcomes: Sequence[Outcome]) -> Part:
+def _overview(outcomes: Sequence[Outcome]) -> Section:
     head = [
         "cell", "originals, mean: published", "ours", "difference", "generated, mean: published", "ours", "difference",
         "gain: published", "ours", "overlap g-g: published", "ours", "soup", "constant", "",
@@ -71,7 +72,7 @@ def _row(scores: dict[str, Any] | None) -> list[str]:
     return [*cells, *map(_signed, gains), *(_number(value, 3) for value in overlaps), *others]
 
 
-def _cell(outcome: Outcome) -> Part:
+def _cell(outcome: Outcome) -> Section:
     """Return every published number beside ours."""
     scores = outcome.scores or {}
     head, rows = expected(scores)
@@ -85,8 +86,8 @@ def _cell(outcome: Outcome) -> Part:
 
 def _published(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Return the first reference's number."""
-    found = (reference[group][key] for reference in scores["expect"] if key in (reference.get(group) or {}))
-    return next(found, None)
+    numbers = (reference[group][key] for reference in scores["expect"] if key in (reference.get(group) or {}))
+    return next(numbers, None)
 
 
 def _difference(a: float | None, b: float | None) -> float | None:
@@ -110,4 +111,5 @@ def _short(reason: str) -> str:
 
 
 def _markdown(title: str, head: list[str], rows: list[list[str]], below: str) -> str:
-    return "\n\n".join(part for part in (f"## {plain(title)}", markdown_table(head, rows), plain(below)) if part)
+    paragraphs = f"## {plain(title)}", markdown_table(head, rows), plain(below)
+    return "\n\n".join(filter(None, paragraphs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from pdiff.errors import UserError, did_you_mean
 from pdiff_plugins.book.cells import Cell
@@ -28,7 +29,7 @@ def show(table: str, cells_of: Mapping[str, Cell]) -> None:
     from pdiff.cli.text import print_table
 
     if not table:
-        rows = [[name, str(len(own.cells)), own.title] for name, own in tables().items()]
+        rows = [[name, str(len(known.cells)), known.title] for name, known in tables().items()]
         print_table(["table", "cells", "what it varies"], rows)
         return
     head = ["cell", "data set", "architecture", "log: originals", "log: generated"]
@@ -37,7 +38,9 @@ def show(table: str, cells_of: Mapping[str, Cell]) -> None:
 
 def _about(cell: Cell) -> list[str]:
     recipe = cell.recipe
-    log = next((reference for reference in recipe.get("expect", []) if reference["name"] == "log"), {})
+    log: Mapping[str, Any] = next(
+        (reference for reference in recipe.get("expect", []) if reference["name"] == "log"), {}
+    )
     generated = log.get("pdiff", log.get("vae", {}))
-    shown = [f"{own['mean']:.2f}" if own else "" for own in (log.get("original", {}), generated)]
+    shown = [f"{spread['mean']:.2f}" if spread else "" for spread in (log.get("original", {}), generated)]
     return [recipe["dataset"]["name"], recipe["architecture"]["name"], *shown]

@@ -41,14 +41,17 @@ def tasks() -> Iterator[Cell]:
 
     The last two norms are 5,120 numbers of a ResNet-50's last block, as in the classification cells.
     """
-    keys = [f"backbone.body.layer4.2.bn{n}.{part}" for n in (2, 3) for part in ("weight", "bias")]
+    keys = [f"backbone.body.layer4.2.bn{n}.{entry}" for n in (2, 3) for entry in ("weight", "bias")]
     norms = {"name": "names", "include": keys}
     boxes = {"dataset": {"name": "coco_detection", "validation": 0.0}, "task": {"name": "detection"}}
     for model, groups in published.TABLE_10.items():
-        own = boxes | {"architecture": {"name": f"{model}_resnet50_fpn", "weights": "pretrained"}, "selector": norms}
+        setting = boxes | {
+            "architecture": {"name": f"{model}_resnet50_fpn", "weights": "pretrained"},
+            "selector": norms,
+        }
         yield Cell(
             f"coco_{model}",
-            _pretrained(own, 1e-4, 2, "Table 10: AP", groups),
+            _pretrained(setting, 1e-4, 2, "Table 10: AP", groups),
             "Detection with a ResNet-50 FPN; settings are ours",
         )
     masks = {
@@ -68,22 +71,24 @@ def tasks() -> Iterator[Cell]:
         "architecture": {"name": "ddpm_cifar10", "weights": "pretrained"},
         "selector": {"name": "names", "include": ["conv_out.*"]},
     }  # fmt: skip
-    own = _pretrained(drawing, 1e-5, 128, "Table 12: FID of 50,000 images; ours of 10,000", published.TABLE_12)
-    own["evaluate"] = [{"name": name} for name in ("accuracy", "frechet", "distance", "denoising")]
+    setting = _pretrained(drawing, 1e-5, 128, "Table 12: FID of 50,000 images; ours of 10,000", published.TABLE_12)
+    setting["evaluate"] = [{"name": name} for name in ("accuracy", "frechet", "distance", "denoising")]
     yield Cell(
         "cifar10_ddpm",
-        own,
+        setting,
         "Image generation with the last convolution of a DDPM UNet, 3,459 numbers; settings are ours",
     )
 
 
-def _pretrained(own: dict[str, Any], lr: float, batch_size: int, what: str, groups: published.Groups) -> dict[str, Any]:
+def _pretrained(
+    setting: dict[str, Any], lr: float, batch_size: int, what: str, groups: published.Groups
+) -> dict[str, Any]:
     """Return a recipe that fine-tunes published weights as the ImageNet cells do, without base training."""
     collect = {"name": "trajectory", "count": 300, "lr": lr, "weight_decay": 5e-4, "batch_size": batch_size}
     codec = {"name": "conv1d", "latent": 128, "steps": 500}
     expect = published.reference("paper", f"arXiv 2402.13144v3, {what}", groups)
     return {
-        "seed": 430, "protocol": "paper", **own, "collect": collect,
+        "seed": 430, "protocol": "paper", **setting, "collect": collect,
         "method": {"name": "pdiff_paper", "steps": 2000, "codec": codec},
         "baseline": BASELINES, "evaluate": EVALUATORS, "report": REPORTS, "expect": [expect],
     }  # fmt: skip

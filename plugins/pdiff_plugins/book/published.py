@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-Groups = dict[str, dict[str, float]]
+Groups = Mapping[str, Mapping[str, float]]
 
 V1_SOURCE = (
     "project page of the paper's first version (2024): best of the originals, their weight average, best of p-diff; "
@@ -45,7 +46,7 @@ TABLE_12: Groups = {"frechet": {"original_best": 3.17, "generated_best": 3.19}}
 
 def reference(name: str, source: str, groups: Groups) -> dict[str, Any]:
     """Return one table of a recipe's [[expect]]."""
-    return {"name": name, "source": source} | groups
+    return {"name": name, "source": source, **groups}
 
 
 def first_version(data: str, architecture: str) -> list[dict[str, Any]]:
@@ -59,9 +60,9 @@ def first_version(data: str, architecture: str) -> list[dict[str, Any]]:
 
 def table_7(data: str) -> list[dict[str, Any]]:
     """Return a row of Table 7, and of the logs where they are known."""
-    found = (("paper", TABLE_7_SOURCE, TABLE_7), ("log", "the authors' log, which gave means alone", LOGGED))
+    tables = (("paper", TABLE_7_SOURCE, TABLE_7), ("log", "the authors' log, which gave means alone", LOGGED))
     return [
         reference(name, source, {group: {"mean": value} for group, value in rows[data].items()})
-        for name, source, rows in found
+        for name, source, rows in tables
         if data in rows
     ]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pdiff
 from pdiff.cli.text import console
-from pdiff.errors import UserError
+from pdiff.errors import Faults, UserError
 from pdiff.files import make_folder, write_text
 from pdiff_plugins.book.cells import Cell
 from pdiff_plugins.book.write import text_of
@@ -70,7 +71,7 @@ def _reproduce(
     from pdiff_plugins.book import comparison
 
     outcomes: list[Outcome] = []
-    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_part(table, cells, overrides)}"
+    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_suffix(table, cells, overrides)}"
     how = _how(variant, overrides)
     for number, (name, cell) in enumerate(cells.items(), start=1):
         _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
@@ -83,7 +84,7 @@ def _reproduce(
     return outcomes
 
 
-def _part(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -> str:
+def _suffix(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -> str:
     """Return what tells the page of some cells, or of changed ones, from that of the whole table."""
     from pdiff_plugins.book.tables import tables
 
@@ -95,45 +96,34 @@ def _part(table: str, cells: Mapping[str, Cell], overrides: Mapping[str, Any]) -
 
 def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
     """Return what a reader of the page must know of the settings."""
-    parts = ["the paper's settings"]
+    notes = ["the paper's settings"]
     if variant.efficient:
-        parts = [
+        notes = [
             "pdiff's own method instead of the paper's (cells that vary noise take the codec autoencoder, others "
             "principal components), the rest as in the paper"
         ]
     if variant.smoke:
-        parts.append("a smoke test of a few steps from random weights, whose numbers mean nothing")
+        notes.append("a smoke test of a few steps from random weights, whose numbers mean nothing")
     changed = [f"{key} = {value!r}" for key, value in overrides.items() if not key.startswith("run.")]
-    return "; ".join(parts + ([f"changed: {', '.join(changed)}"] if changed else []))
+    return "; ".join(notes + ([f"changed: {', '.join(changed)}"] if changed else []))
 
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
-    from pdiff import api
-    from pdiff.recipe.tables import load_recipe
-
     path = out / "reproduce" / variant.name / f"{cell.name}.toml"
     make_folder(path.parent)
     write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
-    pipeline = api.pipeline_of(load_recipe(path, overrides), path)  # a mistake in --set ends the command
     try:
-        _look(pipeline)
+        pdiff.prepare(path, set=overrides)
+    except Faults:  # a mistake in --set ends the command
+        raise
     except UserError as error:
         return Outcome(cell, reason=f"skipped: {error}")
     try:
-        return Outcome(cell, api.run(path, set=overrides, console=console()).scores)
+        return Outcome(cell, pdiff.run(path, set=overrides, console=console()).scores)
     except UserError as error:
         return Outcome(cell, reason=f"failed: {error}")
     except Exception as error:  # out of memory, for one: the other cells are not to suffer
         return Outcome(cell, reason=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-
-
-def _look(pipeline: Any) -> None:
-    """Raise UserError where the cell's data or weights are not at hand."""
-    from pdiff.engine import work as stages
-
-    data = pipeline.data
-    if not pipeline.store.has(pipeline.train_stage):
-        stages.build_network(pipeline.recipe.architecture, data, pipeline.recipe.seed)
 
 
 def _say(line: str) -> None:

@@ -11,15 +11,15 @@ from pdiff_plugins.book.more import DRAWN, SIZES, more
 
 @dataclass(frozen=True)
 class Table:
-    """A table or a figure. `own` are the cells that lie in its folder; the others lie in an earlier one's."""
+    """A table or a figure. `own_cells` are those that lie in its folder; the others lie in an earlier one's."""
 
     title: str
-    own: tuple[str, ...]
+    own_cells: tuple[str, ...]
     others: tuple[str, ...] = ()
 
     @property
     def cells(self) -> tuple[str, ...]:
-        return self.others + self.own
+        return self.others + self.own_cells
 
 
 def _tagged(category: str, start: str = "") -> tuple[str, ...]:

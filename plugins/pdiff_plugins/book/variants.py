@@ -15,19 +15,19 @@ def efficient(recipe: Recipe) -> Recipe:
     method = recipe["method"]
     if method["name"] != "pdiff_paper":
         return recipe | {"method": {"name": method["name"].removesuffix("_paper")}}
-    own = {"name": "pdiff"} | {key: method[key] for key in ("timesteps", "batch_size") if key in method}
+    brief: Recipe = {"name": "pdiff"} | {key: method[key] for key in ("timesteps", "batch_size") if key in method}
     noises = {key: method["codec"][key] for key in NOISES if key in method["codec"]}
     if noises:  # principal components know no noise
-        own["codec"] = {"name": "autoencoder"} | noises
-    return recipe | {"method": own}
+        brief["codec"] = {"name": "autoencoder"} | noises
+    return recipe | {"method": brief}
 
 
 def smoke(recipe: Recipe) -> Recipe:
     """Return the recipe with few examples, checkpoints, steps and networks, from random weights."""
-    part = {"name": "part", "of": recipe["dataset"], "train": TRAIN, "validation": TEST, "test": TEST}
+    few = {"name": "part", "of": recipe["dataset"], "train": TRAIN, "validation": TEST, "test": TEST}
     random = {key: value for key, value in recipe["architecture"].items() if key != "weights"}
-    small = {
-        "dataset": part,
+    small: Recipe = {
+        "dataset": few,
         "architecture": random,
         "collect": _short(recipe["collect"]),
         "method": _brief(recipe["method"]),
@@ -35,9 +35,9 @@ def smoke(recipe: Recipe) -> Recipe:
     if "train" in recipe:
         small["train"] = recipe["train"] | {"epochs": min(recipe["train"]["epochs"], 1), "batch_size": BATCH}
     if "zoo" in recipe:
-        small["zoo"] = {"first": min(recipe["zoo"]["first"], CHECKPOINTS)}
+        small["zoo"] = [step | {"count": min(step["count"], CHECKPOINTS)} for step in recipe["zoo"]]
     coarse = {"name": "denoising", "networks": 2, "points": 2}
-    evaluators = [coarse if own["name"] == "denoising" else own for own in recipe["evaluate"]]
+    evaluators = [coarse if evaluator["name"] == "denoising" else evaluator for evaluator in recipe["evaluate"]]
     return recipe | small | {"evaluate": evaluators, "sample": {"count": DRAWN, "baseline_count": 2}}
 
 

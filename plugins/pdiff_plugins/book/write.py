@@ -26,15 +26,15 @@ def text_of(recipe: dict[str, Any], about: str) -> str:
     return "".join(f"# {line}\n" for line in about.splitlines()) + text
 
 
-def _joined(found: re.Match[str]) -> str:
-    short = f"[{' '.join(line.strip() for line in found[1].splitlines()).rstrip(',')}]"
-    return short if len(short) <= WIDTH else found[0]
+def _joined(match: re.Match[str]) -> str:
+    short = f"[{' '.join(line.strip() for line in match[1].splitlines()).rstrip(',')}]"
+    return short if len(short) <= WIDTH else match[0]
 
 
 def files() -> Iterator[tuple[str, str]]:
     """Yield (path below the folder, text) of every recipe."""
     for name, table in tables().items():
-        for cell in (cells()[own] for own in table.own):
+        for cell in (cells()[tag] for tag in table.own_cells):
             about = f"{table.title} ({name} of Neural Network Diffusion, arXiv 2402.13144).\n{cell.about}.\n{BY}"
             yield f"{name}/{cell.name}.toml", text_of(cell.recipe, about)
 

@@ -32,9 +32,9 @@ def faults(predictions_MED6: Tensor, truth_EG7: Tensor, least: float, overlap: f
     """Return which images have a missed or a false box, `[M, E]`, among detections that score `least` or more."""
     parts = []
     for few_mED6 in _few(predictions_MED6, truth_EG7):
-        true, ignored, found = match(few_mED6, truth_EG7, torch.tensor([overlap], dtype=torch.float64), least)
+        true, ignored, found_mETG = match(few_mED6, truth_EG7, torch.tensor([overlap], dtype=torch.float64), least)
         false = (few_mED6[..., 4] >= least) & ~true[..., 0] & ~ignored[..., 0]
-        missed = _wanted(truth_EG7) & ~found[..., 0, :]
+        missed = _wanted(truth_EG7) & ~found_mETG[..., 0, :]
         parts.append(false.any(dim=2) | missed.any(dim=2))
     return torch.cat(parts)
 
@@ -65,8 +65,8 @@ def match(
     for images in last_E.argsort().tensor_split(GROUPS):
         most = int(last_E[images].max()) if len(images) else 0
         if most:
-            own = predictions_mED6[:, images], truth_EG7[images, :most]
-            true[:, images], ignored[:, images], found_mETG[:, images, :, :most] = _match(*own, thresholds_T, least)
+            matched = _match(predictions_mED6[:, images], truth_EG7[images, :most], thresholds_T, least)
+            true[:, images], ignored[:, images], found_mETG[:, images, :, :most] = matched
     return true, ignored, found_mETG
 
 
@@ -114,13 +114,13 @@ def _average(predictions_mED6: Tensor, true: Tensor, ignored: Tensor, truth_EG7:
     """Return the average precision of each network, `[m]`."""
     labels, counts = truth_EG7[..., 4][_wanted(truth_EG7)].unique(return_counts=True)
     sums = []
-    flat = (part.flatten(1, 2) for part in (predictions_mED6, true, ignored))
+    flat = (table.flatten(1, 2) for table in (predictions_mED6, true, ignored))
     for rows_R6, true_RT, ignored_RT in zip(*flat, strict=True):
         order = (-rows_R6[:, 4]).argsort(stable=True)
         order = order[rows_R6[order, 4] >= 0]
-        own = rows_R6[order, 5].numpy(), true_RT[order].numpy(), ignored_RT[order].numpy()
+        labels_R, trues_RT, ignores_RT = (x[order].numpy() for x in (rows_R6[:, 5], true_RT, ignored_RT))
         each = [
-            _class(*(part[own[0] == label] for part in own[1:]), count)
+            _class(trues_RT[labels_R == label], ignores_RT[labels_R == label], count)
             for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
         ]
         sums.append(float(np.mean(each)) if each else 0.0)

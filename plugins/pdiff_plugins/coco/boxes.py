@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdiff.data import Batch, DatasetSplits
 from pdiff.errors import UserError
-from pdiff_plugins.coco.files import Annotated, Part, pixels
+from pdiff_plugins.coco.files import Annotated, Instances, pixels
 from pdiff_plugins.images.splits import Decoder, random_flips
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ class BoxSplit:
     def _pixels(self, image: Annotated) -> Tensor:
         """Return the image, float32 `[3, H, W]` in 0..1."""
         height, width = self.size(image)
-        found = pixels(image, self.decoder)
-        if found.size != (width, height):
-            found = found.resize((width, height), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(found)).permute(2, 0, 1).float() / 255
+        decoded = pixels(image, self.decoder)
+        if decoded.size != (width, height):
+            decoded = decoded.resize((width, height), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(decoded)).permute(2, 0, 1).float() / 255
 
 
 def _filled_up(images: list[Tensor]) -> Tensor:
@@ -94,16 +94,18 @@ def _mirrored(rows_G7: Tensor, width: int) -> Tensor:
     return torch.where(real_G1, mirrored, rows_G7)
 
 
-def box_splits(dataset: CocoDetection, train: Part, test: Part, cut: tuple[Tensor, Tensor]) -> DatasetSplits:
+def box_splits(dataset: CocoDetection, train: Instances, test: Instances, cut: tuple[Tensor, Tensor]) -> DatasetSplits:
     """Return the splits; `cut` holds the training and the validation examples of `train`."""
     numbers = train.numbers(dataset.classes) or {category: category for category in train.categories}
     if train.categories != test.categories:
         raise UserError(f"dataset {dataset.name}: {train.file} and {test.file} differ in categories; make them agree")
     decoder = Decoder(int(dataset.memory_gib * 2**30))
-    listed = [[train.images[i] for i in part.tolist()] for part in cut]
-    splits = [
-        BoxSplit(images, numbers, dataset.longest, decoder, dataset.augment == "flip")
-        for images in [*listed, test.images]
-    ]
-    sides = torch.tensor([split.size(image) for split in splits for image in split.images] or [(1, 1)]).amax(dim=0)
-    return DatasetSplits(*splits, input_shape=(3, *sides.tolist()), outputs=max(numbers.values(), default=0) + 1)
+
+    def split(images: list[Annotated]) -> BoxSplit:
+        return BoxSplit(images, numbers, dataset.longest, decoder, dataset.augment == "flip")
+
+    training, validation = (split([train.images[i] for i in indices.tolist()]) for indices in cut)
+    testing = split(test.images)
+    sizes = [each.size(image) for each in (training, validation, testing) for image in each.images]
+    height, width = torch.tensor(sizes or [(1, 1)]).amax(dim=0).tolist()
+    return DatasetSplits(training, validation, testing, (3, height, width), max(numbers.values(), default=0) + 1)

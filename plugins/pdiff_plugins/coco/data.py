@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff import hookimpl
-from pdiff.components import Dataset
+from pdiff.components import NEVER, Dataset
 from pdiff_plugins.images.in_memory import Mean, Side, Std, Validation
 from pdiff_plugins.images.on_disk import IMAGENET_MEAN, IMAGENET_STD, FileDataset
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 COCO = "Lin et al. 2014, Microsoft COCO: Common Objects in Context, arXiv 1405.0312"
 Root = Annotated[
     str,
-    Field(min_length=1, description="folder that holds train2017/, val2017/ and annotations/; relative to run.data"),
+    Field(
+        min_length=1,
+        json_schema_extra=NEVER,
+        description="folder that holds train2017/, val2017/ and annotations/; relative to run.data",
+    ),
 ]
 
 
@@ -39,11 +43,9 @@ class CocoDetection(Dataset):
     longest: int = Field(0, ge=0, description="sides longer than this are scaled down to it, with their boxes; 0: none")
     augment: Literal["flip", "none"] = Field("flip", description="training transform: half of the images mirrored")
     validation: Validation = 0.1
-    memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out what changes no result: memory, and where the set lies, for its content stands in the keys."""
-        return {key: value for key, value in super().identity().items() if key not in ("memory_gib", "root")}
+    memory_gib: float = Field(
+        2.0, ge=0, description="decoded images kept in memory at most, in GiB", json_schema_extra=NEVER
+    )
 
     def content(self, data_root: Path) -> str:
         """Return a digest of the annotations."""
@@ -56,7 +58,7 @@ class CocoDetection(Dataset):
         from pdiff_plugins.coco.files import read
 
         root = ctx.data_root / Path(self.root).expanduser()
-        train, test = (read(self.name, root, part) for part in PARTS)
+        train, test = (read(self.name, root, subset) for subset in SUBSETS)
         cut = holdout(len(train.images), self.validation, ctx.generator("holdout"))
         return box_splits(self, train, test, cut)
 
@@ -79,10 +81,6 @@ class CocoSegmentation(FileDataset):
     std: Std = IMAGENET_STD
     crop_scale: tuple[float, float] = Field((0.25, 1.0), description="least and greatest part of the area in a crop")
 
-    def identity(self) -> dict[str, Any]:
-        """Leave out where the set lies, for its content stands in the keys."""
-        return {key: value for key, value in super().identity().items() if key != "root"}
-
     def content(self, data_root: Path) -> str:
         """Return a digest of the annotations."""
         return _content(data_root / Path(self.root).expanduser())
@@ -93,17 +91,17 @@ class CocoSegmentation(FileDataset):
         from pdiff_plugins.coco.masks import mask_splits
 
         root = ctx.data_root / Path(self.root).expanduser()
-        train, test = (read(self.name, root, part) for part in PARTS)
+        train, test = (read(self.name, root, subset) for subset in SUBSETS)
         return mask_splits(self, train, test, self.cut(len(train.images), ctx))
 
 
-PARTS = ("train2017", "val2017")
+SUBSETS = ("train2017", "val2017")
 
 
 def _content(root: Path) -> str:
     from pdiff.files import digest_of
 
-    return " ".join(digest_of(str(root / "annotations" / f"instances_{part}.json")) for part in PARTS)
+    return " ".join(digest_of(str(root / "annotations" / f"instances_{subset}.json")) for subset in SUBSETS)
 
 
 @hookimpl

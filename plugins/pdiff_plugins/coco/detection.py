@@ -52,7 +52,7 @@ class Detection(Task):
         """
         import torch
 
-        return torch.stack([_rows(found) for found in model(cut(inputs))])
+        return torch.stack([_rows(detections) for detections in model(cut(inputs))])
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         from pdiff_plugins.coco.average_precision import average_precision
@@ -83,11 +83,11 @@ def _wanted(rows_G7: Tensor, image_3HW: Tensor) -> dict[str, Tensor]:
     return {"boxes": boxes[real], "labels": rows_G7[real, 4].long()}
 
 
-def _rows(found: dict[str, Tensor]) -> Tensor:
+def _rows(detections: dict[str, Tensor]) -> Tensor:
     """Return one image's detections as `[100, 6]`."""
     import torch
 
-    rows = torch.cat([found["boxes"], found["scores"][:, None], found["labels"][:, None]], dim=1).float()
+    rows = torch.cat([detections["boxes"], detections["scores"][:, None], detections["labels"][:, None]], dim=1).float()
     rows = rows[rows[:, 4].argsort(descending=True, stable=True)[:SLOTS]]
     filled = rows.new_zeros(SLOTS, 6)
     filled[:, 4:] = -1
@@ -102,8 +102,8 @@ def _giving_losses(model: Any) -> Iterator[None]:
 
     if not isinstance(model, nn.Module):
         raise UserError("task detection: detectors are not trained many at once; use collect.name = 'trajectory'")
-    kept = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
-    changed = [module for module in model.modules() if not module.training and not isinstance(module, kept)]
+    unchanged = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
+    changed = [module for module in model.modules() if not module.training and not isinstance(module, unchanged)]
     for module in changed:
         module.training = True
     try:

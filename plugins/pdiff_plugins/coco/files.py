@@ -29,7 +29,7 @@ class Annotated:
 
 
 @dataclass(frozen=True)
-class Part:
+class Instances:
     """One annotation file: its images in the order of their ids, and its categories by id."""
 
     file: Path
@@ -45,9 +45,9 @@ class Part:
         return {ids[name]: number for number, name in enumerate(classes, start=1)}
 
 
-def read(who: str, root: Path, part: str) -> Part:
+def read(who: str, root: Path, subset: str) -> Instances:
     """Read `annotations/instances_<part>.json` below `root`. Raises UserError for the first fault."""
-    file, folder = root / "annotations" / f"instances_{part}.json", root / part
+    file, folder = root / "annotations" / f"instances_{subset}.json", root / subset
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def read(who: str, root: Path, part: str) -> Part:
     except (OSError, ValueError) as error:
         raise UserError(f"dataset {who}: {file}: not readable JSON ({error}); put the whole file there") from None
     try:
-        return _part(f"dataset {who}: {file}", file, folder, table)
+        return _instances(f"dataset {who}: {file}", file, folder, table)
     except (KeyError, TypeError, AttributeError) as error:
         why = f"{type(error).__name__} {' '.join(str(error).split())}"
         raise UserError(
@@ -66,7 +66,7 @@ def read(who: str, root: Path, part: str) -> Part:
         ) from None
 
 
-def _part(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -> Part:
+def _instances(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -> Instances:
     categories = {int(row["id"]): str(row["name"]) for row in table["categories"]}
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     images: dict[int, Annotated] = {}
@@ -78,33 +78,33 @@ def _part(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -> Par
     for mark in table["annotations"]:
         _check(where, mark, images, categories)
         images[mark["image_id"]].marks.append(mark)
-    return Part(file, list(images.values()), categories)
+    return Instances(file, list(images.values()), categories)
 
 
 def _check(where: str, mark: Mapping[str, Any], images: Mapping[int, Annotated], categories: Mapping[int, str]) -> None:
     """Raise UserError where an annotation does not fit the rest of its file."""
-    own = f"{where}: annotation {mark['id']}"
+    entry = f"{where}: annotation {mark['id']}"
     if mark["image_id"] not in images:
-        raise UserError(f"{own}: image_id = {mark['image_id']!r} is none of its images; add the image or remove it")
+        raise UserError(f"{entry}: image_id = {mark['image_id']!r} is none of its images; add the image or remove it")
     if mark["category_id"] not in categories:
-        raise UserError(f"{own}: category_id = {mark['category_id']!r} is none of its categories; add the category")
+        raise UserError(f"{entry}: category_id = {mark['category_id']!r} is none of its categories; add the category")
     box = mark["bbox"]
     if len(box) != 4 or not all(isinstance(side, Real) and math.isfinite(side) for side in box):
-        raise UserError(f"{own}: bbox = {box!r}; four numbers were expected: x, y, width, height")
+        raise UserError(f"{entry}: bbox = {box!r}; four numbers were expected: x, y, width, height")
     image, outline = images[mark["image_id"]], mark.get("segmentation")
     if isinstance(outline, Mapping) and list(outline["size"]) != [image.height, image.width]:
         raise UserError(
-            f"{own}: segmentation.size = {list(outline['size'])!r}, its image {image.path.name} is "
+            f"{entry}: segmentation.size = {list(outline['size'])!r}, its image {image.path.name} is "
             f"{[image.height, image.width]!r} (height, width); make them agree"
         )
 
 
 def pixels(image: Annotated, decoder: Decoder) -> Image.Image:
     """Return the decoded image. Raises UserError where it is not of the size that the annotations say."""
-    found = decoder.image(image.path)
-    if (found.height, found.width) != (image.height, image.width):
+    decoded = decoder.image(image.path)
+    if (decoded.height, decoded.width) != (image.height, image.width):
         raise UserError(
-            f"{image.path}: is {found.width} x {found.height}, its annotations are for {image.width} x {image.height} "
-            "(width x height); replace the image, or mend its entry in images"
+            f"{image.path}: is {decoded.width} x {decoded.height}, its annotations are for "
+            f"{image.width} x {image.height} (width x height); replace the image, or mend its entry in images"
         )
-    return found
+    return decoded

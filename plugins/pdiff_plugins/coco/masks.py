@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from torch import Tensor
 
 from pdiff.data import Batch, DatasetSplits
 from pdiff.errors import UserError
-from pdiff_plugins.coco.files import Annotated, Part, pixels
-from pdiff_plugins.images.splits import Decoder, Transform
+from pdiff_plugins.coco.files import Annotated, Instances, pixels
+from pdiff_plugins.images.splits import Box, Decoder, Transform
 
 if TYPE_CHECKING:
     from pdiff_plugins.coco.data import CocoSegmentation
 
+A = TypeVar("A")
+B = TypeVar("B")
 VOC = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 """COCO's categories in the order of Pascal VOC's classes, after the background."""
 VOC_NUMBERS = {category: number for number, category in enumerate(VOC) if number}
@@ -38,9 +40,9 @@ def class_mask(image: Annotated, numbers: Mapping[int, int]) -> np.ndarray:
     taken = np.zeros(mask.shape, bool)
     for mark in image.marks:
         if mark["category_id"] in numbers:
-            own = _filled(mark, image)
-            mask[own] = np.where(taken[own], IGNORED, numbers[mark["category_id"]])
-            taken |= own
+            marked = _filled(mark, image)
+            mask[marked] = np.where(taken[marked], IGNORED, numbers[mark["category_id"]])
+            taken |= marked
     return mask
 
 
@@ -50,10 +52,10 @@ def _filled(mark: Mapping[str, Any], image: Annotated) -> np.ndarray:
     try:
         if isinstance(outline, Mapping):
             return runs(outline["counts"], image.height, image.width)
-        parts = [polygon(part, image.height, image.width) for part in outline]
+        masks = [polygon(corners, image.height, image.width) for corners in outline]
     except (TypeError, ValueError) as error:
         raise UserError(f"{image.path}: annotation {mark['id']}: segmentation: {error}") from None
-    return np.logical_or.reduce(parts) if parts else np.zeros((image.height, image.width), bool)
+    return np.logical_or.reduce(masks) if masks else np.zeros((image.height, image.width), bool)
 
 
 def runs(counts: Sequence[int], height: int, width: int) -> np.ndarray:
@@ -112,9 +114,9 @@ class MaskSplit:
     @functools.cached_property
     def targets(self) -> Tensor:
         """Masks of all examples as they are evaluated, uint8 `[E, S, S]`."""
-        made = _in_threads(lambda image: self._mask(image, self._centre(image)), self.images)
+        masks = _in_threads(lambda image: self._mask(image, self._centre(image)), self.images)
         side = self.transform.size
-        return torch.from_numpy(np.stack(made) if made else np.zeros((0, side, side), np.uint8))
+        return torch.from_numpy(np.stack(masks) if masks else np.zeros((0, side, side), np.uint8))
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the examples `index`; see `pdiff.data.Split`. Raises UserError naming a damaged file."""
@@ -137,34 +139,39 @@ class MaskSplit:
         def one(job: tuple[Annotated, list[float], bool]) -> tuple[np.ndarray, np.ndarray]:
             image, (top, left, height, width), flip = job
             box = (left, top, left + width, top + height)
-            pair = self._colours(image, box), self._mask(image, box)
-            return tuple(part[:, ::-1].copy() if flip else part for part in pair)
+            colours, mask = self._colours(image, box), self._mask(image, box)
+            return (colours[:, ::-1].copy(), mask[:, ::-1].copy()) if flip else (colours, mask)
 
         return _in_threads(one, list(zip(images, boxes.tolist(), flips.tolist(), strict=True)))
 
-    def _centre(self, image: Annotated) -> tuple[float, ...]:
+    def _centre(self, image: Annotated) -> Box:
         top, left, height, width = self.transform.centre(image.height, image.width)
         return left, top, min(left + width, image.width), min(top + height, image.height)
 
-    def _colours(self, image: Annotated, box: tuple[float, ...]) -> np.ndarray:
+    def _colours(self, image: Annotated, box: Box) -> np.ndarray:
         side = self.transform.size
         return np.array(pixels(image, self.decoder).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
-    def _mask(self, image: Annotated, box: tuple[float, ...]) -> np.ndarray:
+    def _mask(self, image: Annotated, box: Box) -> np.ndarray:
         side = self.transform.size
         mask = Image.fromarray(class_mask(image, self.numbers))
         return np.array(mask.resize((side, side), Image.Resampling.NEAREST, box=box))
 
 
-def _in_threads(work, items):
+def _in_threads(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(work, items))
 
 
-def mask_splits(dataset: CocoSegmentation, train: Part, test: Part, cut: tuple[Tensor, Tensor]) -> DatasetSplits:
+def mask_splits(
+    dataset: CocoSegmentation, train: Instances, test: Instances, cut: tuple[Tensor, Tensor]
+) -> DatasetSplits:
     """Return the splits; `cut` holds the training and the validation examples of `train`."""
     decoder, transform = Decoder(int(dataset.memory_gib * 2**30)), dataset.transform()
     numbers = train.numbers(dataset.classes) or VOC_NUMBERS
-    listed = [[train.images[i] for i in part.tolist()] for part in cut]
-    splits = [MaskSplit(images, numbers, transform, decoder) for images in [*listed, test.images]]
-    return DatasetSplits(*splits, input_shape=dataset.shape, outputs=max(numbers.values()) + 1)
+
+    def split(images: list[Annotated]) -> MaskSplit:
+        return MaskSplit(images, numbers, transform, decoder)
+
+    training, validation = (split([train.images[i] for i in indices.tolist()]) for indices in cut)
+    return DatasetSplits(training, validation, split(test.images), dataset.shape, max(numbers.values()) + 1)

@@ -56,8 +56,8 @@ class Segmentation(Task):
             )
         logits = output["out"]
         if logits.shape[1] != self.classes:
-            found = logits.shape[1]
-            raise UserError(f"task.classes = {self.classes}: the network has {found} outputs; write {found}")
+            outputs = logits.shape[1]
+            raise UserError(f"task.classes = {self.classes}: the network has {outputs} outputs; write {outputs}")
         return logits
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from pdiff import hookimpl
-from pdiff.components import Dataset, Task
+from pdiff.components import Dataset
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pdiff.context import Context
-    from pdiff.data import Batch, DatasetSplits, TensorSplit
+    from pdiff.data import DatasetSplits, TensorSplit
 
 
 class Cartpole(Dataset):
@@ -54,53 +51,3 @@ class Cartpole(Dataset):
 
         unit_E4 = torch.quasirandom.SobolEngine(4, scramble=True, seed=seed).draw(count)
         return TensorSplit((2 * unit_E4 - 1) * torch.tensor(self.spread), torch.zeros(count))
-
-
-class Control(Task):
-    """Networks as policies: keep the pole of a cart upright.
-
-    The tanh of the network's output is the action, the force in units of 10 N; policies are deterministic, so there is
-    no log-deviation of actions as in G.pt. A step's reward is 1 - angle² - 0.01 |speed| - 0.005 |spin|, that of
-    failure -2: beyond 3 m or 90 degrees. The measure `return` is an episode's sum, the score its share of `steps`, the
-    largest sum there can be; an example is wrong where its episode fails.
-
-    Training differentiates the mean reward of the first `horizon` steps through the motion itself, where G.pt has PPO.
-    """
-
-    name = "control"
-    metric = "relative return"
-    measures = {"return": "higher"}
-    source: ClassVar[str] = "reward and failure: Peebles et al. 2022, arXiv 2209.12892 (G.pt), and the authors' code"
-    steps: int = Field(500, gt=0, description="steps of the longest episode, of 0.02 s each")
-    horizon: int = Field(16, gt=0, description="steps whose mean reward is trained on")
-
-    def loss(self, model: Any, batch: Batch) -> Tensor:
-        from pdiff_plugins.control.cartpole import mean_reward
-
-        return -mean_reward(model, batch.inputs, self.horizon)
-
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        """Return each episode's return and the steps that it lasted, `[B, 2]`. Raises UserError for other data."""
-        from pdiff_plugins.control.cartpole import episodes
-
-        return episodes(model, inputs, self.steps)
-
-    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
-        """See `Task.measured`: returns `[m, B, 1]`."""
-        return examined[..., :1]
-
-    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return predictions[..., 0].double().mean(dim=1) / self.steps
-
-    def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return predictions[..., 1] < self.steps
-
-
-@hookimpl
-def register_datasets(register: Any) -> None:
-    register(Cartpole)
-
-
-@hookimpl
-def register_tasks(register: Any) -> None:
-    register(Control)

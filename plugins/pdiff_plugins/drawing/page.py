@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import re
 from collections.abc import Mapping, Sequence
 from string import Template
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pdiff_plugins.reports.figures import Picture
+from pdiff.components import Figure
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1f; --soft: #5c5f66; --line: #dfe1e5; --paper: #ffffff; --wash: #f5f6f8;
@@ -133,12 +130,11 @@ def _number(cell: str) -> bool:
     return not cell or (cell[0] in "+-0123456789" and cell.rstrip("%")[-1:].isdigit())
 
 
-def figure(picture: Picture) -> str:
-    source = f"data:image/{picture.kind};base64,{base64.b64encode(picture.data).decode()}"
-    title = html.escape(picture.title)
+def figure(shown: Figure) -> str:
+    title = html.escape(shown.title)
     return (
-        f'<figure id="{picture.name}">\n<h3>{title}</h3>\n<img alt="{title}" src="{source}">\n'
-        f"<figcaption>{text(picture.caption)}</figcaption>\n</figure>"
+        f'<figure id="{shown.name}">\n<h3>{title}</h3>\n<img alt="{title}" src="{shown.uri}">\n'
+        f"<figcaption>{text(shown.caption)}</figcaption>\n</figure>"
     )
 
 

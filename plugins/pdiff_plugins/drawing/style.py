@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -14,8 +14,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from pdiff.components import Figure as Shown
 from pdiff.view import ORIGINAL
 
+if TYPE_CHECKING:
+    from pdiff.view import View
+
+Drawing = tuple[Figure | bytes, str] | None
+"""A chart, or an animation as GIF, and its caption; None where a run has no numbers for it."""
+Draw = Callable[["View", "Mapping[str, Look]"], Drawing]
 WIDTH = 9.2
 DPI = 200
 INK, FAINT = "#222222", "#8a8a8a"
@@ -46,8 +53,8 @@ def looks(sources: Sequence[str], method: str) -> dict[str, Look]:
     """Return a look per source: grey originals, the vermillion method, a hue per baseline and a shade per variant."""
     families: dict[str, list[str]] = {}
     for source in sources:
-        own = source if source in (ORIGINAL, method) else f"baseline {source.split(' ')[0]}"
-        families.setdefault(own, []).append(source)
+        family = source if source in (ORIGINAL, method) else f"baseline {source.split(' ')[0]}"
+        families.setdefault(family, []).append(source)
     found = {ORIGINAL: Look(GREY, "o", 16), method: Look(VERMILLION, "o", 20)}
     baselines = [members for family, members in families.items() if family not in (ORIGINAL, method)]
     for number, members in enumerate(baselines):
@@ -61,7 +68,20 @@ def shade(hue: str, index: int, count: int) -> str:
     """Return the hue itself, or steps from lighter to darker around it."""
     place = 0.0 if count == 1 else 2 * index / (count - 1) - 1
     towards, share = ((1, 1, 1), -0.3 * place) if place < 0 else ((0, 0, 0), 0.45 * place)
-    return to_hex([(1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True)])
+    red, green, blue = ((1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True))
+    return to_hex((red, green, blue))
+
+
+def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> Iterator[Shown]:
+    """Draw in this style, each source in its look; `drawings` are (name, title, what draws it)."""
+    look_of = looks(list(view.scores["networks"]), view.method)
+    for name, title, draw in drawings:
+        with styled():
+            drawing = draw(view, look_of)
+            chart, caption = drawing or (b"", "")
+            kind, data = ("gif", chart) if isinstance(chart, bytes) else ("png", png(chart))
+        if drawing:
+            yield Shown(name, title, caption, data, kind, order)
 
 
 @contextlib.contextmanager
@@ -69,7 +89,7 @@ def styled() -> Iterator[None]:
     """Draw in this style, whatever matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(cast(Any, STYLE))
         yield
 
 
@@ -94,8 +114,8 @@ def png(made: Figure) -> bytes:
 
 
 def finite(values: Any) -> np.ndarray:
-    own = np.asarray([v for v in values if v is not None], dtype=float)
-    return own[np.isfinite(own)]
+    numbers = np.asarray([v for v in values if v is not None], dtype=float)
+    return numbers[np.isfinite(numbers)]
 
 
 def focus(
@@ -114,7 +134,7 @@ def focus(
     low, high = near.min(), near.max()
     margin = 0.05 * (high - low) or room / 4
     low, high = low - margin, high + margin
-    outside = {source: int(((own < low) | (own > high)).sum()) for source, own in values.items()}
+    outside = {source: int(((numbers < low) | (numbers > high)).sum()) for source, numbers in values.items()}
     return float(low), float(high), {source: count for source, count in outside.items() if count}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
 from pydantic import Field
 
@@ -13,6 +13,13 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
+
+
+class PeakMemory(TypedDict):
+    """What `memory` gives for the run."""
+
+    codec: Annotated[int, "MiB that training the codec takes at its peak"]
+    denoiser: Annotated[int, "MiB that training the denoiser takes at its peak"]
 
 
 class Memory(Evaluator):
@@ -26,6 +33,7 @@ class Memory(Evaluator):
 
     name = "memory"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Table 13"
+    run_scores: ClassVar[type] = PeakMemory
     steps: int = Field(3, gt=0, description="training steps of each")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
@@ -33,16 +41,19 @@ class Memory(Evaluator):
         from multiprocessing import get_context
 
         from pdiff_plugins.evaluators.memory_probe import PARTS, measure
+        from pdiff_plugins.latent.pdiff import PDiff
 
         method = view.methods[view.method]
-        if not all(hasattr(method, part) for part in PARTS):
+        if not isinstance(method, PDiff):
             raise UserError(f"evaluator memory: method {method.name} has no codec and denoiser; leave it out")
-        found = {}
+        mebibytes: dict[str, Any] = {}
         for part in PARTS:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                arguments = (part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision)
-                found[part] = pool.submit(measure, *arguments).result()
-        return found
+                probe = pool.submit(
+                    measure, part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision
+                )
+                mebibytes[part] = probe.result()
+        return mebibytes
 
 
 @hookimpl

@@ -6,11 +6,14 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from pdiff.context import Context
+from pdiff.services import Absent
 from pdiff.training.loop import train
+from pdiff_plugins.backbones.codec_module import CodecModule
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.latent.pdiff_fit import schedule_of
 from pdiff_plugins.maths import diffusion
@@ -23,8 +26,9 @@ def peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.is_file():  # of this program alone; what getrusage says is inherited from the one that started it
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
+    peak_kib = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.is_file() else None
+    if peak_kib:  # of this program alone; what getrusage says is inherited from the one that started it
+        return 1024 * int(peak_kib[1])
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -45,13 +49,15 @@ def _codec(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
     codec = method.codec
     if "steps" in type(codec).model_fields:
         codec = codec.model_copy(update={"steps": steps})
-    codec.fit(codec.build(dim=dim), torch.randn(method.batch_size, dim), ctx)
+    codec.fit(
+        codec.build(dim=dim), torch.randn(method.batch_size, dim), Absent("a probe of memory has random weights"), ctx
+    )
 
 
 def _denoiser(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
     """Train the denoiser beside the codec's weights, as a run does."""
     codec = method.codec.build(dim=dim).to(ctx.device)
-    latent = codec.latent_dim
+    latent = cast(CodecModule, codec).latent_dim
     z_NZ, schedule = torch.randn(method.batch_size, latent, device=ctx.device), schedule_of(method)
     module = method.denoiser.build(dim=latent).to(ctx.device).train()
     train(

@@ -8,10 +8,12 @@ from pydantic import Field
 
 from pdiff.components import Collector, Task
 from pdiff.errors import UserError
+from pdiff_plugins.fields.task import FieldTask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.data import DatasetSplits, Split
     from pdiff.zoo import Layout, Zoo
@@ -44,14 +46,18 @@ class Fields(Collector):
         1e-3, ge=0, description="weight of the squared distance from the start, in the loss; 0 where they start apart"
     )
 
-    def collect(self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, ctx: Context) -> Zoo:
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
         """See `Collector.collect`. Raises UserError where the data set holds no fields."""
         from pdiff.zoo import Zoo
         from pdiff_plugins.fields.fitting import fit, quality
 
         targets_PS = self._targets(data.train, task)
+        if not isinstance(task, FieldTask):
+            raise UserError(f"collect fields: task {task.name} knows no inside of a shape; set task.name = 'field'")
         ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
-        starts_SD = self._starts(model, data.train, targets_PS, task, layout, ctx)
+        starts_SD = self._starts(model, data.train, targets_PS, task, layout, bench, ctx)
         near = self._near(data.train, targets_PS.shape[1])
         theta_SD = fit(self, model, starts_SD, data.train, targets_PS, task, layout, ctx, near)
         state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
@@ -81,7 +87,7 @@ class Fields(Collector):
         return near[:shapes] if near and self.near else None
 
     def _starts(
-        self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, ctx: Context
+        self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Tensor:
         """Return where each network starts, theta_SD; the model takes what is fitted first."""
         import torch
@@ -91,9 +97,8 @@ class Fields(Collector):
 
         count = targets_PS.shape[1]
         if self.start == "independent":
-            assert ctx.build is not None, "start = 'independent' needs ctx.build"
             seeds = [derive(ctx.seed, "shape", number) for number in range(count)]
-            return torch.stack([layout.vector(ctx.build(seed).state_dict()) for seed in seeds])
+            return torch.stack([layout.vector(bench.build(seed).state_dict()) for seed in seeds])
         start_1D = layout.vector(model.state_dict())[None]
         mean_P1 = targets_PS.mean(dim=1, keepdim=True)  # no surface, and no points close to it
         ones = {"mean": (mean_P1, None), "first": (targets_PS[:, :1], self._near(split, 1))}
@@ -104,12 +109,12 @@ class Fields(Collector):
 
     def _rows(self, metrics: list[dict[str, float]], split: Split) -> list[dict[str, Any]]:
         labels = getattr(split, "labels", None)
-        rows = [{"run": number, "step": self.steps, "metrics": own} for number, own in enumerate(metrics)]
+        rows = [{"run": number, "step": self.steps, "metrics": values} for number, values in enumerate(metrics)]
         return rows if labels is None else [row | {"label": int(labels[row["run"]])} for row in rows]
 
 
 def _said(rows: list[dict[str, Any]]) -> str:
     """Return how well the networks draw their own shapes."""
     means = {key: sum(row["metrics"][key] for row in rows) / len(rows) for key in rows[0]["metrics"]}
-    own = ", ".join(f"{key} {value:.4g}" for key, value in means.items())
-    return f"fitted {len(rows)} shapes; mean {own}"
+    numbers = ", ".join(f"{key} {value:.4g}" for key, value in means.items())
+    return f"fitted {len(rows)} shapes; mean {numbers}"

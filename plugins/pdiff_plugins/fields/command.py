@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdiff.cli.results import Out, Overrides, RunName
-from pdiff.cli.run import overrides
+from pdiff.cli.options import Out, RunName, RunOverrides, Sampling, overrides, sampling
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
-    from pdiff.api import Run
+    from torch import Tensor
+
+    from pdiff.bench import Bench
+    from pdiff.view import Setup
 
 
 def render(
     run: RunName,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Networks to draw.")] = 12,
     draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
-    label: Annotated[int | None, typer.Option(min=0, help="Label of the shapes: --label 7 draws sevens.")] = None,
+    option: Sampling = None,
     side: Annotated[int, typer.Option(min=8, help="Pixels along each side of a shape; in space, cells.")] = 64,
     to: Annotated[str, typer.Option(help="PNG file; by default in the run's folder.")] = "",
-    set: Overrides = None,
+    set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
     """Draw new networks that are shapes, and write what they show as one picture."""
@@ -31,12 +33,11 @@ def render(
     from pdiff.files import make_folder
 
     _check(to)
-    opened = open_run(run, out=out, set=overrides(set), console=console())
-    asked = "" if label is None else f"-label-{label}"
-    path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{asked}-{side}.png"
-    opened = opened if label is None else opened.drawing(label=label)
+    opened, options = open_run(run, out=out, set=overrides(set), console=console()), sampling(option)
+    opened = opened.drawing(**options) if options else opened
+    path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{opened.drawn_with}-{side}.png"
     make_folder(path.parent)
-    path.write_bytes(picture(opened, count, draw, side))
+    path.write_bytes(picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
     console().print(f"{count} shapes in {path}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -46,19 +47,17 @@ def _check(to: str) -> None:
         raise UserError(f"--to {to}: is no name of a PNG file; let it end in .png")
 
 
-def picture(run: Run, count: int, draw: int, side: int) -> bytes:
-    """Return what so many new networks show, twelve in a row, as PNG. Raises UserError where they are no shapes."""
+def picture(recipe: Setup, theta_MD: Tensor, bench: Bench, side: int) -> bytes:
+    """Return what networks show, twelve in a row, as PNG. Raises UserError where they are no shapes."""
     import torch
     from torch.nn import functional
 
     from pdiff_plugins.fields.evaluation.pictures import Renderer, mosaic
 
-    if run.recipe.task.name != "field":
-        raise UserError(f"render: is for runs of task field, this one is of {run.recipe.task.name}")
-    pipeline = run.pipeline
-    theta_MD = pipeline.sample(pipeline.method, count, draw)
-    shapes_MHW = Renderer(pipeline.recipe, pipeline.zoo, pipeline.context("data"))(theta_MD, side)
-    columns = min(12, count)
+    if recipe.task.name != "field":
+        raise UserError(f"render: is for runs of task field, this one is of {recipe.task.name}")
+    shapes_MHW = Renderer(recipe, bench)(theta_MD, side)
+    columns = min(12, len(theta_MD))
     missing = -len(shapes_MHW) % columns
     whole = functional.pad(shapes_MHW, (0, 0, 0, 0, 0, missing), value=255)
     return mosaic(torch.stack(whole.split(columns)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from pdiff_plugins.drawing.style import WIDTH, figure
-from pdiff_plugins.fields.evaluation.pictures import opened
+from pdiff_plugins.drawing.kept import opened
+from pdiff_plugins.drawing.style import WIDTH, Drawing, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 ENLARGED, SMALL = 2, 100
 """Screen pixels of the animation per pixel drawn, where the side of a picture has fewer than so many."""
 FINE = 1000
-"""Pixels of a picture's width from which it is smoothed when it is made smaller."""
+"""Pixels of a picture's width from which it is smoothed when it is chart smaller."""
 FRAME_MS, LAST_MS = 220, 2500
 
 
-def _kept(view: View, key: str) -> dict | str | None:
-    return view.scores.get("renderings", {}).get(key)
+def _kept(view: View, key: str) -> Any:
+    return view.scores["renderings"][key]
 
 
 def _show(axes: Axes, mosaic: str) -> None:
@@ -38,29 +38,31 @@ def _show(axes: Axes, mosaic: str) -> None:
 def _rows(mosaics: dict[str, str]) -> Figure:
     """Return a figure of mosaics below one another, each under its title."""
     sizes = [opened(mosaic).size for mosaic in mosaics.values()]
-    made = figure(sum(WIDTH * height / width + 0.3 for width, height in sizes))
-    grid = made.subplots(len(mosaics), 1, squeeze=False, height_ratios=[h / w for w, h in sizes]).ravel()
+    chart = figure(sum(WIDTH * height / width + 0.3 for width, height in sizes))
+    grid = chart.subplots(len(mosaics), 1, squeeze=False, height_ratios=[h / w for w, h in sizes]).ravel()
     for axes, (title, mosaic) in zip(grid, mosaics.items(), strict=True):
         _show(axes, mosaic)
         axes.set_title(title)
-    return made
+    return chart
 
 
-def film(view: View, looks: object) -> tuple[Figure, str] | None:
+def film(view: View, looks: object) -> Drawing:
     """Draw networks on their way from noise."""
     kept = _kept(view, "film")
     if not kept:
         return None
-    made = _rows({"the networks, noise fading": kept["noisy"], "the clean networks predicted from them": kept["clean"]})
+    chart = _rows(
+        {"the networks, noise fading": kept["noisy"], "the clean networks predicted from them": kept["clean"]}
+    )
     shares = ", ".join(f"{signal:.2g}" for signal in kept["signal"])
-    return made, (
+    return chart, (
         f"Each row is one network of {view.method}, from noise (left) to sample (right); nothing is picked. The share "
         f"of signal in the columns' weights is {shares}. Pure noise already draws something, because weights are "
         "learnt as deviations from the average network. Below, what the denoiser takes each network for at that moment."
     ) + _empty(view)
 
 
-def film_animated(view: View, looks: object) -> tuple[bytes, str] | None:
+def film_animated(view: View, looks: object) -> Drawing:
     """Return the film as GIF: each frame has the networks above their predicted clean ones."""
     kept = _kept(view, "film")
     if not kept:
@@ -82,31 +84,31 @@ def _frame(columns: list[np.ndarray]) -> Image.Image:
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
-def samples(view: View, looks: object) -> tuple[Figure, str] | None:
+def samples(view: View, looks: object) -> Drawing:
     """Draw samples above the training shapes nearest to them."""
     kept = _kept(view, "samples")
     if not kept:
         return None
-    made = _rows({f"networks of {view.method}, and below each the training shape nearest to it": kept})
-    return made, "The first samples, none picked. A copy would equal the shape below it."
+    chart = _rows({f"networks of {view.method}, and below each the training shape nearest to it": kept})
+    return chart, "The first samples, none picked. A copy would equal the shape below it."
 
 
-def resolutions(view: View, looks: object) -> tuple[Figure, str] | None:
+def resolutions(view: View, looks: object) -> Drawing:
     """Draw one sample at several sizes."""
     kept = _kept(view, "sides")
     if not kept:
         return None
-    made = figure(WIDTH / len(kept) + 0.3)
-    for axes, (side, picture) in zip(made.subplots(1, len(kept), squeeze=False).ravel(), kept.items(), strict=True):
+    chart = figure(WIDTH / len(kept) + 0.3)
+    for axes, (side, picture) in zip(chart.subplots(1, len(kept), squeeze=False).ravel(), kept.items(), strict=True):
         _show(axes, picture)
         axes.set_title(" x ".join([side] * _kept(view, "dim")))
-    return made, (
+    return chart, (
         f"One network of {view.method}, asked at more and more points: a field has no resolution of its own. What lies "
         "between the points at which it was fitted is its own idea."
     )
 
 
-def between(view: View, looks: object) -> tuple[Figure, str] | None:
+def between(view: View, looks: object) -> Drawing:
     """Draw the straight line between two samples."""
     kept = _kept(view, "between")
     if not kept:

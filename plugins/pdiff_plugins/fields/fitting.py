@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,11 +12,13 @@ from pdiff.context import Context
 from pdiff.data import Batch, Split
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
+from pdiff_plugins.maths.schedules import warm_one_cycle
 
 if TYPE_CHECKING:
     from pdiff.components import Task
     from pdiff_plugins.fields.collector import Fields
     from pdiff_plugins.fields.shapes.plane import Near
+    from pdiff_plugins.fields.task import FieldTask
 
 RISE = 0.3
 """Share of the steps in which the rate rises, as torch's OneCycleLR has it."""
@@ -46,8 +47,8 @@ class Stack(nn.Module):
 
             return self.task.loss(field, Batch(inputs_BC, targets_B[:, None]))
 
-        own = 0 if batch.inputs.ndim == 3 else None
-        return vmap(one, in_dims=(0, own, 1))(self.layout.tensors(self.theta_SD), batch.inputs, batch.targets)
+        axis = 0 if batch.inputs.ndim == 3 else None
+        return vmap(one, in_dims=(0, axis, 1))(self.layout.tensors(self.theta_SD), batch.inputs, batch.targets)
 
     def fields(self, inputs: Tensor) -> Tensor:
         """Return each network's prediction at the points, `[S, B]`."""
@@ -81,7 +82,7 @@ def fit(
 
     train(
         stack, loss, steps=settings.steps, ctx=ctx, what="collect", lr=settings.lr, optimizer="adam",
-        schedule=one_cycle(settings.steps), draw=draw,
+        schedule=warm_one_cycle(settings.steps, RISE), draw=draw,
     )  # fmt: skip
     return stack.theta_SD.detach().cpu()
 
@@ -93,21 +94,9 @@ def with_own(batch: Batch, near: Near, count: int, generator: torch.Generator) -
     return Batch(torch.cat([shared_SBC, own_SQC], dim=1), torch.cat([batch.targets, values_QS]))
 
 
-def one_cycle(steps: int):
-    """Return the factor on the learning rate: up from 1/25 and down to 0 along cosines (Smith & Topin 2018)."""
-    top = max(round(RISE * steps), 1)
-
-    def factor(step: int) -> float:
-        if step < top:
-            return 1 - 0.96 * 0.5 * (1 + math.cos(math.pi * step / top))
-        return 0.5 * (1 + math.cos(math.pi * (step - top) / max(steps - top, 1)))
-
-    return factor
-
-
 @torch.no_grad()
 def quality(
-    model: nn.Module, theta_SD: Tensor, split: Split, targets_PS: Tensor, task: Task, layout: Layout, ctx: Context
+    model: nn.Module, theta_SD: Tensor, split: Split, targets_PS: Tensor, task: FieldTask, layout: Layout, ctx: Context
 ) -> list[dict[str, float]]:
     """Return how well each network draws its own shape: PSNR in decibels, and the IoU of what is inside."""
     stack = Stack(model, theta_SD, layout, task).to(ctx.device).eval()
@@ -118,11 +107,11 @@ def quality(
     squares_S, both_S, either_S = torch.stack(sums).sum(dim=0)
     psnr_S = -10 * (squares_S / len(split)).clamp_min(1e-12).log10()
     own_S = torch.where(either_S > 0, both_S / either_S.clamp_min(1), 1.0)
-    return [{"psnr": psnr, "own_iou": own} for psnr, own in zip(psnr_S.tolist(), own_S.tolist(), strict=True)]
+    return [{"psnr": psnr, "own_iou": overlap} for psnr, overlap in zip(psnr_S.tolist(), own_S.tolist(), strict=True)]
 
 
-def _sums(drawn_SB: Tensor, targets_SB: Tensor, task: Task) -> Tensor:
+def _sums(drawn_SB: Tensor, targets_SB: Tensor, task: FieldTask) -> Tensor:
     """Return squared errors, and points inside both and inside either, `[3, S]` in float64."""
-    drawn, real = task.inside(drawn_SB), task.inside(targets_SB)
-    parts = (drawn_SB - targets_SB).square(), drawn & real, drawn | real
-    return torch.stack([part.double().sum(dim=1) for part in parts])
+    ours, theirs = task.inside(drawn_SB), task.inside(targets_SB)
+    terms = (drawn_SB - targets_SB).square(), ours & theirs, ours | theirs
+    return torch.stack([term.double().sum(dim=1) for term in terms])

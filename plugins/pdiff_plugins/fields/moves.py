@@ -6,34 +6,51 @@ A field f read at A x + b is the field with first layer (W A, W b + bias). N net
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from pdiff.context import Context
+from pdiff.components import Transform
 from pdiff.errors import UserError
-from pdiff.zoo import Zoo
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pdiff.bench import Bench
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
 
 SHIFT = 1 / 3
 """Of `reach`: how far shapes are shifted, in units of the coordinates."""
 WEIGHT, BIAS = "hidden.0.weight", "hidden.0.bias"
 
 
-def with_moved(zoo: Zoo, copies: int, reach: float, ctx: Context) -> Zoo:
-    """Return the checkpoints and so many moved copies of each, with their rows.
+class Moved(Transform):
+    """Add copies of fields with their shapes moved and stretched at random.
 
-    Raises UserError where networks are no fields, or read waves of their coordinates, or share their first layer.
+    They are exact: the first layer alone changes, and nothing is fitted.
     """
-    if not copies:
-        return zoo
-    _check(zoo, ctx)
-    generator = ctx.generator("moved")
-    moved = [moved_once(zoo, reach, generator) for _ in range(copies)]
-    return replace(zoo, theta_ND=torch.cat([zoo.theta_ND, *moved]), rows=zoo.rows * (copies + 1))
+
+    name = "moved"
+    exact: ClassVar[bool] = False
+    copies: int = Field(gt=0, description="further copies of each checkpoint")
+    reach: float = Field(0.06, gt=0, lt=1, description="coordinates are multiplied by a matrix this near to one")
+
+    def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        """See `Transform.zoo`. Raises UserError where networks are no fields, or share their first layer."""
+        import torch
+
+        _check(zoo, bench)
+        generator = ctx.generator("moved")
+        copies = [moved_once(zoo, self.reach, generator) for _ in range(self.copies)]
+        return replace(zoo, theta_ND=torch.cat([zoo.theta_ND, *copies]), rows=zoo.rows * (self.copies + 1))
 
 
 def moved_once(zoo: Zoo, reach: float, generator: torch.Generator) -> Tensor:
     """Return the networks as read at A x + b: A the unit matrix and up to `reach` more or less in every entry."""
+    import torch
+
     theta_ND = zoo.theta_ND.clone()
     entries = zoo.layout.tensors(theta_ND)
     weight_NWC, bias_NW = entries[WEIGHT], entries[BIAS]
@@ -47,14 +64,13 @@ def moved_once(zoo: Zoo, reach: float, generator: torch.Generator) -> Tensor:
 
 def _between(generator: torch.Generator, *shape: int) -> Tensor:
     """Return numbers from -1 to 1."""
+    import torch
+
     return 2 * torch.rand(*shape, generator=generator) - 1
 
 
-def _check(zoo: Zoo, ctx: Context) -> None:
-    model = None if ctx.objective is None else ctx.objective.model
-    if getattr(model, "frequencies", None) != 0:
-        raise UserError(
-            "method.moved: moves fields that read coordinates as they are, such as siren's; leave it out here"
-        )
+def _check(zoo: Zoo, bench: Bench) -> None:
+    if getattr(bench.objective.model, "frequencies", None) != 0:
+        raise UserError("moved: moves fields that read coordinates as they are, such as siren's; leave it out here")
     if not {WEIGHT, BIAS} <= set(zoo.layout.keys):
-        raise UserError("method.moved: moves the first layer, which is not selected; select it, or leave moved out")
+        raise UserError("moved: moves the first layer, which is not selected; select it, or leave moved out")

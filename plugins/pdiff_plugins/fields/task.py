@@ -6,63 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff import hookimpl
-from pdiff.components import Architecture, Task
-from pdiff.errors import UserError
-from pdiff_plugins.fields.collector import Fields
-from pdiff_plugins.fields.evaluation.evaluator import ShapeMetrics
-from pdiff_plugins.fields.evaluation.renderings import Renderings
-from pdiff_plugins.fields.shapes.folder import MeshFolder
-from pdiff_plugins.fields.shapes.plane import DigitFields, Shapes2d
-from pdiff_plugins.fields.shapes.space import Shapes3d
-from pdiff_plugins.fields.surfaces.export import Meshes
+from pdiff.components import Task
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from pdiff.data import Batch
 
 
 EDGE = 40.0
 """How sharp pictures of signed distances are: 1 / the width of the edge, in units of the coordinates."""
-
 LEAST_OCCUPANCY = 1e-9
 """What is less, or as near to 1, counts as this much where logits are taken."""
-
-
-class Siren(Architecture):
-    """Perceptron with sines, a field over the plane or space.
-
-    `relu_pe` has rectified layers after a positional encoding; `hyperdiffusion_mlp` is HyperDiffusion's, of 36,737
-    weights in space (the encoding's frequencies have a factor pi that theirs have not).
-    """
-
-    name = "siren"
-    source: ClassVar[str] = (
-        "Sitzmann et al. 2020, arXiv 2006.09661; Mildenhall et al. 2020, arXiv 2003.08934; hyperdiffusion_mlp: "
-        "Erkoç et al. 2023, HyperDiffusion, arXiv 2303.17015, and the authors' code"
-    )
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "relu_pe": {"activation": "relu", "frequencies": 4},
-        "hyperdiffusion_mlp": {"activation": "relu", "frequencies": 4, "hidden": 3, "width": 128},
-    }
-    hidden: int = Field(2, gt=0, description="hidden layers")
-    width: int = Field(16, gt=0, description="width of the hidden layers")
-    activation: Literal["sine", "relu"] = Field("sine", description="of the hidden layers")
-    w0: float = Field(6.0, gt=0, description="frequency of the sines; read by sine only")
-    frequencies: int = Field(0, ge=0, description="frequencies of the positional encoding; 0: none")
-
-    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        """See `Architecture.build`. Raises UserError where inputs are not coordinates."""
-        from pdiff_plugins.fields.siren import FieldNet
-
-        if len(input_shape) != 1:
-            raise UserError(
-                f"architecture {self.name}: takes coordinates, not inputs of shape {list(input_shape)}; "
-                "use a data set of fields, such as digit_fields"
-            )
-        w0 = self.w0 if self.activation == "sine" else 0.0
-        return FieldNet(input_shape[0], outputs, self.hidden, self.width, w0, self.frequencies)
 
 
 class FieldTask(Task):
@@ -105,61 +60,18 @@ class FieldTask(Task):
         return values if self.values == "occupancy" else (-EDGE * values).sigmoid()
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        from pdiff_plugins.evaluators.accuracy import iou
+        from pdiff_plugins.maths.overlap import iou
 
         return iou(self.inside(predictions), self.inside(targets.T)).amax(dim=1)
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        from pdiff_plugins.evaluators.accuracy import iou
+        from pdiff_plugins.maths.overlap import iou
 
         inside_MP, shapes_SP = self.inside(predictions), self.inside(targets.T)
         return inside_MP != shapes_SP[iou(inside_MP, shapes_SP).argmax(dim=1)]
 
 
-@hookimpl
-def register_architectures(register: Any) -> None:
-    register(Siren)
-
-
-@hookimpl
-def register_datasets(register: Any) -> None:
-    register(DigitFields)
-    register(Shapes2d)
-    register(Shapes3d)
-    register(MeshFolder)
-
-
-@hookimpl
-def register_tasks(register: Any) -> None:
-    register(FieldTask)
-
-
-@hookimpl
-def register_collectors(register: Any) -> None:
-    register(Fields)
-
-
-@hookimpl
-def register_evaluators(register: Any) -> None:
-    register(ShapeMetrics)
-    register(Renderings)
-
-
-@hookimpl
-def register_reports(register: Any) -> None:
-    register(Meshes)
-
-
-@hookimpl
-def render_samples(run: Any, count: int, draw: int, folder: Any) -> None:
-    if run.recipe.task.name == FieldTask.name:
-        from pdiff_plugins.fields.command import picture
-
-        (folder / "samples.png").write_bytes(picture(run, count, draw, side=64))
-
-
-@hookimpl
-def register_commands(app: Any) -> None:
-    from pdiff_plugins.fields.command import render
-
-    app.command()(render)
+def as_fields(task: Task) -> FieldTask:
+    """Return the task of a run of fields, which its name says."""
+    assert isinstance(task, FieldTask), f"task {task.name} has no fields"
+    return task

@@ -67,5 +67,5 @@ class _Noise:
 
     def __call__(self) -> Tensor:
         shape = tuple(self.like.shape[1:])
-        drawn = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in self.streams])
-        return torch.from_numpy(drawn).to(self.like.device)
+        noise = np.stack([stream.standard_normal(shape, dtype=np.float32) for stream in self.streams])
+        return torch.from_numpy(noise).to(self.like.device)

@@ -72,8 +72,8 @@ class Features:
         keys = [image.tobytes() for image in images_ECHW.cpu().numpy()]
         new = [number for number, key in enumerate(keys) if key not in self.known]
         if new:
-            found = self.of(images_ECHW[new]).cpu()
-            self.known |= {keys[number]: row for number, row in zip(new, found, strict=True)}
+            features_EF = self.of(images_ECHW[new]).cpu()
+            self.known |= {keys[number]: row for number, row in zip(new, features_EF, strict=True)}
         return torch.stack([self.known[key] for key in keys])
 
     def network(self, shape: tuple[int, ...], device: torch.device) -> nn.Module:
@@ -88,8 +88,8 @@ class Features:
 
 def feature_network(component: Architecture, shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Return the network, its weights loaded where the recipe names a file. Raises UserError."""
-    from pdiff.engine.work import load_into
     from pdiff.files import PRETRAINED
+    from pdiff.networks import load_into
 
     network = component.build(input_shape=shape, outputs=outputs)
     if component.weights and component.weights != PRETRAINED:

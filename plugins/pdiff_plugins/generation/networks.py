@@ -65,7 +65,7 @@ class DdpmUnet(Architecture):
             )
         network = UNet(channels, **self.model_dump(exclude={"weights"}))
         if self.weights == PRETRAINED:
-            from pdiff.engine.work import load_into
+            from pdiff.networks import load_into
             from pdiff_plugins.generation.weights import HUB, published
 
             load_into(network, published(), f"architecture.weights = 'pretrained' ({HUB})")
@@ -76,14 +76,14 @@ class DdpmUnet(Architecture):
 
         return read(self)
 
-    def identity(self) -> dict[str, Any]:
-        """Name a folder by the content of its weights, as a file is."""
+    def content_of(self, option: str) -> str:
+        """Take a folder for the file of weights in it."""
         from pdiff.files import digest_of
         from pdiff_plugins.generation.weights import weights_file
 
         folder = Path(self.weights)
-        found = weights_file(folder) if self.weights and folder.is_dir() else None
-        return super().identity() | ({"weights": digest_of(str(found))} if found else {})
+        file = weights_file(folder) if option == "weights" and self.weights and folder.is_dir() else None
+        return digest_of(str(file)) if file else super().content_of(option)
 
 
 class Inception(Architecture):
@@ -106,8 +106,8 @@ class Inception(Architecture):
             from pdiff_plugins.generation.nets import inception
         except ImportError:
             raise UserError(
-                "task.features: inception needs torch-fidelity, which is missing; pip install 'pdiff[generation]', "
-                "or name another network"
+                "task.features: inception needs torch-fidelity, which is missing; "
+                "pip install 'neural-pdiff[generation]', or name another network"
             ) from None
         network = inception.Inception()
         if self.weights == PRETRAINED:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from pdiff.context import Context
-from pdiff.engine.work import build_network
+from pdiff.networks import build_network
 from pdiff.running.device import placed
+from pdiff_plugins.drawing.kept import png, text
 from pdiff_plugins.generation.frechet import to_pixels
 
 if TYPE_CHECKING:
     from pdiff.view import View
-    from pdiff_plugins.generation.data import Generation
+    from pdiff_plugins.generation.task import Generation
 
 
 @torch.no_grad()
@@ -40,6 +38,4 @@ def strip(images_ECHW: Tensor) -> str:
     """Return images side by side, white between them, as one PNG in base64."""
     gap = max(1, images_ECHW.shape[-1] // 16)
     row = torch.cat(list(functional.pad(images_ECHW, (0, gap), value=255)), dim=2)[..., :-gap].permute(1, 2, 0)
-    file = io.BytesIO()
-    Image.fromarray((row if row.shape[2] == 3 else row[..., 0]).numpy()).save(file, "png", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    return text(png((row if row.shape[2] == 3 else row[..., 0]).numpy()))

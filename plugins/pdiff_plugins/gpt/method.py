@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff import hookimpl
-from pdiff.components import Generator, Method
+from pdiff.components import CONTENT, Generator, Method
 from pdiff_plugins.backbones.transformers import check_heads
-from pdiff_plugins.gpt.prompts.evaluator import Prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
+
 
 PAPER = {
     "tokens": "chunk_within_layer", "waves": 128, "octaves": 14.0, "raw_scalars": True, "augment": True, "lr": 4e-4,
@@ -80,7 +80,9 @@ class Gpt(Method):
     sampling_steps: int = Field(100, ge=0, description="steps when sampling; 0: all T")
     prompt: dict[str, float] = Field({}, description="what is asked for, e.g. { loss = 0.2 }; nothing: the zoo's best")
     start: str = Field(
-        "", description="where from: a .safetensors or .pt file, init:SEED, or nothing: each at a new initialisation"
+        "",
+        json_schema_extra=CONTENT,
+        description="where from: a .safetensors or .pt file, init:SEED, or nothing: each at a new initialisation",
     )
     recursive: int = Field(1, gt=0, description="prompt so many times; a network that comes no nearer is left as it is")
 
@@ -103,29 +105,15 @@ class Gpt(Method):
             raise PydanticCustomError("start", "start = {s} has no seed; write init:0", {"s": repr(self.start)})
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """Name a start's file by its content."""
-        from pdiff.files import digest_of
+    def asked(self) -> dict[str, float]:
+        return dict(self.prompt)
 
-        own = super().identity()
-        return own if self.start.startswith("init:") else own | {"start": digest_of(self.start)}
-
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.gpt.training import fit
 
-        return fit(self, zoo, ctx)
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.gpt.training import load
 
         return load(self, tensors, zoo)
-
-
-@hookimpl
-def register_methods(register: Any) -> None:
-    register(Gpt)
-
-
-@hookimpl
-def register_evaluators(register: Any) -> None:
-    register(Prompts)

@@ -37,6 +37,9 @@ class PromptedTransformer(nn.Module):
     embeddings are then normalised before positions are added.
     """
 
+    place_T: Tensor
+    """Each token's row in the table of positions."""
+
     def __init__(
         self, kinds: Kinds, *, width: int, depth: int, heads: int, waves: int, octaves: float, joined: bool
     ):  # fmt: skip
@@ -52,9 +55,10 @@ class PromptedTransformer(nn.Module):
         self.register_buffer("place_T", place_T, persistent=False)
         self.positions = nn.Parameter(torch.zeros(count, width))
         self.blocks = blocks(width, depth, heads)
-        self.leave = nn.ModuleList(nn.Linear(width, size, bias=False) for size in sizes)
-        for layer in self.leave:
+        outputs = [nn.Linear(width, size, bias=False) for size in sizes]
+        for layer in outputs:
             nn.init.zeros_(layer.weight)
+        self.leave = nn.ModuleList(outputs)
 
     def forward(self, x_BD: Tensor, start_BD: Tensor, scalars_B4: Tensor) -> Tensor:
         """Return the clean parameters `[B, D]` that noisy ones stand for."""
@@ -62,15 +66,15 @@ class PromptedTransformer(nn.Module):
         if self.joined:
             tokens = [layer(torch.cat(pair, dim=2)) for layer, *pair in zip(self.enter, x, start, strict=True)]
         else:
-            tokens = [layer(part) for layer, part in zip(self.enter, x, strict=True)]
-            tokens += [layer(part) for layer, part in zip(self.enter_start, start, strict=True)]
+            tokens = [layer(tokens_BUS) for layer, tokens_BUS in zip(self.enter, x, strict=True)]
+            tokens += [layer(tokens_BUS) for layer, tokens_BUS in zip(self.enter_start, start, strict=True)]
         tokens += [
             layer(self.waves(s_B))[:, None] for layer, s_B in zip(self.scalars, scalars_B4.unbind(1), strict=True)
         ]
         h_BTE = self.blocks(self.normalise(torch.cat(tokens, dim=1)) + self.positions[self.place_T])
         counts = [len(kind.index_US) for kind in self.kinds.kinds]
-        parts = h_BTE[:, : sum(counts)].split(counts, dim=1)
-        return start_BD + self.kinds.join([layer(part) for layer, part in zip(self.leave, parts, strict=True)])
+        kinds = h_BTE[:, : sum(counts)].split(counts, dim=1)
+        return start_BD + self.kinds.join([layer(h_BUE) for layer, h_BUE in zip(self.leave, kinds, strict=True)])
 
 
 def _places(kinds: Kinds, joined: bool) -> tuple[Tensor, int]:

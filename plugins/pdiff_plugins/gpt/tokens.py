@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.zoo import Layout
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 Policy = Literal["neuron", "chunk_within_layer", "layer", "flat"]
 
@@ -52,7 +52,7 @@ class Kinds(nn.Module):
 
     def join(self, tokens: list[Tensor]) -> Tensor:
         """Return the vectors `[B, D]`: the exact inverse of `split`."""
-        return torch.cat([part.flatten(1) for part in tokens], dim=1)[:, self.place_D]
+        return torch.cat([tokens_BUS.flatten(1) for tokens_BUS in tokens], dim=1)[:, self.place_D]
 
     def tables(self) -> dict[str, Tensor]:
         """Return what `load` rebuilds them from."""
@@ -82,7 +82,7 @@ def by_neuron(layout: Layout, symmetry: Symmetry) -> Kinds:
         told_apart |= {of for _, of in permuted[1:]}
         units = value.movedim(axis, 0) if permuted else value[None]
         owned.setdefault(owner, []).append(units.reshape(len(units), -1))
-    return Kinds(tuple(Kind(torch.cat(parts, dim=1), owner in told_apart) for owner, parts in owned.items()))
+    return Kinds(tuple(Kind(torch.cat(columns_U, dim=1), owner in told_apart) for owner, columns_U in owned.items()))
 
 
 def _permuted(symmetry: Symmetry, key: str) -> list[tuple[int, int]]:
@@ -109,12 +109,12 @@ def shuffled(x_BD: Tensor, layout: Layout, symmetry: Symmetry, order: list[Tenso
 
     Networks compute what they did: permutation augmentation (Peebles et al. 2022, section 3.3).
     """
-    parts = []
+    entries = []
     for entry in layout.entries:
         value = x_BD[:, entry.columns].reshape(-1, *symmetry.shape(entry.key))
         for axis, (_, of) in enumerate(symmetry.factors(entry.key), start=1):
             if of is not None:
                 moved = value.movedim(axis, 1)
                 value = moved[torch.arange(len(moved))[:, None], order[of]].movedim(1, axis)
-        parts.append(value.reshape(len(x_BD), -1))
-    return torch.cat(parts, dim=1)
+        entries.append(value.reshape(len(x_BD), -1))
+    return torch.cat(entries, dim=1)

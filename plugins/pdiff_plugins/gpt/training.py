@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
-from pdiff.files import load_state
+from pdiff.files import below, load_state
 from pdiff.running.memory import in_chunks
-from pdiff.symmetry.align import symmetry_within
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
@@ -24,8 +21,10 @@ from pdiff_plugins.gpt.method import Gpt
 from pdiff_plugins.gpt.net import PromptedTransformer
 from pdiff_plugins.gpt.pairs import Pairs
 from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
-from pdiff_plugins.latent.space import part
 from pdiff_plugins.maths import diffusion
+from pdiff_plugins.maths.schedules import rising_cosine
+from pdiff_plugins.symmetry.align import symmetry_within
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 DEVIATION = 0.538
 """Of all parameters once they are scaled (Peebles et al.: that of ImageNet's pixels in -1 .. 1)."""
@@ -45,17 +44,17 @@ class Prompted(Generator):
         self.scale, self.unit = scale, unit
         self.schedule = diffusion.Schedule(steps=method.timesteps)
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         """Return networks from the starts that `start` names, prompted as `prompt` and `recursive` say."""
         wanted_M = torch.full((count,), self._wanted(), dtype=torch.float64)
-        theta_MD = self._starts(count, ctx)
-        measure_M = self._measure(theta_MD, ctx)
+        theta_MD = self._starts(count, bench, ctx)
+        measure_M = bench.measure(theta_MD)[self.metric]
         self._tell_backwards(measure_M, ctx)
         for number in range(1, self.method.recursive + 1):
             new_MD = self.prompted(theta_MD, measure_M, wanted_M, ctx.scope(f"prompt {number}"))
             if self.method.recursive == 1:
                 return new_MD
-            new_M = self._measure(new_MD, ctx)
+            new_M = bench.measure(new_MD)[self.metric]
             nearer_M = (new_M - wanted_M).abs() < (measure_M - wanted_M).abs()
             if not nearer_M.any():
                 break
@@ -90,9 +89,8 @@ class Prompted(Generator):
                 "learnt trainings, which go the other way"
             )
 
-    def _starts(self, count: int, ctx: Context) -> Tensor:
+    def _starts(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         """Return theta_MD to start from. Raises UserError where a file holds another architecture."""
-        assert ctx.build is not None
         layout, start = self.zoo.layout, self.method.start
         if start and not start.startswith("init:"):
             state = load_state(start)
@@ -102,12 +100,8 @@ class Prompted(Generator):
                 raise UserError(f"start {start}: holds NaN or Inf; give another network")
             return theta_D.expand(count, -1)
         seeds = [int(start[5:])] * count if start else [derive(ctx.seed, "start", index) for index in range(count)]
-        built = {seed: layout.vector(ctx.build(seed).state_dict()) for seed in seeds}
+        built = {seed: layout.vector(bench.build(seed).state_dict()) for seed in seeds}
         return torch.stack([built[seed] for seed in seeds])
-
-    def _measure(self, theta_MD: Tensor, ctx: Context) -> Tensor:
-        assert ctx.measure is not None
-        return ctx.measure(theta_MD)[self.metric]
 
     @torch.no_grad()
     def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:
@@ -136,9 +130,9 @@ class Prompted(Generator):
         return layout.from_free(x_MD.cpu() / self.scale)
 
     def tensors(self) -> dict[str, Tensor]:
-        own = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        network = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tables().items()}
-        return own | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+        return network | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
 
 
 def scalars(measure_B: Tensor, wanted_B: Tensor, unit: float) -> Tensor:
@@ -152,13 +146,13 @@ def with_time(method: Gpt, t_B: Tensor, scalars_B3: Tensor) -> Tensor:
     return torch.cat([t_B[:, None].to(scalars_B3), scalars_B3], dim=1)
 
 
-def fit(method: Gpt, zoo: Zoo, ctx: Context) -> Prompted:
+def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
     """Train on pairs of checkpoints. Raises UserError where the task does not measure what a prompt names."""
-    measure_N, better = _measured(method, ctx)
+    measure_N, better = _measured(method, bench)
     pairs = Pairs(zoo.rows)
     scale = DEVIATION / _deviation(zoo)
     unit = 1.0 if method.raw_scalars else max(float(measure_N.std()), 1e-12)
-    symmetry = _symmetry(method, zoo, ctx)
+    symmetry = _symmetry(method, zoo, bench, ctx)
     torch.manual_seed(ctx.seed)
     network = _network(method, _kinds(method, zoo, symmetry)).to(ctx.device).train()
     schedule = diffusion.Schedule(steps=method.timesteps)
@@ -172,14 +166,14 @@ def fit(method: Gpt, zoo: Zoo, ctx: Context) -> Prompted:
         asked_B3 = scalars(measure_N[first_B], measure_N[last_B], unit).float()
         return *both, asked_B3, *diffusion.draw(len(first_B), zoo.layout.dim, schedule, generator)
 
-    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, *drawn: Tensor) -> Tensor:
-        t_B, epsilon_BD, signal, noise = drawn
+    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, *noisy: Tensor) -> Tensor:
+        t_B, epsilon_BD, signal, noise = noisy
         out_BD = network(signal * end_BD + noise * epsilon_BD, start_BD, with_time(method, t_B, asked_B3))
         return functional.mse_loss(out_BD.float(), end_BD)
 
     log = train(
         network, loss, steps=method.steps, ctx=ctx, what="gpt", lr=method.lr, weight_decay=method.weight_decay,
-        schedule=_rising_cosine(method.warmup, method.steps), clip=method.clip or None, ema=method.ema, draw=draw,
+        schedule=rising_cosine(method.warmup, method.steps), clip=method.clip or None, ema=method.ema, draw=draw,
     )  # fmt: skip
     facts = {
         "metric": method.metric, "better": better, "range": [float(measure_N.min()), float(measure_N.max())],
@@ -193,15 +187,15 @@ def fit(method: Gpt, zoo: Zoo, ctx: Context) -> Prompted:
 
 def load(method: Gpt, tensors: dict[str, Tensor], zoo: Zoo) -> Prompted:
     """Rebuild a fitted G.pt."""
-    network = _network(method, Kinds.load(part(tensors, "kinds")))
-    network.load_state_dict(part(tensors, "network"))
+    network = _network(method, Kinds.load(below(tensors, "kinds.")))
+    network.load_state_dict(below(tensors, "network."))
     scale, unit = tensors["scale"].tolist()
     return Prompted(method, zoo, network, scale, unit)
 
 
 def _network(method: Gpt, kinds: Kinds) -> PromptedTransformer:
-    own = {key: getattr(method, key) for key in ("width", "depth", "heads", "waves", "octaves")}
-    return PromptedTransformer(kinds, **own, joined=method.tokens == "neuron")
+    sizes = {key: getattr(method, key) for key in ("width", "depth", "heads", "waves", "octaves")}
+    return PromptedTransformer(kinds, **sizes, joined=method.tokens == "neuron")
 
 
 def _kinds(method: Gpt, zoo: Zoo, symmetry: Symmetry | None) -> Kinds:
@@ -211,26 +205,25 @@ def _kinds(method: Gpt, zoo: Zoo, symmetry: Symmetry | None) -> Kinds:
     return by_chunk(zoo.layout, method.tokens, method.chunk)
 
 
-def _symmetry(method: Gpt, zoo: Zoo, ctx: Context) -> Symmetry | None:
+def _symmetry(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Symmetry | None:
     """Return the permutations of hidden units, where they are needed. Raises UserError where there are none."""
     if method.tokens != "neuron" and not method.augment:
         return None
-    assert ctx.objective is not None
     key = "method.tokens = 'neuron'" if method.tokens == "neuron" else "method.augment = true"
-    inputs = ctx.objective.split.batch(torch.arange(2), ctx.device).inputs
-    return symmetry_within(ctx.objective.model, inputs, zoo.layout, key)
+    inputs = bench.objective.split.batch(torch.arange(2), ctx.device).inputs
+    return symmetry_within(bench.objective.model, inputs, zoo.layout, key)
 
 
-def _measured(method: Gpt, ctx: Context) -> tuple[Tensor, str]:
+def _measured(method: Gpt, bench: Bench) -> tuple[Tensor, str]:
     """Return the metric of every checkpoint, and which is better. Raises UserError."""
-    assert ctx.objective is not None and ctx.measures is not None
-    known = ctx.objective.task.measures
+    known = bench.objective.task.measures
     if method.metric not in known:
-        own = ", ".join(known) or "nothing that networks could be asked for"
+        names = ", ".join(known) or "nothing that networks could be asked for"
         raise UserError(
-            f"method.metric: {method.metric!r} is not measured by task {ctx.objective.task.name}; it measures: {own}"
+            f"method.metric: {method.metric!r} is not measured by task {bench.objective.task.name}; it measures: "
+            f"{names}"
         )
-    measure_N = ctx.measures()[method.metric]
+    measure_N = bench.measures()[method.metric]
     if not measure_N.isfinite().all():
         raise UserError(
             f"method gpt: {method.metric} of {int((~measure_N.isfinite()).sum())} checkpoints is not finite"
@@ -249,24 +242,20 @@ def _orders(count: int, size: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, size, generator=generator).argsort(dim=1)
 
 
-def _rising_cosine(warmup: int, steps: int) -> Callable[[int], float]:
-    return lambda step: min(1.0, (step + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 def _check_same(state: dict[str, Tensor], zoo: Zoo, path: str) -> None:
     """Raise UserError that names the first entry in which a start cannot be one of the zoo's networks.
 
     It may lack what is not selected; where it has that, it must be the zoo's.
     """
-    for key, own in zoo.anchor.items():
+    for key, ours in zoo.anchor.items():
         selected = key in zoo.layout.keys
         if key not in state and selected:
             raise UserError(f"start {path}: is of another architecture: it has no {key!r}")
-        if key in state and state[key].shape != own.shape:
-            shapes = f"{list(state[key].shape)}, the zoo's networks {list(own.shape)}"
+        if key in state and state[key].shape != ours.shape:
+            shapes = f"{list(state[key].shape)}, the zoo's networks {list(ours.shape)}"
             raise UserError(f"start {path}: is of another architecture: {key} has {shapes}")
-        frozen = not selected and own.is_floating_point()
-        if key in state and frozen and not torch.allclose(state[key].float(), own.float(), atol=1e-6):
+        frozen = not selected and ours.is_floating_point()
+        if key in state and frozen and not torch.allclose(state[key].float(), ours.float(), atol=1e-6):
             raise UserError(
                 f"start {path}: {key} is outside of the selection and is not the zoo's; only the selected entries are "
                 "generated, so give a network with the same frozen ones, or the selected entries alone"

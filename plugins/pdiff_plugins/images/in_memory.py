@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,7 +47,7 @@ class ImageDataset(Dataset):
     validation: Validation = 0.1
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _consistent(self) -> Self:
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.shape[0]):
                 raise ValueError(f"{key} has {len(values)} values; give one, or {self.shape[0]}: one per channel")
@@ -85,10 +85,13 @@ class ImageDataset(Dataset):
         from pdiff.data import DatasetSplits
         from pdiff_plugins.images.splits import ImageSplit
 
-        (images, targets), transform = train, self.transform()
-        parts = [(images[part], targets[part]) for part in self.cut(len(images), ctx)]
-        made = (ImageSplit(*part, transform) for part in [*parts, test])
-        return DatasetSplits(*made, input_shape=self.shape, outputs=outputs)
+        transform = self.transform()
+
+        def split(images: Tensor, targets: Tensor) -> ImageSplit:
+            return ImageSplit(images, targets, transform)
+
+        training, validation = (split(train[0][indices], train[1][indices]) for indices in self.cut(len(train[0]), ctx))
+        return DatasetSplits(training, validation, split(*test), self.shape, outputs)
 
 
 Labelled = tuple["torch.Tensor", "torch.Tensor"]
@@ -170,13 +173,11 @@ class Stl10(ImageDataset):
         import torch
         from torchvision.datasets import STL10
 
-        class LabelledStl10(STL10):
-            # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
-            train_list = STL10.train_list[:2]
-
-        required = [*LabelledStl10.train_list, *LabelledStl10.test_list]
-        require(LabelledStl10, STL10.base_folder, required, self.name, ctx, split="train")
-        sets = [LabelledStl10(ctx.data_root, split=split) for split in ("train", "test")]
+        # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
+        labelled: Any = type("LabelledStl10", (STL10,), {"train_list": STL10.train_list[:2]})
+        required = [*labelled.train_list, *labelled.test_list]
+        require(labelled, STL10.base_folder, required, self.name, ctx, split="train")
+        sets = [labelled(ctx.data_root, split=split) for split in ("train", "test")]
         train, test = ((torch.from_numpy(s.data), torch.from_numpy(s.labels).long()) for s in sets)
         return self.splits(train, test, 10, ctx)
 
@@ -197,47 +198,53 @@ class Svhn(ImageDataset):
         from torchvision.datasets import SVHN
 
         def fetch(root: Path, download: bool) -> None:
-            for part in ("train", "test"):
-                SVHN(root / self.name, split=part, download=download)
+            for subset in ("train", "test"):
+                SVHN(root / self.name, split=subset, download=download)
 
-        files = [tuple(SVHN.split_list[part][1:]) for part in ("train", "test")]
+        files = [tuple(SVHN.split_list[subset][1:]) for subset in ("train", "test")]
         require(fetch, self.name, files, self.name, ctx)
-        read = (SVHN(ctx.data_root / self.name, split=part) for part in ("train", "test"))
-        return self.splits(*(self._labelled(part) for part in read), 10, ctx)
+        train, test = (self._labelled(SVHN(ctx.data_root / self.name, split=subset)) for subset in ("train", "test"))
+        return self.splits(train, test, 10, ctx)
 
-    def _labelled(self, part: Any) -> Labelled:
+    def _labelled(self, subset: Any) -> Labelled:
         import torch
 
         start = round((32 - self.centre) / 2)  # as torchvision's CenterCrop
         within = slice(start, start + self.centre)
-        images = torch.from_numpy(part.data)[:, :, within, within].contiguous()
-        return _grey(images) if self.channels == 1 else images, torch.from_numpy(part.labels)
+        images = torch.from_numpy(subset.data)[:, :, within, within].contiguous()
+        return _grey(images) if self.channels == 1 else images, torch.from_numpy(subset.labels)
 
 
-def _cifar(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
+def _cifar(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
     import torch
 
     required = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
     require(reader, reader.base_folder, required, name, ctx)
-    sets = [reader(ctx.data_root, train=train) for train in (True, False)]
-    return [(torch.from_numpy(s.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(s.targets)) for s in sets]
+
+    def labelled(images: Any) -> Labelled:
+        return torch.from_numpy(images.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(images.targets)
+
+    return labelled(reader(ctx.data_root, train=True)), labelled(reader(ctx.data_root, train=False))
 
 
-def _mnist(reader: Any, name: str, ctx: Context) -> Iterable[Labelled]:
+def _mnist(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
+    raw = f"{reader.__name__}/raw"
+    files = [(f"{subset}-images-idx3-ubyte", f"{subset}-labels-idx1-ubyte") for subset in ("train", "t10k")]
+    require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
+    train, test = (_idx_pair(ctx.data_root / raw / images, ctx.data_root / raw / labels) for images, labels in files)
+    return train, test
+
+
+def _idx_pair(image_file: Path, label_file: Path) -> Labelled:
+    """Return images and labels of two idx files. Raises UserError where they do not belong together."""
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    raw, sets = f"{reader.__name__}/raw", []
-    files = [(f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")]
-    require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
-    for pair in files:
-        paths = [ctx.data_root / raw / file for file in pair]
-        images, labels = (_idx(*each) for each in zip(paths, (read_image_file, read_label_file), strict=True))
-        if not len(images) or len(images) != len(labels) or labels.max() > 9:
-            raise UserError(f"{paths[0]}: {len(images)} images, but {len(labels)} labels in {pair[1]}; {REPLACE}")
-        sets.append((images[:, None], labels))
-    return sets
+    images, labels = _idx(image_file, read_image_file), _idx(label_file, read_label_file)
+    if not len(images) or len(images) != len(labels) or labels.max() > 9:
+        raise UserError(f"{image_file}: {len(images)} images, but {len(labels)} labels in {label_file.name}; {REPLACE}")
+    return images[:, None], labels
 
 
 def _idx(path: Path, read: Any) -> Tensor:
@@ -252,8 +259,8 @@ def _grey(images: Tensor) -> Tensor:
     import torch
 
     weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(3, 1, 1)
-    parts = (((part * weights).sum(1, keepdim=True) + 2**15) >> 16 for part in images.split(4096))
-    return torch.cat([part.to(torch.uint8) for part in parts])
+    chunks = (((chunk * weights).sum(1, keepdim=True) + 2**15) >> 16 for chunk in images.split(4096))
+    return torch.cat([chunk.to(torch.uint8) for chunk in chunks])
 
 
 def require(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff import hookimpl
+from pdiff.components import NEVER
 from pdiff.errors import UserError
 from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
 
@@ -26,7 +27,7 @@ FileAugment = Annotated[
 Samples = Sequence[tuple[Path, int]]
 """Image files and their classes, counted from 0."""
 Read = Callable[[Path, str], Samples]
-"""(folder of the set, name of a part) -> what it holds."""
+"""(folder of the set, name of a subset) -> what it holds."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CLASSES = 1000
 
@@ -35,11 +36,9 @@ class FileDataset(ImageDataset):
     """What the sets of image files share; itself no dataset."""
 
     augment: FileAugment = "crop_flip"
-    memory_gib: float = Field(2.0, ge=0, description="decoded images kept in memory at most, in GiB")
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out the memory budget, which changes no result."""
-        return {key: value for key, value in super().identity().items() if key != "memory_gib"}
+    memory_gib: float = Field(
+        2.0, ge=0, description="decoded images kept in memory at most, in GiB", json_schema_extra=NEVER
+    )
 
     def file_splits(
         self, train: Samples, validation: Samples | None, test: Samples, outputs: int, ctx: Context
@@ -57,15 +56,14 @@ class FileDataset(ImageDataset):
             return FileSplit([path for path, _ in samples], targets, transform, decoder)
 
         if validation is None:
-            train, validation = ([train[i] for i in part.tolist()] for part in self.cut(len(train), ctx))
-        made = (split(samples) for samples in (train, validation, test))
-        return DatasetSplits(*made, input_shape=self.shape, outputs=outputs)
+            train, validation = ([train[i] for i in indices.tolist()] for indices in self.cut(len(train), ctx))
+        return DatasetSplits(split(train), split(validation), split(test), self.shape, outputs)
 
     def listed_splits(
         self, where: Path, listings: Mapping[str, str], read: Read, outputs: int, ctx: Context
     ) -> DatasetSplits:
         """Return the splits of a published set in `where`; `listings` has train and test, each with its file."""
-        train, test = (_whole(self.name, where, part, listing, read, outputs) for part, listing in listings.items())
+        train, test = (_whole(self.name, where, subset, listing, read, outputs) for subset, listing in listings.items())
         return self.file_splits(train, None, test, outputs, ctx)
 
 
@@ -98,7 +96,7 @@ class OxfordPets(FileDataset):
         """See `Dataset.load`. The training split is the official trainval."""
         from torchvision.datasets import OxfordIIITPet
 
-        listings = {part: f"annotations/{part}.txt" for part in ("trainval", "test")}
+        listings = {subset: f"annotations/{subset}.txt" for subset in ("trainval", "test")}
         files = [(file, None) for file in listings.values()]
         require(OxfordIIITPet, "oxford-iiit-pet", files, self.name, ctx, beside="images/*.jpg")
         return self.listed_splits(ctx.data_root / "oxford-iiit-pet", listings, _pets, 37, ctx)
@@ -116,7 +114,7 @@ class Food101(FileDataset):
         """See `Dataset.load`."""
         from torchvision.datasets import Food101 as Published
 
-        listings = {part: f"meta/{part}.json" for part in ("train", "test")}
+        listings = {subset: f"meta/{subset}.json" for subset in ("train", "test")}
         files = [(file, None) for file in listings.values()]
         require(Published, "food-101", files, self.name, ctx, beside="images/*/*.jpg")
         return self.listed_splits(ctx.data_root / "food-101", listings, _food, 101, ctx)
@@ -130,25 +128,24 @@ class ImageNet(FileDataset):
 
     name = "imagenet"
     source: ClassVar[str] = "Russakovsky et al. 2015, arXiv 1409.0575 (ILSVRC 2012)"
-    root: str = Field("imagenet", min_length=1, description="folder that holds train/ and val/; relative to run.data")
+    root: str = Field(
+        "imagenet", min_length=1, json_schema_extra=NEVER,
+        description="folder that holds train/ and val/, a published set; relative to run.data",
+    )  # fmt: skip
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out where it lies: it is a published set."""
-        return {key: value for key, value in super().identity().items() if key != "root"}
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
         root = ctx.data_root / Path(self.root).expanduser()
-        for part in ("train", "val"):
-            if not (root / part).is_dir():
+        for subset in ("train", "val"):
+            if not (root / subset).is_dir():
                 raise UserError(
-                    f"dataset imagenet: {root / part} is missing, and ImageNet is not downloaded here; get it from "
+                    f"dataset imagenet: {root / subset} is missing, and ImageNet is not downloaded here; get it from "
                     f"image-net.org, put train/ and val/, with a folder per class in each, into {root}, or name the "
                     "folder that holds them in dataset.root"
                 )
-        train, test = (_listed(root / part) for part in ("train", "val"))
+        train, test = (_listed(root / subset) for subset in ("train", "val"))
         if len(train.classes) != IMAGENET_CLASSES:
             raise UserError(
                 f"dataset imagenet: {root / 'train'} has {len(train.classes)} class folders, ImageNet-1k has "
@@ -184,37 +181,37 @@ class ImageFolder(FileDataset):
             if "validation" in self.model_fields_set:
                 ctx.warn(f"dataset.validation = {self.validation} is ignored: {root / 'val'} is the validation split")
             validation = samples["val"]
-        test = samples.get("test", samples.get("val"))
+        test = samples["test" if "test" in samples else "val"]
         return self.file_splits(samples["train"], validation, test, len(folders["train"].classes), ctx)
 
 
-def _flowers(where: Path, part: str) -> Samples:
-    """Read a part of setid.mat, which numbers the images from 1, and their classes from imagelabels.mat."""
+def _flowers(where: Path, subset: str) -> Samples:
+    """Read a subset of setid.mat, which numbers the images from 1, and their classes from imagelabels.mat."""
     from scipy.io import loadmat
 
     ids, labels = (loadmat(where / file, squeeze_me=True) for file in ("setid.mat", "imagelabels.mat"))
-    return [(where / "jpg" / f"image_{i:05d}.jpg", int(labels["labels"][i - 1]) - 1) for i in ids[part].tolist()]
+    return [(where / "jpg" / f"image_{i:05d}.jpg", int(labels["labels"][i - 1]) - 1) for i in ids[subset].tolist()]
 
 
-def _pets(where: Path, part: str) -> Samples:
+def _pets(where: Path, subset: str) -> Samples:
     """Read a list of lines of name, class from 1, species, breed."""
-    lines = (where / "annotations" / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+    lines = (where / "annotations" / f"{subset}.txt").read_text(encoding="utf-8").splitlines()
     rows = (line.split() for line in lines)
     return [(where / "images" / f"{name}.jpg", int(label) - 1) for name, label, _, _ in rows]
 
 
-def _food(where: Path, part: str) -> Samples:
+def _food(where: Path, subset: str) -> Samples:
     """Read a table of class -> files; classes are counted in alphabetical order."""
-    table = json.loads((where / "meta" / f"{part}.json").read_text(encoding="utf-8"))
+    table = json.loads((where / "meta" / f"{subset}.json").read_text(encoding="utf-8"))
     target = {name: number for number, name in enumerate(sorted(table))}
     return [(where / "images" / f"{file}.jpg", target[name]) for name, files in table.items() for file in files]
 
 
-def _whole(name: str, where: Path, part: str, listing: str, read: Read, classes: int) -> Samples:
-    """Return what a part holds. Raises UserError where its listing is damaged, or an image is not there."""
+def _whole(name: str, where: Path, subset: str, listing: str, read: Read, classes: int) -> Samples:
+    """Return what a subset holds. Raises UserError where its listing is damaged, or an image is not there."""
     step = f"put the whole set into {where}, or delete that folder and run again with run.download = true"
     try:
-        samples = read(where, part)
+        samples = read(where, subset)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"dataset {name}: {where / listing} is damaged ({reason}); {step}") from None
@@ -248,8 +245,8 @@ def _listed(folder: Path) -> Any:
 
 def _same_classes(root: Path, folders: dict[str, Any]) -> None:
     if "train" not in folders or len(folders) < 2:
-        found = ", ".join(f"{name}/" for name in folders) or "neither"
-        raise UserError(f"dataset.root = {root}: needs train/ and test/ (or val/), has {found}; add what is missing")
+        present = ", ".join(f"{name}/" for name in folders) or "neither"
+        raise UserError(f"dataset.root = {root}: needs train/ and test/ (or val/), has {present}; add what is missing")
     classes = set(folders["train"].classes)
     for name, listed in folders.items():
         if odd := sorted(classes ^ set(listed.classes)):

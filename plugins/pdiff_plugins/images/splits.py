@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from torch.nn import functional
 from pdiff.data import Batch
 from pdiff.errors import UserError
 
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels, as Pillow has it."""
+T = TypeVar("T")
 ATTEMPTS = 10
 PADDING = 4
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error,
@@ -139,7 +143,9 @@ class Transform:
         (top, tall), (left, wide) = box
         return top, left, tall, wide
 
-    def draw(self, count: int, height: int | Tensor, width: int | Tensor, generator: torch.Generator):
+    def draw(
+        self, count: int, height: int | Tensor, width: int | Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Return random boxes `[count, 4]` and flips `[count]`."""
         boxes_B4 = random_boxes(count, height, width, self.crop_scale, generator=generator)
         flips = random_flips(count, generator) if self.augment == "crop_flip" else torch.zeros(count, dtype=torch.bool)
@@ -172,7 +178,8 @@ class ImageSplit:
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         transform = self.transform
         if transform.augment in ("crop", "crop_flip"):
-            boxes_B4, flip_B = transform.draw(len(images), *images.shape[-2:], generator)
+            height, width = images.shape[-2:]
+            boxes_B4, flip_B = transform.draw(len(images), height, width, generator)
             return crop_resize(images, boxes_B4.to(images.device), transform.size, flip_B=flip_B.to(images.device))
         return self._evaluated(pad_crop_flip(images, generator) if transform.augment == "pad_crop_flip" else images)
 
@@ -189,27 +196,30 @@ class Decoder:
     """Reads image files as RGB, and keeps the decoded pixels as long as all of them fit `budget` bytes."""
 
     def __init__(self, budget: int):
-        self.left, self.kept, self.lock = budget, {}, threading.Lock()
+        self.left, self.lock = budget, threading.Lock()
+        self.pixels: dict[Path, np.ndarray] = {}
 
     def image(self, path: Path) -> Image.Image:
         """Return the decoded image. Raises UserError for a file that is missing or damaged."""
-        kept = self.kept.get(path)
-        if kept is not None:
-            return Image.fromarray(kept)
+        pixels = self.pixels.get(path)
+        if pixels is not None:
+            return Image.fromarray(pixels)
         image = self._read(path, lambda file: file.convert("RGB"))
         size = image.width * image.height * 3
         with self.lock:
-            if size <= self.left and path not in self.kept:
+            if size <= self.left and path not in self.pixels:
                 self.left -= size
-                self.kept[path] = np.asarray(image)
+                self.pixels[path] = np.asarray(image)
         return image
 
     def shape(self, path: Path) -> tuple[int, int]:
         """Return (height, width), from the file's head."""
-        kept = self.kept.get(path)
-        return kept.shape[:2] if kept is not None else self._read(path, lambda file: (file.height, file.width))
+        pixels = self.pixels.get(path)
+        if pixels is not None:
+            return pixels.shape[0], pixels.shape[1]
+        return self._read(path, lambda file: (file.height, file.width))
 
-    def _read(self, path: Path, use):
+    def _read(self, path: Path, use: Callable[[Image.Image], T]) -> T:
         try:
             with Image.open(path) as file:
                 return use(file)
@@ -240,7 +250,7 @@ class FileSplit:
             else:
                 # Drawn here, not in the threads, so that their number and order change nothing.
                 shapes = torch.tensor(list(pool.map(self.decoder.shape, paths))).view(-1, 2)
-                boxes, flips = self.transform.draw(len(paths), *shapes.unbind(1), augment)
+                boxes, flips = self.transform.draw(len(paths), shapes[:, 0], shapes[:, 1], augment)
                 images = list(pool.map(self._augmented, paths, boxes.tolist(), flips.tolist()))
         side = self.transform.size
         stacked = torch.from_numpy(np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8))
@@ -253,11 +263,11 @@ class FileSplit:
         box = (left, top, min(left + width, image.width), min(top + height, image.height))
         return self._resized(image, box)
 
-    def _augmented(self, path: Path, box: tuple[float, ...], flip: bool) -> np.ndarray:
+    def _augmented(self, path: Path, box: Sequence[float], flip: bool) -> np.ndarray:
         top, left, height, width = map(int, box)
         resized = self._resized(self.decoder.image(path).crop((left, top, left + width, top + height)))
         return resized[:, ::-1] if flip else resized
 
-    def _resized(self, image: Image.Image, box: tuple[float, ...] | None = None) -> np.ndarray:
+    def _resized(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
         side = self.transform.size
         return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))

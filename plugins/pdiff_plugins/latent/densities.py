@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.files import below
 from pdiff.zoo import Zoo
+from pdiff_plugins.backbones.codec_module import Tokened
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.priors import Kde
 from pdiff_plugins.latent.space import LatentSpace
@@ -21,10 +24,10 @@ class Density(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.z_NZ, self.score_N = method, space, z_NZ, score_N
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
-        drawn = count * self.method.select
-        theta_MD = self.space.decode(self.draw(drawn, ctx.generator("sample")), ctx)
-        return theta_MD if drawn == count else theta_MD[_best(theta_MD, count, ctx)]
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+        tries = count * self.method.select
+        theta_MD = self.space.decode(self.draw(tries, ctx.generator("sample")), ctx)
+        return theta_MD if tries == count else theta_MD[_best(theta_MD, count, bench)]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return latents z_MZ: of U units, each of E numbers, all have the same anchor and noise, or each its own."""
@@ -43,22 +46,21 @@ class Density(Generator):
 
     def anchors(self) -> Tensor:
         """Return the latents of the best checkpoints."""
-        kept = max(1, round(self.method.top * len(self.z_NZ)))
-        return self.z_NZ[self.score_N.argsort(descending=True, stable=True)[:kept]]
+        count = max(1, round(self.method.top * len(self.z_NZ)))
+        return self.z_NZ[self.score_N.argsort(descending=True, stable=True)[:count]]
 
     def tensors(self) -> dict[str, Tensor]:
         return self.space.tensors() | {"anchors.z": self.z_NZ, "anchors.score": self.score_N}
 
 
-def _best(theta_MD: Tensor, count: int, ctx: Context) -> Tensor:
+def _best(theta_MD: Tensor, count: int, bench: Bench) -> Tensor:
     """Return the rows of the best networks on the selection split, in the order in which they were drawn."""
-    assert ctx.score is not None, "select needs ctx.score"
-    return ctx.score(theta_MD).argsort(descending=True, stable=True)[:count].sort().values
+    return bench.score(theta_MD).argsort(descending=True, stable=True)[:count].sort().values
 
 
 def token_shape(method: Kde, codec: nn.Module) -> tuple[int, int]:
     """Return (tokens, length of a token's latent). Raises UserError where the codec has none."""
-    if not hasattr(codec, "token_shape"):
+    if not isinstance(codec, Tokened):
         raise UserError(
             f"method.unit = 'token': codec {method.codec.name!r} has no tokens; take codec 'transformer', or "
             "unit = 'joint' or 'dimension'"
@@ -66,16 +68,15 @@ def token_shape(method: Kde, codec: nn.Module) -> tuple[int, int]:
     return codec.token_shape
 
 
-def fit(method: Kde, zoo: Zoo, ctx: Context) -> Density:
+def fit(method: Kde, zoo: Zoo, bench: Bench, ctx: Context) -> Density:
     """Train the codec, check it, and keep the latents, and the scores on the selection split."""
     if method.unit == "token":
         token_shape(method, method.codec.build(dim=zoo.layout.dim, layout=zoo.layout))
-    space, z_NZ = latent_space.fit(method, zoo, ctx)
-    score_N = ctx.score(zoo.theta_ND) if ctx.score is not None else torch.zeros(len(zoo), dtype=torch.float64)
-    return Density(method, space, z_NZ.cpu(), score_N)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
+    return Density(method, space, z_NZ.cpu(), bench.score(zoo.theta_ND))
 
 
 def load(method: Kde, tensors: dict[str, Tensor], zoo: Zoo) -> Density:
     """Rebuild a fitted density."""
-    own = latent_space.part(tensors, "anchors")
-    return Density(method, latent_space.load(method, tensors, zoo), own["z"], own["score"])
+    anchors = below(tensors, "anchors.")
+    return Density(method, latent_space.load(method, tensors, zoo), anchors["z"], anchors["score"])

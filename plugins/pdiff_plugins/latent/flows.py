@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.files import below
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.latent import space as latent_space
@@ -25,13 +27,13 @@ class Flow(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.velocity = method, space, velocity.eval()
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._follow(count, ctx)[-1], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         states, last = self._follow(count, ctx), self.method.sampling_steps
-        kept = [round(point * last / (points - 1)) for point in range(points)]
-        return [step / last for step in kept], torch.stack([self.space.decode(states[step], ctx) for step in kept])
+        steps = [round(point * last / (points - 1)) for point in range(points)]
+        return [step / last for step in steps], torch.stack([self.space.decode(states[step], ctx) for step in steps])
 
     @torch.no_grad()
     def _follow(self, count: int, ctx: Context) -> list[Tensor]:
@@ -59,11 +61,11 @@ class Flow(Generator):
         return self.space.tensors() | {f"velocity.{key}": value for key, value in self.velocity.state_dict().items()}
 
 
-def fit(method: FlowMatching, zoo: Zoo, ctx: Context) -> Flow:
+def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     """Train the codec, check it, then train the velocity on its latents."""
-    space, z_NZ = latent_space.fit(method, zoo, ctx)
-    own = ctx.scope("velocity")
-    torch.manual_seed(own.seed)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
+    velocity_ctx = ctx.scope("velocity")
+    torch.manual_seed(velocity_ctx.seed)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout).to(ctx.device).train()
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -73,21 +75,21 @@ def fit(method: FlowMatching, zoo: Zoo, ctx: Context) -> Flow:
 
     def loss(rows: Tensor, time_B: Tensor, noise_BZ: Tensor) -> Tensor:
         z_BZ, at_B1 = z_NZ[rows], time_B[:, None]
-        given_BZ = velocity((1 - at_B1) * noise_BZ + at_B1 * z_BZ, time_B * TIMES, None)
-        return F.mse_loss(given_BZ.float(), z_BZ - noise_BZ)
+        slope_BZ = velocity((1 - at_B1) * noise_BZ + at_B1 * z_BZ, time_B * TIMES, None)
+        return F.mse_loss(slope_BZ.float(), z_BZ - noise_BZ)
 
     rows = train(
-        velocity, loss, steps=method.steps, ctx=own, what="flow", lr=method.lr, weight_decay=method.weight_decay,
-        ema=method.ema, draw=draw,
+        velocity, loss, steps=method.steps, ctx=velocity_ctx, what="flow", lr=method.lr,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
     )  # fmt: skip
     flow = Flow(method, space, velocity)
-    flow.log += [row | {"part": "velocity"} for row in rows]
+    flow.log += latent_space.curve(rows, "velocity")
     return flow
 
 
-def load(method: FlowMatching, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Flow:
+def load(method: FlowMatching, tensors: dict[str, Tensor], zoo: Zoo) -> Flow:
     """Rebuild a fitted flow."""
     space = latent_space.load(method, tensors, zoo)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout)
-    velocity.load_state_dict(latent_space.part(tensors, "velocity"))
+    velocity.load_state_dict(below(tensors, "velocity."))
     return Flow(method, space, velocity)

@@ -26,7 +26,7 @@ def one_hot(zoo: Zoo) -> Tensor:
     return functional.one_hot(torch.tensor([row["label"] for row in zoo.rows])).float()
 
 
-def kept(count: int, generator: torch.Generator) -> Tensor:
+def shown(count: int, generator: torch.Generator) -> Tensor:
     """Return `[B, 1]`: 0 where a label is left out, else 1."""
     return (torch.rand(count, 1, generator=generator) >= LEFT_OUT).float()
 

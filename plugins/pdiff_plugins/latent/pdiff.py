@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff import hookimpl
-from pdiff.components import Codec, Denoiser, Generator, Method
-from pdiff.errors import UserError
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
+from pdiff.components import Codec, Denoiser, Generator, Method, Transform, steps_on
+from pdiff_plugins.backbones.batches import check_batch
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
 SMALLEST_SIGNAL = {"linear": 1e-9, "cosine": 1e-5}
 """Share of the signal below which a predicted epsilon is not trusted. The linear schedule comes near its end in small
 steps, and the paper's longest, T = 2,000, leaves 1.6e-9; the cosine one jumps there."""
-
-
-def check_batch(size: int, zoo: Zoo) -> None:
-    """Raise UserError where a batch would hold more checkpoints than there are."""
-    if size > len(zoo):
-        raise UserError(
-            f"method.batch_size: {size} is more than the {len(zoo)} checkpoints; set it to at most {len(zoo)}"
-        )
 
 
 class PDiff(Method):
@@ -84,12 +78,14 @@ class PDiff(Method):
     label: int | None = Field(
         None, ge=0, description="with labels: label of all samples; none: as often as among the checkpoints"
     )
-    moved: int = Field(
-        0, ge=0, description="of fields: learn so many further copies of each checkpoint, moved and stretched at random"
+    augment: tuple[Transform, ...] = Field(
+        (), description="steps on the zoo, in this order, whose checkpoints this method alone learns (permuted, moved)"
     )
-    reach: float = Field(
-        0.06, gt=0, lt=1, description="with moved: coordinates are multiplied by a matrix this near to one"
-    )
+
+    @field_validator("augment")
+    @classmethod
+    def _of_zoos(cls, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
+        return steps_on("zoo", steps)
 
     @model_validator(mode="after")
     def _sound(self) -> PDiff:
@@ -119,22 +115,16 @@ class PDiff(Method):
         slope = (self.beta_end - self.beta_start) / max(steps - 1, 1)
         return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
 
-    def identity(self) -> dict[str, Any]:
-        """Leave out what is said of labels and copies where there are none, as was done before there were any."""
-        left_out = () if self.labels else ("labels", "guidance", "label")
-        left_out += () if self.moved else ("moved", "reach")
-        return {key: value for key, value in super().identity().items() if key not in left_out}
-
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.pdiff_fit import fit
 
-        check_batch(self.batch_size, zoo)
-        return fit(self, zoo, ctx)
+        check_batch("method.batch_size", self.batch_size, len(zoo))
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.pdiff_fit import load
 
-        return load(self, tensors, zoo, ctx)
+        return load(self, tensors, zoo)
 
 
 @hookimpl

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Generator
+from pdiff.bench import Bench
+from pdiff.components import Generator, in_turn
 from pdiff.context import Context
+from pdiff.files import below
 from pdiff.running.memory import in_chunks
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
-from pdiff_plugins.fields.moves import with_moved
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.pdiff import PDiff
@@ -36,13 +37,13 @@ class LatentDiffusion(Generator):
     def codec(self) -> nn.Module:
         return self.space.codec
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._diffuse(count, ctx, ())[0], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         fractions = [point / (points - 1) for point in range(points)]
-        kept = self._diffuse(count, ctx, fractions)[1]
-        return fractions, torch.stack([self.space.decode(z_MZ, ctx) for z_MZ in kept])
+        states = self._diffuse(count, ctx, fractions)[1]
+        return fractions, torch.stack([self.space.decode(z_MZ, ctx) for z_MZ in states])
 
     def film(self, count: int, frames: int, ctx: Context) -> tuple[list[float], Tensor, Tensor]:
         steps = self.method.sampling_steps or self.method.timesteps
@@ -66,16 +67,16 @@ class LatentDiffusion(Generator):
     def _denoise(self, count: int, ctx: Context) -> diffusion.Denoise:
         """Return the denoiser of so many latents, a few at a time, their labels bound where it knows labels."""
         method, denoiser, size = self.method, self.denoiser, self.space.dim
-        own_MK = torch.empty(count, 0, device=ctx.device)
+        labels_MK = torch.empty(count, 0, device=ctx.device)
         if self.labels_NK is not None:
-            own_MK = labels.asked(self.labels_NK, method.label, count, ctx.generator("labels")).to(ctx.device)
+            labels_MK = labels.asked(self.labels_NK, method.label, count, ctx.generator("labels")).to(ctx.device)
 
         def denoise(z_MZ: Tensor, t_M: Tensor) -> Tensor:
             def some(rows: Tensor) -> Tensor:
                 z_BZ, labels_BK = rows[:, :size], rows[:, size:]
                 return labels.guided(denoiser, z_BZ, t_M[: len(rows)], labels_BK, method.guidance)
 
-            return in_chunks(some, torch.cat([z_MZ, own_MK], dim=1), max(1, AT_ONCE // size))
+            return in_chunks(some, torch.cat([z_MZ, labels_MK], dim=1), max(1, AT_ONCE // size))
 
         return denoise
 
@@ -92,30 +93,30 @@ class LatentDiffusion(Generator):
             )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
-        own = {f"denoiser.{key}": value for key, value in self.denoiser.state_dict().items()}
-        return self.space.tensors() | own
+        return self.space.tensors() | {f"denoiser.{key}": value for key, value in self.denoiser.state_dict().items()}
 
 
 def schedule_of(method: PDiff) -> diffusion.Schedule:
     return diffusion.Schedule(method.schedule, method.timesteps, method.beta_start, method.beta_end)
 
 
-def fit(method: PDiff, zoo: Zoo, ctx: Context) -> LatentDiffusion:
+def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
-    zoo = with_moved(zoo, method.moved, method.reach, ctx)
-    space, z_NZ = latent_space.fit(method, zoo, ctx)
+    for step, step_ctx in in_turn(method.augment, ctx):
+        zoo = step.zoo(zoo, bench, step_ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))
-    generator.log += [row | {"part": "denoiser"} for row in rows]
+    generator.log += latent_space.curve(rows, "denoiser")
     return generator
 
 
-def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> LatentDiffusion:
+def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo) -> LatentDiffusion:
     """Rebuild a fitted p-diff."""
     space = latent_space.load(method, tensors, zoo)
     labels_NK = _labels(method, zoo)
     denoiser = _new_denoiser(method, space.dim, labels_NK, zoo)
-    denoiser.load_state_dict(latent_space.part(tensors, "denoiser"))
+    denoiser.load_state_dict(below(tensors, "denoiser."))
     return LatentDiffusion(method, space, denoiser, labels_NK)
 
 
@@ -137,13 +138,13 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
-        drawn = diffusion.draw(len(rows), z_NZ.shape[1], schedule, generator)
-        return rows, *drawn, *(() if labels_NK is None else (labels.kept(len(rows), generator),))
+        noisy = diffusion.draw(len(rows), z_NZ.shape[1], schedule, generator)
+        return rows, *noisy, *(() if labels_NK is None else (labels.shown(len(rows), generator),))
 
-    def loss(rows: Tensor, t_B: Tensor, epsilon_BZ: Tensor, signal: Tensor, noise: Tensor, *kept: Tensor) -> Tensor:
-        own_BK = labels_NK[rows] * kept[0] if labels_NK is not None else None
-        drawn = t_B, epsilon_BZ, signal, noise
-        return diffusion.loss(lambda z_BZ, t_B: denoiser(z_BZ, t_B, own_BK), z_NZ[rows], drawn, method.prediction)
+    def loss(rows: Tensor, t_B: Tensor, epsilon_BZ: Tensor, signal: Tensor, noise: Tensor, *shown_B1: Tensor) -> Tensor:
+        labels_BK = labels_NK[rows] * shown_B1[0] if labels_NK is not None else None
+        noisy = t_B, epsilon_BZ, signal, noise
+        return diffusion.loss(lambda z_BZ, t_B: denoiser(z_BZ, t_B, labels_BK), z_NZ[rows], noisy, method.prediction)
 
     log = train(
         denoiser, loss, steps=method.steps, ctx=ctx, what="diffusion", lr=method.lr,

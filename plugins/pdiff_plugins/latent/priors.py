@@ -8,12 +8,14 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method
-from pdiff_plugins.backbones.codecs import MlpDenoiser, Pca
-from pdiff_plugins.latent.pdiff import check_batch
+from pdiff_plugins.backbones.batches import check_batch
+from pdiff_plugins.backbones.codecs import Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -42,16 +44,16 @@ class FlowMatching(Method):
     solver: Literal["euler", "heun"] = Field("heun", description="how the flow is followed; heun calls it twice a step")
     sampling_steps: int = Field(50, gt=0, description="steps from noise to sample")
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.flows import fit
 
-        check_batch(self.batch_size, zoo)
-        return fit(self, zoo, ctx)
+        check_batch("method.batch_size", self.batch_size, len(zoo))
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.flows import load
 
-        return load(self, tensors, zoo, ctx)
+        return load(self, tensors, zoo)
 
 
 class Kde(Method):
@@ -92,12 +94,12 @@ class Kde(Method):
         words = (self.name, "" if self.unit == "joint" else self.unit, shared, best)
         return {" ".join(filter(None, words)): self}
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.densities import fit
 
-        return fit(self, zoo, ctx)
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.densities import load
 
         return load(self, tensors, zoo)

@@ -8,12 +8,13 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Generator, Method
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codecs import Autoencoder
-from pdiff_plugins.latent.pdiff import check_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -40,16 +41,16 @@ class Vae(Method):
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     batch_size: int = Field(50, gt=0, description="checkpoints per step")
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.vae_fit import fit
 
-        check_batch(self.batch_size, zoo)
-        return fit(self, zoo, ctx)
+        check_batch("method.batch_size", self.batch_size, len(zoo))
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.vae_fit import load
 
-        return load(self, tensors, zoo, ctx)
+        return load(self, tensors, zoo)
 
 
 @hookimpl

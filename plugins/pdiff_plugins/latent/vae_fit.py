@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
+from pdiff_plugins.backbones.codec_module import codec_module
 from pdiff_plugins.latent import space as latent_space
-from pdiff_plugins.latent.space import LatentSpace, encode, gate
+from pdiff_plugins.latent.space import LatentSpace, curve, encode, gate
 from pdiff_plugins.latent.vae import Vae
 from pdiff_plugins.maths import normalise
 
@@ -26,14 +28,16 @@ class Variational(nn.Module):
 
     def __init__(self, codec: nn.Module):
         super().__init__()
-        self.codec, self.log_variance = codec, nn.Linear(codec.latent_dim, codec.latent_dim)
+        latent = codec_module(codec).latent_dim
+        self.codec, self.log_variance = codec, nn.Linear(latent, latent)
 
     def forward(self, x_BD: Tensor, noise_BZ: Tensor) -> tuple[Tensor, Tensor]:
         """Return (decoded `[B, D]`, divergence from N(0, I), averaged over batch and dimensions)."""
-        mean_BZ = self.codec.encode(x_BD)
+        codec = codec_module(self.codec)
+        mean_BZ = codec.encode(x_BD)
         log_variance_BZ = self.log_variance(mean_BZ)
         z_BZ = mean_BZ + (0.5 * log_variance_BZ).exp() * noise_BZ
-        return self.codec.decode(z_BZ), divergence(mean_BZ.float(), log_variance_BZ.float())
+        return codec.decode(z_BZ), divergence(mean_BZ.float(), log_variance_BZ.float())
 
 
 def divergence(mean_BZ: Tensor, log_variance_BZ: Tensor) -> Tensor:
@@ -48,14 +52,14 @@ class Decoded(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.space = space
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(torch.randn(count, self.space.dim, generator=ctx.generator("sample")), ctx)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.space.tensors()
 
 
-def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
+def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
     """Train the autoencoder and check what it keeps."""
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normaliser.encode(zoo.theta_ND)
@@ -66,10 +70,11 @@ def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
             f"method.codec: {method.codec.name} has nothing that a vae can train; take 'autoencoder' or 'conv1d'"
         )
     model, rows_ND = Variational(codec).to(ctx.device).train(), x_ND.to(ctx.device)
+    latent = codec_module(codec).latent_dim
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.randperm(len(x_ND), generator=generator)[: method.batch_size]
-        return rows, torch.randn(len(rows), codec.latent_dim, generator=generator)
+        return rows, torch.randn(len(rows), latent, generator=generator)
 
     def loss(rows: Tensor, noise_BZ: Tensor) -> Tensor:
         x_BD = rows_ND[rows]
@@ -79,11 +84,11 @@ def fit(method: Vae, zoo: Zoo, ctx: Context) -> Decoded:
     log = train(
         model, loss, steps=method.steps, ctx=ctx, what="vae", lr=method.lr, weight_decay=method.weight_decay, draw=draw
     )  # fmt: skip
-    facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec.eval(), rows_ND), ctx)}
-    prior = torch.zeros(codec.latent_dim), torch.ones(codec.latent_dim)
-    return Decoded(LatentSpace(normaliser, codec, *prior, [row | {"part": "vae"} for row in log], facts))
+    facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec.eval(), rows_ND), bench, ctx)}
+    prior = torch.zeros(latent), torch.ones(latent)
+    return Decoded(LatentSpace(normaliser, codec, *prior, curve(log, "vae"), facts))
 
 
-def load(method: Vae, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Decoded:
+def load(method: Vae, tensors: dict[str, Tensor], zoo: Zoo) -> Decoded:
     """Rebuild a fitted autoencoder."""
     return Decoded(latent_space.load(method, tensors, zoo))

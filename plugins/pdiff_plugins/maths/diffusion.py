@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from pdiff.training.capture import Step
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["epsilon", "x0", "v"]
 Sampler = Literal["ddpm", "ddim"]
+Rate = TypeVar("Rate", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def draw(count: int, dim: int, schedule: Schedule, generator: torch.Generator) -
 
 
 def loss(
-    denoise: Denoise, z0_BZ: Tensor, drawn: tuple[Tensor, Tensor, Tensor, Tensor], prediction: Prediction
+    denoise: Denoise, z0_BZ: Tensor, noisy: tuple[Tensor, Tensor, Tensor, Tensor], prediction: Prediction
 ) -> Tensor:
     """Return the mean squared error (Ho et al. 2020, eq. 14) at what `draw` gave."""
-    t_B, epsilon_BZ, signal, noise = drawn
+    t_B, epsilon_BZ, signal, noise = noisy
     out_BZ = denoise(signal * z0_BZ + noise * epsilon_BZ, t_B)
     return F.mse_loss(out_BZ.float(), _target(z0_BZ, epsilon_BZ, (signal, noise), prediction))
 
@@ -115,7 +116,7 @@ def sample(
     Raises UserError when `steps` is more than the schedule has.
     """
     stops = [round(fraction * steps) for fraction in keep]
-    z, kept = z_T, {0: z_T}
+    z, states = z_T, {0: z_T}
     table = coefficients(schedule, prediction, steps, 1.0 if sampler == "ddpm" else eta)
     rows = torch.tensor([[t, *folded] for t, folded in table], dtype=torch.float64).to(z_T)
     noisy = any(sigma for _, (_, _, sigma) in table)
@@ -131,8 +132,8 @@ def sample(
         z = update(z, row, *noise)
         tell()
         if i in stops:
-            kept[i] = z
-    return z, [kept[stop] for stop in stops]
+            states[i] = z
+    return z, [states[stop] for stop in stops]
 
 
 def timesteps(total: int, steps: int) -> list[int]:
@@ -169,7 +170,9 @@ def coefficients(
     return list(zip(times, folded, strict=True))
 
 
-def _split(signal, noise, prediction: Prediction):
+def _split(
+    signal: Rate, noise: Rate, prediction: Prediction
+) -> tuple[tuple[Rate | float, Rate | float], tuple[Rate | float, Rate | float]]:
     """Return x0 = a z + b out and epsilon = c z + d out as ((a, b), (c, d)), for numbers or tensors."""
     if prediction == "epsilon":
         return (1 / signal, -noise / signal), (0.0, 1.0)

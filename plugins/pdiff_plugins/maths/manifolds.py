@@ -31,7 +31,7 @@ def covered(own_MM: Tensor, apart_MH: Tensor, own_HH: Tensor, k: int = NEIGHBOUR
 
     A member that is infinitely far from its k-th other has no ball.
     """
-    reach_M, reach_H = (reach(own, k) for own in (own_MM, own_HH))
+    reach_M, reach_H = reach(own_MM, k), reach(own_HH, k)
     precise = (apart_MH <= reach_H).any(dim=1)
     recalled = (apart_MH <= reach_M[:, None]).any(dim=0)
     return float(precise.double().mean()), float(recalled.double().mean())

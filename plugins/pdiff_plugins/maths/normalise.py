@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
+from pdiff_plugins.maths.neighbours import COLUMNS
 
-COLUMNS = 65_536
-"""Columns of a zoo that are held in float64 at a time."""
 VARIANCE_FLOOR = 0.001
 
 
@@ -41,8 +40,8 @@ class Normaliser:
             return self.layout.from_free(free_BD)
         for entry in self.layout.entries:
             if entry.positive:
-                own = (free_BD[:, entry.columns].exp() - 0.05) * 0.95 * self.level[entry.columns]
-                free_BD[:, entry.columns] = own.clamp_min(VARIANCE_FLOOR)
+                variance_BD = (free_BD[:, entry.columns].exp() - 0.05) * 0.95 * self.level[entry.columns]
+                free_BD[:, entry.columns] = variance_BD.clamp_min(VARIANCE_FLOOR)
         return free_BD
 
     def _free(self, theta_BD: Tensor) -> Tensor:
@@ -51,13 +50,13 @@ class Normaliser:
         theta_BD = theta_BD.clone()
         for entry in self.layout.entries:
             if entry.positive:
-                own = theta_BD[:, entry.columns]
-                theta_BD[:, entry.columns] = (own / (0.95 * self.level[entry.columns]) + 0.05).log()
+                variance_BD = theta_BD[:, entry.columns]
+                theta_BD[:, entry.columns] = (variance_BD / (0.95 * self.level[entry.columns]) + 0.05).log()
         return theta_BD
 
     def tensors(self) -> dict[str, Tensor]:
-        own = {"mean": self.mean, "scale": self.scale}
-        return own if self.level is None else own | {"level": self.level}
+        tensors = {"mean": self.mean, "scale": self.scale}
+        return tensors if self.level is None else tensors | {"level": self.level}
 
 
 def blocks(layout: Layout) -> Iterator[tuple[slice, Layout]]:
@@ -75,11 +74,11 @@ def per_column(zoo: Zoo) -> Normaliser:
     """
     layout, mean_D = zoo.layout, torch.empty(zoo.layout.dim)
     squares = dict.fromkeys(layout.keys, 0.0)
-    for columns, own in blocks(layout):
-        x_ND = own.to_free(zoo.theta_ND[:, columns]).double()
+    for columns, block in blocks(layout):
+        x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
         mean = x_ND.mean(dim=0)
         mean_D[columns] = mean.float()
-        squares[own.keys[0]] += float((x_ND - mean).square_().sum())
+        squares[block.keys[0]] += float((x_ND - mean).square_().sum())
     scales = [math.sqrt(squares[entry.key] / (len(zoo) * math.prod(entry.shape))) for entry in layout.entries]
     scale_D = layout.per_entry([scale if scale > 1e-12 else 1.0 for scale in scales])
     return Normaliser(layout, mean_D, scale_D)
@@ -94,13 +93,13 @@ def per_tensor(zoo: Zoo) -> Normaliser:
         if variance.any()
         else None
     )
-    own = Normaliser(layout, torch.zeros(layout.dim), torch.ones(layout.dim), level)
-    x_ND = own.encode(zoo.theta_ND)
-    parts = [x_ND[:, entry.columns] for entry in layout.entries]
-    own.mean = layout.per_entry([float(part.mean(dim=1).mean()) for part in parts])
-    stds = [float(part.std(dim=1).mean()) if part.shape[1] > 1 else 1.0 for part in parts]
-    own.scale = layout.per_entry([std if std > 1e-12 else 1.0 for std in stds])
-    return own
+    normaliser = Normaliser(layout, torch.zeros(layout.dim), torch.ones(layout.dim), level)
+    x_ND = normaliser.encode(zoo.theta_ND)
+    entries = [x_ND[:, entry.columns] for entry in layout.entries]
+    normaliser.mean = layout.per_entry([float(x_NE.mean(dim=1).mean()) for x_NE in entries])
+    stds = [float(x_NE.std(dim=1).mean()) if x_NE.shape[1] > 1 else 1.0 for x_NE in entries]
+    normaliser.scale = layout.per_entry([std if std > 1e-12 else 1.0 for std in stds])
+    return normaliser
 
 
 def load(layout: Layout, tensors: dict[str, Any]) -> Normaliser:

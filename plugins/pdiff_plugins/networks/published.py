@@ -25,8 +25,8 @@ def load_published(model: nn.Module, weights: Any, outputs: int) -> None:
             'take a data set with the same classes, name a file, or write weights = ""'
         )
     # Files from BatchNorm's days count their batches, which frozen norms do not.
-    own = model.state_dict()
-    state = {key: value for key, value in _fetched(weights).items() if key in own or "num_batches" not in key}
+    expected = model.state_dict()
+    state = {key: value for key, value in _fetched(weights).items() if key in expected or "num_batches" not in key}
     model.load_state_dict(state)
 
 

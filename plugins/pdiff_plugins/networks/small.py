@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -213,7 +213,7 @@ class TwoConvolutions(Architecture):
 
 
 @hookimpl
-def register_architectures(register):
+def register_architectures(register: Any) -> None:
     minis = (ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini)
     for component in (*minis, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions):
         register(component)

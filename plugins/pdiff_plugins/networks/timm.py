@@ -108,5 +108,5 @@ def _first_line(error: Exception) -> str:
 
 
 @hookimpl
-def register_architectures(register):
+def register_architectures(register: Any) -> None:
     register(TimmModel)

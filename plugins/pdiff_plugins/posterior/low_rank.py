@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
+from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
+from pdiff.files import below
 from pdiff.objective import Objective
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
-from pdiff_plugins.latent.space import part
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 from pdiff_plugins.posterior.method import Posterior
@@ -63,17 +64,17 @@ class Networks(Generator):
         self.normaliser, self.gaussians = normaliser, gaussians
 
     @torch.no_grad()
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         if not self.gaussians.factors.shape[1]:
             return self.normaliser.decode(self.gaussians.centres[:count])
         return self.normaliser.decode(self.gaussians(*self.gaussians.draw(count, ctx.generator("sample"))))
 
     def tensors(self) -> dict[str, Tensor]:
-        parts = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
-        return {f"{name}.{key}": value for name, own in parts.items() for key, value in own.items()}
+        tables = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
+        return {f"{prefix}.{key}": value for prefix, table in tables.items() for key, value in table.items()}
 
 
-def fit(method: Posterior, zoo: Zoo, ctx: Context) -> Networks:
+def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
     if method.centres > len(zoo):
         raise UserError(f"method.centres = {method.centres}: there are {len(zoo)} checkpoints; set it to at most that")
@@ -82,14 +83,12 @@ def fit(method: Posterior, zoo: Zoo, ctx: Context) -> Networks:
     gaussians = LowRank.of(x_ND, method.centres, method.rank, method.spread)
     if not method.steps:
         return Networks(normaliser, gaussians)
-    objective = ctx.objective
-    if objective is None:
-        raise UserError("posterior: needs a task to train on, and this context has none; set method.steps = 0")
+    objective = bench.objective
     near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        drawn = gaussians.draw(method.networks, generator)
-        return *drawn, *objective.batch(method.batch_size, generator, ctx.device, method.augment)
+        networks = gaussians.draw(method.networks, generator)
+        return *networks, *objective.batch(method.batch_size, generator, ctx.device, method.augment)
 
     def loss(which_M: Tensor, z_MZ: Tensor, *batch: Tensor) -> Tensor:
         theta_MD = near.decode(gaussians(which_M, z_MZ))
@@ -119,5 +118,5 @@ def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float)
 
 def load(tensors: dict[str, Tensor], zoo: Zoo) -> Networks:
     """Rebuild trained Gaussians."""
-    own = part(tensors, "gaussians")
-    return Networks(normalise.load(zoo.layout, part(tensors, "normaliser")), LowRank(own["centres"], own["factors"]))
+    normaliser, state = normalise.load(zoo.layout, below(tensors, "normaliser.")), below(tensors, "gaussians.")
+    return Networks(normaliser, LowRank(state["centres"], state["factors"]))

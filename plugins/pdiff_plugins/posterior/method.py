@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff import hookimpl
 from pdiff.components import Generator, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -60,17 +60,12 @@ class Posterior(Method):
         alone = f"trained {self.centres}" if self.centres else "trained soup"
         return {self.name if self.rank else alone: self}
 
-    def fit(self, zoo: Zoo, ctx: Context) -> Generator:
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.posterior.low_rank import fit
 
-        return fit(self, zoo, ctx)
+        return fit(self, zoo, bench, ctx)
 
-    def load(self, tensors: dict[str, Tensor], zoo: Zoo, ctx: Context) -> Generator:
+    def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.posterior.low_rank import load
 
         return load(tensors, zoo)
-
-
-@hookimpl
-def register_methods(register: Any) -> None:
-    register(Posterior)

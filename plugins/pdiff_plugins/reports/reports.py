@@ -6,60 +6,70 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdiff import hookimpl
-from pdiff.components import Report
+from pdiff.components import Figure, Page, Report
+from pdiff.results.shown import Showing
 
 if TYPE_CHECKING:
     from pdiff.view import View
 
 
+TAKEN = ("index", "summary", "figures", "details", "not_shown", "published_beside_ours", "what_the_numbers_say")
+"""Names that no evaluator's page can have: of the first page, and of its sections."""
+
+
 class Html(Report):
-    """Self-contained pages, index.html and audit.html; figures also in figures/."""
+    """Self-contained pages: index.html and the evaluators' own; figures in figures/."""
 
     name = "html"
 
     def render(self, view: View, out: Path) -> list[Path]:
-        from pdiff_plugins.reports.figures import pictures
+        from pdiff_plugins.reports.figures import every_figure
 
+        showing = Showing(view.evaluators, view.warn)
+        figures = every_figure(view, showing)
+        pages = showing.pages(view, figures, taken=TAKEN)
+        texts = {"index.html": _index(view, showing, figures, pages)} | {
+            f"{p.name}.html": _beside(view, p) for p in pages
+        }
+        pictures = {f"figures/{figure.name}.{figure.kind}": figure.data for figure in figures}
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        shown, paths = list(pictures(view)), []
-        for picture in shown:
-            paths.append(out / "figures" / f"{picture.name}.{picture.kind}")
-            paths[-1].write_bytes(picture.data)
-        index = out / "index.html"
-        index.write_text(_page(view, shown), encoding="utf-8", newline="\n")
-        return [index, *_audit(view, shown, out), *paths]
+        for name, data in [*((name, text.encode()) for name, text in texts.items()), *pictures.items()]:
+            (out / name).write_bytes(data)
+        return [out / name for name in [*texts, *pictures]]
 
 
-def _audit(view: View, shown: Sequence[Any], out: Path) -> list[Path]:
-    """Write the page of the audit, where it was run."""
-    from pdiff_plugins.audit.page import audit_page
+def _beside(view: View, beside: Page) -> str:
+    """Return the page of an evaluator."""
+    from pdiff_plugins.drawing import page
+    from pdiff_plugins.reports.findings import ran
 
-    if "audit" not in view.scores:
-        return []
-    path = out / "audit.html"
-    path.write_text(audit_page(view, shown), encoding="utf-8", newline="\n")
-    return [path]
+    return page.page(f"{view.name}: {beside.name}", beside.title, f"{ran(view.scores)}.", beside.sections)
 
 
-def _page(view: View, shown: Sequence[Any]) -> str:
+def _index(view: View, showing: Showing, figures: Sequence[Figure], pages: Sequence[Page]) -> str:
     from pdiff.results.summary import expected, notes, sources
     from pdiff_plugins.drawing import page
     from pdiff_plugins.drawing.style import looks
     from pdiff_plugins.reports.findings import findings, ran
 
     scores = view.scores
-    headline, *more = findings(scores)
+    headline, *more = findings(showing, scores)
     colours = {source: look.colour for source, look in looks(list(scores["networks"]), view.method).items()}
     return page.page(view.name, f"{headline}.", f"{ran(scores)}.", {
         "What the numbers say": page.listing(more),
         "Summary": page.table(*view.table(), view.method, colours) + page.notes(notes(scores)),
-        "Audit": '<p><a href="audit.html">Every source in one table, ensembles, and the verdict</a></p>'
-        if "audit" in scores else "",
+        **{beside.name.replace("_", " ").capitalize(): _link(beside) for beside in pages},
         "Published beside ours": _published(sources(scores), page.table(*expected(scores))),
-        "Figures": "\n".join(page.figure(picture) for picture in shown),
+        "Figures": "\n".join(map(page.figure, figures)),
+        "Not shown": page.listing(showing.faults),
         "Details": _details(scores),
     })  # fmt: skip
+
+
+def _link(beside: Page) -> str:
+    from pdiff_plugins.drawing import page
+
+    return f'<p><a href="{beside.name}.html">{page.text(beside.about)}</a></p>'
 
 
 def _published(source: str, body: str) -> str:
@@ -92,7 +102,8 @@ class Markdown(Report):
         from pdiff_plugins.reports.findings import findings, gates, ran, stages
 
         scores = view.scores
-        headline, *more = findings(scores)
+        showing = Showing(view.evaluators, view.warn)
+        headline, *more = findings(showing, scores)
         published = expected(scores)
         source = sources(scores)
         parts = [
@@ -105,6 +116,7 @@ class Markdown(Report):
             section("Published beside ours" + (f" ({plain(source)})" if source else ""), *published),
             section("Codec gate: networks after decode(encode(w)), before any diffusion", *gates(scores)),
             section("Time", *stages(scores)),
+            "## Not shown\n\n" + "\n".join(f"- {plain(line)}" for line in showing.faults) if showing.faults else "",
         ]
         path = out / "report.md"
         out.mkdir(parents=True, exist_ok=True)
@@ -130,9 +142,3 @@ def plain(value: str) -> str:
     for character, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("*", "\\*"), ("\n", " ")):
         value = value.replace(character, instead)
     return value
-
-
-@hookimpl
-def register_reports(register: Any) -> None:
-    register(Html)
-    register(Markdown)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pdiff.view import ORIGINAL
-from pdiff_plugins.drawing.style import FAINT, GREY, INK, Look, figure, focus, left_out
+from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, focus, left_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from pdiff.view import View
 
@@ -23,14 +23,14 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def heat_map(view: View, own: dict[str, Look]) -> tuple[Figure, str]:
+def heat_map(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Paper, Fig. 1."""
     columns = _spread(view.zoo.layout.dim, COLUMNS)
     picked = {s: view.theta[s][:, columns].double().numpy() for s in (ORIGINAL, view.method)}
     mean, std = picked[ORIGINAL].mean(axis=0), picked[ORIGINAL].std(axis=0)
     blocks = [(v[_spread(len(v), NETWORKS)] - mean) / np.where(std > 0, std, 1) for v in picked.values()]
-    made = figure(1.1 + 0.095 * sum(len(block) for block in blocks))
-    parts = made.subplots(2, 1, sharex=True, height_ratios=[len(block) for block in blocks])
+    chart = figure(1.1 + 0.095 * sum(len(block) for block in blocks))
+    parts = chart.subplots(2, 1, sharex=True, height_ratios=[len(block) for block in blocks])
     for axes, block, source in zip(parts, blocks, picked, strict=True):
         image = axes.imshow(block, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
         axes.set_yticks([])
@@ -38,12 +38,12 @@ def heat_map(view: View, own: dict[str, Look]) -> tuple[Figure, str]:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         label = f"{source}\n({len(block)} of {len(picked[source])})"
-        axes.set_ylabel(label, color=own[source].colour, fontweight="bold")
+        axes.set_ylabel(label, color=looks[source].colour, fontweight="bold")
     _tensor_names(parts[1], view, columns)
-    bar = made.colorbar(image, ax=parts, shrink=0.7, pad=0.015, aspect=28)
+    bar = chart.colorbar(image, ax=parts, shrink=0.7, pad=0.015, aspect=28)
     bar.set_label("standard deviations from the originals' mean", fontsize=8.5)
     bar.outline.set_visible(False)
-    return made, (
+    return chart, (
         f"Rows are networks (originals in the order in which they were collected), columns {len(columns)} of the "
         f"{view.zoo.layout.dim:,} parameters, evenly spaced, each in units of the originals' standard deviation around "
         "their mean. Generated rows that repeat a handful of patterns, or none at all, give a weak generator away."
@@ -68,30 +68,30 @@ def _tensor_names(axes: Axes, view: View, columns: np.ndarray) -> None:
     axes.set_xticks(centres, names, rotation=25, ha="right", fontsize=8)
 
 
-def parameter_map(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None:
+def parameter_map(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw originals and generated networks on the originals' first two principal components."""
     shown = [s for s in view.theta if s == view.method or (s != ORIGINAL and len(view.theta[s]) == 1)]
     places, shares = _principal(view, (ORIGINAL, *shown))
     if not places:
         return None
-    limits, outside = [], {}
+    limits, outside = [], dict[str, int]()
     for axis in (0, 1):
         values = {s: at[:, axis] for s, at in places.items()}
         low, high, out = focus(values, (ORIGINAL, view.method), reach=0.4)
         limits.append((low, high))
         outside |= {s: max(count, outside.get(s, 0)) for s, count in out.items()}
-    made = figure(4.6)
-    axes = made.add_subplot()
+    chart = figure(4.6)
+    axes = chart.add_subplot()
     at, (order, what) = places[ORIGINAL], _order(view)
     colours = np.array(order)[_spread(len(order), MAP_DOTS)]
     dots = axes.scatter(
-        *at.T, c=colours, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(order)})", zorder=2
+        at[:, 0], at[:, 1], c=colours, cmap="cividis", s=22, linewidths=0, label=f"{ORIGINAL} ({len(order)})", zorder=2
     )
     for source in (s for s in shown if outside.get(s) != len(places[s])):
-        at, look, single = places[source], own[source], len(places[source]) == 1
+        at, look, single = places[source], looks[source], len(places[source]) == 1
         fill = (look.colour, INK) if single else ("none", look.colour)
         axes.scatter(
-            *at.T, s=130 if single else 26, marker=look.marker, linewidths=1.0, zorder=5 if single else 3,
+            at[:, 0], at[:, 1], s=130 if single else 26, marker=look.marker, linewidths=1.0, zorder=5 if single else 3,
             alpha=1 if single else 0.75, label=source if single else f"{source} ({len(at)})",
             facecolors=fill[0], edgecolors=fill[1],
         )  # fmt: skip
@@ -99,14 +99,14 @@ def parameter_map(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None
     axes.set_ylim(limits[1])
     axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the originals' variance)")
     axes.set_ylabel(f"second ({shares[1]:.0%})")
-    made.colorbar(dots, ax=axes, pad=0.02, aspect=30).set_label(what)
+    chart.colorbar(dots, ax=axes, pad=0.02, aspect=30).set_label(what)
     axes.legend(loc="best", framealpha=0.85, frameon=True, edgecolor="none")
     caption = "Originals and generated networks, projected on the two directions in which the originals vary most."
     if view.zoo.layout.dim > MAP_COLUMNS:
         caption += f" Computed from {MAP_COLUMNS:,} evenly spaced parameters."
     if len(order) > MAP_DOTS:
         caption += f" Of the originals {MAP_DOTS:,} are taken."
-    return made, f"{caption} {_off(outside, places)}".strip()
+    return chart, f"{caption} {_off(outside, places)}".strip()
 
 
 def _off(outside: dict[str, int], places: dict[str, np.ndarray]) -> str:
@@ -143,17 +143,17 @@ def _order(view: View) -> tuple[list[int], str]:
     return list(range(len(steps))), "number of the original"
 
 
-def training_curves(view: View, own: dict[str, Look]) -> tuple[Figure, str] | None:
+def training_curves(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw the base network's training and every generator's."""
     panels = _panels(view)
     if not panels:
         return None
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
-    made = figure(2.9 * down)
-    grid = made.subplots(down, across, squeeze=False).ravel()
+    chart = figure(2.9 * down)
+    grid = chart.subplots(down, across, squeeze=False).ravel()
     for axes, (title, unit, source, steps, values) in zip(grid, panels, strict=False):
-        colour = own[source].colour if source in own else GREY
+        colour = looks[source].colour if source in looks else GREY
         noisy = len(steps) > 60
         axes.plot(steps, values, color=colour, lw=1.2, alpha=0.35 if noisy else 1, marker="" if noisy else "o", ms=3)
         if noisy:
@@ -167,7 +167,7 @@ def training_curves(view: View, own: dict[str, Look]) -> tuple[Figure, str] | No
     for axes in grid[len(panels) :]:
         axes.remove()
     caption = "Losses and their running mean; the base network's score after each epoch is of the selection split."
-    return made, caption
+    return chart, caption
 
 
 def _smooth(values: list[float], width: int = 11) -> np.ndarray:

@@ -33,15 +33,17 @@ def asker_of(generator, better="lower", losses=None):
     """Return an asker of networks whose metric is their first parameter, with a zoo of 30 of them."""
     own = torch.linspace(*RANGE[better], 30, dtype=torch.float64)
     rows = [{"run": run, "step": step, "metrics": {}} for run in range(10) for step in range(3)]
-    view = SimpleNamespace(
-        selection="validation", zoo=SimpleNamespace(theta_ND=own[:, None], rows=rows),
+    objective = SimpleNamespace(
+        losses=losses, split=SimpleNamespace(__len__=lambda: 1, batch=lambda index, device: None),
+        batch=lambda *arguments: None,
+    )  # fmt: skip
+    bench = SimpleNamespace(
         measures=lambda: {"known": own}, measure=lambda theta_MD, split: {"known": theta_MD[:, 0]},
+        predict=lambda theta_MD, split: theta_MD[:, 0], objective=objective,
+    )  # fmt: skip
+    view = SimpleNamespace(
+        selection="validation", zoo=SimpleNamespace(theta_ND=own[:, None], rows=rows), bench=bench,
         generators={"fake": generator}, targets=lambda split: None,
-        predict_networks=lambda theta_MD, split: theta_MD[:, 0],
         recipe=SimpleNamespace(task=SimpleNamespace(measures={"known": better}, score=lambda own, targets: own)),
-        objective=SimpleNamespace(
-            losses=losses, split=SimpleNamespace(__len__=lambda: 1, batch=lambda index, device: None),
-            batch=lambda *arguments: None,
-        ),
     )  # fmt: skip
     return Asker.of(view, "fake")

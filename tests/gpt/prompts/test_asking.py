@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdiff.context import Context
+from pdiff_plugins.evaluators.accuracy import Accuracy
 from pdiff_plugins.gpt.prompts import probes as prompt_probes
 from pdiff_plugins.gpt.prompts.findings import headline, warnings
 from pdiff_plugins.gpt.prompts.starts import HELD_OUT, NEW, Starts, unseen
 from pdiff_plugins.gpt.prompts.sweep import agreement, at_best, evenly, r_squared, sweep
-from pdiff_plugins.reports.findings import findings
 from tests.gpt.prompts.helpers import OBEDIENT, RANGE, Known, asker_of
 
 CTX = Context(seed=0)
@@ -111,7 +111,7 @@ def test_how_near_networks_lie_is_always_said(prompted, said) -> None:
     own |= {
         "best_prompt": row | {"zoo": row, "starts": row},
         "gradient": {"gradient": {"metric": 1}, "sign": {"metric": 1}},
-        "nearest": {"matched": True, "prompted": {"matched": prompted}, "unseen": {"matched": 10, "matched std": 0.3}},
+        "nearest": {"matched": True, "prompted": {"matched": prompted}, "unseen": {"matched": 10, "matched_std": 0.3}},
     }  # fmt: skip
     whole = f"prompted networks {said} ({prompted} against 10, standard deviation 0.3)"
     assert whole in headline("fake", own) and (f"warning: {whole}" in headline("fake", own)) == (prompted < 9)
@@ -122,16 +122,24 @@ def test_whole_trainings_are_no_yardstick_for_their_spread() -> None:
         name: {"accuracy": {"mean": mean, "std": 0.1, "best": mean, "values": [mean]}}
         for name, mean in (("original", 0.5), ("gpt", 0.9))
     }
-    scores = {"main": "accuracy", "method": "gpt", "selection": "validation", "networks": networks}
-    assert "standard deviation" in " ".join(findings(scores))
-    assert "standard deviation" not in " ".join(findings(scores | {"facts": {"gpt": {"metric": "loss"}}}))
+    scores = {
+        "main": "accuracy", "method": "gpt", "selection": "validation", "networks": networks, "accuracy": {},
+        "facts": {},
+    }  # fmt: skip
+
+    def said(scores):
+        return " ".join(finding.text for finding in Accuracy().findings(scores))
+
+    assert "standard deviation" in said(scores)
+    assert "standard deviation" not in said(scores | {"facts": {"gpt": {"metric": "loss"}}})
 
 
 def test_starts_are_of_runs_that_no_method_has_seen() -> None:
     rows = [{"run": run, "step": step} for run, step in [(5, 0), (5, 8), (7, 0), (7, 8), (2, 8)]]
+    held_out = SimpleNamespace(rows=rows, theta_ND=torch.arange(5.0)[:, None])
     view = SimpleNamespace(
-        zoo=SimpleNamespace(rows=[{"run": 2, "step": 0}, {"run": 1, "step": 0}]), holdout_rows=rows,
-        holdout=torch.arange(5.0)[:, None], start=lambda seed: torch.tensor([seed % 1000.0]),
+        zoo=SimpleNamespace(rows=[{"run": 2, "step": 0}, {"run": 1, "step": 0}], holdout=held_out),
+        bench=SimpleNamespace(start=lambda seed: torch.tensor([seed % 1000.0])),
     )  # fmt: skip
     starts = unseen(view, 3, CTX)
     assert starts.groups[HELD_OUT].tolist() == [[0], [2]] and starts.last_MD.tolist() == [[1], [3]]

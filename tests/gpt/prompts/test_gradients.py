@@ -82,7 +82,7 @@ def test_what_gradients_reach_and_when() -> None:
 
 def test_one_step_takes_the_best_rate() -> None:
     asker = asker_of(OBEDIENT, losses=lambda theta_MD, batch: theta_MD.square().sum(dim=1) / 2)
-    asker.view.objective.split = TensorSplit(torch.zeros(7, 1), torch.zeros(7))
+    asker.view.bench.objective.split = TensorSplit(torch.zeros(7, 1), torch.zeros(7))
     own = prompt_baselines.one_step(asker, torch.full((2, 1), 3.0), 0, CTX)
     assert own["gradient"]["rate"] == 100 and own["sign"]["metric"] == pytest.approx(3 - 100)
     assert own["gradient"]["examples"] == 7

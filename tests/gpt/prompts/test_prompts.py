@@ -32,9 +32,9 @@ class Perceptron(SimpleNamespace):
     """A perceptron of `hidden` units per layer, with its layout and symmetry, and some of its networks."""
 
     def __init__(self, *hidden):
-        from pdiff.symmetry.permutations import Symmetry
         from pdiff.zoo import Layout
         from pdiff_plugins.networks.nets.minis import mlp
+        from pdiff_plugins.symmetry.permutations import Symmetry
 
         torch.manual_seed(0)
         model = mlp((2,), hidden, 2, "relu")
@@ -74,9 +74,10 @@ def test_a_run_is_asked_judged_and_drawn(tmp_path) -> None:
     small = {"starts": 2, "prompts": 3, "optimizer_steps": 3, "repeats": 2, "grid": 3, "gradient_examples": 9}
     scores = evaluator(**small).evaluate(view, CTX)
     own = scores["of"]["gpt"]
-    assert list(own["groups"]) == [HELD_OUT, NEW] and own["prompt split"] == "validation"
-    assert scores["headline"] == headline("gpt", own) and "loss" in scores["headline"]
-    assert len(notes("gpt", own)) == 10
+    assert list(own["groups"]) == [HELD_OUT, NEW] and own["prompt_split"] == "validation"
+    told = list(evaluator().findings({"prompts": scores}))
+    assert told[0].headline and told[0].text == headline("gpt", own) and "loss" in told[0].text
+    assert [finding.text for finding in told if finding.note] == notes("gpt", own) and len(told) == 11
     near = own["nearest"]["prompted"]
     assert near["matched"] <= near["raw"] + 1e-5
     assert len(own["plane"]["values"]) == 3 and len(own["plane"]["pairs"]) == 4
@@ -105,7 +106,8 @@ def test_a_network_that_is_not_finite_is_left_out_of_distances(tmp_path) -> None
     scores = evaluator(**small).evaluate(view, CTX)
     own = scores["of"]["gpt"]
     assert own["nearest"]["prompted"]["matched"] > 0 and len(own["plane"]["pairs"]) == 3
-    assert "to not finite (best checkpoint" in scores["headline"] and "SGD" not in scores["headline"]
+    told = headline("gpt", own)
+    assert "to not finite (best checkpoint" in told and "SGD" not in told
 
 
 def test_a_run_without_prompts_is_refused(tmp_path) -> None:

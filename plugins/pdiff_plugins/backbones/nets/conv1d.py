@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +26,7 @@ class Conv1dAutoencoder(nn.Module):
         padded = -(-dim // unit) * unit
         self.dim, self.latent_dim, self.padding = dim, latent, padded - dim
         flat, first = (channels[-1], padded // halved), channels[0]
-        half = {"kernel_size": kernel, "stride": 2, "padding": kernel // 2}
+        half: dict[str, Any] = {"kernel_size": kernel, "stride": 2, "padding": kernel // 2}
         self.encoder = nn.Sequential(
             *(_layer(nn.Conv1d(a, b, **half), nn.LeakyReLU()) for a, b in pairwise((1, *channels))),
             nn.Flatten(),
@@ -52,7 +53,7 @@ class Conv1dAutoencoder(nn.Module):
         return conv_chain.run(layers(convolutions), h, self.training)[:, 0, 0, : self.dim]
 
 
-def _lean(linear: nn.Linear, h: Tensor) -> Tensor:
+def _lean(linear: nn.Module, h: Tensor) -> Tensor:
     """Apply the layer without keeping a copy of its weight in autocast's dtype for the backward pass."""
     return checkpoint(linear, h, use_reentrant=False, preserve_rng_state=False)
 
@@ -88,8 +89,11 @@ def _same(before: int, after: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ELU(inplace=True))
 
 
-def _activated(layer: nn.Sequential, h: Tensor) -> Tensor:
+def _activated(layer: nn.Module, h: Tensor) -> Tensor:
+    """Apply a layer that `_same` gave."""
+    assert isinstance(layer, nn.Sequential)
     convolution, norm, activation = layer
+    assert isinstance(convolution, nn.Conv1d)
     return activation(norm(_convolved(convolution, h)))
 
 

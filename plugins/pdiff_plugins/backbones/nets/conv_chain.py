@@ -46,7 +46,7 @@ def run(chain: list[Layer], x: Tensor, training: bool) -> Tensor:
 def _evaluated(chain: list[Layer], h: Tensor) -> Tensor:
     for layer in chain:
         h = layer.convolve(h)
-        h = layer.activate(h, layer.norm.running_mean, layer.norm.running_var) if layer.norm else h
+        h = layer.activate(h, *layer.running) if layer.norm else h
     return h
 
 
@@ -82,7 +82,7 @@ class _Step:
         for index, layer in enumerate(self.chain):
             c = self._convolve(index, c)
             if layer.norm:
-                self.statistics.append(_statistics(c, layer.norm.running_mean.dtype))
+                self.statistics.append(_statistics(c, layer.running[0].dtype))
                 _update(layer.norm, *self.statistics[index], c.numel() // c.shape[1])
             if index in self.keep:
                 self.outputs[index] = c
@@ -90,16 +90,16 @@ class _Step:
 
     def backward(self, g: Tensor, wanted: bool) -> tuple[Tensor | None, list[Tensor]]:
         """Return the gradient at the input, where it is wanted, and those of the parameters in their order."""
-        end, gradients = len(self.chain) - 1, []
+        end, gradients = len(self.chain) - 1, list[Tensor]()
         if self.chain[end].norm:
             behind, g = g, torch.empty_like(g)
             self.chain[end].activate_backward(behind, self._activate(end, self._output(end)), out=g)
         for index in range(end, -1, -1):
-            own: list[Tensor] = []
+            affine: list[Tensor] = []
             if self.chain[index].norm:
-                g, own = self._normalise_backward(index, g)
+                g, affine = self._normalise_backward(index, g)
             g, weights = self._convolve_backward(index, g, wanted or index > 0)
-            gradients[:0] = *weights, *own
+            gradients[:0] = *weights, *affine
         return g, gradients
 
     def _output(self, index: int) -> Tensor:
@@ -132,24 +132,24 @@ class _Step:
 
         def rows(part: slice) -> tuple[Tensor | None, Tensor, Tensor]:
             h = self._activate(index - 1, c[part])
-            own, *more = layer.convolve_backward(g[part], h, wanted)
-            if index:
-                self.chain[index - 1].activate_backward(own, h, out=own)
-            return own, *more
+            gradient, weight, bias = layer.convolve_backward(g[part], h, wanted)
+            if index and gradient is not None:
+                self.chain[index - 1].activate_backward(gradient, h, out=gradient)
+            return gradient, weight, bias
 
         # From one channel the gradient is computed twice sooner than stored.
         again = self.lean and index > 0 and layer.convolution.out_channels == 1
         parts, out = list(_parts(c, g)), None
         for part in parts:
-            own, *more = rows(part)
+            gradient, *more = rows(part)
             for total, value in zip(sums, more, strict=True):
                 total += value
             if len(parts) == 1:
-                out = own
-            elif wanted and not again:
+                out = gradient
+            elif gradient is not None and not again:
                 out = torch.empty_like(c) if out is None else out
-                out[part] = own
-        return _Again(lambda part: rows(part)[0]) if again else out, sums
+                out[part] = gradient
+        return _Again(rows) if again else out, sums
 
     def _normalise_backward(self, index: int, g: Any) -> tuple[Tensor, list[Tensor]]:
         """Return the gradients in front of the norm, and of its weight and bias, from that behind it.
@@ -157,13 +157,13 @@ class _Step:
         The first is rate weight (g - mean(g) - n mean(g n)), n what is normalised (Ioffe & Szegedy 2015, section 3);
         it takes the place of the convolution's output.
         """
-        norm, c, (mean_C, variance_C) = self.chain[index].norm, self._output(index), self.statistics[index]
+        norm, c, (mean_C, variance_C) = self.chain[index].batch_norm, self._output(index), self.statistics[index]
         rate_C, sums = (variance_C + norm.eps).rsqrt(), [torch.zeros_like(p) for p in norm.parameters()]
         for part in _parts(c):
-            _, *own = aten.native_batch_norm_backward(
+            _, *affine = aten.native_batch_norm_backward(
                 g[part], c[part], norm.weight, None, None, mean_C, rate_C, True, norm.eps, [False, True, True]
             )
-            for total, value in zip(sums, own, strict=True):
+            for total, value in zip(sums, affine, strict=True):
                 total += value
         scale_C, count = norm.weight * rate_C, c.numel() // c.shape[1]
         slope_C = -scale_C * rate_C * sums[0] / count
@@ -175,13 +175,15 @@ class _Step:
 
 
 class _Again:
-    """A tensor whose rows are computed whenever they are read."""
+    """A tensor whose rows, the first of what `rows` gives, are computed whenever they are read."""
 
-    def __init__(self, rows: Callable[[slice], Tensor]):
+    def __init__(self, rows: Callable[[slice], tuple[Tensor | None, Tensor, Tensor]]):
         self.rows = rows
 
     def __getitem__(self, part: slice) -> Tensor:
-        return self.rows(part)
+        gradient, *_ = self.rows(part)
+        assert gradient is not None
+        return gradient
 
 
 def _keep(chain: list[Layer], x: Tensor) -> set[int]:
@@ -225,6 +227,8 @@ def _statistics(c: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def _update(norm: nn.BatchNorm1d, mean_C: Tensor, variance_C: Tensor, count: int) -> None:
     """Move the running statistics as nn.BatchNorm1d does."""
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    assert norm.running_mean is not None and norm.running_var is not None
     norm.num_batches_tracked += 1
     norm.running_mean.lerp_(mean_C, norm.momentum)
     norm.running_var.lerp_(variance_C * (count / max(count - 1, 1)), norm.momentum)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-COLUMNS = 65_536
-"""Columns that are held in float64 at a time."""
+from pdiff_plugins.maths.neighbours import COLUMNS
+
 RANK_TOLERANCE = 1e-6  # of the largest singular value: what is below is rounding of float32 vectors
 
 

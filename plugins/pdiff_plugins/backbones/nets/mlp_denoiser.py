@@ -62,9 +62,10 @@ class MlpDenoiserNet(nn.Module):
         self.embedding = TimeEmbedding(128, embedding, condition_dim)
         self.enter = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(depth))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, dim))
-        nn.init.zeros_(self.leave[-1].weight)
-        nn.init.zeros_(self.leave[-1].bias)
+        output = nn.Linear(width, dim)
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), output)
 
     def forward(self, z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:
         embedding = nn.functional.silu(once(self.embedding(t_B, condition_BC)))

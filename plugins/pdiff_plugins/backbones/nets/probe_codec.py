@@ -21,6 +21,9 @@ class ProbeModule(nn.Module):
     """What networks x_BD put out at the probes, `[B, O]`; None in a loaded codec."""
     said: Callable[[Tensor], Tensor] | None = None
     """What they predict there, which decoding keeps; None in a loaded codec."""
+    mean_O: Tensor
+    components_OZ: Tensor
+    scale: Tensor
 
     def __init__(self, dim: int, latent: int, hidden: int):
         super().__init__()

@@ -41,7 +41,7 @@ class OwnIn(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(size, width) for size in sizes)
 
     def forward(self, tokens_BTS: Tensor) -> Tensor:
-        rows = (own(tokens_BTS[:, place, : own.in_features]) for place, own in enumerate(self.maps))
+        rows = (linear(tokens_BTS[:, place, : linear.in_features]) for place, linear in enumerate(self.maps))
         return torch.stack(list(rows), dim=1)
 
 
@@ -53,31 +53,31 @@ class OwnOut(nn.Module):
         self.maps, self.longest = nn.ModuleList(zero(nn.Linear(width, size)) for size in sizes), max(sizes)
 
     def forward(self, h_BTE: Tensor) -> Tensor:
-        rows = [own(h_BTE[:, place]) for place, own in enumerate(self.maps)]
+        rows = [linear(h_BTE[:, place]) for place, linear in enumerate(self.maps)]
         return torch.stack([nn.functional.pad(row, (0, self.longest - row.shape[1])) for row in rows], dim=1)
 
 
-def way_in(tokens: Tokens, width: int, own: bool) -> nn.Module:
-    """Return what maps tokens `[B, T, S]` to their width."""
-    return OwnIn(tokens.mask_TS.sum(dim=1).tolist(), width) if own else nn.Linear(tokens.shape[1], width)
+def way_in(tokens: Tokens, width: int, apart: bool) -> nn.Module:
+    """Return what maps tokens `[B, T, S]` to their width; `apart`: each token by a map of its own."""
+    return OwnIn(tokens.mask_TS.sum(dim=1).tolist(), width) if apart else nn.Linear(tokens.shape[1], width)
 
 
-def way_out(tokens: Tokens, width: int, own: bool) -> nn.Module:
-    """Return what maps back to tokens, zero at first."""
-    return OwnOut(tokens.mask_TS.sum(dim=1).tolist(), width) if own else zero(nn.Linear(width, tokens.shape[1]))
+def way_out(tokens: Tokens, width: int, apart: bool) -> nn.Module:
+    """Return what maps back to tokens, zero at first; `apart`: each token by a map of its own."""
+    return OwnOut(tokens.mask_TS.sum(dim=1).tolist(), width) if apart else zero(nn.Linear(width, tokens.shape[1]))
 
 
 class AdaptiveDenoiser(nn.Module):
     """Adaptive blocks over the latent's tokens."""
 
-    def __init__(self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, own: bool = False):
+    def __init__(self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, apart: bool = False):
         super().__init__()
         self.tokens, self.positions = tokens, positions(tokens.shape[0], width)
         self.embedding = TimeEmbedding(WAVES, width, condition_dim)
-        self.enter = way_in(tokens, width, own)
+        self.enter = way_in(tokens, width, apart)
         self.blocks = nn.ModuleList(AdaptiveBlock(width, heads) for _ in range(depth))
         self.norm, self.modulation = nn.LayerNorm(width, elementwise_affine=False), zero(nn.Linear(width, 2 * width))
-        self.leave = way_out(tokens, width, own)
+        self.leave = way_out(tokens, width, apart)
 
     def forward(self, z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:
         embedding_BE = nn.functional.silu(once(self.embedding(t_B, condition_BC)))
@@ -91,20 +91,21 @@ class AdaptiveDenoiser(nn.Module):
 class AdditiveDenoiser(nn.Module):
     """Plain blocks over the latent's tokens, the time's and the condition's; no condition counts as zeros."""
 
-    def __init__(self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, own: bool = False):
+    def __init__(self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, apart: bool = False):
         super().__init__()
         self.tokens, self.time = tokens, TimeEmbedding(WAVES, width)
         self.condition = nn.Linear(condition_dim, width, bias=False) if condition_dim else None
         self.positions = positions(tokens.shape[0] + 1 + (condition_dim > 0), width)
-        self.enter = way_in(tokens, width, own)
+        self.enter = way_in(tokens, width, apart)
         self.blocks = blocks(width, depth, heads)
-        self.leave = way_out(tokens, width, own)
+        self.leave = way_out(tokens, width, apart)
 
     def forward(self, z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:
         tokens = [self.enter(self.tokens.split(z_BZ)), self.time(t_B)[:, None]]
         if self.condition is not None:
-            given = z_BZ.new_zeros(len(z_BZ), self.condition.in_features) if condition_BC is None else condition_BC
-            tokens.append(self.condition(given)[:, None])
+            if condition_BC is None:
+                condition_BC = z_BZ.new_zeros(len(z_BZ), self.condition.in_features)
+            tokens.append(self.condition(condition_BC)[:, None])
         h_BTE = self.blocks(torch.cat(tokens, dim=1) + self.positions)
         return self.tokens.join(self.leave(h_BTE[:, : self.tokens.shape[0]]))
 

@@ -40,7 +40,7 @@ def _resnet50(eps: float, **options: object) -> nn.Module:
 def fasterrcnn_tiny(outputs: int, widths: tuple[int, ...], hidden: int, side: int) -> FasterRCNN:
     """Return a Faster R-CNN on one feature map, its anchors and counts of proposals fit for images of side `side`."""
     backbone = tiny_backbone(widths)
-    sizes = tuple(side // part for part in (16, 8, 4, 2))
+    sizes = tuple(side // count for count in (16, 8, 4, 2))
     return FasterRCNN(
         backbone, min_size=side, max_size=side,
         rpn_anchor_generator=AnchorGenerator((sizes,), ((0.5, 1.0, 2.0),)),
@@ -60,12 +60,20 @@ def fcos_tiny(outputs: int, widths: tuple[int, ...], side: int) -> FCOS:
     return FCOS(backbone, outputs, min_size=side, max_size=side, anchor_generator=anchors, head=head)
 
 
-def tiny_backbone(widths: tuple[int, ...]) -> nn.Sequential:
+class Backbone(nn.Sequential):
+    """Stages that give so many channels, which torchvision's detectors ask for."""
+
+    out_channels: int
+
+    def __init__(self, stages: list[nn.Sequential], out_channels: int):
+        super().__init__(*stages)
+        self.out_channels = out_channels
+
+
+def tiny_backbone(widths: tuple[int, ...]) -> Backbone:
     """Return a 3x3 convolution, BatchNorm and ReLU for each width; each halves the image."""
     stages = [
         nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
         for a, b in pairwise((3, *widths))
     ]
-    backbone = nn.Sequential(*stages)
-    backbone.out_channels = widths[-1]
-    return backbone
+    return Backbone(stages, widths[-1])

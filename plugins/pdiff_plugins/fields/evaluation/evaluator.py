@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NotRequired, TypedDict
 
 from pydantic import Field
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Finding
 from pdiff.errors import UserError
+from pdiff.results.scores import given_by
 from pdiff.view import ORIGINAL
+from pdiff_plugins.fields.evaluation import findings
 
 if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
     from pdiff_plugins.fields.evaluation.judges import Plane, Space
+
+
+class ShapeScores(TypedDict):
+    """A set of drawn shapes beside as many real ones of the test split; None for fewer than five."""
+
+    precision: Annotated[float | None, "share of drawn shapes that lie among the real ones"]
+    recall: Annotated[float | None, "share of real shapes that lie among the drawn ones"]
+    one_nna: Annotated[
+        float | None, "share whose nearest other is of their own set; 0.5 where they cannot be told apart"
+    ]
+    coverage: Annotated[float | None, "share of real shapes that are nearest to some drawn one"]
+    mmd: Annotated[float | None, "mean distance of a real shape to the nearest drawn one"]
+    to_train: Annotated[float, "median distance to the nearest training shape"]
+    train_iou: Annotated[float, "median IoU with the nearest training shape"]
+    copies: Annotated[
+        float | None, "share that nearly equal a training shape; None of the checkpoints, which are of them"
+    ]
+    empty: NotRequired[Annotated[int, "in space: networks without any surface"]]
+
+
+class RunShapes(TypedDict):
+    """What the scores of shapes have to be seen beside."""
+
+    real: Annotated[ShapeScores, "what training shapes, drawn at random, give in place of drawn ones"]
+    count: Annotated[int, "test shapes that are compared"]
 
 
 class ShapeMetrics(Evaluator):
@@ -30,7 +58,7 @@ class ShapeMetrics(Evaluator):
     """
 
     name = "fields"
-    version = 4
+    version = 5
     source: ClassVar[str] = (
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"
@@ -46,6 +74,8 @@ class ShapeMetrics(Evaluator):
         "drawn; to train: median distance to the nearest training shape; IoU train: median IoU with it; copies: share "
         "that nearly equal one"
     )
+    source_scores: ClassVar[type] = ShapeScores
+    run_scores: ClassVar[type] = RunShapes
 
     surface_points: int = Field(2048, gt=0, description="in space: points drawn from each surface")
     compared: int = Field(100, ge=5, description="in space: so many shapes of each set, at most, are compared")
@@ -54,12 +84,17 @@ class ShapeMetrics(Evaluator):
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""
         judge = self._judge(view, ctx)
         real = judge.real()
-        networks = {source: judge.source(view.predict(source, "test")) for source in view.theta}
+        networks = {source: judge.source(view.predictions(source, "test")) for source in view.theta}
         networks[ORIGINAL]["copies"] = None  # they are of the training shapes
-        return {
-            "networks": networks, "real": real, "headline": _headline(view.method, networks[view.method], real),
-            "notes": [_note(real, judge.count), *_empty(networks), *_failed(view, networks)],
-        }  # fmt: skip
+        return {"networks": networks, "real": real, "count": judge.count}
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        networks, beside, method = given_by(scores, "fields"), scores["fields"], scores["method"]
+        if headline := findings.headline(method, networks[method], beside["real"]):
+            yield Finding(headline, headline=True)
+        start = scores["recipe"]["collect"].get("start", "")
+        for note in findings.notes(method, networks, beside["real"], beside["count"], start):
+            yield Finding(note, note=True)
 
     def _judge(self, view: View, ctx: Context) -> Plane | Space:
         from pdiff_plugins.fields.evaluation.judges import Plane, Space
@@ -70,46 +105,3 @@ class ShapeMetrics(Evaluator):
         if dimensions(view.recipe.dataset) == 3:
             return Space(view, ctx, self.surface_points, self.compared)
         return Plane(view, ctx)
-
-
-def _headline(method: str, own: dict[str, Any], real: dict[str, Any]) -> str:
-    """Say how drawn shapes compare with real ones."""
-    if own["one_nna"] is None:
-        return ""
-    return (
-        f"{own['precision']:.0%} of the shapes drawn by {method} lie among real ones that it has not seen "
-        f"(of real training shapes {real['precision']:.0%}), and {own['recall']:.0%} of the real ones among them "
-        f"({real['recall']:.0%}); a nearest neighbour tells them from real ones in {own['one_nna']:.0%} of cases "
-        f"(real ones {real['one_nna']:.0%}), and {own['copies']:.0%} are copies"
-    )
-
-
-def _note(real: dict[str, Any], count: int) -> str:
-    if real["precision"] is None:
-        return f"{count} test shapes are too few for the metrics of shapes; 5 are needed"
-    own = {key: f"{value:.3f}" for key, value in real.items()}
-    return (
-        f"as many real training shapes against the {count} test shapes give precision {own['precision']}, recall "
-        f"{own['recall']}, 1-NNA {own['one_nna']}, coverage {own['coverage']}, MMD {real['mmd']:.4f}; test shapes lie "
-        f"{real['to_train']:.4f} from the nearest training shape in the median"
-    )
-
-
-def _empty(networks: dict[str, Any]) -> list[str]:
-    """Say which sources have networks that draw nothing."""
-    counts = {source: own["empty"] for source, own in networks.items() if own.get("empty")}
-    listed = ", ".join(f"{source} {count}" for source, count in counts.items())
-    return [f"networks without any surface, which count as infinitely far from every shape: {listed}"] if counts else []
-
-
-def _failed(view: View, networks: dict[str, Any]) -> list[str]:
-    """Say why, where networks that started apart were not learnt."""
-    start = getattr(view.recipe.collect, "start", "")
-    if start != "independent" or (networks[view.method]["one_nna"] or 0) < 0.9:
-        return []
-    return [
-        f"{view.method} fails here, and it is the checkpoints' fault: every network was fitted from its own random "
-        "start, so that the same shape can stand in weights in countless orders and signs of hidden units, and the "
-        "weights' distribution has no shape that a generator could learn. With collect.start = 'mean' all else the "
-        "same works"
-    ]

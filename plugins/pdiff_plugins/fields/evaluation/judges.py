@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL
-from pdiff_plugins.evaluators.accuracy import iou
 from pdiff_plugins.fields.evaluation.metrics import COPY, compared, metrics, nearest
 from pdiff_plugins.fields.surfaces.chamfer import FARTHEST, chamfer
 from pdiff_plugins.fields.surfaces.meshes import surface, surface_points
+from pdiff_plugins.fields.task import as_fields
+from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -22,7 +23,7 @@ class Plane:
     """Compares shapes by their root mean squared difference at the points of the test split."""
 
     def __init__(self, view: View, ctx: Context):
-        self.inside = view.recipe.task.inside
+        self.inside = as_fields(view.recipe.task).inside
         self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
         self.real_median = float(nearest(self.test_RP, self.train_TP)[0].median())
         self.count, self.ctx = len(self.test_RP), ctx
@@ -30,15 +31,15 @@ class Plane:
     def real(self) -> dict[str, Any]:
         """Return what as many training shapes as there are test shapes give, and how far test shapes lie from them."""
         order = torch.randperm(len(self.train_TP), generator=self.ctx.generator("real"))
-        own = metrics(self.train_TP[order[: len(self.test_RP)]], self.test_RP)
-        return own | {"to_train": self.real_median, "train_iou": self._train_iou(self.test_RP), "copies": 0.0}
+        result = metrics(self.train_TP[order[: len(self.test_RP)]], self.test_RP)
+        return result | {"to_train": self.real_median, "train_iou": self._train_iou(self.test_RP), "copies": 0.0}
 
     def source(self, shapes_MP: Tensor) -> dict[str, Any]:
         """Return the scores of a set of drawn shapes."""
         to_train_M, _ = nearest(shapes_MP, self.train_TP)
         copies = float((to_train_M < COPY * self.real_median).double().mean())
-        own = {"to_train": float(to_train_M.median()), "train_iou": self._train_iou(shapes_MP), "copies": copies}
-        return metrics(shapes_MP, self.test_RP) | own
+        result = {"to_train": float(to_train_M.median()), "train_iou": self._train_iou(shapes_MP), "copies": copies}
+        return metrics(shapes_MP, self.test_RP) | result
 
     def _train_iou(self, shapes_MP: Tensor) -> float:
         return float(iou(self.inside(shapes_MP), self.inside(self.train_TP)).amax(dim=1).median())
@@ -53,10 +54,10 @@ class Space:
     """
 
     def __init__(self, view: View, ctx: Context, points: int, most: int):
-        self.task, self.ctx, self.points, self.most = view.recipe.task, ctx, points, most
+        self.task, self.ctx, self.points, self.most = as_fields(view.recipe.task), ctx, points, most
         self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
         self.inside_TP = self.task.inside(self.train_TP)
-        self.originals_NP = self.task.inside(view.predict(ORIGINAL, "test"))
+        self.originals_NP = self.task.inside(view.predictions(ORIGINAL, "test"))
         among_NN = iou(self.originals_NP, self.originals_NP).fill_diagonal_(0)
         self.usual = float((1 - among_NN.amax(dim=1)).median())
         self.real_clouds = self.clouds(self.test_RP[:most], "test")
@@ -74,8 +75,8 @@ class Space:
     def real(self) -> dict[str, Any]:
         """Return what training shapes, drawn at random, give, and how far test shapes lie from training shapes."""
         order = torch.randperm(len(self.train_TP), generator=self.ctx.generator("real"))
-        own = self._compared(self.clouds(self.train_TP[order[: self.most]], "drawn"))
-        return own | self._to_train(self.test_RP[: self.most], self.real_clouds) | {"copies": 0.0}
+        result = self._compared(self.clouds(self.train_TP[order[: self.most]], "drawn"))
+        return result | self._to_train(self.test_RP[: self.most], self.real_clouds) | {"copies": 0.0}
 
     def source(self, shapes_MP: Tensor) -> dict[str, Any]:
         """Return the scores of a set of drawn shapes."""
@@ -90,8 +91,10 @@ class Space:
     def _compared(self, clouds: list[Tensor]) -> dict[str, float | None]:
         count = min(len(clouds), self.count)
         clouds = clouds[:count]
-        own = compared(chamfer(clouds, clouds), chamfer(clouds, self.real_clouds[:count]), self.real_RR[:count, :count])
-        return own | ({"mmd": min(own["mmd"], FARTHEST)} if own["mmd"] is not None else {})
+        result = compared(
+            chamfer(clouds, clouds), chamfer(clouds, self.real_clouds[:count]), self.real_RR[:count, :count]
+        )
+        return result | ({"mmd": min(result["mmd"], FARTHEST)} if result["mmd"] is not None else {})
 
     def _to_train(self, shapes_MP: Tensor, clouds: list[Tensor]) -> dict[str, float]:
         """Return the medians of the distance and the IoU to the nearest training shape."""

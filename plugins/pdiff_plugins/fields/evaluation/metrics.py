@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdiff_plugins.evaluators.accuracy import neighbours
 from pdiff_plugins.maths.manifolds import covered, distances
+from pdiff_plugins.maths.neighbours import neighbours
 
 COPY = 0.25
 """Of the distance that real shapes have from the nearest training shape: what is nearer is a copy."""

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pdiff.context import Context
-from pdiff.populations.predictor import Predictor
-from pdiff.running.device import placed
-from pdiff.running.progress import Progress
+from pdiff_plugins.drawing.kept import png
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
+from pdiff_plugins.fields.task import as_fields
 
 if TYPE_CHECKING:
+    from pdiff.bench import Bench
     from pdiff.components import Dataset
-    from pdiff.recipe.tables import Recipe
-    from pdiff.zoo import Zoo
+    from pdiff.view import Setup
 
-AT_ONCE = 2**12
-"""Points per batch."""
 PANEL, LARGE = 160, 440
 """Pixels along each side of the picture of a surface, among others and alone."""
 
@@ -32,12 +25,8 @@ PANEL, LARGE = 160, 440
 class Renderer:
     """Draws networks of a run on a grid of any size."""
 
-    def __init__(self, recipe: Recipe, zoo: Zoo, ctx: Context):
-        self.dim = dimensions(recipe.dataset)
-        network = recipe.architecture.build(input_shape=(self.dim,), outputs=1)
-        network.load_state_dict(zoo.anchor)
-        self.task, self.ctx = recipe.task, ctx.replace(batch_size=AT_ONCE, progress=Progress())
-        self.predictor = Predictor(placed(network, ctx.device), zoo.layout, self.task)
+    def __init__(self, recipe: Setup, bench: Bench):
+        self.dim, self.task, self.bench = dimensions(recipe.dataset), as_fields(recipe.task), bench
 
     def __call__(self, theta_MD: Tensor, side: int, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` (uint8): dark where the shape is, or its surface in space, then H = W = panel."""
@@ -47,7 +36,7 @@ class Renderer:
         """Return what networks give at the points of `field_shapes.grid`, `[M, P]`."""
         points_PC = grid(side, self.dim)
         split = FieldSplit(points_PC, torch.zeros(len(points_PC), 1), torch.zeros(1))
-        return self.predictor.predict(theta_MD, split, self.ctx, f"render {' x '.join([str(side)] * self.dim)}")
+        return self.bench.predict(theta_MD, split)
 
     def drawn(self, values_MP: Tensor, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` of values on a whole grid."""
@@ -73,18 +62,4 @@ def to_grey(occupancy: Tensor) -> Tensor:
 def mosaic(pixels_RCHW: Tensor, line: int = 1) -> bytes:
     """Return rows and columns of pictures, a light line around each, as one PNG."""
     framed = functional.pad(pixels_RCHW, (line, line, line, line), value=200)
-    whole = framed.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    file = io.BytesIO()
-    Image.fromarray(whole.numpy()).save(file, "png", optimize=True)
-    return file.getvalue()
-
-
-def text(mosaic: bytes) -> str:
-    """Return a PNG in base64, as scores keep it."""
-    return base64.b64encode(mosaic).decode()
-
-
-def opened(kept: str) -> Image.Image:
-    """Return what `text` gave as a grey image."""
-    with Image.open(io.BytesIO(base64.b64decode(kept))) as image:
-        return image.convert("L")
+    return png(framed.transpose(1, 2).flatten(2, 3).flatten(0, 1).numpy())

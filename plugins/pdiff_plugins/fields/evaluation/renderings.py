@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
 from pydantic import Field
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,9 +17,26 @@ if TYPE_CHECKING:
     from pdiff.view import View
     from pdiff_plugins.fields.evaluation.pictures import Renderer
 
-
 SIDES = {2: (8, 32, 128, 512), 3: (12, 24, 48, 96)}
 """Sides of the grids on which one sample is drawn, in the plane and in space."""
+
+
+class Film(TypedDict, total=False):
+    """Networks on their way from noise, a PNG in base64 each; nothing where the method has no such way."""
+
+    signal: Annotated[list[float], "share of signal at each moment"]
+    noisy: Annotated[str, "the networks, noise fading"]
+    clean: Annotated[str, "the clean networks predicted from them"]
+
+
+class Pictures(TypedDict):
+    """Pictures of the method's networks, a PNG in base64 each."""
+
+    dim: Annotated[int, "2 in the plane, 3 in space"]
+    film: Annotated[Film, "networks on their way from noise"]
+    samples: Annotated[str, "samples above the training shapes nearest to them"]
+    sides: Annotated[dict[str, str], "side in pixels -> the first sample"]
+    between: Annotated[str, "the straight line from the first sample to the last"]
 
 
 class Renderings(Evaluator):
@@ -32,6 +50,7 @@ class Renderings(Evaluator):
     """
 
     name = "renderings"
+    run_scores: ClassVar[type] = Pictures
     samples: int = Field(16, gt=1, description="samples shown beside their nearest training shapes")
     films: int = Field(4, gt=0, description="samples followed from noise")
     frames: int = Field(12, gt=2, description="moments of each film")
@@ -42,11 +61,12 @@ class Renderings(Evaluator):
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields known on a grid."""
-        from pdiff_plugins.fields.evaluation.pictures import LARGE, Renderer, mosaic, text
+        from pdiff_plugins.drawing.kept import text
+        from pdiff_plugins.fields.evaluation.pictures import LARGE, Renderer, mosaic
 
         if view.recipe.task.name != "field":
             raise UserError(f"evaluate renderings: is for task field, found {view.recipe.task.name}; leave it out")
-        draw, theta_MD = Renderer(view.recipe, view.zoo, ctx), view.theta[view.method]
+        draw, theta_MD = Renderer(view.recipe, view.bench), view.theta[view.method]
         if not _is_grid(view.targets("train"), draw.dim):
             raise UserError("evaluate renderings: draws fields that are known on a square or cube; leave it out")
         return {
@@ -59,8 +79,23 @@ class Renderings(Evaluator):
             "between": text(mosaic(draw(_between(theta_MD[0], theta_MD[-1], self.frames), self.side)[None])),
         }  # fmt: skip
 
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.fields.figures import between, film, film_animated, resolutions, samples
+
+        return figures(
+            view,
+            ("film", "From noise to shapes", film),
+            ("film_animated", "From noise to shapes, animated", film_animated),
+            ("shapes", "Generated shapes", samples),
+            ("resolutions", "One network at several sizes", resolutions),
+            ("between", "Between two networks", between),
+            order=10,
+        )
+
     def _film(self, view: View, draw: Renderer, ctx: Context) -> dict[str, Any]:
-        from pdiff_plugins.fields.evaluation.pictures import mosaic, text
+        from pdiff_plugins.drawing.kept import text
+        from pdiff_plugins.fields.evaluation.pictures import mosaic
 
         film = view.generators[view.method].film(self.films, self.frames, ctx)
         if film is None:
@@ -76,8 +111,9 @@ class Renderings(Evaluator):
         """Return the samples above the training shapes nearest to them."""
         import torch
 
+        from pdiff_plugins.drawing.kept import text
         from pdiff_plugins.fields.evaluation.metrics import nearest
-        from pdiff_plugins.fields.evaluation.pictures import mosaic, text
+        from pdiff_plugins.fields.evaluation.pictures import mosaic
 
         train_TP = view.targets("train").T
         drawn_MP = draw.values(theta_MD, round(train_TP.shape[1] ** (1 / draw.dim)))

@@ -32,15 +32,15 @@ def read_all(files: list[Path]) -> tuple[list[Mesh], list[bool]]:
     Raises UserError where trimesh is missing, and Faults with a line for each file that cannot be used.
     """
     require("trimesh", "dataset mesh_folder")
-    found, faults = [], []
+    meshes, faults = [], []
     for file in files:
         try:
-            found.append(read(file))
+            meshes.append(read(file))
         except UserError as error:
             faults.append(str(error))
     if faults:
         raise Faults(faults)
-    return [mesh for mesh, _ in found], [closed for _, closed in found]
+    return [mesh for mesh, _ in meshes], [closed for _, closed in meshes]
 
 
 def warn_of_gaps(names: list[str], closed_S: Tensor, inside_SP: Tensor, ctx: Context) -> None:
@@ -56,9 +56,9 @@ def warn_of_gaps(names: list[str], closed_S: Tensor, inside_SP: Tensor, ctx: Con
 
 def _some(names: list[str], which_S: Tensor) -> str:
     """Return `2 of 7 meshes (a.ply, b.ply)`, the first of them by name."""
-    own = [name for name, meant in zip(names, which_S.tolist(), strict=True) if meant]
-    more = ", ..." if len(own) > NAMED else ""
-    return f"{len(own)} of {len(names)} meshes ({', '.join(own[:NAMED])}{more})"
+    meant = [name for name, chosen in zip(names, which_S.tolist(), strict=True) if chosen]
+    more = ", ..." if len(meant) > NAMED else ""
+    return f"{len(meant)} of {len(names)} meshes ({', '.join(meant[:NAMED])}{more})"
 
 
 def read(file: Path) -> tuple[Mesh, bool]:
@@ -66,8 +66,8 @@ def read(file: Path) -> tuple[Mesh, bool]:
     import trimesh
 
     try:
-        found = trimesh.load_mesh(file)
-        vertices, faces = np.asarray(found.vertices, np.float64), np.asarray(found.faces, np.int64)
+        loaded = trimesh.load_mesh(file)
+        vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
     except Exception as error:  # a damaged file can fail in any way
         why = " ".join(f"{type(error).__name__} {error}".split())[:120]
         raise UserError(f"{file}: cannot be read as a mesh ({why}); mend it or remove it") from None
@@ -77,7 +77,7 @@ def read(file: Path) -> tuple[Mesh, bool]:
     mesh = Mesh(fitted(vertices), faces)
     if not trimesh.triangles.area(mesh.corners.astype(np.float64)).sum() > LEAST_AREA:
         raise UserError(f"{file}: its triangles have no area; mend it or remove it")
-    return mesh, bool(found.is_watertight)
+    return mesh, bool(loaded.is_watertight)
 
 
 def fitted(vertices_V3: np.ndarray) -> np.ndarray:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Dataset
+from pdiff.components import NEVER, Dataset
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,17 +39,15 @@ class MeshFolder(Dataset):
         "segmentation using generalized winding numbers"
     )
     root: str = Field(
-        min_length=1, description="folder of meshes; its subfolders, if any, are the classes; relative to run.data"
+        min_length=1,
+        json_schema_extra=NEVER,
+        description="folder of meshes; its subfolders, if any, are the classes; relative to run.data",
     )
     resolution: int = Field(32, ge=8, description="points along each side of the cube on which shapes are known")
     near: int = Field(8192, ge=0, description="further points of each shape, close to its surface")
     jitter: float = Field(0.02, gt=0, description="standard deviation of their distance from the surface")
     validation: float = Field(0.05, ge=0, lt=1, description="share of the train shapes held out for selection")
     test: float = Field(0.2, gt=0, lt=1, description="share of the shapes that are the test split, drawn at random")
-
-    def identity(self) -> dict[str, Any]:
-        """Leave out where the folder lies: `content` tells its files."""
-        return {key: value for key, value in super().identity().items() if key != "root"}
 
     def content(self, data_root: Path) -> str:
         """Return a digest of the files' names, for folders are classes, and of their bytes."""
@@ -102,11 +100,11 @@ class MeshFolder(Dataset):
         from pdiff.files import load_tensors, make_folder, save_tensors
 
         asked = f"{self.content(ctx.data_root)} {self.resolution} {self.near} {self.jitter}"
-        kept = ctx.data_root / "mesh_folder" / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.safetensors"
-        if not kept.is_file():
-            make_folder(kept.parent)
-            save_tensors(kept, self._sampled(files, ctx))
-        return load_tensors(kept)
+        file = ctx.data_root / "mesh_folder" / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.safetensors"
+        if not file.is_file():
+            make_folder(file.parent)
+            save_tensors(file, self._sampled(files, ctx))
+        return load_tensors(file)
 
     def _sampled(self, files: list[Path], ctx: Context) -> dict[str, Tensor]:
         import torch
@@ -132,7 +130,7 @@ class MeshFolder(Dataset):
         close_Q3 = surface_points(mesh, max(1, self.near), generator)[: self.near]
         close_Q3 = close_Q3 + self.jitter * torch.randn(close_Q3.shape, generator=generator)
         points = torch.cat([grid(self.resolution, 3), close_Q3]).to(device)
-        parts = torch.from_numpy(mesh.vertices).to(device), torch.from_numpy(mesh.faces).to(device)
-        inside = winding_number(points, *parts).abs().cpu() > 0.5
+        triangles = torch.from_numpy(mesh.vertices).to(device), torch.from_numpy(mesh.faces).to(device)
+        inside = winding_number(points, *triangles).abs().cpu() > 0.5
         count = self.resolution**3
         return {"grid": inside[:count], "points": close_Q3, "inside": inside[count:]}

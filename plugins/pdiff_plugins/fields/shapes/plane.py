@@ -76,13 +76,12 @@ def cut(
     if not len(train):
         taken = f"{tests} test and {len(validation)} validation shapes leave none of {len(labels_S)} to train on"
         raise UserError(f"dataset: {taken}; lower its test, test_count or validation, or have more shapes")
-    parts = (train, validation, torch.arange(end, len(labels_S)))
-    own = [near[part] if near else None for part in parts]
-    splits = [
-        FieldSplit(points_PC, targets_PS[:, part].contiguous(), labels_S[part], close)
-        for part, close in zip(parts, own, strict=True)
-    ]
-    return DatasetSplits(*splits, input_shape=(points_PC.shape[1],), outputs=1)
+
+    def split(index: Tensor) -> FieldSplit:
+        return FieldSplit(points_PC, targets_PS[:, index].contiguous(), labels_S[index], near[index] if near else None)
+
+    test = torch.arange(end, len(labels_S))
+    return DatasetSplits(split(train), split(validation), split(test), (points_PC.shape[1],), 1)
 
 
 class DigitFields(Dataset):
@@ -141,7 +140,7 @@ class Shapes2d(Dataset):
             raise UserError(f"dataset.test_count: {self.test_count} leaves none of {self.count} shapes; lower it")
         points = grid(self.side)
         corners, labels = polygons(self.count, ctx.generator("shapes"))
-        targets_PS = torch.stack([polygon_distance(points, own) for own in corners], dim=1)
+        targets_PS = torch.stack([polygon_distance(points, corners_K2) for corners_K2 in corners], dim=1)
         if self.target == "occupancy":
             targets_PS = torch.sigmoid(-self.sharpness * targets_PS)
         return cut(points, targets_PS, labels, self.test_count, self.validation, ctx)

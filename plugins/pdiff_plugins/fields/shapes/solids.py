@@ -59,8 +59,8 @@ def table(random: Random) -> Solid:
     def distance(points_P3: Tensor) -> Tensor:
         folded_P3 = torch.cat([points_P3[:, :2].abs(), points_P3[:, 2:]], dim=1)  # four legs are one, seen in mirrors
         plate = box(points_P3 - torch.tensor([0, 0, z - top]), (x, y, top))
-        own = box(folded_P3 - torch.tensor([x - leg - inset, y - leg - inset, 0]), (leg, leg, z))
-        return torch.minimum(plate, own)
+        leg_near = box(folded_P3 - torch.tensor([x - leg - inset, y - leg - inset, 0]), (leg, leg, z))
+        return torch.minimum(plate, leg_near)
 
     return distance
 
@@ -91,8 +91,8 @@ FAMILIES = (table, ring, mug)
 def solids(count: int, generator: torch.Generator) -> tuple[list[Solid], Tensor]:
     """Return random solids within -1..1, and their families `[count]`: 0 table, 1 torus, 2 mug."""
     random = Random(generator)
-    made = [_placed(FAMILIES[number % 3](random), random) for number in range(count)]
-    return made, torch.arange(count) % 3
+    placed = [_placed(FAMILIES[number % 3](random), random) for number in range(count)]
+    return placed, torch.arange(count) % 3
 
 
 def _placed(solid: Solid, random: Random) -> Solid:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8
 """Points drawn for each that is kept near a surface."""
+EXTRA = "pip install 'neural-pdiff[fields3d]'"
+"""What brings the packages that shapes in space need."""
 
 
 class Shapes3d(Dataset):
@@ -52,10 +54,10 @@ class Shapes3d(Dataset):
         if self.test_count >= self.count:
             raise UserError(f"dataset.test_count: {self.test_count} leaves none of {self.count} shapes; lower it")
         warn_of_extra(ctx)
-        points_P3, (made, labels_S) = grid(self.resolution, 3), solids(self.count, ctx.generator("shapes"))
-        targets_PS = torch.stack([self._values(solid(points_P3)) for solid in made], dim=1)
+        points_P3, (shapes, labels_S) = grid(self.resolution, 3), solids(self.count, ctx.generator("shapes"))
+        targets_PS = torch.stack([self._values(solid(points_P3)) for solid in shapes], dim=1)
         generator = ctx.generator("near")
-        pairs = [close(solid, self.near, generator) for solid in made]
+        pairs = [close(solid, self.near, generator) for solid in shapes]
         near = Near(torch.stack([p for p, _ in pairs]), self._values(torch.stack([d for _, d in pairs])))
         return cut(points_P3, targets_PS, labels_S, self.test_count, self.validation, ctx, near if self.near else None)
 
@@ -82,10 +84,10 @@ def lacks(*packages: str) -> str:
 def warn_of_extra(ctx: Context) -> None:
     """Say before the long part of a run what its end will ask for."""
     if missing := lacks("skimage", "trimesh"):
-        ctx.warn(f"shapes in space are drawn, measured and exported with {missing}: pip install 'pdiff[fields3d]'")
+        ctx.warn(f"shapes in space are drawn, measured and exported with {missing}: {EXTRA}")
 
 
 def require(package: str, where: str) -> None:
     """Raise UserError where a package of the extra `fields3d` is missing."""
     if missing := lacks(package):
-        raise UserError(f"{where}: needs {missing}, which is missing; pip install 'pdiff[fields3d]'")
+        raise UserError(f"{where}: needs {missing}, which is missing; {EXTRA}")

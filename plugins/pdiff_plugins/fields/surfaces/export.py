@@ -27,18 +27,19 @@ class Meshes(Report):
 
     def render(self, view: View, out: Path) -> list[Path]:
         """See `Report.render`. Raises UserError where the run has no shapes in space, or trimesh is missing."""
-        from pdiff.context import Context
         from pdiff_plugins.fields.evaluation.pictures import Renderer, dimensions
         from pdiff_plugins.fields.shapes.files import write
         from pdiff_plugins.fields.surfaces.meshes import surface
+        from pdiff_plugins.fields.task import FieldTask
 
         if view.recipe.task.name != "field" or dimensions(view.recipe.dataset) != 3:
             raise UserError("report meshes: writes shapes in space, and this run has none; leave it out")
-        draw = Renderer(view.recipe, view.zoo, Context(seed=0))
+        task, draw = view.recipe.task, Renderer(view.recipe, view.bench)
+        assert isinstance(task, FieldTask)
         values_MP = draw.values(view.theta[view.method][: self.samples], self.side)
         (out / "meshes").mkdir(parents=True, exist_ok=True)
         paths = []
-        for number, values_P in enumerate(draw.task.signed(values_MP), start=1):
+        for number, values_P in enumerate(task.signed(values_MP), start=1):
             if len(mesh := surface(values_P)):
                 paths.append(out / "meshes" / f"{view.method}-{number:03}.{self.format}")
                 write(mesh, paths[-1])

@@ -47,7 +47,8 @@ def surface(values_P: Tensor) -> Mesh:
     if not bool((values_P < 0).any()):
         return NOTHING
     volume_ZYX = np.pad(values_P.float().reshape(side, side, side).numpy(), 1, constant_values=OUTSIDE)
-    return _mesh(*marching_cubes(volume_ZYX, 0.0, gradient_direction="ascent")[:2], side)
+    cells_V3, faces_F3 = marching_cubes(volume_ZYX, 0.0, gradient_direction="ascent")[:2]
+    return _mesh(cells_V3, faces_F3, side)
 
 
 def _mesh(cells_V3: np.ndarray, faces_F3: np.ndarray, side: int) -> Mesh:

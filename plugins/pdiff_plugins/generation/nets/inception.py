@@ -14,7 +14,7 @@ from pdiff.errors import UserError
 from pdiff_plugins.generation.frechet import to_pixels
 
 
-class Inception(FeatureExtractorInceptionV3):
+class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]  # torch-fidelity has no types
     """From images in -1..1, grey ones repeated, to the 2,048 features before the last layer."""
 
     def __init__(self) -> None:

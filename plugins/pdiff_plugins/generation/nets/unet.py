@@ -45,8 +45,8 @@ class UNet(nn.Module):
         skips = [first, *(width for i in levels for width in [widths[i]] * (layers + (i != levels[-1])))]
         ups, before = [], last
         for i in reversed(levels):
-            own = [skips.pop() for _ in range(layers + 1)]
-            ups.append(Up(before, own, widths[i], time, groups, i in attention, double=i > 0))
+            joined = [skips.pop() for _ in range(layers + 1)]
+            ups.append(Up(before, joined, widths[i], time, groups, i in attention, double=i > 0))
             before = widths[i]
         self.up_blocks = nn.ModuleList(ups)
         self.conv_norm_out = nn.GroupNorm(groups, first, EPSILON)
@@ -70,12 +70,12 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int, time: int):
         super().__init__()
-        self.half = width // 2
+        self.waves = width // 2
         self.linear_1, self.linear_2 = nn.Linear(width, time), nn.Linear(time, time)
 
     def forward(self, t_B: Tensor, dtype: torch.dtype) -> Tensor:
-        place = torch.arange(self.half, device=t_B.device, dtype=torch.float32)
-        angle = t_B.float()[:, None] * torch.exp(-math.log(LONGEST) / (self.half - 1) * place)
+        place = torch.arange(self.waves, device=t_B.device, dtype=torch.float32)
+        angle = t_B.float()[:, None] * torch.exp(-math.log(LONGEST) / (self.waves - 1) * place)
         waves = torch.cat([angle.sin(), angle.cos()], dim=1).to(dtype)
         return self.linear_2(F.silu(self.linear_1(waves)))
 
@@ -107,7 +107,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         places = self.group_norm(x).flatten(2).mT
-        query, key, value = (part(places) for part in (self.to_q, self.to_k, self.to_v))
+        query, key, value = (linear(places) for linear in (self.to_q, self.to_k, self.to_v))
         # Written out, because torch's fused attention cannot be run for several networks at a time by vmap.
         weight = (query @ key.mT / math.sqrt(x.shape[1])).softmax(dim=-1)
         return x + self.to_out[0](weight @ value).mT.reshape(x.shape)
@@ -200,4 +200,4 @@ OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_o
 def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a state dict with old names of the attention's layers brought up to date."""
     old = re.compile(rf"\.({'|'.join(OLD_NAMES)})(?=\.\w+$)")
-    return {old.sub(lambda found: f".{OLD_NAMES[found[1]]}", key): value for key, value in state.items()}
+    return {old.sub(lambda match: f".{OLD_NAMES[match[1]]}", key): value for key, value in state.items()}

@@ -31,7 +31,7 @@ class Asker:
     @classmethod
     def of(cls, view: View, source: str) -> Asker:
         generator = view.generators[source]
-        measure_N = view.measures()[generator.metric]
+        measure_N = view.bench.measures()[generator.metric]
         better = view.recipe.task.measures[generator.metric]
         return cls(view, generator, better, (float(measure_N.min()), float(measure_N.max())))
 
@@ -46,7 +46,7 @@ class Asker:
 
     def measured(self, theta_MD: Tensor, split: str = "") -> Tensor:
         """Return the metric of networks on a split (the selection split, unless named), `[M]` in float64."""
-        return self.view.measure(theta_MD, split or self.view.selection)[self.metric].double()
+        return self.view.bench.measure(theta_MD, split or self.view.selection)[self.metric].double()
 
     def ask(self, start_MD: Tensor, wanted: Tensor | float, ctx: Context, measure_M: Tensor | None = None) -> Tensor:
         """Return networks theta_MD that were asked to have `wanted` as metric, one number for all or `[M]`."""
@@ -78,8 +78,8 @@ def number(value: Any) -> float | None:
 
 
 def numbers(values: Tensor) -> list[Any]:
-    """Return a tensor as nested lists of numbers, None for what is not finite."""
-    return [numbers(own) for own in values] if values.ndim else number(values)
+    """Return a tensor of one or more dimensions as nested lists of numbers, None for what is not finite."""
+    return [numbers(row) if row.ndim else number(row) for row in values]
 
 
 def spread_of(measure_M: Tensor) -> dict[str, float | None]:

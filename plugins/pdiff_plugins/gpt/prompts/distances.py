@@ -12,14 +12,14 @@ from torch import Tensor
 
 from pdiff.context import Context
 from pdiff.errors import UserError
-from pdiff.symmetry.align import aligned, symmetry_within
-from pdiff.symmetry.permutations import Symmetry
 from pdiff.view import View
 from pdiff.zoo import Layout
-from pdiff_plugins.evaluators.accuracy import neighbours
 from pdiff_plugins.gpt.prompts.asking import evenly_chosen, number
 from pdiff_plugins.gpt.prompts.starts import HELD_OUT, Starts, ends
 from pdiff_plugins.gpt.tokens import Kinds, by_neuron
+from pdiff_plugins.maths.neighbours import neighbours
+from pdiff_plugins.symmetry.align import aligned, symmetry_within
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 CANDIDATES = 5
 """Networks that are matched one by one, where the nearest cannot be found exactly; the nearest after alignment."""
@@ -27,7 +27,7 @@ CANDIDATES = 5
 
 def symmetry_of(view: View, ctx: Context) -> Symmetry | None:
     """Return the permutations of hidden units within the selected entries; None where there are none."""
-    objective = view.objective
+    objective = view.bench.objective
     inputs = objective.split.batch(torch.arange(2), ctx.device).inputs
     try:
         return symmetry_within(objective.model, inputs, view.zoo.layout, "evaluate prompts")
@@ -53,22 +53,22 @@ def nearness(
     last_TD = last_checkpoints(view, most)
     finite_MD = best_MD[best_MD.isfinite().all(dim=1)]
     theta = {"prompted": finite_MD} | ({} if starts.last_MD is None else {"unseen": starts.last_MD})
-    own: dict[str, Any] = {"runs": len(last_TD), "matched": symmetry is not None}
+    means: dict[str, Any] = {"runs": len(last_TD), "matched": symmetry is not None}
     for name, theta_MD in theta.items():
-        own[name] = _spread("raw", neighbours(theta_MD, last_TD)[0])
+        means[name] = _spread("raw", neighbours(theta_MD, last_TD)[0])
         if symmetry:
-            own[name] |= _spread("matched", matched(theta_MD, last_TD, symmetry, view.zoo.layout, ctx))
+            means[name] |= _spread("matched", matched(theta_MD, last_TD, symmetry, view.zoo.layout, ctx))
     if starts.last_MD is not None:
-        part = starts.parts()[HELD_OUT]
-        both = {"prompted": best_MD[part], "starts": starts.theta_MD[part]}
-        own["own run"] = {
+        held_out = starts.parts()[HELD_OUT]
+        both = {"prompted": best_MD[held_out], "starts": starts.theta_MD[held_out]}
+        means["own_run"] = {
             name: number((theta_MD - starts.last_MD).norm(dim=1).mean()) for name, theta_MD in both.items()
         }
-    return own
+    return means
 
 
 def _spread(kind: str, nearest_M: Tensor) -> dict[str, float | None]:
-    return {kind: number(nearest_M.mean()), f"{kind} std": number(nearest_M.std(correction=0))}
+    return {kind: number(nearest_M.mean()), f"{kind}_std": number(nearest_M.std(correction=0))}
 
 
 def matched(theta_MD: Tensor, others_TD: Tensor, symmetry: Symmetry, layout: Layout, ctx: Context) -> Tensor:
@@ -90,17 +90,17 @@ def _exact(theta_MD: Tensor, others_TD: Tensor, kinds: Kinds) -> Tensor:
     units = max(range(len(kinds.kinds)), key=lambda place: len(kinds.kinds[place].index_US))
     theirs = kinds.split(others_TD)
     others_THS, best = theirs.pop(units), []
-    for parts in zip(*kinds.split(theta_MD), strict=True):
-        both = zip(_but(parts, units), theirs, strict=True)
-        rest_T = sum((part - other).square().sum(dim=(1, 2)) for part, other in both)
-        cost_THH = torch.cdist(parts[units].expand_as(others_THS), others_THS).square()
-        found_T = torch.tensor([cost[linear_sum_assignment(cost)].sum() for cost in cost_THH.numpy()])
-        best.append((rest_T + found_T).min().clamp_min(0).sqrt())
+    for ours in zip(*kinds.split(theta_MD), strict=True):
+        both = zip(_but(ours, units), theirs, strict=True)
+        rest_T = sum((tokens_US - tokens_TUS).square().sum(dim=(1, 2)) for tokens_US, tokens_TUS in both)
+        cost_THH = torch.cdist(ours[units].expand_as(others_THS), others_THS).square()
+        least_T = torch.tensor([cost[linear_sum_assignment(cost)].sum() for cost in cost_THH.numpy()])
+        best.append((rest_T + least_T).min().clamp_min(0).sqrt())
     return torch.stack(best)
 
 
-def _but(parts: tuple[Tensor, ...], place: int) -> list[Tensor]:
-    return [part for index, part in enumerate(parts) if index != place]
+def _but(kinds: tuple[Tensor, ...], place: int) -> list[Tensor]:
+    return [tokens_US for index, tokens_US in enumerate(kinds) if index != place]
 
 
 def _searched(theta_MD: Tensor, others_TD: Tensor, symmetry: Symmetry, layout: Layout, ctx: Context) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Figure, Finding
 from pdiff.errors import UserError
+from pdiff_plugins.gpt.prompts.findings import headline, notes
+from pdiff_plugins.gpt.prompts.scores import PromptScores, SourcePrompts
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -25,7 +28,7 @@ class Prompts(Evaluator):
     """
 
     name = "prompts"
-    version = 2
+    version = 3
     source: ClassVar[str] = "Peebles et al. 2022, arXiv 2209.12892, section 4, and the authors' code (prompt alignment)"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("R2", "r2", ".3f"), ("asked-got", "pearson", ".3f"), ("at best prompt", "best", ".4g"),
@@ -34,6 +37,8 @@ class Prompts(Evaluator):
         "R2: of the metric got, against the metric asked for, mean over starts; asked-got: correlation over all of "
         "them; at best prompt: mean metric of networks that were asked for the zoo's best"
     )
+    source_scores: ClassVar[type] = SourcePrompts
+    run_scores: ClassVar[type] = PromptScores
     starts: int = Field(16, gt=0, description="starts of each group")
     prompts: int = Field(20, gt=1, description="values that each start is asked for")
     recursive: int = Field(3, gt=0, description="updates at the best prompt, one after the other")
@@ -48,45 +53,53 @@ class Prompts(Evaluator):
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where no method of the run takes prompts."""
         from pdiff_plugins.gpt.prompts.asking import Asker
-        from pdiff_plugins.gpt.prompts.findings import headline, notes
 
         sources = [source for source, generator in view.generators.items() if generator.metric]
         if not sources:
             raise UserError("evaluate prompts: no method of this run takes prompts; use method gpt, or leave it out")
         sources.sort(key=lambda source: source != view.method)
-        found = {source: self._source(Asker.of(view, source), ctx) for source in sources}
+        asked = {source: self._source(Asker.of(view, source), ctx) for source in sources}
         networks = {
             source: {"r2": own["test"]["r2"], "pearson": own["test"]["pearson"], "best": own["best_prompt"]["metric"]}
-            for source, own in found.items()
+            for source, own in asked.items()
         }
-        return {
-            "networks": networks, "of": found, "headline": headline(sources[0], found[sources[0]]),
-            "notes": [note for source, own in found.items() for note in notes(source, own)],
-        }  # fmt: skip
+        return {"networks": networks, "of": asked}
+
+    def figures(self, view: View) -> Iterable[Figure]:
+        from pdiff_plugins.drawing.style import figures
+        from pdiff_plugins.gpt.prompts.figures import asked_and_got, beside_gradients, plane, recursion
+
+        return figures(
+            view,
+            ("prompts", "Asked for, and got", asked_and_got),
+            ("prompts_gradients", "One update beside gradient descent", beside_gradients),
+            ("prompts_plane", "Where prompts lead", plane),
+            ("prompts_recursion", "One update after another", recursion),
+            order=10,
+        )
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        asked = scores["prompts"]["of"]
+        yield Finding(headline(*next(iter(asked.items()))), headline=True)
+        yield from (Finding(note, note=True) for source, own in asked.items() for note in notes(source, own))
 
     def _source(self, asker: Any, ctx: Context) -> dict[str, Any]:
-        from pdiff_plugins.gpt.prompts import distances as prompt_distances
-        from pdiff_plugins.gpt.prompts import gradients as prompt_baselines
-        from pdiff_plugins.gpt.prompts import plane as prompt_plane
-        from pdiff_plugins.gpt.prompts import probes as prompt_probes
-        from pdiff_plugins.gpt.prompts import sweep as prompt_sweep
+        from pdiff_plugins.gpt.prompts import distances, gradients, plane, probes, sweep
         from pdiff_plugins.gpt.prompts.starts import unseen
 
         starts = unseen(asker.view, self.starts, ctx)
-        own, best_MD = prompt_sweep.sweep(asker, starts, self.prompts, ctx)
-        own |= {"best_prompt": prompt_sweep.at_best(asker, starts.theta_MD, best_MD)}
-        own |= prompt_probes.probes(asker, starts.theta_MD, self.recursive, self.repeats, ctx)
-        own["gradient"] = prompt_baselines.one_step(asker, starts.theta_MD, self.gradient_examples, ctx)
+        scores, best_MD = sweep.sweep(asker, starts, self.prompts, ctx)
+        scores |= {"best_prompt": sweep.at_best(asker, starts.theta_MD, best_MD)}
+        scores |= probes.probes(asker, starts.theta_MD, self.recursive, self.repeats, ctx)
+        scores["gradient"] = gradients.one_step(asker, starts.theta_MD, self.gradient_examples, ctx)
         if self.optimizer_steps:
-            own["curves"] = prompt_baselines.curves(
+            scores["curves"] = gradients.curves(
                 asker, starts.theta_MD, best_MD, self.optimizer_starts, self.optimizer_steps, self.batch_size, ctx
             )
-        symmetry = prompt_distances.symmetry_of(asker.view, ctx)
+        symmetry = distances.symmetry_of(asker.view, ctx)
         finite_M = best_MD.isfinite().all(dim=1)
         if self.nearest and finite_M.any():
-            own["nearest"] = prompt_distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
+            scores["nearest"] = distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
         if self.grid and finite_M.any():
-            own["plane"] = prompt_plane.plane(
-                asker, starts.theta_MD[finite_M], best_MD[finite_M], self.grid, symmetry, ctx
-            )
-        return own
+            scores["plane"] = plane.plane(asker, starts.theta_MD[finite_M], best_MD[finite_M], self.grid, symmetry, ctx)
+        return scores

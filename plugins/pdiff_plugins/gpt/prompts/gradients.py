@@ -45,11 +45,11 @@ def kept(objective: Objective, theta_MD: Tensor, batch: Batch) -> int:
     """Return how many numbers autograd keeps of the networks' losses on the batch, until their gradient is taken."""
     sizes = []
 
-    def pack(own: Tensor) -> Tensor:
-        sizes.append(own.numel())
-        return own
+    def pack(saved: Tensor) -> Tensor:
+        sizes.append(saved.numel())
+        return saved
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda own: own):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
         objective.losses(theta_MD.detach().requires_grad_(), batch)
     return sum(sizes)
 
@@ -64,11 +64,11 @@ def whole_gradients(objective: Objective, theta_MD: Tensor, split: Split, device
 
 def one_step(asker: Asker, start_MD: Tensor, examples: int, ctx: Context) -> dict[str, Any]:
     """Return the best that one step along the gradient, or its sign, gives: rate, mean metric, number of examples."""
-    objective = asker.view.objective
+    objective = asker.view.bench.objective
     split = some(objective.split, examples, ctx.generator("gradient"))
     slope_MD = whole_gradients(objective, start_MD, split, ctx.device)
     ways = {"gradient": slope_MD, "sign": slope_MD.sign()}
-    return {name: _best_step(asker, start_MD, own_MD) | {"examples": len(split)} for name, own_MD in ways.items()}
+    return {name: _best_step(asker, start_MD, way_MD) | {"examples": len(split)} for name, way_MD in ways.items()}
 
 
 def _best_step(asker: Asker, start_MD: Tensor, slope_MD: Tensor) -> dict[str, float | None]:
@@ -91,13 +91,13 @@ def curves(
     at = measured_steps(steps)
     paths = _train(asker, start_MD[chosen], at, batch_size, ctx)
     goal = asker.cost(asker.measured(prompted_MD[chosen]).mean())
-    own = {name: _best_curve(asker, *both, RATES[name], goal) for name, both in paths.items()}
+    best = {name: _best_curve(asker, *both, RATES[name], goal) for name, both in paths.items()}
     prompted = number(asker.measured(prompted_MD[chosen], SCORED).mean())
-    for curve in own.values():
+    for curve in best.values():
         good = (step for step, metric in zip(at, curve["metric"], strict=True) if asker.as_good(metric, prompted))
         curve["reached"] = next(good, None)
     start = number(asker.measured(start_MD[chosen], SCORED).mean())
-    return {"steps": at, "networks": len(chosen), "start": start, "prompted": prompted} | own
+    return {"steps": at, "networks": len(chosen), "start": start, "prompted": prompted} | best
 
 
 def measured_steps(steps: int) -> list[int]:
@@ -113,23 +113,23 @@ def _train(
 
     All are trained together, and measured on their way: of large networks there is no room for so many.
     """
-    objective = asker.view.objective
+    objective = asker.view.bench.objective
     optimizers, generator = _optimizers(start_MD.to(ctx.device)), ctx.generator("optimizers")
     parameters = [group["params"][0] for optimizer in optimizers.values() for group in optimizer.param_groups]
-    found = []
+    means = []
     with ctx.progress.step("optimizers", at[-1]) as bar:
         for step in range(1, at[-1] + 1):
             batch = objective.batch(batch_size, generator, ctx.device)
             slopes = gradients(objective, torch.cat(parameters).detach(), batch).split(len(start_MD))
-            for own, slope_MD in zip(parameters, slopes, strict=True):
-                own.grad = slope_MD
+            for theta_MD, slope_MD in zip(parameters, slopes, strict=True):
+                theta_MD.grad = slope_MD
             for optimizer in optimizers.values():
                 optimizer.step()
             if step in at:
-                found.append(_means(asker, torch.stack(parameters).detach().cpu()))
+                means.append(_means(asker, torch.stack(parameters).detach().cpu()))
             bar.advance()
-    parts = torch.stack(found, dim=2).split([len(rates) for rates in RATES.values()], dim=1)
-    return {name: (selection_RS, test_RS) for name, (selection_RS, test_RS) in zip(RATES, parts, strict=True)}
+    by_optimizer = torch.stack(means, dim=2).split([len(rates) for rates in RATES.values()], dim=1)
+    return {name: (selection_RS, test_RS) for name, (selection_RS, test_RS) in zip(RATES, by_optimizer, strict=True)}
 
 
 def _optimizers(start_MD: Tensor) -> dict[str, torch.optim.Optimizer]:

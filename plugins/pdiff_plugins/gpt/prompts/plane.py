@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pdiff.context import Context
-from pdiff.symmetry.matching import match
-from pdiff.symmetry.permutations import Symmetry
 from pdiff_plugins.gpt.prompts.asking import SCORED, Asker, numbers
 from pdiff_plugins.gpt.prompts.distances import last_checkpoints
 from pdiff_plugins.gpt.prompts.starts import ends
+from pdiff_plugins.symmetry.matching import match
+from pdiff_plugins.symmetry.permutations import Symmetry
 
 RUNS, PATHS = 100, 5
 """Training runs whose last checkpoints lay the plane, and of which the whole path is shown."""
@@ -75,9 +75,9 @@ class _Plane:
     def __init__(self, x_KD: Tensor):
         from sklearn.decomposition import PCA
 
-        found = PCA(2, svd_solver="full").fit(x_KD.double().numpy())
-        self.middle_D, self.directions_2D = (torch.from_numpy(own) for own in (found.mean_, found.components_))
-        self.shares_2 = torch.from_numpy(found.explained_variance_ratio_)
+        pca = PCA(2, svd_solver="full").fit(x_KD.double().numpy())
+        self.middle_D, self.directions_2D = torch.from_numpy(pca.mean_), torch.from_numpy(pca.components_)
+        self.shares_2 = torch.from_numpy(pca.explained_variance_ratio_)
 
     def places(self, x_KD: Tensor) -> Tensor:
         return (x_KD.double() - self.middle_D) @ self.directions_2D.T
@@ -90,11 +90,11 @@ def _paths(asker: Asker) -> list[Tensor]:
     """Return all checkpoints of a few training runs, `[S, D]` each, the first to the last."""
     zoo = asker.view.zoo
     runs = list(ends((row, index) for index, row in enumerate(zoo.rows)))[:PATHS]
-    places = {run: [] for run in runs}
+    places: dict[Any, list[int]] = {run: [] for run in runs}
     for index in sorted(range(len(zoo)), key=lambda index: zoo.rows[index]["step"]):
         if zoo.rows[index]["run"] in places and not zoo.rows[index].get("copy"):
             places[zoo.rows[index]["run"]].append(index)
-    return [zoo.theta_ND[own] for own in places.values()]
+    return [zoo.theta_ND[path] for path in places.values()]
 
 
 def _around(values: Tensor, count: int) -> Tensor:

@@ -28,12 +28,12 @@ def probes(asker: Asker, start_MD: Tensor, recursive: int, repeats: int, ctx: Co
 
 def _recursion(asker: Asker, theta_MD: Tensor, count: int, ctx: Context) -> dict[str, Any]:
     """Return the metric before and after each of so many updates at the best prompt, and after which it was best."""
-    found = [spread_of(asker.measured(theta_MD, SCORED))]
+    spreads = [spread_of(asker.measured(theta_MD, SCORED))]
     for number_of in range(count):
         theta_MD = asker.ask(theta_MD, asker.best, ctx.scope(f"update {number_of}"))
-        found.append(spread_of(asker.measured(theta_MD, SCORED)))
-    means = torch.tensor([torch.nan if own["metric"] is None else own["metric"] for own in found])
-    return {"after": found, "stop": int(asker.cost(means).argmin())}
+        spreads.append(spread_of(asker.measured(theta_MD, SCORED)))
+    means = torch.tensor([torch.nan if spread["metric"] is None else spread["metric"] for spread in spreads])
+    return {"after": spreads, "stop": int(asker.cost(means).argmin())}
 
 
 def beyond(asker: Asker) -> list[float]:
@@ -41,7 +41,7 @@ def beyond(asker: Asker) -> list[float]:
     low, high = asker.range
     way = -1 if asker.better == "lower" else 1
     wanted = [asker.best + way * share * (high - low) for share in BEYOND]
-    return list(dict.fromkeys(max(own, 0.0) if low >= 0 else own for own in wanted))
+    return list(dict.fromkeys(max(value, 0.0) if low >= 0 else value for value in wanted))
 
 
 def _outside(asker: Asker, start_MD: Tensor, wanted: float, ctx: Context) -> dict[str, Any]:

@@ -31,30 +31,31 @@ class Starts:
 
     def parts(self) -> dict[str, slice]:
         """Return where each group stands in `theta_MD`."""
-        found, start = {}, 0
+        places, start = dict[str, slice](), 0
         for name, theta_MD in self.groups.items():
-            found[name] = slice(start, start + len(theta_MD))
+            places[name] = slice(start, start + len(theta_MD))
             start += len(theta_MD)
-        return found
+        return places
 
 
 def unseen(view: View, count: int, ctx: Context) -> Starts:
     """Return at most so many first checkpoints of held-out runs, and so many networks of seeds that no run had."""
     groups, last_MD = dict[str, Tensor](), None
-    seen = {row["run"] for row in view.zoo.rows}
-    runs = ends((row, index) for index, row in enumerate(view.holdout_rows) if row["run"] not in seen)
-    both = [pair for pair in runs.values() if view.holdout_rows[pair[0]]["step"] == 0][:count]
-    if view.holdout is not None and both:
-        groups[HELD_OUT] = view.holdout[[first for first, _ in both]]
-        last_MD = view.holdout[[last for _, last in both]]
-    groups[NEW] = torch.stack([view.start(derive(ctx.seed, "new start", index)) for index in range(count)])
+    seen, held_out = {row["run"] for row in view.zoo.rows}, view.zoo.holdout
+    if held_out is not None:
+        runs = ends((row, index) for index, row in enumerate(held_out.rows) if row["run"] not in seen)
+        both = [pair for pair in runs.values() if held_out.rows[pair[0]]["step"] == 0][:count]
+        if both:
+            groups[HELD_OUT] = held_out.theta_ND[[first for first, _ in both]]
+            last_MD = held_out.theta_ND[[last for _, last in both]]
+    groups[NEW] = torch.stack([view.bench.start(derive(ctx.seed, "new start", index)) for index in range(count)])
     return Starts(groups, last_MD)
 
 
 def ends(rows: Iterable[tuple[Mapping[str, Any], int]]) -> dict[Any, tuple[int, int]]:
     """Return run -> the places of its first and last checkpoint, permuted copies left aside."""
-    own = [(row["step"], place, row["run"]) for row, place in rows if not row.get("copy")]
+    checkpoints = [(row["step"], place, row["run"]) for row, place in rows if not row.get("copy")]
     runs: dict[Any, tuple[int, int]] = {}
-    for _, place, run in sorted(own, key=lambda entry: entry[0]):
+    for _, place, run in sorted(checkpoints, key=lambda entry: entry[0]):
         runs[run] = (runs.get(run, (place, place))[0], place)
     return dict(sorted(runs.items()))

@@ -25,18 +25,18 @@ def sweep(asker: Asker, starts: Starts, prompts: int, ctx: Context) -> tuple[dic
     wanted_MP = evenly(asker.best, measure_M, prompts)
     theta_MPD = _asked(asker, theta_MD, measure_M, wanted_MP, ctx.scope("sweep"))
     got = {split: _measured(asker, theta_MPD, split) for split in (asker.view.selection, SCORED)}
-    own = {
+    scores = {
         "metric": asker.metric, "better": asker.better, "range": list(asker.range), "best": asker.best,
-        "prompt split": asker.view.selection, "scored split": SCORED,
+        "prompt_split": asker.view.selection, "scored_split": SCORED,
         "test": agreement(wanted_MP, got[SCORED]), "selection": agreement(wanted_MP, got[asker.view.selection]),
         "within": number(_within(wanted_MP, got[SCORED])), "real": real(asker, wanted_MP),
         "shuffled": shuffled(asker, theta_MD, measure_M, wanted_MP, ctx.scope("shuffled")),
         "groups": {
-            name: _group(wanted_MP[part], {split: got_MP[part] for split, got_MP in got.items()}, asker)
-            for name, part in starts.parts().items()
+            name: _group(wanted_MP[rows], {split: got_MP[rows] for split, got_MP in got.items()}, asker)
+            for name, rows in starts.parts().items()
         },
     }  # fmt: skip
-    return own, theta_MPD[:, 0].clone()  # a view would keep the networks of all prompts
+    return scores, theta_MPD[:, 0].clone()  # a view would keep the networks of all prompts
 
 
 def evenly(best: float, measure_M: Tensor, count: int) -> Tensor:
@@ -119,8 +119,8 @@ def shuffled(asker: Asker, theta_MD: Tensor, measure_M: Tensor, wanted_MP: Tenso
     """
     chosen = evenly_chosen(len(theta_MD), CONTROLS)
     theta_MD, measure_M, wanted_MP = theta_MD[chosen], measure_M[chosen], wanted_MP[chosen]
-    given_MP = _unrelated(wanted_MP, ctx.generator("order"))
-    theta_MPD = _asked(asker, theta_MD, measure_M, given_MP, ctx)
+    other_MP = _unrelated(wanted_MP, ctx.generator("order"))
+    theta_MPD = _asked(asker, theta_MD, measure_M, other_MP, ctx)
     return correlation(*_finite(wanted_MP, _measured(asker, theta_MPD, SCORED)))
 
 
@@ -129,9 +129,9 @@ def real(asker: Asker, wanted_MP: Tensor) -> dict[str, Any]:
 
     They have it on the selection split, where the zoo is measured, and on the test split what can be asked for at most.
     """
-    own_N, order_N = asker.view.measures()[asker.metric].double().sort()
-    right_MP = torch.searchsorted(own_N, wanted_MP).clamp(1, len(own_N) - 1)
-    nearer_MP = (own_N[right_MP] - wanted_MP).abs() < (own_N[right_MP - 1] - wanted_MP).abs()
+    measure_N, order_N = asker.view.bench.measures()[asker.metric].double().sort()
+    right_MP = torch.searchsorted(measure_N, wanted_MP).clamp(1, len(measure_N) - 1)
+    nearer_MP = (measure_N[right_MP] - wanted_MP).abs() < (measure_N[right_MP - 1] - wanted_MP).abs()
     chosen_MP = order_N[torch.where(nearer_MP, right_MP, right_MP - 1)]
     theta_MPD = asker.view.zoo.theta_ND[chosen_MP.flatten()].unflatten(0, chosen_MP.shape)
     got_MP = _measured(asker, theta_MPD, SCORED)
@@ -143,7 +143,7 @@ def _unrelated(wanted_MP: Tensor, generator: torch.Generator) -> Tensor:
     """Return the prompts shuffled, in the one of several orders that goes least with their own: no chance is left."""
     wanted = wanted_MP.flatten()
     tried = [wanted[torch.randperm(len(wanted), generator=generator)] for _ in range(SHUFFLES)]
-    return min(tried, key=lambda given: abs(correlation(given, wanted) or 0)).view_as(wanted_MP)
+    return min(tried, key=lambda order: abs(correlation(order, wanted) or 0)).view_as(wanted_MP)
 
 
 def _within(asked_MP: Tensor, got_MP: Tensor) -> Tensor:
@@ -154,13 +154,15 @@ def _within(asked_MP: Tensor, got_MP: Tensor) -> Tensor:
 
 def at_best(asker: Asker, start_MD: Tensor, best_MD: Tensor) -> dict[str, Any]:
     """Return metric and score of the networks of the best prompt, of the zoo's best, and of the starts."""
-    choice = int(asker.cost(asker.view.measures()[asker.metric]).argmin())
+    choice = int(asker.cost(asker.view.bench.measures()[asker.metric]).argmin())
     theta = {"prompted": best_MD, "zoo": asker.view.zoo.theta_ND[[choice]], "starts": start_MD}
-    own = {name: spread_of(asker.measured(own_MD, SCORED)) | _score(asker, own_MD) for name, own_MD in theta.items()}
-    return own.pop("prompted") | own
+    scores = {
+        name: spread_of(asker.measured(theta_MD, SCORED)) | _score(asker, theta_MD) for name, theta_MD in theta.items()
+    }
+    return scores.pop("prompted") | scores
 
 
 def _score(asker: Asker, theta_MD: Tensor) -> dict[str, float | None]:
     view = asker.view
-    score_M = view.recipe.task.score(view.predict_networks(theta_MD, SCORED), view.targets(SCORED))
+    score_M = view.recipe.task.score(view.bench.predict(theta_MD, SCORED), view.targets(SCORED))
     return {"score": number(score_M.mean())}

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 class FrozenNorm(nn.Module):
     """torchvision's FrozenBatchNorm2d bit for bit, under the same keys, with parameters where that has buffers."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int, eps: float = 1e-5):
         super().__init__()
         self.eps = eps

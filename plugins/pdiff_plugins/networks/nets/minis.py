@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import prod
 
@@ -130,14 +131,15 @@ def hyper_cnn(
 
 def initialise(network: nn.Module, way: str) -> None:
     """Fill the weights of convolutions and linear layers by torch's function of that name, with its defaults."""
-    fill = {
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
         "uniform": nn.init.uniform_, "normal": nn.init.normal_,
         "kaiming_uniform": nn.init.kaiming_uniform_, "kaiming_normal": nn.init.kaiming_normal_,
-    }[way]  # fmt: skip
+    }  # fmt: skip
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            fill(module.weight)
-            nn.init.constant_(module.bias, BIAS)
+            functions[way](module.weight)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, BIAS)
 
 
 def _head(features: int, hidden: int, outputs: int) -> list[nn.Module]:

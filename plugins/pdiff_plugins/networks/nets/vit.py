@@ -67,5 +67,5 @@ def positions(height: int, width: int, dim: int) -> Tensor:
     """Return the sine-cosine code of a grid, `[height * width, dim]`; a quarter of `dim` for each of four parts."""
     y_L, x_L = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     omega = 10000.0 ** -torch.linspace(0, 1, dim // 4)
-    y, x = (part.flatten()[:, None] * omega for part in (y_L, x_L))
+    y, x = (position.flatten()[:, None] * omega for position in (y_L, x_L))
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1)

@@ -1,0 +1,69 @@
+"""Bench: the services that a run gives its components; there always is one, and it is the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdiff.data import Split
+    from pdiff.objective import Objective
+
+
+class Bench(Protocol):
+    """What can be asked of networks theta_MD, `[M, D]` in the original scale.
+
+    Collectors get the bench of the base network, methods, evaluators and reports that of the zoo.
+    """
+
+    @property
+    def objective(self) -> Objective:
+        """The task on training examples."""
+        ...
+
+    def score(self, theta_MD: Tensor) -> Tensor:
+        """Return the task's scores on the selection split, `[M]` in float64."""
+        ...
+
+    def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
+        """Return the task's measures on a split (by default the selection split), `[M]` each in float64."""
+        ...
+
+    def measures(self) -> dict[str, Tensor]:
+        """Return the measures of the zoo's checkpoints on the selection split, `[N]` each, computed once.
+
+        None where the task has no measures, or no checkpoint is collected yet.
+        """
+        ...
+
+    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
+        """Return the task's predictions on a split, or on other examples, `[M, E, ...]`; nothing is stored."""
+        ...
+
+    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+        """Return (log-probabilities `[M, E, K]` in float16, targets `[E]`) of at most so many examples.
+
+        They are drawn at random, the same ones every time; None where the task has no classes.
+        """
+        ...
+
+    def build(self, seed: int) -> nn.Module:
+        """Return a new network on the CPU, as its architecture initialises it from the seed."""
+        ...
+
+    def start(self, seed: int) -> Tensor:
+        """Return the selected parameters of a new network, theta_D."""
+        ...
+
+    def align(self, theta_MD: Tensor) -> Tensor | None:
+        """Return the same functions, each network's hidden units in the order nearest to the first checkpoint's.
+
+        None where no plugin knows how, or no units can be reordered within the selection.
+        """
+        ...
+
+    def through(self, decode: Callable[[Tensor], Tensor]) -> Bench:
+        """Return the services for vectors that `decode` turns into theta_MD, such as normalised ones."""
+        ...

@@ -1,0 +1,29 @@
+"""Where checkpoints come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from pdiff.components.base import Component
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pdiff.bench import Bench
+    from pdiff.components.task import Task
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits
+    from pdiff.zoo import Layout, Zoo
+
+
+class Collector(Component):
+    """Makes checkpoints."""
+
+    kind: ClassVar[str] = "collector"
+
+    @abstractmethod
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
+        """Return the zoo. `model` is the base network; the collector may change it. Resumes from `ctx.snapshot`."""

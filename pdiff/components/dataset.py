@@ -1,0 +1,27 @@
+"""Examples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pdiff.components.base import Component
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits
+
+
+class Dataset(Component):
+    """Examples in three splits: train, validation, test."""
+
+    kind: ClassVar[str] = "dataset"
+
+    def content(self, data_root: Path) -> str:
+        """Return what tells the user's own files apart, for the keys of stages; nothing for published sets."""
+        return ""
+
+    @abstractmethod
+    def load(self, ctx: Context) -> DatasetSplits:
+        """Return the splits; the validation split is cut from train by `ctx.seed`. Raises UserError when absent."""

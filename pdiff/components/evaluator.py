@@ -1,0 +1,50 @@
+"""How good and how new networks are, and what is shown of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pdiff.components.base import Component
+from pdiff.results.shown import Figure, Finding, Page
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.view import View
+
+
+class Evaluator(Component):
+    """Turns the populations of a run into scores, and shows them.
+
+    Only `evaluate` must be there. What shows scores is asked by reports, not by a stage: it changes without a new
+    `version`. It reads scores as they come from JSON; where it raises, a report names it and goes on.
+    """
+
+    kind: ClassVar[str] = "evaluator"
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
+    """What the summary table shows per source: (title, key in the source's scores, format spec)."""
+    legend: ClassVar[str] = ""
+    """What the titles mean, in one line below the table."""
+    source_scores: ClassVar[type | None] = None
+    """TypedDict of what it gives for a source, each key `Annotated` with what it is; None: nothing."""
+    run_scores: ClassVar[type | None] = None
+    """TypedDict of what it gives for the run as a whole; None: nothing."""
+    gives_score: ClassVar[bool] = False
+    """Whether it gives the task's score: what it gives for a source is then a `pdiff.results.scores.TaskScore`."""
+
+    @abstractmethod
+    def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
+        """Return JSON: `networks` maps each source to its scores; everything else is about the run as a whole."""
+
+    def figures(self, view: View) -> Iterable[Figure]:
+        """Draw the figures for which the run has numbers, from `view.scores`."""
+        return ()
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterable[Finding]:
+        """Say what the scores say: `pdiff.results.scores.RunScores`, those of all evaluators among them."""
+        return ()
+
+    def page(self, view: View, figures: Sequence[Figure]) -> Page | None:
+        """Return a page of its own for HTML reports; `figures` are all of the report's."""
+        return None

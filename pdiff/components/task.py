@@ -1,0 +1,66 @@
+"""What a network is for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pdiff.components.base import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.data import Batch
+
+
+class Task(Component):
+    """The objective of a dataset: its loss, its prediction, its score."""
+
+    kind: ClassVar[str] = "task"
+    metric: ClassVar[str] = ""
+    """Name of the score, e.g. `accuracy`; higher is better."""
+    measures: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
+    """What networks can be asked for (see `Generator.prompted`), by name: which is better."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch) -> Tensor:
+        """Return the mean loss of `model` (a module or a function) on the batch, a scalar."""
+
+    @abstractmethod
+    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+        """Return small storable predictions `[B, ...]`.
+
+        It should work under torch.func.vmap; where it does not, networks are run one at a time.
+        """
+
+    def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return what is kept of predictions `[m, B, ...]` once a batch's targets `[B, ...]` are at hand.
+
+        Everything, unless overridden: a task with large predictions keeps, for example, counts per image. Both lie on
+        the device; `score` and `wrong` are given what this returns.
+        """
+        return predictions
+
+    def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor | None:
+        """Return log-probabilities of classes `[B, K]`, as `targets` number them; None where there are no classes."""
+        return None
+
+    def examine(self, model: Any, inputs: Tensor) -> Tensor:
+        """Return what `measured` reads of a batch, `[B, ...]`: the predictions, unless overridden."""
+        return self.predict(model, inputs)
+
+    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
+        """Return each example's part in the `measures`, `[m, B, measures]`, in their order; their mean is a network's.
+
+        `examined` `[m, B, ...]` is what `examine` gave for m networks.
+        """
+        raise TypeError(f"{type(self).__name__} has no measures")
+
+    @abstractmethod
+    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return one score per network, `[M]` in float64, from predictions `[M, E, ...]` and targets `[E, ...]`."""
+
+    @abstractmethod
+    def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return a bool tensor `[M, E]`: the examples that each network gets wrong."""

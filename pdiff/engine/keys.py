@@ -1,0 +1,63 @@
+"""What each stage's key is made from: exactly the tables that the stage reads, and its inputs' keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pdiff.components import Evaluator, Method, Transform, identity
+from pdiff.recipe.tables import Recipe
+from pdiff.running.store import Stage
+
+FORMAT = 2
+"""Of what a collect stage holds: 2 added the scores of the checkpoints."""
+
+
+def train_stage(recipe: Recipe) -> Stage:
+    tables = ("dataset", "task", "architecture", "train")
+    config = {name: identity(getattr(recipe, name)) for name in tables}
+    content = recipe.dataset.content(Path(recipe.run.data))
+    if content:
+        config["dataset"] |= {"content": content}
+    return Stage("train", config | {"seed": recipe.seed, "protocol": recipe.protocol})
+
+
+def collect_stage(recipe: Recipe, base: Stage) -> Stage:
+    config = {name: identity(getattr(recipe, name)) for name in ("selector", "collect")}
+    return Stage("collect", config | {"train": base.key, "seed": recipe.seed, "format": FORMAT})
+
+
+def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
+    return Stage("zoo", {"collect": collected.key, "steps": identity(recipe.zoo)}) if recipe.zoo else collected
+
+
+def measure_stage(recipe: Recipe, checkpoints: Stage) -> Stage:
+    return Stage("measure", {"of": checkpoints.key, "measures": list(recipe.task.measures)})
+
+
+def fit_stage(recipe: Recipe, checkpoints: Stage, method: Method) -> Stage:
+    learnt = {key: value for key, value in method.identity().items() if key not in method.sampling}
+    return Stage("fit", {"collect": checkpoints.key, "method": learnt, "seed": recipe.seed})
+
+
+def sample_stage(
+    recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0, steps: Sequence[Transform] = ()
+) -> Stage:
+    options = {key: value for key, value in method.identity().items() if key in method.sampling}
+    config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed, "options": options}
+    return Stage("sample", config | {"steps": identity(steps)})
+
+
+def predict_stage(population: Stage, split: str) -> Stage:
+    return Stage("predict", {"of": population.key, "split": split})
+
+
+def evaluate_stage(recipe: Recipe, populations: dict[str, Stage], evaluator: Evaluator) -> Stage:
+    sources = [[source, stage.key] for source, stage in populations.items()]
+    return Stage("evaluate", {"of": sources, "evaluator": evaluator.identity(), "protocol": recipe.protocol})
+
+
+def run_key(recipe: Recipe) -> str:
+    """Return the first 8 digits of the hash of everything that decides the run."""
+    parts = {name: identity(getattr(recipe, name)) for name in type(recipe).model_fields if name != "run"}
+    return Stage("run", parts | {"train": train_stage(recipe).key}).key[:8]

@@ -1,0 +1,81 @@
+"""Plan: what there is to do for a recipe, stage by stage; nothing here computes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pdiff.components import Evaluator, Method, Transform
+from pdiff.engine import keys
+from pdiff.recipe.tables import Recipe
+from pdiff.running.store import Stage
+from pdiff.view import ORIGINAL
+
+
+class Plan:
+    """The stages of one recipe."""
+
+    def __init__(self, recipe: Recipe, *, train: Stage | None = None, collect: Stage | None = None):
+        """`train` and `collect`: those of a finished run, where files that the recipe names may have moved since."""
+        self.recipe = recipe
+        self.train = train or keys.train_stage(recipe)
+        self.collect = collect or keys.collect_stage(recipe, self.train)
+        self.zoo = keys.zoo_stage(recipe, self.collect)
+        """The stage that holds the checkpoints in use."""
+        self.methods = _labelled((recipe.method, *recipe.baseline))
+        """The recipe's method and its baselines, by source: the label in every table."""
+
+    @property
+    def method(self) -> str:
+        """The source that is the recipe's method."""
+        return next(iter(self.methods))
+
+    @property
+    def measure(self) -> Stage:
+        return keys.measure_stage(self.recipe, self.zoo)
+
+    def fit(self, source: str) -> Stage:
+        return keys.fit_stage(self.recipe, self.zoo, self.methods[source])
+
+    def sample(self, source: str, count: int = 0, draw: int = 0) -> Stage:
+        asked = self.recipe.sample
+        count = count or (asked.count if source == self.method else asked.baseline_count)
+        return keys.sample_stage(self.recipe, self.fit(source), self.methods[source], count, draw, self.steps(source))
+
+    def steps(self, source: str) -> tuple[Transform, ...]:
+        """Return the steps that a source's samples go through."""
+        return tuple(step for step in self.recipe.sample.step if source == self.method or step.baselines)
+
+    @property
+    def populations(self) -> dict[str, Stage]:
+        """Source -> the stage that holds its networks."""
+        return {ORIGINAL: self.zoo} | {source: self.sample(source) for source in self.methods}
+
+    def predict(self, source: str, split: str) -> Stage:
+        return keys.predict_stage(self.populations[source], split)
+
+    def evaluate(self, evaluator: Evaluator) -> Stage:
+        return keys.evaluate_stage(self.recipe, self.populations, evaluator)
+
+    def __iter__(self) -> Iterator[tuple[str, Stage]]:
+        """Yield (what, stage) for everything that the recipe leads to, but predictions, which evaluators ask for."""
+        yield "train", self.train
+        yield "collect", self.collect
+        if self.zoo != self.collect:
+            yield "zoo", self.zoo
+        for source in self.methods:
+            yield f"fit {source}", self.fit(source)
+            yield f"sample {source}", self.sample(source)
+        for evaluator in self.recipe.evaluate:
+            yield f"evaluate {evaluator.name}", self.evaluate(evaluator)
+
+
+def _labelled(methods: tuple[Method, ...]) -> dict[str, Method]:
+    """Return methods and their variants by label, a number behind a label that is taken."""
+    labelled: dict[str, Method] = {}
+    for method in methods:
+        for label, variant in method.variants().items():
+            number = 2
+            while label in labelled or label == ORIGINAL:
+                label, number = f"{label.split(' #')[0]} #{number}", number + 1
+            labelled[label] = variant
+    return labelled

@@ -1,0 +1,47 @@
+"""Networks: built from their architecture and a seed, and filled from state dicts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.components import Architecture
+from pdiff.context import derive
+from pdiff.data import DatasetSplits
+from pdiff.errors import UserError
+from pdiff.files import PRETRAINED
+
+
+def build_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:
+    """Return a new network, its weights file loaded where the recipe names one. Raises UserError."""
+    torch.manual_seed(derive(seed, "init"))
+    model = architecture.build(input_shape=data.input_shape, outputs=data.outputs)
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        model.eval()(torch.zeros(2, *data.input_shape))
+    if architecture.weights and architecture.weights != PRETRAINED:
+        load_into(model, architecture.state(), f"architecture.weights = {architecture.weights!r}")
+    return model
+
+
+def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load a whole state dict. Raises UserError that names the first entry that does not fit."""
+    ours = model.state_dict()
+    missing = [key for key in ours if key not in state and not key.endswith("num_batches_tracked")]
+    extra = [key for key in state if key not in ours]
+    if missing or extra:
+        lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the network has not"
+        raise UserError(
+            f"{where}: not this network's state dict: it {lacks} ({len(missing)} missing, {len(extra)} extra)"
+        )
+    for key, value in state.items():
+        if ours[key].shape != value.shape:
+            raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(ours[key].shape)}")
+    model.load_state_dict(state)
+
+
+def entry_of(model: nn.Module, key: str) -> Tensor:
+    """Return the parameter or buffer itself."""
+    owner, _, name = key.rpartition(".")
+    entry = getattr(model.get_submodule(owner), name)
+    assert isinstance(entry, Tensor)
+    return entry

@@ -1,0 +1,54 @@
+"""What a third party may import: these names, from these modules, and nothing else.
+
+They follow semantic versioning: what goes is deprecated first, by `pdiff.deprecation`, for two minor versions.
+First-party plugins import nothing else either, which a test holds them to.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
+    "pdiff.api": ("Run", "open_run"),
+    "pdiff.bench": ("Bench",),
+    "pdiff.cli.options": ("Out", "Overrides", "RunName", "RunOverrides", "Sampling", "overrides", "sampling"),
+    "pdiff.cli.text": ("console", "print_table"),
+    "pdiff.components": (
+        "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
+        "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
+        "Table", "Task", "Transform", "identity", "in_turn", "merge", "plain", "steps_on",
+    ),
+    "pdiff.context": ("Context", "derive"),
+    "pdiff.data": (
+        "Batch", "DatasetSplits", "Split", "TensorSplit", "evaluation_batches", "evaluation_size", "holdout", "some",
+    ),
+    "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
+    "pdiff.files": (
+        "PRETRAINED", "below", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
+        "write_json", "write_text",
+    ),
+    "pdiff.networks": ("build_network", "entry_of", "load_into"),
+    "pdiff.objective": ("Objective",),
+    "pdiff.plugins.discovery": ("registry",),
+    "pdiff.plugins.listing": ("check_kind",),
+    "pdiff.recipe.loading": ("load_recipe",),
+    "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.scores": ("Key", "RunScores", "Spread", "TaskScore", "given_by", "keys", "scored"),
+    "pdiff.results.shown": ("Showing", "Shows"),
+    "pdiff.results.summary": ("expected", "notes", "ours_for", "sources", "spread", "table"),
+    "pdiff.running.device": ("placed",),
+    "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
+    "pdiff.running.progress": ("Progress", "Step"),
+    "pdiff.running.snapshot": ("Snapshot",),
+    "pdiff.services": ("Absent", "Through"),
+    "pdiff.testing": (
+        "Points", "TinyData", "TinyMethod", "TinyNet", "TinyTask", "bench_of", "check_component", "check_definition",
+        "tiny_run", "tiny_splits", "tiny_zoo",
+    ),
+    "pdiff.training.capture": ("Step", "captured"),
+    "pdiff.training.loop": ("Observer", "epoch_order", "threads_for", "train"),
+    "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
+    "pdiff.view": ("ORIGINAL", "Setup", "View"),
+    "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),
+    "pdiff.zoo": ("SMALLEST_VARIANCE", "Entry", "Layout", "Zoo"),
+}  # fmt: skip
+"""Module -> its public names; the hooks in `pdiff.hookspecs` are public too, by implementing them."""

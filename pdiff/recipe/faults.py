@@ -1,0 +1,78 @@
+"""What is wrong with a recipe, one line per fault: where, the value, what was expected, the nearest known key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pdiff.components import Component, merge
+from pdiff.errors import did_you_mean
+
+
+def faults(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
+    """Return one line per fault: key path, value found, what was expected, nearest known key.
+
+    Args:
+        error: what validation raised.
+        raw: the tables that were validated, as the file has them.
+        model: what they were validated against.
+    """
+    return [_fault(row, raw, model) for row in error.errors(include_url=False)]
+
+
+def _fault(row: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
+    where = dotted(row["loc"])
+    if row["type"] == "extra_forbidden":
+        known = _known_keys(row["loc"][:-1], raw, model)
+        return f"{where}: unknown key{did_you_mean(str(row['loc'][-1]), known)}; known: {', '.join(known)}"
+    if row["type"] == "missing":
+        return f"{where}: missing; add it{_hint(row['loc'], model)}"
+    value = f" = {row['input']!r}" if not isinstance(row["input"], Mapping | list) else ""
+    message = row["msg"][0].lower() + row["msg"][1:] if row["msg"].startswith("Input") else row["msg"]
+    return f"{where}{value}: {message}" if where else message
+
+
+def _hint(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
+    """Name the components that a missing top-level table could ask for."""
+    from pdiff.plugins.discovery import registry
+
+    kind = _component_of(model.model_fields[loc[0]].annotation) if len(loc) == 1 else None
+    return f" with name = one of: {registry().known(kind.kind)}" if kind else ""
+
+
+def dotted(loc: tuple[Any, ...]) -> str:
+    """Return `method.codec.latent` or `evaluate[0].name`."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _component_of(annotation: Any) -> type[Component] | None:
+    """Return the component kind that an annotation names, alone or inside a tuple."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Component):
+            return candidate
+    return None
+
+
+def _known_keys(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> list[str]:
+    """Return the keys that the table at `loc`, below the model `top`, may have."""
+    from pdiff.plugins.discovery import registry
+
+    model: Any = top
+    parts = list(loc)
+    while parts:
+        field = parts.pop(0)
+        about, raw = model.model_fields[field], raw[field]
+        if parts and isinstance(parts[0], int):
+            raw = raw[parts.pop(0)]
+        model = _component_of(about.annotation) or about.annotation
+        if issubclass(model, Component):
+            default = about.default.table() if isinstance(about.default, Component) else {}
+            model, values = registry().find(model.kind, merge(default, raw)["name"])
+            raw = merge(values, raw)
+    named = ["name"] if issubclass(model, Component) else []
+    return named + list(model.model_fields)

@@ -1,0 +1,105 @@
+"""From a name to a validated recipe: where it lies, what `--set` replaces, and what of it is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pdiff.errors import Faults, UserError
+from pdiff.recipe.faults import faults
+from pdiff.recipe.tables import Recipe
+
+HERE = Path("recipes")
+"""The folder of the user's own recipes, below the current one; it comes before those that are shipped."""
+
+
+def shipped_recipes() -> Path:
+    """Return the folder of the recipes that come with pdiff.
+
+    A wheel holds them inside this package; in a checkout, from which a development installation imports, they lie at
+    the top.
+    """
+    package = Path(__file__).resolve().parent
+    installed = package / "shipped"
+    return installed if installed.is_dir() else package.parent.parent / "recipes"
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the path of a recipe: a file, or the name of one in ./recipes or among those that come with pdiff.
+
+    Raises UserError, which says where it looked and which recipe has the nearest name.
+    """
+    path = Path(name)
+    folders = (HERE, shipped_recipes())
+    for candidate in (path, *(folder / f"{path}{suffix}" for folder in folders for suffix in ("", ".toml"))):
+        if candidate.is_file():
+            return candidate
+    places = f"here, in ./{HERE} or in {folders[1]}"
+    raise UserError(f"{path}: no such recipe {places}{_nearest(path, folders)}")
+
+
+def _nearest(path: Path, folders: tuple[Path, ...]) -> str:
+    """Return `; did you mean 'x'?` for the recipe whose name, with or without its folder, is nearest."""
+    files = [file.relative_to(folder) for folder in folders for file in sorted(folder.glob("**/*.toml"))]
+    names = [file.with_suffix("").as_posix() for file in files]
+    spellings = {name.rpartition("/")[2]: name for name in reversed(names)} | {name: name for name in names}
+    near = difflib.get_close_matches(path.as_posix().removesuffix(".toml"), spellings, n=1)
+    return f"; did you mean {spellings[near[0]]!r}?" if near else ""
+
+
+def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read and validate a recipe. Raises Faults with one line per mistake.
+
+    Args:
+        path: TOML file.
+        overrides: values by dotted key, as `--set` gives them.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    for key, value in (overrides or {}).items():
+        _set(raw, key, value)
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise Faults(f"{path}: {line}" for line in faults(error, raw, Recipe)) from None
+
+
+def parse_override(text: str, example: str = "--set sample.count=50") -> tuple[str, Any]:
+    """Split `a.b=value`; the value is read as TOML where it is that, else as text. Raises UserError."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"{example.split()[0]} {text}: write it as key=value, for example {example}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted key as tables in tables. Raises UserError."""
+    tables: dict[str, Any] = {}
+    for key, value in values.items():
+        _set(tables, key, value, "-o {}: another option has a value there; give one of them")
+    return tables
+
+
+def _set(raw: dict[str, Any], dotted: str, value: Any, fault: str = "--set {}: no such place in the recipe") -> None:
+    """Put `value` at `a.b.c`; a number steps into a list."""
+    *path, last = dotted.split(".")
+    node: Any = raw
+    try:
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        node[int(last) if isinstance(node, list) else last] = value
+    except (IndexError, ValueError, TypeError, AttributeError):
+        raise Faults([fault.format(dotted)]) from None

@@ -1,0 +1,65 @@
+"""Benches made of other benches, and of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdiff.bench import Bench
+    from pdiff.data import Split
+    from pdiff.objective import Objective
+
+
+class Through:
+    """The services of a bench for vectors that a function turns into theta_MD."""
+
+    def __init__(self, bench: Bench, decode: Callable[[Tensor], Tensor]):
+        self._bench, self._decode = bench, decode
+
+    @property
+    def objective(self) -> Objective:
+        return self._bench.objective.through(self._decode)
+
+    def score(self, theta_MD: Tensor) -> Tensor:
+        return self._bench.score(self._decode(theta_MD))
+
+    def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
+        return self._bench.measure(self._decode(theta_MD), split)
+
+    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
+        return self._bench.predict(self._decode(theta_MD), split)
+
+    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+        return self._bench.log_probabilities(self._decode(theta_MD), split, most)
+
+    def measures(self) -> dict[str, Tensor]:
+        return self._bench.measures()
+
+    def build(self, seed: int) -> nn.Module:
+        return self._bench.build(seed)
+
+    def start(self, seed: int) -> Tensor:
+        return self._bench.start(seed)
+
+    def align(self, theta_MD: Tensor) -> Tensor | None:
+        return self._bench.align(self._decode(theta_MD))
+
+    def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
+        return Through(self, decode)
+
+
+class Absent:
+    """A bench of nothing: whatever is asked of it is refused, with the reason."""
+
+    def __init__(self, reason: str):
+        self._reason = reason
+
+    def __getattr__(self, service: str) -> NoReturn:
+        if service.startswith("_"):
+            raise AttributeError(service)
+        raise UserError(f"{self._reason}: there is no {service} to ask for")

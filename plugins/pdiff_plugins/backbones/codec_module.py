@@ -1,0 +1,44 @@
+"""What the module of a codec offers: what all have, and what one may declare beside. B batch, D dim, Z latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class CodecModule(Protocol):
+    """What every codec's module has beside those of `nn.Module`."""
+
+    latent_dim: int
+
+    def encode(self, x_BD: Tensor, /) -> Tensor: ...
+    def decode(self, z_BZ: Tensor, /) -> Tensor: ...
+
+
+def codec_module(module: nn.Module) -> CodecModule:
+    """Return a codec's module by its type; torch's stubs take an attribute of any module for a tensor or a module."""
+    return cast(CodecModule, module)
+
+
+@runtime_checkable
+class OneScale(Protocol):
+    """A module that may say that its latents have one unit, so that their widths tell what matters."""
+
+    one_scale: bool
+
+
+@runtime_checkable
+class Saying(Protocol):
+    """A module that may say what its decoding keeps of networks, a row for each; None: the vectors themselves."""
+
+    said: Callable[[Tensor], Tensor] | None
+
+
+@runtime_checkable
+class Tokened(Protocol):
+    """A module whose latent is (tokens, length of a token's latent)."""
+
+    token_shape: tuple[int, int]

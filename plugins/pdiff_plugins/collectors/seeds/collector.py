@@ -1,0 +1,124 @@
+"""The collector of many trainings: networks of different seeds, trained together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pdiff.components import NEVER, Collector, Task
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from pdiff.bench import Bench
+    from pdiff.context import Context
+    from pdiff.data import DatasetSplits
+    from pdiff.zoo import Layout, Zoo
+
+
+class Seeds(Collector):
+    """Checkpoints of many short trainings from different seeds, made together."""
+
+    name = "seeds"
+    count: int = Field(gt=1, description="runs")
+    steps: int = Field(gt=0, description="training steps of each run")
+    lr: float = Field(gt=0, description="learning rate at the first step")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (L2 for adam and sgd)")
+    batch_size: int = Field(128, gt=0, description="examples per step and run")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 step by step")
+    every: int = Field(0, ge=0, description="save every so many steps, and after the last; 0: after the last alone")
+    log_spaced: int = Field(
+        0,
+        ge=0,
+        description="instead of `every`: save at about so many steps, geometrically spaced from 1 to the last",
+    )
+    include_start: bool = Field(False, description="also save the networks as they begin (step 0)")
+    start: Literal["independent", "shared", "base"] = Field(
+        "independent",
+        description="where runs begin: independent: each at its own initialisation, which asks for a selector that "
+        "takes everything; shared: all at one new initialisation; base: all at the base network",
+    )
+    augment: bool = Field(False, description="with the training transform, drawn for each run by itself")
+    group: int = Field(
+        64,
+        gt=0,
+        description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64",
+        json_schema_extra=NEVER,
+    )
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> Seeds:
+        if self.every and self.log_spaced:
+            raise PydanticCustomError("spacing", "every and log_spaced are two ways to choose steps; give one")
+        return self
+
+    def saved_steps(self) -> list[int]:
+        """Return the numbers of steps after which checkpoints are saved."""
+        if self.log_spaced:
+            growth = self.steps ** (1 / max(self.log_spaced - 1, 1))
+            between = sorted({min(round(growth**power), self.steps) for power in range(self.log_spaced - 1)})
+        else:
+            between = list(range(self.every, self.steps, self.every)) if self.every else []
+        return [*([0] if self.include_start else []), *(step for step in between if step < self.steps), self.steps]
+
+    def collect(
+        self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
+    ) -> Zoo:
+        """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
+        from pdiff.zoo import Zoo
+        from pdiff_plugins.collectors.seeds.training import JointTraining
+
+        template, start = self._starts(model, layout, bench, ctx)
+        anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
+        training = JointTraining(self, start, template, data.train, task, layout, ctx)
+        theta_RSD, losses_RS = training.run()
+        runs = self._finite(theta_RSD, losses_RS, ctx)
+        rows = [
+            {"run": run, "step": step, "metrics": {"train_loss": float(loss)} if step else {}}
+            for run in runs
+            for step, loss in zip(self.saved_steps(), losses_RS[run], strict=True)
+        ]
+        theta_RSD = theta_RSD if len(runs) == len(theta_RSD) else theta_RSD[runs]
+        return Zoo(theta_RSD.flatten(0, 1), layout, anchor, rows)
+
+    def _starts(
+        self, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
+    ) -> tuple[nn.Module, Callable[[int], nn.Module]]:
+        """Return the network that holds what is not trained, and the one that a run begins with."""
+        from pdiff.context import derive
+
+        if self.start == "base":
+            return model, lambda run: model
+        if self.start == "shared":
+            model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
+            return model, lambda run: model
+        _require_all(model, layout)
+        return model, lambda run: bench.build(derive(ctx.seed, "run", run))
+
+    def _finite(self, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
+        """Return the runs that did not diverge."""
+        losses_RS = losses_RS[:, 1:] if self.include_start else losses_RS
+        finite = theta_RSD.isfinite().all(dim=2).all(dim=1) & losses_RS.isfinite().all(dim=1)
+        runs = finite.nonzero()[:, 0].tolist()
+        lost = f"{self.count - len(runs)} of {self.count} runs diverged (loss or parameters not finite)"
+        if len(runs) < 2:
+            raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {self.lr:.3g})")
+        if len(runs) < self.count:
+            ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {self.lr:.3g}) would keep them")
+        return runs
+
+
+def _require_all(model: nn.Module, layout: Layout) -> None:
+    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and key not in layout.keys:
+            raise UserError(
+                f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
+                "'entire', or collect.start = 'shared' or 'base'"
+            )

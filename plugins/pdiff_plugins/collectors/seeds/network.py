@@ -1,0 +1,129 @@
+"""One architecture with many parameter vectors: the training step of all of them as one graph.
+
+Shapes: G networks, T trained parameters of each, D selected parameters, B batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pdiff.context import Context
+from pdiff.data import Batch
+from pdiff.errors import UserError
+from pdiff.zoo import Layout
+from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
+from pdiff_plugins.networks.activations import layer_outputs
+
+if TYPE_CHECKING:
+    from pdiff.components import Task
+
+Step = Callable[..., tuple[Tensor, ...]]
+"""(theta_GT, inputs `[G, B, ...]`, targets `[G, B, ...]`, *buffers) -> (gradient_GT, losses_G, *new buffers)."""
+
+
+class Network:
+    """What networks of one architecture share: the order of their parameters, and what is frozen."""
+
+    def __init__(self, model: nn.Module, layout: Layout, task: Task, ctx: Context):
+        """`model` holds the frozen parameters, is in the mode of training, and is not changed later."""
+        self.model, self.layout, self.task, self.ctx = model.requires_grad_(False), layout, task, ctx
+        self.cpu = ctx.device.type == "cpu"
+        unique = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.owner = {name: unique[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
+        selected = {self.owner[key] for key in layout.keys if key in self.owner}
+        self.shapes = {name: p.shape for name, p in model.named_parameters() if name in selected}
+        self.buffers = [name for name, _ in model.named_buffers()]
+        if not self.shapes:
+            raise UserError("selector: names no trainable parameter (buffers alone do not learn); select some")
+
+    @property
+    def dim(self) -> int:
+        """T, the number of trained parameters."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    @torch.no_grad()
+    def numbers(self, batch: Batch) -> int:
+        """Return how many numbers the layers of one network compute of a batch."""
+        count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), batch), Tensor.numel)
+        self.model.train()
+        return count
+
+    def stacked(self, models: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
+        """Return theta_GT and the buffers, each with G first, of networks as they are."""
+        rows, buffers = [], []
+        for model in models:
+            parameters = dict(model.named_parameters())
+            rows.append(torch.cat([parameters[name].detach().reshape(-1) for name in self.shapes]))
+            buffers.append([buffer for _, buffer in model.named_buffers()])
+        stacks = [torch.stack(rows_G).to(self.ctx.device) for rows_G in zip(*buffers, strict=True)]
+        return torch.stack(rows).to(self.ctx.device), stacks
+
+    def parameters(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the trained parameters as views of theta `[..., T]`."""
+        flat = theta.split([shape.numel() for shape in self.shapes.values()], dim=-1)
+        return {
+            name: values.unflatten(-1, shape) if shape else values.squeeze(-1)
+            for (name, shape), values in zip(self.shapes.items(), flat, strict=True)
+        }
+
+    def vectors(self, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Tensor:
+        """Return the selected parameters `[G, D]`, float32 on the CPU."""
+        tensors = dict(zip(self.buffers, buffers, strict=True)) | self.parameters(theta_GT)
+        values = [tensors[self.owner.get(key, key)].reshape(len(theta_GT), -1) for key in self.layout.keys]
+        return torch.cat(values, 1).to("cpu", torch.float32)
+
+    def trace(self, batch: Batch, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Step:
+        """Return the step for batches of this shape as a graph. Raises UserError for networks that vmap cannot take."""
+
+        def step(theta_GT: Tensor, inputs: Tensor, targets: Tensor, *buffers: Tensor) -> tuple[Tensor, ...]:
+            def total(theta_GT: Tensor) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
+                losses_G, new = vmap(self._loss)(theta_GT, inputs, targets, list(buffers))
+                return losses_G.sum(), (losses_G, new)
+
+            gradient_GT, (losses_G, new) = grad(total, has_aux=True)(theta_GT)
+            return gradient_GT, losses_G, *new
+
+        try:
+            with torch.enable_grad():
+                traced = make_fx(step, decomposition_table=DECOMPOSED if self.cpu else None)
+                graph = traced(theta_GT, batch.inputs, batch.targets, *buffers)
+        except Exception as error:  # tracing runs the author's code, which can fail in any way
+            raise UserError(_why(error)) from error
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        return graph
+
+    def _loss(
+        self, theta_T: Tensor, inputs: Tensor, targets: Tensor, buffers: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return one network's loss, and its buffers afterwards."""
+        new = {name: buffer.clone() for name, buffer in zip(self.buffers, buffers, strict=True)}
+        state = self.parameters(theta_T) | new
+        bfloat16 = self.ctx.precision == "bfloat16"
+
+        def network(*arguments: Tensor) -> Tensor:
+            return functional_call(self.model, state, arguments)
+
+        layers = JointLayers() if self.cpu and not bfloat16 else contextlib.nullcontext()
+        with layers, torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+            return self.task.loss(network, Batch(inputs, targets)), list(new.values())
+
+
+def _why(error: Exception) -> str:
+    if "randomness" in str(error):
+        return (
+            "collect: the network draws random numbers in training (dropout or the like), which would depend on the "
+            "networks beside it; set its rate to 0, or train the networks one by one and use the collector 'folder'"
+        )
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return (
+        f"collect: networks of this architecture cannot be trained together ({reason}); "
+        "train them one by one and use the collector 'folder'"
+    )

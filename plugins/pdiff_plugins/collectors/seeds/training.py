@@ -1,0 +1,146 @@
+"""Training many networks of one architecture at once, each from its own seed.
+
+The step of a block of networks is one graph, so that the overhead of Python and autograd is paid once per block and
+not once per network; every CPU core trains a block of its own.
+
+A network's bits must not depend on how many are trained with it. Kernels give the same bits for the same shapes only:
+among other numbers of networks a vector loop may end elsewhere, or a sum be cut elsewhere. So on a CPU a block's size
+follows from the network and the batch alone, a run's place in it from its number, and one thread computes it; the last
+block is trained full, and then cut.
+
+Shapes: R runs, G networks of a block, S saved steps, T trained and D selected parameters, B batch, E examples.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.context import Context, derive
+from pdiff.data import Batch, Split, evaluation_batches
+from pdiff.training.loop import epoch_order, threads_for
+from pdiff.training.optimizers import SCHEDULES
+from pdiff_plugins.collectors.seeds.block import Block
+from pdiff_plugins.collectors.seeds.network import Network, Step
+
+if TYPE_CHECKING:
+    from pdiff.components import Task
+    from pdiff.zoo import Layout
+    from pdiff_plugins.collectors.seeds.collector import Seeds
+
+BLOCK_NUMBERS = 3 * 2**20
+"""What the layers of a block on a CPU compute in a step: more leaves the caches, less is mostly overhead."""
+SMALLEST_BLOCK, LARGEST_BLOCK = 8, 64
+READY_BYTES = 2**30
+"""Of prepared examples, up to which they are kept on the device."""
+
+
+class Examples:
+    """The training examples of many runs, each in its own order."""
+
+    def __init__(self, split: Split, options: Seeds, ctx: Context):
+        self.split, self.augment, self.device = split, options.augment, ctx.device
+        self.count, self.batch_size = len(split), min(options.batch_size, len(split))
+        self.per_epoch = math.ceil(self.count / self.batch_size)
+        self.first = split.batch(torch.arange(1), ctx.device)
+        fits = self.count * self.first.inputs.nbytes <= READY_BYTES
+        self.ready = self._prepared() if fits and not self.augment else None
+
+    def _prepared(self) -> Batch:
+        batches = evaluation_batches(self.split, 1024, self.device)
+        inputs, targets = zip(*batches, strict=True)
+        return Batch(torch.cat(inputs), torch.cat(targets))
+
+    def orders(self, epoch: int, seeds: Iterable[int]) -> Tensor:
+        """Return each run's order of the examples in an epoch, `[G, E]`: that of `epoch_order` with the run's seed."""
+        return torch.stack([epoch_order(self.count, self.count, epoch, seed) for seed in seeds])
+
+    def batch(self, index_GB: Tensor, step: int, seeds: Iterable[int]) -> Batch:
+        """Return the runs' batches, `[G, B, ...]`."""
+        if self.ready is not None:
+            index_GB = index_GB.to(self.device)
+            return Batch(self.ready.inputs[index_GB], self.ready.targets[index_GB])
+        if not self.augment:
+            return Batch(*(x.unflatten(0, index_GB.shape) for x in self.split.batch(index_GB.flatten(), self.device)))
+        generators = (torch.Generator().manual_seed(derive(seed, "step", step)) for seed in seeds)
+        each = [self.split.batch(*run) for run in zip(index_GB, [self.device] * len(index_GB), generators, strict=True)]
+        return Batch(*(torch.stack(runs) for runs in zip(*each, strict=True)))
+
+
+class JointTraining:
+    """Trains all runs of a zoo; `start(run)` returns the network that a run begins with."""
+
+    def __init__(
+        self, options: Seeds, start: Callable[[int], nn.Module], model: nn.Module, split: Split, task: Task,
+        layout: Layout, ctx: Context,
+    ):  # fmt: skip
+        """`model` holds what is frozen. Raises UserError where the selection holds nothing to train."""
+        self.options, self.start, self.ctx = options, start, ctx
+        self.network = Network(model.train(), layout, task, ctx)
+        self.examples = Examples(split, options, ctx)
+        self.saved = options.saved_steps()
+        self.factor = SCHEDULES[options.schedule](options.steps)
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+        self.block_size = self._block_size()
+        blocks = math.ceil(options.count / self.block_size)
+        self.theta_RSD = torch.empty(blocks * self.block_size, len(self.saved), layout.dim)
+        self.losses_RS = torch.empty(self.theta_RSD.shape[:2], dtype=torch.float64)
+        self.steps: dict[int, Step] = {}
+
+    def _block_size(self) -> int:
+        if self.ctx.device.type != "cpu":
+            return min(self.options.group, self.options.count)
+        each = self.network.dim + self.examples.batch_size * self.network.numbers(self.examples.first)
+        return min(max(2 ** int(math.log2(max(BLOCK_NUMBERS / each, 1))), SMALLEST_BLOCK), LARGEST_BLOCK)
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Return theta_RSD, and the mean loss of the batches since the saved step before (NaN: none), float64 `[R, S]`.
+
+        Goes on from the snapshots. Raises UserError for a network that cannot be trained together with others.
+        """
+        cpu = self.ctx.device.type == "cpu"
+        with threads_for(self.network.model, 1 if cpu else self.ctx.threads):
+            if cpu:
+                _keep_freed_memory()
+            blocks = [Block(self, first) for first in range(0, len(self.theta_RSD), self.block_size)]
+            self._train(blocks, workers=self._cores() if cpu else 1)
+        return self.theta_RSD[: self.options.count], self.losses_RS[: self.options.count]
+
+    def _cores(self) -> int:
+        cores = self.ctx.threads or os.cpu_count() or 1
+        return max(1, min(cores, self.options.group // self.block_size))
+
+    def _train(self, blocks: list[Block], workers: int) -> None:
+        done = sum(block.runs * block.step for block in blocks)
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+        with pool, self.ctx.progress.step("collect", self.options.count * self.options.steps, done) as bar:
+            try:
+                for future in [pool.submit(block.train, bar) for block in blocks]:
+                    future.result()
+            except BaseException:
+                self.stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def step_for(self, batch: Batch, theta_GT: Tensor, buffers: list[Tensor]) -> Step:
+        """Return the traced step for batches of this length."""
+        length = batch.targets.shape[1]
+        with self.lock:
+            if length not in self.steps:
+                self.steps[length] = self.network.trace(batch, theta_GT, buffers)
+            return self.steps[length]
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a step frees for the next one: it raises its threshold to what is freed, up to 32 MiB.
+
+    Handing pages back and getting them again took a fifth of the time of a step.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)

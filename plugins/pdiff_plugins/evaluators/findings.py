@@ -1,0 +1,229 @@
+"""What scores, overlaps, distances and paths say, in sentences; reads JSON only."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pdiff.components import Finding
+from pdiff.results.scores import TaskScore, given_by, scored
+from pdiff.results.summary import spread
+from pdiff.view import ORIGINAL
+
+Scores = Mapping[str, Any]
+CLOSE = 0.001
+"""Mean scores that differ by no more (0.1 points) are called equal: fewer test examples than anyone should bet on."""
+
+
+def of_score(scores: Scores) -> Iterator[Finding]:
+    """Compare the method's scores with those of the originals and of the baselines."""
+    networks = given_by(scores, "accuracy")
+    yield Finding(_headline(scores, networks), headline=True)
+    yield from _findings(
+        _against_originals(scores, networks), _against_baselines(scores, networks), _best(scores, networks)
+    )
+    yield from (Finding(note, note=True) for note in _degenerate(scores, networks))
+
+
+def of_overlap(scores: Scores) -> Iterator[Finding]:
+    """Say whether generated networks err as originals do, and which baselines do so less."""
+    yield from _findings(_overlap(scores), _newer(scores))
+
+
+def of_distance(scores: Scores) -> Iterator[Finding]:
+    """Say how far from checkpoints, and from one another, generated networks lie."""
+    yield from _findings(_distance(scores), _repeats(scores))
+
+
+def of_paths(scores: Scores) -> Iterator[Finding]:
+    """Say so where noise alone does as well."""
+    yield from _findings(_noise(scores))
+
+
+def _findings(*sentences: str) -> Iterator[Finding]:
+    return (Finding(sentence) for sentence in sentences if sentence)
+
+
+def _headline(scores: Scores, networks: Scores) -> str:
+    method = scores["method"]
+    generated, original = networks[method], networks[ORIGINAL]
+    better = "worse than" if generated["mean"] < original["mean"] else "better than"
+    how = "as good as" if _alike(generated, original) else better
+    said = (
+        f"Networks drawn by {method} are {how} the originals (mean {scores['main']} {generated['mean']:.2%} against "
+        f"{original['mean']:.2%})"
+    )
+    soup = networks.get("soup")
+    if soup is None:
+        return said
+    if soup["mean"] < generated["mean"] - CLOSE:
+        return f"{said}; a plain average of the checkpoints is worse ({soup['mean']:.2%})"
+    far = soup["mean"] > generated["mean"] + max(generated["std"], original["std"], CLOSE)
+    return f"{said}; a plain average of the checkpoints is {'better' if far else 'no worse'} ({soup['mean']:.2%})"
+
+
+def _alike(generated: Scores | TaskScore, original: Scores | TaskScore) -> bool:
+    return abs(generated["mean"] - original["mean"]) <= max(original["std"], CLOSE)
+
+
+def _against_originals(scores: Scores, networks: Scores) -> str:
+    """Compare means, unless networks are asked for a metric: then originals are whole trainings, from step 0."""
+    if "metric" in scores["facts"].get(scores["method"], {}):
+        return ""
+    generated, original = (networks[source] for source in (scores["method"], ORIGINAL))
+    word = "less" if _alike(generated, original) else "more"
+    points = 100 * abs(generated["mean"] - original["mean"])
+    return (
+        f"The means of {scores['method']} and the originals differ by {points:.2f} points, {word} than the originals' "
+        f"own standard deviation of {100 * original['std']:.2f} points"
+    )
+
+
+def _against_baselines(scores: Scores, networks: Scores) -> str:
+    baselines = _baselines(scores)
+    if not baselines:
+        return ""
+    mean = {source: score["mean"] for source, score in networks.items()}
+    method = scores["method"]
+    equal = [f"{s} ({mean[s]:.2%})" for s in baselines if mean[s] >= mean[method] - CLOSE]
+    if equal:
+        return (
+            f"The score alone is no reason to prefer {method} ({mean[method]:.2%}): as much or more, to within "
+            f"{100 * CLOSE:g} points, is reached without any generator by {_listed(equal)}"
+        )
+    nearest = max(baselines, key=lambda source: mean[source])
+    return (
+        f"No baseline reaches {method}'s mean of {mean[method]:.2%}; the nearest is {_named(nearest)} "
+        f"({mean[nearest]:.2%})"
+    )
+
+
+def _best(scores: Scores, networks: Scores) -> str:
+    best = {source: score["best"] for source, score in networks.items()}
+    rivals = sorted(_baselines(scores), key=lambda source: -best[source])[:1]
+    shown = [f"{source} {best[source]:.2%}" for source in (scores["method"], ORIGINAL, *rivals)]
+    also = ", the last being the best baseline" if rivals else ""
+    return f"The single network chosen on the {scores['selection']} split scores: {_listed(shown)}{also}"
+
+
+def _degenerate(scores: Scores, networks: Scores) -> list[str]:
+    """Say so where networks without information score as well as the originals."""
+    original, constant = networks[ORIGINAL], scores["accuracy"].get("constant")
+    if not constant or networks[constant]["mean"] < original["mean"] - original["std"]:
+        return []
+    return [
+        f"A network whose every generated tensor is replaced by its mean scores {networks[constant]['mean']:.2%}, "
+        f"the originals {original['mean']:.2%}: on this task the score says nothing about a generator. "
+        "Look at similarity and distance."
+    ]
+
+
+def _overlap(scores: Scores) -> str:
+    overlap = scores["similarity"]
+    if overlap["og_max"] is None or overlap["oo_max"] is None:
+        return ""
+    verdict = "generated networks are no newer than originals"
+    if overlap["og_max"] <= overlap["oo_max"] - 0.02:
+        verdict = "generated networks err in their own way" + (", being worse" if _worse(scores) else "")
+    within = ""
+    if overlap["gg"] is not None and overlap["oo"] is not None:
+        word = (
+            "less"
+            if overlap["gg"] > overlap["oo"] + 0.01
+            else "more"
+            if overlap["gg"] < overlap["oo"] - 0.01
+            else "equally"
+        )
+        within = (
+            f". Among themselves they are {word} varied (overlap {overlap['gg']:.3f}; originals {overlap['oo']:.3f})"
+        )
+    return (
+        f"The wrong answers of a generated network and its most similar original overlap by {overlap['og_max']:.3f} "
+        f"(IoU, mean), those of an original and its most similar other original by {overlap['oo_max']:.3f}: "
+        f"{verdict}{within}"
+    )
+
+
+def _worse(scores: Scores) -> bool:
+    score = scored(scores)
+    method, original = score.get(scores["method"]), score.get(ORIGINAL)
+    return bool(method and original and method["mean"] < original["mean"] and not _alike(method, original))
+
+
+def _newer(scores: Scores) -> str:
+    """Name baselines that are as good as the method and less like the originals: its claim to novelty (Fig. 4a)."""
+    overlap, score, method = given_by(scores, "similarity"), scored(scores), scores["method"]
+    if not score:
+        return ""
+    ahead = [
+        f"{source} (overlap {overlap[source]['max']:.3f}, {score[source]['mean']:.2%})"
+        for source in _baselines(scores)
+        if score[source]["mean"] >= score[method]["mean"] - CLOSE
+        and overlap[source]["max"] < overlap[method]["max"] - 0.01
+    ]
+    return f"No worse than {method}, and less like the originals: {_listed(ahead)}" if ahead else ""
+
+
+def _distance(scores: Scores) -> str:
+    ratio = given_by(scores, "distance")[scores["method"]]["ratio"]
+    if ratio is None:
+        return ""
+    verdict = next(
+        words
+        for bound, words in (
+            (0.1, "the generated networks are copies, or nearly"),
+            (0.67, "closer than a checkpoint is to its neighbour"),
+            (1.5, "about as far as a checkpoint is from its neighbour"),
+            (float("inf"), "farther than a checkpoint is from its neighbour"),
+        )
+        if ratio < bound
+    )
+    return (
+        f"In parameters, the nearest checkpoint is {ratio:.3g} times as far away as checkpoints are from their own "
+        f"nearest: {verdict}"
+    )
+
+
+def _repeats(scores: Scores) -> str:
+    distances = given_by(scores, "distance")
+    repeats, usual = distances[scores["method"]].get("repeats"), distances[ORIGINAL].get("repeats") or 0.0
+    if repeats is None or repeats <= usual + 0.05:
+        return ""
+    return (
+        f"{repeats:.0%} of the generated networks nearly equal another generated one (originals: {usual:.0%}), which "
+        "averages do not show: there are fewer different ones than their number says"
+    )
+
+
+def _noise(scores: Scores) -> str:
+    """Say so where the codec alone makes good networks of noise, so that diffusion has nothing to add to the score."""
+    path = scores["denoising"]
+    if not path["progress"] or not scores["scored_by"]:
+        return ""
+    original = spread(originals_on(scores, path["split"]))
+    noise = statistics.fmean(network[0] for network in path["scores"])
+    if noise < original["mean"] - max(original["std"], CLOSE):
+        return ""
+    return (
+        f"Pure noise, decoded, already scores {noise:.2%} on the {path['split']} split (originals "
+        f"{original['mean']:.2%}): here the score does not come from denoising"
+    )
+
+
+def originals_on(scores: Scores, split: str) -> list[float]:
+    """Return the originals' scores on the test or the selection split."""
+    score = scored(scores).get(ORIGINAL)
+    return [] if score is None else score["values"] if split == "test" else score["selection_values"]
+
+
+def _baselines(scores: Scores) -> list[str]:
+    return [source for source in scores["networks"] if source not in (ORIGINAL, scores["method"])]
+
+
+def _named(source: str) -> str:
+    return "soup, the plain average of the checkpoints" if source == "soup" else source
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""

@@ -1,0 +1,40 @@
+"""Which calls of a network a task makes, and with what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pdiff.way import Predicts
+
+
+class _Seen(BaseException):
+    """Carries what a task hands to the model."""
+
+
+def arguments_of(task: Predicts, inputs: Tensor) -> tuple[Any, ...]:
+    """Return the arguments of the task's first call of the model, which is not run."""
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        raise _Seen(arguments)
+
+    try:
+        task.predict(spy, inputs)
+    except _Seen as seen:
+        return seen.args[0]
+    return ()
+
+
+def count_calls(task: Predicts, inputs: Tensor, output: Any) -> int:
+    """Return how often the task calls a model that gives `output`; more than once where it hands over options."""
+    calls = 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1 + len(options)
+        return output
+
+    task.predict(counted, inputs)
+    return calls

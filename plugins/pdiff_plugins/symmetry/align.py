@@ -1,0 +1,84 @@
+"""Alignment: every network's hidden units in the order that is nearest to a reference's (git re-basin)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.context import Context
+from pdiff.errors import UserError
+from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.symmetry.matching import match
+from pdiff_plugins.symmetry.permutations import Symmetry
+
+
+def symmetry_within(model: nn.Module, inputs: Tensor, layout: Layout, key: str) -> Symmetry:
+    """Return the permutations that touch nothing but selected entries. Raises UserError where there are none."""
+    symmetry = Symmetry.of(model, inputs).within(layout.keys)
+    if not symmetry.sizes:
+        raise UserError(
+            f"{key}: no hidden units can be reordered within the selected entries alone; select whole layers and "
+            "those that read them (selector 'entire')"
+        )
+    return symmetry
+
+
+def aligned(
+    theta_MD: Tensor, reference_D: Tensor, symmetry: Symmetry, layout: Layout, generator: torch.Generator
+) -> Tensor:
+    """Return theta_MD, each network's units in the order that is nearest to the reference's."""
+    reference, rows = layout.tensors(reference_D), []
+    for theta_D in theta_MD:
+        state = layout.tensors(theta_D)
+        rows.append(layout.vector(symmetry.permuted(state, match(symmetry, reference, state, generator))))
+    return torch.stack(rows) if rows else theta_MD
+
+
+def align(zoo: Zoo, symmetry: Symmetry, ctx: Context) -> Zoo:
+    """Return a zoo aligned to its first checkpoint: its anchor, its checkpoints and those held out."""
+    generator, layout = ctx.generator("align"), zoo.layout
+    reference = layout.tensors(zoo.theta_ND[0])
+    selected = {key: zoo.anchor[key] for key in layout.keys}
+    anchor = zoo.anchor | symmetry.permuted(selected, match(symmetry, reference, selected, generator))
+    held_out = zoo.holdout.theta_ND if zoo.holdout else zoo.theta_ND[:0]
+    rows = [zoo.theta_ND[:1]]
+    with ctx.progress.step("align", len(zoo) - 1 + len(held_out)) as bar:
+        for theta_D in chain(zoo.theta_ND[1:], held_out):
+            rows.append(aligned(theta_D[None], zoo.theta_ND[0], symmetry, layout, generator))
+            bar.advance()
+    theta_ND, theta_HD = torch.cat(rows).split([len(zoo), len(held_out)])
+    holdout = replace(zoo.holdout, theta_ND=theta_HD, anchor=anchor) if zoo.holdout else None
+    return replace(zoo, theta_ND=theta_ND, anchor=anchor, holdout=holdout)
+
+
+def with_copies(zoo: Zoo, copies: int, symmetry: Symmetry, ctx: Context) -> Zoo:
+    """Return a zoo with further copies of each checkpoint, their units in random orders: the same functions."""
+    theta, rows = [zoo.theta_ND], list(zoo.rows)
+    for copy in range(1, copies + 1):
+        generator = ctx.generator("permuted", copy)
+        states = (zoo.layout.tensors(theta_D) for theta_D in zoo.theta_ND)
+        moved = (symmetry.permuted(state, symmetry.random(generator)) for state in states)
+        theta.append(torch.stack([zoo.layout.vector(state) for state in moved]))
+        rows += [row | {"copy": copy} for row in zoo.rows]
+    return replace(zoo, theta_ND=torch.cat(theta), rows=rows)
+
+
+def aligner(
+    model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
+) -> Callable[[Tensor], Tensor] | None:
+    """Return what aligns theta_MD to a reference; None where no units can be reordered."""
+    try:
+        symmetry = symmetry_within(model, inputs, layout, "align")
+    except UserError:
+        return None
+
+    def each(theta_MD: Tensor) -> Tensor:
+        """Align every network by itself, so that equal ones stay equal."""
+        rows = [aligned(theta_D[None], reference_D, symmetry, layout, ctx.generator("align")) for theta_D in theta_MD]
+        return torch.cat(rows)
+
+    return each

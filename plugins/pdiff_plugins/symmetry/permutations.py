@@ -1,0 +1,143 @@
+"""Symmetry: the permutations of hidden units that leave a network's function as it is, found in its graph.
+
+Every axis of every entry is parted in factors, each with the permutation that it follows. Operations tie factors
+together, as an addition ties those of its operands; an operation that is not known fixes all that it reads. So a
+symmetry may be missed, but none is claimed that is not there. Of attention whole heads are permuted, and the channels
+within heads alike in all heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from io import StringIO
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from pdiff.errors import UserError
+from pdiff_plugins.populations.parting import STATE
+from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, free, root, still
+from pdiff_plugins.symmetry.propagation import propagate
+
+NumberedFactor = tuple[int, int | None]
+"""A factor of an entry: its size, and which permutation it follows."""
+
+
+@dataclass
+class Symmetry:
+    """The factors of each axis of every entry, the slowest first; and the sizes of the permutations."""
+
+    axes: dict[str, tuple[tuple[NumberedFactor, ...], ...]]
+    sizes: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Tensor) -> Symmetry:
+        """Find the symmetry of a network in eval mode, on an example batch. Raises UserError where it has no graph."""
+        model.eval()
+        try:
+            with redirect_stderr(StringIO()):  # to which torch writes the graph of a failure
+                exported = torch.export.export(model, (inputs,), strict=False).run_decompositions({})
+            entries = _labelled(exported, model.state_dict())
+        except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+            raise UserError(f"symmetry: {type(model).__name__} has no graph to find permutations in ({why})") from None
+        state = model.state_dict()
+        for key in _shared(state):
+            fix(entries.get(key, ()))
+        return cls._numbered({key: entries.get(key) or still(value.shape) for key, value in state.items()})
+
+    @classmethod
+    def _numbered(cls, entries: Mapping[str, Axes]) -> Symmetry:
+        factors = {key: tuple(root(axis) for axis in axes) for key, axes in entries.items()}
+        number: dict[Factor, int] = {}
+        for factor in every(list(factors.values())):
+            if not factor.fixed and factor.size > 1:
+                number.setdefault(factor, len(number))
+        axes = {
+            key: tuple(tuple((factor.size, number.get(factor)) for factor in axis) for axis in entry_axes)
+            for key, entry_axes in factors.items()
+        }
+        return cls(axes, [factor.size for factor in number])
+
+    def within(self, keys: Sequence[str]) -> Symmetry:
+        """Return the permutations that touch nothing but the entries `keys`, for these."""
+        touched = {of for key in self.axes if key not in keys for _, of in self.factors(key)}
+        indices = [index for index in range(len(self.sizes)) if index not in touched]
+        number: dict[int | None, int] = {old: new for new, old in enumerate(indices)}
+        axes = {
+            key: tuple(tuple((size, number.get(of)) for size, of in axis) for axis in self.axes[key]) for key in keys
+        }
+        return Symmetry(axes, [self.sizes[index] for index in indices])
+
+    def factors(self, key: str) -> list[NumberedFactor]:
+        """Return an entry's factors, axis after axis."""
+        return [factor for axis in self.axes[key] for factor in axis]
+
+    @property
+    def nested(self) -> list[tuple[int, int]]:
+        """The pairs of permutations of which one moves blocks, and the other what is in a block."""
+        pairs = dict[tuple[int, int], None]()
+        for axis in (axis for axes in self.axes.values() for axis in axes):
+            for (_, outer), (_, inner) in pairwise(axis):
+                if outer is not None and inner is not None and outer != inner:
+                    pairs[outer, inner] = None
+        return list(pairs)
+
+    def permuted(self, state: Mapping[str, Tensor], permutations: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the entries of `state` with units reordered: unit i becomes what unit `permutations[p][i]` was."""
+        return {key: self.entry(key, value, permutations).reshape(value.shape) for key, value in state.items()}
+
+    def entry(self, key: str, value: Tensor, permutations: Sequence[Tensor]) -> Tensor:
+        """Return one entry with its units reordered, in the shape of its factors."""
+        value = value.reshape(self.shape(key))
+        for axis, (_, of) in enumerate(self.factors(key)):
+            if of is not None:
+                value = value.index_select(axis, permutations[of])
+        return value
+
+    def shape(self, key: str) -> list[int]:
+        """Return the sizes of an entry's factors."""
+        return [size for size, _ in self.factors(key)]
+
+    def random(self, generator: torch.Generator) -> list[Tensor]:
+        """Return one random permutation each."""
+        return [torch.randperm(size, generator=generator) for size in self.sizes]
+
+    def identity(self) -> list[Tensor]:
+        return [torch.arange(size) for size in self.sizes]
+
+
+def _labelled(exported: Any, state: Mapping[str, Tensor]) -> dict[str, Axes]:
+    """Walk a graph once, and return the labels of the entries that it reads."""
+    nodes = list(exported.graph.nodes)
+    places = [node for node in nodes if node.op == "placeholder"]
+    specs = dict(zip(places, exported.graph_signature.input_specs, strict=True))
+    labels, entries = dict[fx.Node, Any](), dict[str, Axes]()
+    for node in nodes:
+        if node.op == "placeholder":
+            labels[node] = _entry(node, specs[node], entries, state)
+        elif node.op == "call_function":
+            labels[node] = propagate(node, labels)
+        elif node.op == "output":  # which are told apart
+            fix([labels.get(source, ()) for source in node.all_input_nodes])
+    return entries
+
+
+def _entry(node: fx.Node, spec: Any, entries: dict[str, Axes], state: Mapping[str, Tensor]) -> Axes:
+    """Label an input of the graph: entries of the state dict are free; data, and what is no entry, is fixed."""
+    shape = node.meta["val"].shape
+    if spec.kind not in STATE or spec.target not in state or not node.users:
+        return still(shape)
+    return entries.setdefault(spec.target, free(shape))
+
+
+def _shared(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the entries that are one tensor under several names."""
+    names: dict[int, list[str]] = {}
+    for key, value in state.items():
+        names.setdefault(value.data_ptr() if value.numel() else id(value), []).append(key)
+    return [key for keys in names.values() if len(keys) > 1 for key in keys]

@@ -1,0 +1,54 @@
+"""Steps that reorder hidden units, which changes no function: alignment, and copies in random orders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pdiff.components import Transform
+
+if TYPE_CHECKING:
+    from pdiff.bench import Bench
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+    from pdiff_plugins.symmetry.permutations import Symmetry
+
+
+class Align(Transform):
+    """Reorder each checkpoint's hidden units to match the first one's.
+
+    Those held out are reordered alike. It changes no function, and is wanted for networks of independent seeds.
+    """
+
+    name = "align"
+    source = "Ainsworth et al. 2022, Git Re-Basin, arXiv 2209.04836"
+
+    def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        from pdiff_plugins.symmetry.align import align
+
+        return align(zoo, _symmetry(zoo, bench, "zoo: align", ctx), ctx)
+
+
+class Permuted(Transform):
+    """Add copies of each checkpoint, their hidden units in random orders.
+
+    They compute the same functions, and count among the originals in every table.
+    """
+
+    name = "permuted"
+    copies: int = Field(gt=0, description="further copies of each checkpoint")
+
+    def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        from pdiff_plugins.symmetry.align import with_copies
+
+        return with_copies(zoo, self.copies, _symmetry(zoo, bench, f"zoo: permuted.copies = {self.copies}", ctx), ctx)
+
+
+def _symmetry(zoo: Zoo, bench: Bench, key: str, ctx: Context) -> Symmetry:
+    import torch
+
+    from pdiff_plugins.symmetry.align import symmetry_within
+
+    inputs = bench.objective.split.batch(torch.arange(2), ctx.device).inputs
+    return symmetry_within(bench.build(0), torch.zeros(inputs.shape), zoo.layout, key)

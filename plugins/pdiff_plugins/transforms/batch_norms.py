@@ -1,0 +1,62 @@
+"""The running statistics of BatchNorm layers, as each network itself has them on training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pdiff.context import Context
+from pdiff.data import Split
+from pdiff.errors import UserError
+from pdiff.training.loop import threads_for
+from pdiff.zoo import Layout
+
+BATCH = 128
+
+
+@torch.no_grad()
+def recalibrated(
+    theta_MD: Tensor, model: nn.Module, layout: Layout, split: Split, examples: int, ctx: Context
+) -> Tensor:
+    """Return theta_MD with the running statistics that each network itself has on so many training examples.
+
+    `model` holds the anchor, and its state is put back. Raises UserError where none are selected.
+    """
+    norms = [
+        module for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and f"{name}.running_var" in layout.keys
+    ]  # fmt: skip
+    if not norms:
+        raise UserError(
+            "sample.step: recalibration needs BatchNorm statistics among the selected entries (selector 'entire'); "
+            "select them, or leave the step out"
+        )
+    chosen = torch.randperm(len(split), generator=ctx.generator("recalibrate"))[:examples]
+    batches = [split.batch(index, ctx.device).inputs for index in chosen.tensor_split(-(-len(chosen) // BATCH))]
+    before, rows = {key: value.clone() for key, value in model.state_dict().items()}, []
+    with threads_for(model, ctx.threads), ctx.progress.step("recalibrate", len(theta_MD)) as bar:
+        for theta_D in theta_MD:
+            model.load_state_dict(before | layout.tensors(theta_D.to(ctx.device)))
+            _measure(model, norms, batches)
+            rows.append(layout.vector(model.state_dict()))
+            bar.advance()
+    model.load_state_dict(before)
+    return torch.stack(rows)
+
+
+def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Tensor]) -> None:
+    """Set the running statistics of `norms` to the mean of those of the batches; all else is in eval mode."""
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for inputs in batches:
+        model(inputs)
+    model.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

@@ -1,0 +1,89 @@
+"""Which checkpoints of a zoo are used: the first, those of runs with small weights, and none that is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pdiff.components import Transform
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pdiff.bench import Bench
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+
+class First(Transform):
+    """Use the first checkpoints alone; of 1, that one twice, as methods need two."""
+
+    name = "first"
+    count: int = Field(gt=0, description="how many; 1 holds that one twice")
+
+    def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        if self.count > len(zoo):
+            raise UserError(
+                f"zoo: first.count = {self.count}: only {len(zoo)} checkpoints are there; set it to at most {len(zoo)}"
+            )
+        return zoo.subset(range(self.count) if self.count > 1 else [0, 0])
+
+
+class Largest(Transform):
+    """Leave out whole runs with a large weight: trainings that went astray."""
+
+    name = "largest"
+    limit: float = Field(gt=0, description="runs in which the absolute value of any weight is larger are left out")
+
+    def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        size_N = zoo.theta_ND.abs().amax(dim=1).tolist()
+        lost = {row["run"] for row, size in zip(zoo.rows, size_N, strict=True) if size > self.limit}
+        rest = [index for index, row in enumerate(zoo.rows) if row["run"] not in lost]
+        if len(rest) < 2:
+            raise UserError(
+                f"zoo: largest.limit = {self.limit:g}: a weight is larger in all runs but {len(rest)}; raise it"
+            )
+        if lost:
+            ctx.warn(f"zoo: largest.limit = {self.limit:g}: {len(lost)} runs have a larger weight and are left out")
+        return zoo.subset(rest)
+
+
+class Holdout(Transform):
+    """Keep checkpoints from methods, for evaluators to compare with.
+
+    They are no originals in any table, and are drawn at random, whole runs as far as possible.
+    """
+
+    name = "holdout"
+    count: int = Field(gt=0, description="how many are held out; two must remain")
+
+    def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        held = held_out(zoo.rows, self.count, ctx.generator("holdout"))
+        rest = zoo.subset([index for index in range(len(zoo)) if index not in set(held)])
+        rest.holdout = zoo.subset(held)
+        return rest
+
+
+def held_out(rows: Sequence[Mapping[str, Any]], count: int, generator: torch.Generator) -> list[int]:
+    """Draw `count` rows, whole runs as far as they fit in. Raises UserError where fewer than two would remain."""
+    import torch
+
+    if len(rows) - count < 2:
+        most = max(len(rows) - 2, 0)
+        raise UserError(
+            f"zoo: holdout.count = {count}: of {len(rows)} checkpoints 2 must remain; set it to at most {most}"
+        )
+    runs: dict[Any, list[int]] = {}
+    for place, row in enumerate(rows):
+        runs.setdefault(row["run"], []).append(place)
+    in_order, held, rest = list(runs.values()), list[int](), list[int]()
+    for index in torch.randperm(len(in_order), generator=generator).tolist():
+        if len(in_order[index]) <= count - len(held):
+            held += in_order[index]
+        else:
+            rest = rest or in_order[index]
+    order = torch.randperm(len(rest), generator=generator)[: count - len(held)]
+    return sorted(held + [rest[place] for place in order])
