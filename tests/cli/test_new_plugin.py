@@ -10,6 +10,7 @@ import pytest
 
 from pdiff.errors import UserError
 from pdiff_plugins.handbook.scaffold import new_plugin
+from tests.cli.helpers import environment_on_top, run
 from tests.helpers import ROOT
 
 

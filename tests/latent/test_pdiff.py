@@ -10,7 +10,8 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, MlpDenoiser, Pca
+from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, Pca
+from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.maths import normalise
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, pdiff_command
+from tests.helpers import HANG_S, ROOT, pdiff_command
 from tests.reports.helpers import RECIPE
 
 PROJECT = """
