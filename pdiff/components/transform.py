@@ -48,7 +48,9 @@ def steps_on(what: str, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
     """Return steps on `what` (`zoo` or `samples`), for validators. Raises a fault that names the first that is none."""
     for step in steps:
         if not step.takes(what):
-            place = next(place for other, place in PLACES.items() if step.takes(other))
+            place = next(
+                (place for other, place in PLACES.items() if step.takes(other)), "no list: it overrides nothing"
+            )
             raise PydanticCustomError(
                 "step",
                 "{n} is no step on {w}; it goes into {p}",

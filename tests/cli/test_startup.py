@@ -10,8 +10,6 @@ from tests.helpers import HANG_S
 HEAVY = "torch torchvision timm sklearn matplotlib numpy scipy PIL pandas safetensors"
 CODE = f"""
 import sys
-
-from tests.helpers import HANG_S
 from pdiff.cli import main
 for arguments in {{commands}}:
     sys.argv = ["pdiff", *arguments]

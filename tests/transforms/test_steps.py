@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from pydantic_core import PydanticCustomError
 
-from pdiff.components import Transform
+from pdiff.components import Transform, steps_on
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.services import Absent
@@ -45,8 +46,9 @@ def test_steps_on_a_zoo_are_taken_in_the_recipes_order(tmp_path: Path) -> None:
     assert of(tiny_run(tmp_path, zoo=[FIRST, COPIES])) == [0, 1, 2, 3] * 2
     assert of(tiny_run(tmp_path, zoo=[COPIES, FIRST])) == [0, 1, 2, 3]
     holdout = {"name": "holdout", "count": 12}
-    held = [tiny_run(tmp_path, zoo=steps).zoo.holdout for steps in ([COPIES, holdout], [holdout, COPIES])]
-    assert [any("copy" in row for row in zoo.rows) for zoo in held] == [True, False]
+    zoo = tiny_run(tmp_path, zoo=[holdout, COPIES]).zoo
+    assert len(zoo) == 16 and len(zoo.holdout) == 12 and not any("copy" in row for row in zoo.holdout.rows)
+    assert not set(row["of"] for row in zoo.rows) & set(row["of"] for row in zoo.holdout.rows)
 
 
 def test_steps_on_samples_are_taken_in_the_recipes_order(tmp_path: Path) -> None:
@@ -115,11 +117,26 @@ def test_what_a_step_cannot_do_is_one_line(tmp_path: Path) -> None:
         First(count=6).zoo(zoo, Absent("a choice"), ctx)
     with pytest.raises(UserError, match=r"^zoo: holdout\.count = 4: of 5 checkpoints 2 must remain; .* at most 3$"):
         Holdout(count=4).zoo(zoo, Absent("a choice"), ctx)
+    held = Holdout(count=2).zoo(zoo, Absent("a choice"), ctx)
+    with pytest.raises(UserError, match=r"^zoo: holdout stands twice"):
+        Holdout(count=1).zoo(held, Absent("a choice"), ctx)
+    with pytest.raises(UserError, match=r"^zoo: holdout stands after a step that adds copies"):
+        tiny_run(tmp_path, zoo=[COPIES, {"name": "holdout", "count": 3}]).zoo  # noqa: B018 - its stage raises
     biases = {"name": "names", "include": ["*.bias"]}
     with pytest.raises(UserError, match=r"^sample\.step: recalibration needs BatchNorm statistics"):
         tiny_run(tmp_path, selector=biases, sample={"step": [ANEW]}).sample("tiny_method")
     with pytest.raises(TypeError, match="temperature is no step on a zoo"):
         Temperature(factor=1).zoo(zoo, Absent("a choice"), ctx)
+
+
+def test_a_step_that_does_nothing_is_told() -> None:
+    class Nothing(Transform):
+        """Neither of the two."""
+
+        name = "nothing"
+
+    with pytest.raises(PydanticCustomError, match="nothing is no step on a zoo; it goes into no list"):
+        steps_on("zoo", (Nothing(),))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ class Holdout(Transform):
     count: int = Field(gt=0, description="how many are held out; two must remain")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+        if zoo.holdout is not None:
+            raise UserError("zoo: holdout stands twice, and evaluators know one; keep one of them")
+        if any(row.get("copy") for row in zoo.rows):
+            raise UserError(
+                "zoo: holdout stands after a step that adds copies, which would stay where the checkpoint is held out; "
+                "let it stand before"
+            )
         held = held_out(zoo.rows, self.count, ctx.generator("holdout"))
         rest = zoo.subset([index for index in range(len(zoo)) if index not in set(held)])
         rest.holdout = zoo.subset(held)
