@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, pdiff_command
+from tests.helpers import HANG_S, ROOT, pdiff_command
 from tests.reports.helpers import RECIPE
 
 PROJECT = """
@@ -54,7 +54,7 @@ def installed(folder: Path, module: str) -> Path:
     (source / "pdiff_norms.py").write_text(module)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--target", target]
     command = [sys.executable, "-m", "pip", "install", "--quiet", *options, source]
-    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return target
 
