@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,12 @@ from pdiff.engine.keys import zoo_stage
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
 from pdiff.running.store import Stage
-from pdiff.services import Absent
 from pdiff.testing.tiny import tiny_run
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.networks.nets.vit import SimpleViT
 from pdiff_plugins.symmetry.align import align, symmetry_within, with_copies
 from pdiff_plugins.transforms.batch_norms import recalibrated
-from pdiff_plugins.transforms.choice import Holdout, held_out
+from pdiff_plugins.transforms.choice import held_out
 
 
 def network() -> nn.Module:
@@ -143,7 +143,8 @@ def test_a_zoo_of_permuted_copies_and_what_is_held_out_of_it_become_one_point() 
     one = Zoo(layout.vector(model.state_dict())[None], layout, dict(model.state_dict()), [{"run": 0}])
     zoo = with_copies(one, 9, symmetry, ctx)
     assert torch.pdist(zoo.theta_ND).min() > 1
-    own = align(Holdout(count=3).zoo(zoo, Absent("a choice"), ctx), symmetry, ctx)
+    rest = replace(zoo.subset(range(7)), holdout=zoo.subset(range(7, 10)))
+    own = align(rest, symmetry, ctx)
     everything = torch.cat([own.theta_ND, own.holdout.theta_ND, own.base[None], own.holdout.base[None]])
     assert everything.shape[0] == 12 and everything.equal(own.theta_ND[:1].expand(12, -1))
 
