@@ -92,17 +92,23 @@ class Run:
         """Draw `count` more networks; another `draw` gives others, the same gives the same."""
         return [self._network(theta_D) for theta_D in self.draw(count, draw=draw, source=source)]
 
-    def drawing(self, **options: Any) -> Run:
-        """Return this run with other options of the method that are read when sampling.
+    def drawing(self, source: str = "", **options: Any) -> Run:
+        """Return this run with other options of a source's method that are read when sampling (default: the method).
 
         Such as `label = 7`, or, of a method that takes prompts, `prompt = {"loss": 0.2}`, `start` and `recursive`.
         Raises UserError where the method does not have them, or does not take the value.
         """
-        recipe = self.recipe.model_copy(update={"method": _changed(self.recipe.method, options)})
-        plan = Plan(recipe, train=self.pipeline.plan.train, collect=self.pipeline.plan.collect)
-        pipeline = Pipeline(plan, self.folder.name, self.pipeline.progress)
-        named = "".join(f"-{option}-{in_name(getattr(recipe.method, option))}" for option in options)
+        plan, source = self.pipeline.plan, self._drawn(source)
+        method = _changed(plan.methods[source], options)
+        changed = Plan(self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method})
+        named = "".join(f"-{option}-{in_name(getattr(method, option))}" for option in options)
+        pipeline = Pipeline(changed, self.folder.name, self.pipeline.progress)
         return Run(self.folder, pipeline, self.drawn_with + named)
+
+    def _as_recipe(self, what: str) -> None:
+        """Raise UserError where options of sampling are not the recipe's: files of the run are of the recipe's."""
+        if self.drawn_with:
+            raise UserError(f"{self.folder.name}: {what} is of the run as its recipe has it, not of other options")
 
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
@@ -164,12 +170,14 @@ class Run:
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
+        self._as_recipe("evaluate")
         scores = scores_of(self.pipeline, _added([*self.scores["columns"], *more], self.recipe))
         write_json(self.folder / SCORES, scores)
         return scores
 
     def report(self, again: bool = False) -> list[Path]:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
+        self._as_recipe("report")
         scores, log = self.scores, self.folder / "report.json"
         with FileLock(self.folder / ".lock"):
             config = {"scores": scores, "reports": identity(self.recipe.report)}
@@ -227,7 +235,8 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     for option in options:
         if option not in method.sampling:
             known = ", ".join(method.sampling) or "none"
-            raise UserError(f"{option}: method {method.name} has no such option of sampling; it has: {known}")
+            near = did_you_mean(option, method.sampling)
+            raise UserError(f"{option}: method {method.name} has no such option of sampling{near}; it has: {known}")
     before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
         return type(method).model_validate(before | dict(options))

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 class Bench(Protocol):
     """What can be asked of networks theta_MD, `[M, D]` in the original scale.
 
-    Collectors get the bench of the base network, methods, evaluators and reports that of the zoo.
+    Collectors get the bench of the base network, steps that of the zoo they are given, others that of the zoo in use.
     """
 
     @property
     def objective(self) -> Objective:
         """The task on training examples."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example, as networks read it."""
         ...
 
     def score(self, theta_MD: Tensor) -> Tensor:
@@ -34,7 +39,7 @@ class Bench(Protocol):
     def measures(self) -> dict[str, Tensor]:
         """Return the measures of the zoo's checkpoints on the selection split, `[N]` each, computed once.
 
-        None where the task has no measures, or no checkpoint is collected yet.
+        Before anything is collected they are the base network's; without measures the table is empty.
         """
         ...
 

@@ -37,7 +37,7 @@ def register_architectures(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.architecture import Architecture
+        from pdiff.components import Architecture
 
         class Perceptron(Architecture):
             '''Two-layer perceptron.'''
@@ -62,7 +62,7 @@ def register_datasets(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.dataset import Dataset
+        from pdiff.components import Dataset
 
         class Blobs(Dataset):
             '''Two noisy points in the plane.'''
@@ -88,7 +88,7 @@ def register_tasks(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.task import Task
+        from pdiff.components import Task
 
         class Ordinal(Task):
             '''Regression on class numbers, rounded to predict.'''
@@ -119,7 +119,7 @@ def register_selectors(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.selector import Selector
+        from pdiff.components import Selector
 
         class Biases(Selector):
             '''Every bias.'''
@@ -140,7 +140,7 @@ def register_collectors(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.collector import Collector
+        from pdiff.components import Collector
 
         class Jitter(Collector):
             '''Noisy copies of the base network, for trying things out.'''
@@ -188,7 +188,7 @@ def register_backbones(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.backbone import Denoiser
+        from pdiff.components import Denoiser
 
         class Tiny(Denoiser):
             '''One hidden layer; the step is one more input.'''
@@ -217,8 +217,8 @@ def register_methods(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.method import Generator
-        from pdiff.components.method import Method
+        from pdiff.components import Generator
+        from pdiff.components import Method
 
         class Bootstrap(Method):
             '''Checkpoints drawn again at random: the copy that any generator should beat.'''
@@ -251,7 +251,7 @@ def register_evaluators(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.evaluator import Evaluator
+        from pdiff.components import Evaluator
 
         class Norm(Evaluator):
             '''Mean length of the parameter vectors.'''
@@ -275,7 +275,7 @@ def register_reports(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
-        from pdiff.components.report import Report
+        from pdiff.components import Report
 
         class Csv(Report):
             '''The summary table as comma-separated values.'''

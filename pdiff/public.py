@@ -15,7 +15,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
         "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
-        "Table", "Task", "Transform", "identity", "in_turn", "merge", "plain", "steps_on",
+        "Table", "Task", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
@@ -26,6 +26,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "PRETRAINED", "below", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
         "write_json", "write_text",
     ),
+    "pdiff.hookspecs": (),
     "pdiff.networks": ("build_network", "entry_of", "load_into"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
@@ -40,6 +41,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.progress": ("Progress", "Step"),
     "pdiff.running.snapshot": ("Snapshot",),
     "pdiff.services": ("Absent", "Through"),
+    "pdiff.steps": ("in_turn", "steps_on"),
     "pdiff.testing": (
         "Points", "TinyData", "TinyMethod", "TinyNet", "TinyTask", "bench_of", "check_component", "check_definition",
         "tiny_run", "tiny_splits", "tiny_zoo",

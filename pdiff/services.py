@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Through:
-    """The services of a bench for vectors that a function turns into theta_MD."""
+    """The services of a bench for vectors that a function turns into theta_MD.
+
+    What `start` and `align` return is theta_MD itself.
+    """
 
     def __init__(self, bench: Bench, decode: Callable[[Tensor], Tensor]):
         self._bench, self._decode = bench, decode
@@ -40,6 +43,10 @@ class Through:
     def measures(self) -> dict[str, Tensor]:
         return self._bench.measures()
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self._bench.input_shape
+
     def build(self, seed: int) -> nn.Module:
         return self._bench.build(seed)
 
@@ -51,6 +58,17 @@ class Through:
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)
+
+
+class Finished(Through):
+    """The services of a bench whose scores are of networks after a function; all else is of networks as they are."""
+
+    def __init__(self, bench: Bench, finish: Callable[[Tensor], Tensor]):
+        super().__init__(bench, lambda theta_MD: theta_MD)
+        self._finish = finish
+
+    def score(self, theta_MD: Tensor) -> Tensor:
+        return self._bench.score(self._finish(theta_MD))
 
 
 class Absent:

@@ -50,7 +50,7 @@ def sample(
 
     options = sampling(option)
     opened = open_run(run, out=out, set=overrides(set), console=console())
-    opened = opened.drawing(**options) if options else opened
+    opened = opened.drawing(source, **options) if options else opened
     folder, rows = opened.sample_to(Path(to) if to else None, count=count, draw=draw, source=source)
     split = opened.recipe.selection
     table = [[name, f"{score:.2%}"] for name, score in rows]

@@ -17,7 +17,7 @@ from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
-from pdiff.components.transform import Transform, in_turn, steps_on
+from pdiff.components.transform import Transform
 from pdiff.results.shown import Figure, Finding, Page
 
 __all__ = [
@@ -44,10 +44,8 @@ __all__ = [
     "Task",
     "Transform",
     "identity",
-    "in_turn",
     "merge",
     "plain",
-    "steps_on",
 ]
 
 KINDS: dict[str, type[Component]] = {

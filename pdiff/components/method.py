@@ -21,7 +21,10 @@ class Method(Component):
 
     kind: ClassVar[str] = "method"
     sampling: ClassVar[tuple[str, ...]] = ()
-    """Options that are read when sampling only: changing them fits nothing again."""
+    """Options that are read when sampling only, of a method whose fit is worth keeping: they fit nothing again.
+
+    `pdiff sample -o` and `Run.drawing` take these.
+    """
 
     @abstractmethod
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
@@ -54,7 +57,10 @@ class Generator:
         self.log, self.facts = log or [], facts or {}
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        """Return up to `count` vectors theta_MD in the original scale (fewer where a method has fewer to give)."""
+        """Return up to `count` vectors theta_MD in the original scale (fewer where a method has fewer to give).
+
+        Scores that `bench` gives are of networks after the recipe's steps on samples, so that what is chosen is best.
+        """
         raise TypeError(f"{type(self).__name__} has no sample()")
 
     def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:

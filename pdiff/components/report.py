@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pdiff.components.base import Component
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pdiff.view import View
 
 
@@ -17,5 +19,5 @@ class Report(Component):
     kind: ClassVar[str] = "report"
 
     @abstractmethod
-    def render(self, view: View, out: Any) -> list[Any]:
+    def render(self, view: View, out: Path) -> list[Path]:
         """Write files below the folder `out` and return their paths."""

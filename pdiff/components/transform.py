@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
-
-from pydantic_core import PydanticCustomError
 
 from pdiff.components.base import Component
 
@@ -22,13 +18,17 @@ class Transform(Component):
     """Changes a zoo before methods see it, or networks after they are sampled; a recipe lists steps in their order."""
 
     kind: ClassVar[str] = "transform"
-    exact: ClassVar[bool] = True
-    """Of a step on a zoo: every row computes the same function as the checkpoint that its `of` names."""
+    exact: ClassVar[bool] = False
+    """Of a step on a zoo: every row computes the same function as the checkpoint that its `of` names, as it always does
+    where checkpoints are chosen or reordered; stored predictions are then used again."""
     baselines: ClassVar[bool] = True
     """Of a step on samples: networks of baselines go through it too."""
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        """Return the zoo after this step; what `zoo` holds is not changed. Rows keep their `of`. Raises UserError."""
+        """Return the zoo after this step; what `zoo` holds is not changed. Raises UserError.
+
+        Rows keep their `of`, those of copies the `of` and `run` of what they copy, and a `copy` from 1 on.
+        """
         raise TypeError(f"{self.name} is no step on a zoo")
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
@@ -39,29 +39,3 @@ class Transform(Component):
     def takes(cls, what: str) -> bool:
         """True where there is a step on `what`: `zoo` or `samples`."""
         return getattr(cls, what) is not getattr(Transform, what)
-
-
-PLACES = {"zoo": "[[zoo]]", "samples": "[[sample.step]]"}
-
-
-def steps_on(what: str, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
-    """Return steps on `what` (`zoo` or `samples`), for validators. Raises a fault that names the first that is none."""
-    for step in steps:
-        if not step.takes(what):
-            place = next(
-                (place for other, place in PLACES.items() if step.takes(other)), "no list: it overrides nothing"
-            )
-            raise PydanticCustomError(
-                "step",
-                "{n} is no step on {w}; it goes into {p}",
-                {"n": step.name, "w": f"a {what}" if what == "zoo" else what, "p": place},
-            )
-    return steps
-
-
-def in_turn(steps: Sequence[Transform], ctx: Context) -> Iterator[tuple[Transform, Context]]:
-    """Yield each step with its context: a second step of one name draws other numbers than the first."""
-    seen = Counter[str]()
-    for step in steps:
-        seen[step.name] += 1
-        yield step, ctx if seen[step.name] == 1 else ctx.scope(f"{step.name} {seen[step.name]}")

@@ -45,7 +45,7 @@ class RunBench:
     """Its anchor completes every network, and to its first checkpoint others are aligned."""
     contexts: Callable[..., Context]
     """Gives the context of a purpose, which words name."""
-    known_measures: Callable[[], dict[str, Tensor]] = dict
+    known_measures: Callable[[], dict[str, Tensor]] | None = None
     """The measures of the zoo's checkpoints."""
 
     def build(self, seed: int) -> nn.Module:
@@ -82,13 +82,19 @@ class RunBench:
         split, ctx = self.data.split(self.selection), self._quiet("score")
         return self.task.score(self.predictor.predict(theta_MD, split, ctx, "score"), split.targets)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.data.input_shape
+
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
+        if not self.task.measures:
+            return {}
         examples = self.data.split(split or self.selection)
         parts = self._measurer.predict(theta_MD, examples, self._quiet("measure"), "measure")
         return dict(zip(self.task.measures, (parts.sum(dim=1) / len(examples)).unbind(dim=1), strict=True))
 
     def measures(self) -> dict[str, Tensor]:
-        return self.known_measures()
+        return self.known_measures() if self.known_measures else self.measure(self.zoo.theta_ND)
 
     def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
         examples, what = (
@@ -111,7 +117,7 @@ class RunBench:
     @functools.cached_property
     def _aligner(self) -> Callable[[Tensor], Tensor] | None:
         ctx = self.contexts("align")
-        inputs = torch.zeros(2, *self.data.input_shape)
+        inputs = torch.zeros(2, *self.input_shape)
         aligner: Callable[[Tensor], Tensor] | None = ask(
             ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,

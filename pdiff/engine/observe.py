@@ -21,7 +21,7 @@ def ask(progress: Progress, hook: str, **values: Any) -> Any:
 
 
 def _answers(progress: Progress, hook: str, values: Mapping[str, Any]) -> Iterator[Any]:
-    for implementation in getattr(registry().manager.hook, hook).get_hookimpls():
+    for implementation in reversed(getattr(registry().manager.hook, hook).get_hookimpls()):  # as pluggy calls them
         arguments = {name: values[name] for name in implementation.argnames}
         try:
             yield implementation.function(**arguments)

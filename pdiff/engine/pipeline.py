@@ -103,7 +103,7 @@ class Pipeline:
         model.load_state_dict(state)
         return model
 
-    def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] = dict) -> RunBench:
+    def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] | None = None) -> RunBench:
         """Return the services of a zoo."""
         recipe = self.recipe
         return RunBench(recipe.architecture, recipe.task, self.data, recipe.selection, zoo, self.context, measures)

@@ -14,14 +14,20 @@ from pdiff.view import ORIGINAL
 class Plan:
     """The stages of one recipe."""
 
-    def __init__(self, recipe: Recipe, *, train: Stage | None = None, collect: Stage | None = None):
-        """`train` and `collect`: those of a finished run, where files that the recipe names may have moved since."""
+    def __init__(
+        self, recipe: Recipe, *, train: Stage | None = None, collect: Stage | None = None,
+        methods: dict[str, Method] | None = None,
+    ):  # fmt: skip
+        """`train` and `collect`: those of a finished run, where files that the recipe names may have moved since.
+
+        `methods`: by source, instead of the recipe's.
+        """
         self.recipe = recipe
         self.train = train or keys.train_stage(recipe)
         self.collect = collect or keys.collect_stage(recipe, self.train)
         self.zoo = keys.zoo_stage(recipe, self.collect)
         """The stage that holds the checkpoints in use."""
-        self.methods = _labelled((recipe.method, *recipe.baseline))
+        self.methods = methods or _labelled((recipe.method, *recipe.baseline))
         """The recipe's method and its baselines, by source: the label in every table."""
 
     @property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Generator, Method, Transform, in_turn
+from pdiff.components import Generator, Method, Transform
 from pdiff.context import Context
 from pdiff.data import DatasetSplits
 from pdiff.engine.bench import RunBench, predictor_of
@@ -18,6 +18,8 @@ from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.populations.predictor import check
 from pdiff.recipe.tables import Recipe
 from pdiff.running.device import placed
+from pdiff.services import Finished
+from pdiff.steps import in_turn
 from pdiff.zoo import Layout, Zoo
 
 
@@ -58,6 +60,10 @@ def do_zoo(
             raise UserError(f"zoo: the step {step.name} leaves {len(zoo)} checkpoints; methods need 2 at least")
     zoo.save(folder)
     if all(step.exact for step in steps):
+        lost = [row for row in zoo.rows if "of" not in row]
+        if lost:
+            names = ", ".join(step.name for step in steps)
+            raise UserError(f"zoo: one of the steps {names} lost `of` from its rows; mend its plugin, or leave it out")
         known = load_tensors(collected / "predictions.safetensors")["predictions"]
         predictions = known[[row["of"] for row in zoo.rows]]
     else:
@@ -92,7 +98,7 @@ def do_sample(
     folder: Path, ctx: Context,
 ) -> None:  # fmt: skip
     """Sample networks, finish them as `[[sample.step]]` asks for, and write samples.safetensors."""
-    theta_MD = generator.sample(count, bench.through(finish), ctx)
+    theta_MD = generator.sample(count, Finished(bench, finish), ctx)
     theta_MD = finish(theta_MD.detach().to("cpu", torch.float32))
     check(theta_MD, zoo.layout, who)
     save_tensors(folder / "samples.safetensors", {"theta": theta_MD})

@@ -165,6 +165,8 @@ def _take(plugin: Plugin, kinds: tuple[str, ...], component: type[Component]) ->
         raise ValueError(f"{label} has no docstring; its first line is the component's help")
     if component.kind == "evaluator" and component.name in RESERVED:
         raise ValueError(f"{label}: the name {component.name!r} is one of the keys of a run's scores")
+    if reserved := {"name", "component", "version"} & set(component.model_fields):
+        raise ValueError(f"{label}: no option can be called {min(reserved)!r}: keys of stages say that of a component")
     names = [component.name, *component.presets]
     taken = {name for c in plugin.components if c.kind == component.kind for name in (c.name, *c.presets)}
     for name in names:

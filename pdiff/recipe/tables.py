@@ -19,8 +19,8 @@ from pdiff.components import (
     Task,
     Transform,
     plain,
-    steps_on,
 )
+from pdiff.steps import steps_on
 from pdiff.training.settings import Train
 
 

@@ -50,6 +50,10 @@ class Points:
     def objective(self) -> Objective:
         return self._objective or _absent("objective")
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.zoo.layout.dim,)
+
     def score(self, theta_MD: Tensor) -> Tensor:
         return 1 / (1 + self._far(theta_MD))
 

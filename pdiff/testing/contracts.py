@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,14 +22,15 @@ from pdiff.components import (
     Task,
     Transform,
 )
-from pdiff.components.transform import PLACES
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
+from pdiff.engine.bench import RunBench
 from pdiff.files import PRETRAINED
 from pdiff.networks import build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
 from pdiff.services import Absent
+from pdiff.steps import PLACES
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
 from pdiff.testing.showing import check_evaluator, check_report
@@ -283,12 +285,15 @@ def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
     """A step on a zoo, on samples, or on both: sizes, what it leaves alone, and that its context alone decides."""
     zoo, name, taken = zoo or tiny_zoo(), component.name, [what for what in PLACES if component.takes(what)]
     assert taken, f"{name}: overrides neither zoo() nor samples()"
+    zoo = replace(zoo, rows=[row | {"of": index} for index, row in enumerate(zoo.rows)])
     bench, before = bench_of(zoo, TinyNet(), TinyTask(), tiny_splits()), zoo.theta_ND.clone()
     if "zoo" in taken:
         stepped, again = (seeded(noise, lambda: component.zoo(zoo, bench, Context(seed=3))) for noise in (1, 2))
         assert len(stepped.rows) == len(stepped) >= 2, f"{name}: leaves {len(stepped)} checkpoints"
         assert torch.equal(stepped.theta_ND, again.theta_ND), f"{name}: the same context gives another zoo"
         check(stepped.theta_ND, stepped.layout, name)
+        if component.exact:
+            _check_exact(name, zoo, stepped, bench)
     if "samples" in taken:
         theta_MD, twin_MD = (
             seeded(noise, lambda: component.samples(before[:7].clone(), zoo, bench, Context(seed=3)))
@@ -298,6 +303,17 @@ def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:
         assert torch.equal(theta_MD, twin_MD), f"{name}: the same context gives other networks"
         check(theta_MD, zoo.layout, name)
     assert torch.equal(zoo.theta_ND, before), f"{name}: changes the zoo that it is given"
+
+
+def _check_exact(name: str, zoo: Zoo, stepped: Zoo, bench: RunBench) -> None:
+    """Every row predicts as the checkpoint does that its `of` names."""
+    lost = [index for index, row in enumerate(stepped.rows) if "of" not in row]
+    assert not lost, f"{name}: exact, but row {lost[0]} has lost its `of`"
+    before, after = (bench.log_probabilities(each.theta_ND, "validation", 0) for each in (zoo, stepped))
+    if before is not None and after is not None:
+        known_MEK = before[0][[row["of"] for row in stepped.rows]].float()
+        same = torch.allclose(after[0].float(), known_MEK, atol=0.02, rtol=0.02)  # they are stored in float16
+        assert same, f"{name}: exact, but a row predicts otherwise than the checkpoint that its `of` names"
 
 
 CONTRACTS: dict[str, Callable[..., None]] = {

@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
+from pdiff.api import Run
 from pdiff.cli import main
+from pdiff.errors import UserError
+from pdiff.testing import tiny_run
 
 
 @pytest.fixture
@@ -26,12 +29,13 @@ def refused(finished, monkeypatch, capsys):
 
 
 HAS = "method pdiff has no such option of sampling; it has: sampler, sampling_steps, guidance, label"
+NEAR = HAS.replace("; it", "; did you mean 'label'?; it")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["lable=7"], f"lable: {HAS}"),
+        (["lable=7"], f"lable: {NEAR}"),
         (["steps=7"], f"steps: {HAS}"),
         (["prompt.loss=0.2"], f"prompt: {HAS}"),
         (["sampling_steps=many"], "method: sampling_steps = 'many': input should be a valid integer, unable to parse "
@@ -52,4 +56,22 @@ def test_a_wrong_option_is_one_line(options, said, refused, finished):
 
 
 def test_the_command_that_draws_takes_the_same_options(refused, finished):
-    assert refused("render", str(finished.folder), "-o", "lable=7") == f"error: lable: {HAS}"
+    assert refused("render", str(finished.folder), "-o", "lable=7") == f"error: lable: {NEAR}"
+
+
+def test_options_are_those_of_the_source_that_is_drawn_from(tmp_path):
+    run = Run(tmp_path, tiny_run(tmp_path, baseline=[{"name": "flow_matching", "steps": 3, "batch_size": 8}]))
+    plain, other = (
+        each.draw(4, source="flow_matching")
+        for each in (run, run.drawing("flow_matching", solver="euler", sampling_steps=2))
+    )
+    assert plain.shape == other.shape and not plain.equal(other)
+    with pytest.raises(UserError, match="solver: method tiny_method has no such option of sampling; it has: none"):
+        run.drawing(solver="euler")
+
+
+def test_files_of_a_run_are_never_those_of_other_options(finished):
+    drawing = finished.drawing(sampling_steps=2)
+    for write in (drawing.evaluate, drawing.report):
+        with pytest.raises(UserError, match="is of the run as its recipe has it, not of other options"):
+            write()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from pdiff.engine.observe import ask
 from pdiff.engine.scores import scores_of
 from pdiff.plugins.discovery import Registry
 from pdiff.populations.predictor import Predictor
+from pdiff.public import PUBLIC
 from pdiff.testing import TinyNet, TinyTask, check_component, tiny_run
 from pdiff.way import OneAtATime
 from pdiff_plugins.selectors import Names
@@ -51,6 +53,14 @@ def load(tmp_path, monkeypatch):
     yield write
     for name in loaded:
         sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_example_imports_what_is_public(hook):
+    for node in ast.walk(ast.parse(example(hook))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pdiff"):
+            private = {alias.name for alias in node.names} - set(PUBLIC.get(node.module, ()))
+            assert not private, f"{node.module}: {private}"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -156,6 +166,21 @@ def test_a_plugin_that_cannot_draw_is_named_and_the_next_one_draws(load, tmp_pat
     (path,) = opened.render(folder, count=3)
     assert path.name == "lengths.txt"
     assert said == ["warning: plugin example0: render_samples raised ZeroDivisionError: division by zero"]
+
+
+def test_the_first_answer_is_that_of_who_wants_to_be_first(load, tmp_path):
+    """Hooks are asked as pluggy calls them: `tryfirst` comes first, whatever the plugins' names."""
+    code = """
+from pdiff import hookimpl
+
+@hookimpl(tryfirst=%s)
+def align_networks(model, inputs, layout, reference_D, ctx):
+    return lambda theta_MD: theta_MD + %d
+"""
+    load(code % (True, 1), code % (False, 2))
+    pipeline = tiny_run(tmp_path)
+    theta_MD = pipeline.zoo.theta_ND[:2]
+    assert pipeline.bench.align(theta_MD).equal(theta_MD + 1)
 
 
 @pytest.mark.parametrize("code", ["register_selectors", "align_networks"])

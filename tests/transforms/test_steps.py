@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import Transform, steps_on
+from pdiff.components import Transform
 from pdiff.context import Context
 from pdiff.errors import UserError
-from pdiff.services import Absent
-from pdiff.testing import TinyMethod, tiny_run, tiny_zoo
+from pdiff.services import Absent, Finished
+from pdiff.steps import steps_on
+from pdiff.testing import TinyMethod, check_component, tiny_run, tiny_zoo
 from pdiff_plugins.transforms.choice import First, Holdout
 from pdiff_plugins.transforms.recalibration import Recalibration
 from pdiff_plugins.transforms.temperature import Temperature, tempered
@@ -99,6 +101,59 @@ def test_moved_copies_of_fields_are_predicted_anew(tmp_path: Path) -> None:
     kept_MP = pipeline.predictions("original", "validation")
     assert kept_MP.equal(pipeline.bench.predict(pipeline.zoo.theta_ND, "validation"))
     assert of(pipeline) == [0, 1, 2, 3] * 2 and not kept_MP[4:].equal(kept_MP[:4])
+
+
+def test_moved_and_permuted_copies_are_numbered_and_cannot_be_held_out(tmp_path: Path) -> None:
+    moved = {"name": "moved", "copies": 2}
+    pipeline = tiny_run(tmp_path, **FIELDS | {"zoo": [FIRST, moved]})
+    assert [row.get("copy", 0) for row in pipeline.zoo.rows] == [0] * 4 + [1] * 4 + [2] * 4
+    with pytest.raises(UserError, match=r"^zoo: holdout stands after a step that adds copies"):
+        tiny_run(tmp_path, **FIELDS | {"zoo": [moved, {"name": "holdout", "count": 3}]}).zoo  # noqa: B018
+    twice = tiny_run(tmp_path, zoo=[FIRST, COPIES, COPIES]).zoo
+    assert [row.get("copy", 0) for row in twice.rows] == [0] * 4 + [1] * 4 + [2] * 8
+
+
+def test_an_exact_step_that_loses_where_rows_come_from_is_named(tmp_path: Path) -> None:
+    class Forgetful(Widened):
+        """Exact, it says."""
+
+        exact: ClassVar[bool] = True
+
+        def zoo(self, zoo: Any, bench: Any, ctx: Context) -> Any:
+            return replace(zoo, rows=[{key: row[key] for key in row if key != "of"} for row in zoo.rows])
+
+    with pytest.raises(UserError, match="one of the steps widened lost `of` from its rows"):
+        tiny_run(tmp_path, zoo=[Forgetful()]).zoo  # noqa: B018 - its stage raises
+    with pytest.raises(AssertionError, match="exact, but row 0 has lost its `of`"):
+        check_component(Forgetful())
+
+
+def test_a_step_knows_the_measures_of_the_zoo_that_it_is_given(tmp_path: Path) -> None:
+    seen = []
+
+    class Asking(Widened):
+        """Asks the bench."""
+
+        def zoo(self, zoo: Any, bench: Any, ctx: Context) -> Any:
+            seen.append((bench.measures()["loss"], bench.measure(zoo.theta_ND)["loss"], bench.input_shape))
+            return zoo
+
+    tiny_run(tmp_path, zoo=[FIRST, Asking()]).zoo  # noqa: B018
+    assert len(seen[0][0]) == 4 and seen[0][0].equal(seen[0][1]) and seen[0][2] == (2,)
+
+
+def test_a_method_learns_no_fewer_checkpoints_than_evaluators_know(tmp_path: Path) -> None:
+    method = {"name": "pdiff", "steps": 2, "timesteps": 10, "batch_size": 4, "augment": [FIRST]}
+    with pytest.raises(UserError, match=r"^method.augment: first takes checkpoints away"):
+        tiny_run(tmp_path, method=method).sample("pdiff")
+
+
+def test_a_method_measures_its_starts_as_they_are(tmp_path: Path) -> None:
+    bench = Finished(tiny_run(tmp_path).bench, lambda theta_MD: 0 * theta_MD)
+    theta_MD = tiny_run(tmp_path).zoo.theta_ND[:5]
+    plain = tiny_run(tmp_path).bench
+    assert bench.measure(theta_MD)["loss"].equal(plain.measure(theta_MD)["loss"])
+    assert bench.score(theta_MD).equal(plain.score(0 * theta_MD))
 
 
 def test_a_second_step_of_one_name_draws_other_numbers(tmp_path: Path) -> None:

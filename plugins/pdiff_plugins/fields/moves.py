@@ -6,7 +6,7 @@ A field f read at A x + b is the field with first layer (W A, W b + bias). N net
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -33,7 +33,6 @@ class Moved(Transform):
     """
 
     name = "moved"
-    exact: ClassVar[bool] = False
     copies: int = Field(gt=0, description="further copies of each checkpoint")
     reach: float = Field(0.06, gt=0, lt=1, description="coordinates are multiplied by a matrix this near to one")
 
@@ -43,8 +42,9 @@ class Moved(Transform):
 
         _check(zoo, bench)
         generator = ctx.generator("moved")
+        rows = zoo.rows + [row | {"copy": copy} for copy in range(1, self.copies + 1) for row in zoo.rows]
         copies = [moved_once(zoo, self.reach, generator) for _ in range(self.copies)]
-        return replace(zoo, theta_ND=torch.cat([zoo.theta_ND, *copies]), rows=zoo.rows * (self.copies + 1))
+        return replace(zoo, theta_ND=torch.cat([zoo.theta_ND, *copies]), rows=rows)
 
 
 def moved_once(zoo: Zoo, reach: float, generator: torch.Generator) -> Tensor:

@@ -9,8 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff import hookimpl
-from pdiff.components import Codec, Denoiser, Generator, Method, Transform, steps_on
-from pdiff_plugins.backbones.batches import check_batch
+from pdiff.components import Codec, Denoiser, Generator, Method, Transform
+from pdiff.steps import steps_on
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 
@@ -118,7 +118,6 @@ class PDiff(Method):
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.pdiff_fit import fit
 
-        check_batch("method.batch_size", self.batch_size, len(zoo))
         return fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

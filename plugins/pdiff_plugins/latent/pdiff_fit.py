@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Generator, in_turn
+from pdiff.components import Generator
 from pdiff.context import Context
+from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.running.memory import in_chunks
+from pdiff.steps import in_turn
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
+from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.pdiff import PDiff
@@ -102,13 +105,25 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 
 def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
-    for step, step_ctx in in_turn(method.augment, ctx):
-        zoo = step.zoo(zoo, bench, step_ctx)
+    zoo = _augmented(method, zoo, bench, ctx)
+    check_batch("method.batch_size", method.batch_size, len(zoo))
     space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))
     generator.log += latent_space.curve(rows, "denoiser")
     return generator
+
+
+def _augmented(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
+    """Return the zoo with what `augment` adds to it. Raises UserError for a step that takes checkpoints away."""
+    for step, step_ctx in in_turn(method.augment, ctx):
+        before, zoo = len(zoo), step.zoo(zoo, bench, step_ctx)
+        if len(zoo) < before:
+            raise UserError(
+                f"method.augment: {step.name} takes checkpoints away, and evaluators know nothing of it; "
+                "write it as [[zoo]]"
+            )
+    return zoo
 
 
 def load(method: PDiff, tensors: dict[str, Tensor], zoo: Zoo) -> LatentDiffusion:

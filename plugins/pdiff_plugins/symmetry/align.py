@@ -58,7 +58,8 @@ def align(zoo: Zoo, symmetry: Symmetry, ctx: Context) -> Zoo:
 def with_copies(zoo: Zoo, copies: int, symmetry: Symmetry, ctx: Context) -> Zoo:
     """Return a zoo with further copies of each checkpoint, their units in random orders: the same functions."""
     theta, rows = [zoo.theta_ND], list(zoo.rows)
-    for copy in range(1, copies + 1):
+    before = max((row.get("copy", 0) for row in zoo.rows), default=0)
+    for copy in range(before + 1, before + copies + 1):
         generator = ctx.generator("permuted", copy)
         states = (zoo.layout.tensors(theta_D) for theta_D in zoo.theta_ND)
         moved = (symmetry.permuted(state, symmetry.random(generator)) for state in states)

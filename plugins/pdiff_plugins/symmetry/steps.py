@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -22,12 +22,13 @@ class Align(Transform):
     """
 
     name = "align"
+    exact: ClassVar[bool] = True
     source = "Ainsworth et al. 2022, Git Re-Basin, arXiv 2209.04836"
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         from pdiff_plugins.symmetry.align import align
 
-        return align(zoo, _symmetry(zoo, bench, "zoo: align", ctx), ctx)
+        return align(zoo, _symmetry(zoo, bench, "zoo: align"), ctx)
 
 
 class Permuted(Transform):
@@ -37,18 +38,18 @@ class Permuted(Transform):
     """
 
     name = "permuted"
+    exact: ClassVar[bool] = True
     copies: int = Field(gt=0, description="further copies of each checkpoint")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         from pdiff_plugins.symmetry.align import with_copies
 
-        return with_copies(zoo, self.copies, _symmetry(zoo, bench, f"zoo: permuted.copies = {self.copies}", ctx), ctx)
+        return with_copies(zoo, self.copies, _symmetry(zoo, bench, f"zoo: permuted.copies = {self.copies}"), ctx)
 
 
-def _symmetry(zoo: Zoo, bench: Bench, key: str, ctx: Context) -> Symmetry:
+def _symmetry(zoo: Zoo, bench: Bench, key: str) -> Symmetry:
     import torch
 
     from pdiff_plugins.symmetry.align import symmetry_within
 
-    inputs = bench.objective.split.batch(torch.arange(2), ctx.device).inputs
-    return symmetry_within(bench.build(0), torch.zeros(inputs.shape), zoo.layout, key)
+    return symmetry_within(bench.build(0), torch.zeros(2, *bench.input_shape), zoo.layout, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class First(Transform):
     """Use the first checkpoints alone; of 1, that one twice, as methods need two."""
 
     name = "first"
+    exact: ClassVar[bool] = True
     count: int = Field(gt=0, description="how many; 1 holds that one twice")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
@@ -36,6 +37,7 @@ class Largest(Transform):
     """Leave out whole runs with a large weight: trainings that went astray."""
 
     name = "largest"
+    exact: ClassVar[bool] = True
     limit: float = Field(gt=0, description="runs in which the absolute value of any weight is larger are left out")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
@@ -58,6 +60,7 @@ class Holdout(Transform):
     """
 
     name = "holdout"
+    exact: ClassVar[bool] = True
     count: int = Field(gt=0, description="how many are held out; two must remain")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
