@@ -53,6 +53,16 @@ def same_way_for_every_population():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def coarse_figures():
+    """Figures are drawn coarsely, because only a look at them needs more."""
+    from pdiff_plugins.drawing import style
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "DPI", 30)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_random_state() -> None:
     """Which tests ran before on the same worker changes no random number of this one."""

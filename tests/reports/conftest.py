@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 import pdiff
-from pdiff_plugins.drawing import style as figure_style
 from pdiff_plugins.reports.reports import Html
 from tests.reports.helpers import RECIPE
 
@@ -22,10 +21,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def original(run):
-    """The view as the pipeline gives it, drawn coarsely, because only a look at the figures needs more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure_style, "DPI", 30)
-        yield run.pipeline.view(run.scores)
+    """The view as the pipeline gives it."""
+    return run.pipeline.view(run.scores)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,34 +45,35 @@ def example() -> str:
     return re.search(r"```python\n(# pdiff_norms\.py\n.*?)```", text, re.DOTALL)[1]
 
 
-def installed(folder: Path, module: str) -> Path:
-    """Install a distribution of one module into a folder of its own, as pip does it, and return the folder."""
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder into which pip installed a distribution of the tutorial's module."""
     for needed in ("pip", "hatchling"):
         pytest.importorskip(needed)
-    source, target = folder / "source", folder / "installed"
-    source.mkdir()
+    source = tmp_path_factory.mktemp("source")
+    target = source / "installed"
     (source / "pyproject.toml").write_text(PROJECT)
-    (source / "pdiff_norms.py").write_text(module)
+    (source / "pdiff_norms.py").write_text(example())
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--target", target]
     command = [sys.executable, "-m", "pip", "install", "--quiet", *options, source]
-    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=HANG_S)
+    done = subprocess.run([str(part) for part in command], cwd=source, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return target
 
 
-def ran(folder: Path, module: str) -> tuple[Path, str]:
+def ran(folder: Path, installed: Path) -> tuple[Path, str]:
     """Run a small recipe with the evaluator in a fresh process; return the run's folder, and what was printed."""
     shown = RECIPE.replace('{ name = "accuracy" }', '{ name = "accuracy" }, { name = "norms" }')
     (folder / "tiny.toml").write_text(f'report = [{{ name = "html" }}, {{ name = "markdown" }}]\n{shown}')
-    path = os.pathsep.join([str(installed(folder, module)), *sys.path])
+    path = os.pathsep.join([str(installed), *sys.path])
     done = pdiff_command("run", "tiny.toml", "--device", "cpu", cwd=folder, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs").glob("tiny-*")
     return run, done.stdout + done.stderr
 
 
-def test_a_figure_a_finding_and_a_page_of_a_stranger_are_in_the_report(tmp_path):
-    run, _ = ran(tmp_path, example())
+def test_a_figure_a_finding_and_a_page_of_a_stranger_are_in_the_report(installed, tmp_path):
+    run, _ = ran(tmp_path, installed)
     index, page = ((run / name).read_text(encoding="utf-8") for name in ("index.html", "norms.html"))
     assert (run / "figures" / "norms.svg").read_text().startswith("<svg")
     assert "data:image/svg+xml;base64," in index and "A bar per source." in index
@@ -82,9 +84,11 @@ def test_a_figure_a_finding_and_a_page_of_a_stranger_are_in_the_report(tmp_path)
     assert index.count("Networks drawn by pdiff are") == 1 and 'id="not-shown"' not in index
 
 
-def test_an_evaluator_that_raises_is_named_and_loses_nothing_of_the_report(tmp_path):
+def test_an_evaluator_that_raises_is_named_and_loses_nothing_of_the_report(installed, tmp_path):
     module = re.sub(r"\n    def findings.*?(?=\n\n\n@hookimpl)", lambda _: BROKEN.rstrip(), example(), flags=re.DOTALL)
-    run, printed = ran(tmp_path, module)
+    broken = shutil.copytree(installed, tmp_path / "broken")
+    (broken / "pdiff_norms.py").write_text(module)
+    run, printed = ran(tmp_path, broken)
     index, text = ((run / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
     faults = (
         "evaluator norms: figures() raised RuntimeError: no &lt;ink&gt;",
