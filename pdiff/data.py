@@ -18,6 +18,7 @@ class Batch(NamedTuple):
     targets: Tensor
 
     def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
         return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
 
 
@@ -51,6 +52,7 @@ class TensorSplit:
         return len(self.targets)
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        """Return the examples `index`; see `Split.batch`."""
         return Batch(self.inputs[index], self.targets[index]).to(device)
 
 
@@ -65,6 +67,7 @@ class DatasetSplits:
     outputs: int
 
     def split(self, name: str) -> Split:
+        """Return `train`, `validation` or `test`."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 

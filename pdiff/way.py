@@ -55,12 +55,15 @@ class OneAtATime:
         self.model, self.layout, self.task = model, layout, task
 
     def choose(self, theta_MD: Tensor, inputs: Tensor, batches: int, ctx: Context, what: str) -> OneAtATime:
+        """Return itself: there is nothing to find out."""
         return self
 
     def prepare(self, inputs: Tensor) -> Tensor:
+        """Return the inputs as they are."""
         return inputs
 
     def halving(self, theta_mD: Tensor, ready: Tensor) -> Tensor:
+        """Return the predictions `[1, B, ...]` of the first network."""
         for key, value in self.layout.tensors(theta_mD[0]).items():
             entry = entry_of(self.model, key)
             entry.data = value.to(entry.dtype)

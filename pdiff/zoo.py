@@ -30,10 +30,12 @@ class Entry:
 
     @property
     def stop(self) -> int:
+        """The column behind its last."""
         return self.start + math.prod(self.shape)
 
     @property
     def columns(self) -> slice:
+        """Its columns of the vector."""
         return slice(self.start, self.stop)
 
 
@@ -66,6 +68,7 @@ class Layout:
 
     @property
     def keys(self) -> list[str]:
+        """The entries' keys in the state dict."""
         return [entry.key for entry in self.entries]
 
     def vector(self, state: Mapping[str, Tensor]) -> Tensor:
@@ -99,10 +102,12 @@ class Layout:
         return torch.as_tensor(values, dtype=torch.float32).repeat_interleave(counts)
 
     def to_json(self) -> list[dict[str, Any]]:
+        """Return what `from_json` reads."""
         return [{"key": e.key, "shape": list(e.shape), "positive": e.positive} for e in self.entries]
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> Layout:
+        """Rebuild a layout."""
         entries, start = [], 0
         for row in rows:
             entries.append(Entry(row["key"], tuple(row["shape"]), start, row["positive"]))

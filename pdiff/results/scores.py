@@ -56,7 +56,7 @@ class TaskScore(Spread):
 
 def given_by(scores: Mapping[str, Any], evaluator: str) -> dict[str, dict[str, Any]]:
     """Return source -> what an evaluator gave for it, for sources that have it."""
-    return {source: own[evaluator] for source, own in scores["networks"].items() if evaluator in own}
+    return {source: scored[evaluator] for source, scored in scores["networks"].items() if evaluator in scored}
 
 
 def scored(scores: Mapping[str, Any]) -> dict[str, TaskScore]:

@@ -38,12 +38,12 @@ def check_evaluator(component: Evaluator, *, run: dict[str, Any] | None = None) 
 
 
 def _check_columns(component: Evaluator, networks: dict[str, Any]) -> None:
-    for source, own in networks.items():
+    for source, scored in networks.items():
         for title, key, spec in component.columns:
-            value = own.get(key)
+            value = scored.get(key)
             assert value is None or format(value, spec), f"{component.name}: no {title} of {source}"
     for title, key, _ in component.columns:
-        shown = any(key in own for own in networks.values())
+        shown = any(key in scored for scored in networks.values())
         assert shown, f"{component.name}: the column {title} shows {key!r}, which no source has"
 
 
@@ -56,7 +56,9 @@ def _check_declared(component: Evaluator, networks: dict[str, Any], whole: dict[
     if per_source is None and per_run is None:
         return
     wrong = [
-        f"{line}, of {source}" for source, own in networks.items() for line in misfits(own, per_source or NoScores)
+        f"{line}, of {source}"
+        for source, scored in networks.items()
+        for line in misfits(scored, per_source or NoScores)
     ]
     wrong += misfits(whole, per_run or NoScores)
     assert not wrong, f"{component.name}: its scores are not as declared: {wrong[0]}"

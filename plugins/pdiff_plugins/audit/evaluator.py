@@ -115,8 +115,8 @@ class Audit(Evaluator):
         both = {
             size: ensembles(*predicted, size, self.draws, ctx.generator("ensembles", size)).tolist() for size in sizes
         }
-        own = {"ensemble_score": both[16][0], "ensemble_nll": both[16][1]} if 16 in both else {}
-        return own | {
+        together = {"ensemble_score": both[16][0], "ensemble_nll": both[16][1]} if 16 in both else {}
+        return together | {
             "nll": float(likelihood(logp_MEK, targets_E).mean()),
             "ece": float(calibration_error(logp_MEK, targets_E).mean()),
             "ensembles": {str(size): {"score": score, "nll": nll} for size, (score, nll) in both.items()},

@@ -22,10 +22,11 @@ def novelty(view: View) -> dict[str, Tensor]:
 
 def ratios(theta: Mapping[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
     """Return distances to the nearest of `zoo_ND`, in units of the median distance between its own nearest, `[M]`."""
-    own = nearest(zoo_ND, zoo_ND, leave_self_out=True)
-    unit = float(own.median()) or float("nan")  # of equal checkpoints nothing can be said
+    apart_N = nearest(zoo_ND, zoo_ND, leave_self_out=True)
+    unit = float(apart_N.median()) or float("nan")  # of equal checkpoints nothing can be said
     return {
-        source: (own if source == ORIGINAL else nearest(theta_MD, zoo_ND)) / unit for source, theta_MD in theta.items()
+        source: (apart_N if source == ORIGINAL else nearest(theta_MD, zoo_ND)) / unit
+        for source, theta_MD in theta.items()
     }
 
 

@@ -38,8 +38,8 @@ def ensemble(logp_MEK: Tensor, targets_E: Tensor) -> tuple[float, float]:
 
 def ensembles(logp_MEK: Tensor, targets_E: Tensor, members: int, draws: int, generator: torch.Generator) -> Tensor:
     """Return mean (accuracy, negative log-likelihood) of ensembles of so many networks, drawn at random."""
-    found = []
+    both = []
     for _ in range(draws):
         chosen = torch.randperm(len(logp_MEK), generator=generator)[:members]
-        found.append(ensemble(logp_MEK[chosen], targets_E))
-    return torch.tensor(found, dtype=torch.float64).mean(dim=0)
+        both.append(ensemble(logp_MEK[chosen], targets_E))
+    return torch.tensor(both, dtype=torch.float64).mean(dim=0)

@@ -50,8 +50,8 @@ def _gain(view: View, rival: str, resamples: int, generator: torch.Generator) ->
         for source in (view.method, rival)
     ]
     difference_E = rights[0] - rights[1]
-    drawn = torch.randint(len(difference_E), (resamples, len(difference_E)), generator=generator)
-    means = torch.stack([difference_E[row].mean() for row in drawn])
+    index_RE = torch.randint(len(difference_E), (resamples, len(difference_E)), generator=generator)
+    means = torch.stack([difference_E[row].mean() for row in index_RE])
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return {"mean": float(difference_E.mean()), "low": low, "high": high}
 
@@ -79,16 +79,16 @@ def _range(gain: dict[str, float]) -> str:
 
 def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
     """Return whether the method copies, averages or adds, and the numbers that say so."""
-    far, own, others = float(novelty_M.median()), *(_overlap(view, source) for source in (view.method, ORIGINAL))
+    far, within, others = float(novelty_M.median()), *(_overlap(view, source) for source in (view.method, ORIGINAL))
     if math.isnan(far):
         return "cannot be told from a copy", "all checkpoints are the same"
     away = f"its networks lie {far:.2g} times the checkpoints' own distance from the nearest checkpoint"
-    if own is None or others is None:
+    if within is None or others is None:
         return ("copies" if far < COPIES else "gives one network, which cannot agree with others"), away
-    agree = f"overlap of wrong answers {own:.3f} among its networks, {others:.3f} among checkpoints"
+    agree = f"overlap of wrong answers {within:.3f} among its networks, {others:.3f} among checkpoints"
     if far < COPIES:
         return "copies", away
-    if own > others + AVERAGES:
+    if within > others + AVERAGES:
         return "averages", agree
     return "neither copies nor averages", f"{agree}; {away}"
 

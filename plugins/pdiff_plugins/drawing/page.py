@@ -116,8 +116,8 @@ def table(
         if colours and row[0] in colours:
             dot = f'<span class="dot" style="background:{colours[row[0]]}"></span>'
             cells[0] = f"<td>{dot}{html.escape(row[0])}</td>"
-        own = ' class="method"' if row[0] == method else ""
-        lines.append(f"<tr{own}>{''.join(cells)}</tr>")
+        marked = ' class="method"' if row[0] == method else ""
+        lines.append(f"<tr{marked}>{''.join(cells)}</tr>")
     return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 

@@ -55,13 +55,13 @@ def looks(sources: Sequence[str], method: str) -> dict[str, Look]:
     for source in sources:
         family = source if source in (ORIGINAL, method) else f"baseline {source.split(' ')[0]}"
         families.setdefault(family, []).append(source)
-    found = {ORIGINAL: Look(GREY, "o", 16), method: Look(VERMILLION, "o", 20)}
+    look_of = {ORIGINAL: Look(GREY, "o", 16), method: Look(VERMILLION, "o", 20)}
     baselines = [members for family, members in families.items() if family not in (ORIGINAL, method)]
     for number, members in enumerate(baselines):
         for index, source in enumerate(members):
             colour, marker = shade(HUES[number % len(HUES)], index, len(members)), MARKERS[number % len(MARKERS)]
-            found[source] = Look(colour, marker, 34 if marker == "*" else 18)
-    return {source: found[source] for source in sources}
+            look_of[source] = Look(colour, marker, 34 if marker == "*" else 18)
+    return {source: look_of[source] for source in sources}
 
 
 def shade(hue: str, index: int, count: int) -> str:

@@ -37,12 +37,12 @@ def peak(device: torch.device) -> int:
 def measure(part: str, method: PDiff, dim: int, steps: int, device: str, precision: str) -> int:
     """Return the MiB by which a few training steps raise this process's peak; `dim` parameters, random values."""
     warnings.simplefilter("ignore")
-    own = torch.device(device)
+    where = torch.device(device)
     torch.optim.AdamW([torch.zeros(1)])  # imports much
-    ctx = Context(seed=0, device=own, precision=precision, graphs=False, warn=lambda _: None)
-    before = peak(own)
+    ctx = Context(seed=0, device=where, precision=precision, graphs=False, warn=lambda _: None)
+    before = peak(where)
     {"codec": _codec, "denoiser": _denoiser}[part](method, dim, steps, ctx)
-    return (peak(own) - before) // 2**20
+    return (peak(where) - before) // 2**20
 
 
 def _codec(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
@@ -61,7 +61,7 @@ def _denoiser(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
     z_NZ, schedule = torch.randn(method.batch_size, latent, device=ctx.device), schedule_of(method)
     module = method.denoiser.build(dim=latent).to(ctx.device).train()
     train(
-        module, lambda *drawn: diffusion.loss(lambda z, t: module(z, t, None), z_NZ, drawn, method.prediction),
+        module, lambda *noisy: diffusion.loss(lambda z, t: module(z, t, None), z_NZ, noisy, method.prediction),
         steps=steps, ctx=ctx, what="diffusion", lr=method.lr,
         draw=lambda step, generator: diffusion.draw(len(z_NZ), latent, schedule, generator),
     )  # fmt: skip

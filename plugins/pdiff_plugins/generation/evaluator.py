@@ -69,7 +69,7 @@ class Frechet(Evaluator):
             raise UserError(f"evaluate frechet: is for task generation, found {task.name}; leave it out")
         networks = {source: self._source(view, task, source) for source in view.theta}
         pair = (("original", networks[ORIGINAL]), ("generated", networks[view.method]))
-        summary = {f"{who}_{key}": own[key] for who, own in pair for key in ("best", "mean")}
+        summary = {f"{who}_{key}": scores[key] for who, scores in pair for key in ("best", "mean")}
         shown = self._drawn(view, task, networks, ctx)
         return {"networks": networks} | summary | self._beside(view, task, ctx) | {"images": shown}
 
@@ -123,6 +123,6 @@ class Frechet(Evaluator):
             return {}
         from pdiff_plugins.generation.rows import drawn, strip
 
-        best = {source: view.theta[source][own["best_index"]] for source, own in networks.items()}
+        best = {source: view.theta[source][scores["best_index"]] for source, scores in networks.items()}
         rows = drawn(view, task, best, self.images, ctx)
         return {name: strip(pixels) for name, pixels in [("real", view.targets("test")[: self.images]), *rows.items()]}

@@ -123,7 +123,7 @@ def _principal(view: View, sources: tuple[str, ...]) -> tuple[dict[str, np.ndarr
     """
     columns = _spread(view.zoo.layout.dim, MAP_COLUMNS)
     chosen = {s: view.theta[s][_spread(len(view.theta[s]), MAP_DOTS)] for s in sources}
-    theta = {s: own[:, columns].double().numpy() for s, own in chosen.items()}
+    theta = {s: theta_MD[:, columns].double().numpy() for s, theta_MD in chosen.items()}
     mean = theta[ORIGINAL].mean(axis=0)
     x = theta[ORIGINAL] - mean
     variance, vectors = np.linalg.eigh(x @ x.T)
@@ -133,7 +133,7 @@ def _principal(view: View, sources: tuple[str, ...]) -> tuple[dict[str, np.ndarr
     # An eigenvector's sign is arbitrary: the largest coordinate is made positive.
     largest = np.abs(directions).argmax(axis=1)
     directions *= np.sign(directions[[0, 1], largest])[:, None]
-    return {s: (own - mean) @ directions.T for s, own in theta.items()}, variance[[-1, -2]] / variance.sum()
+    return {s: (theta_MD - mean) @ directions.T for s, theta_MD in theta.items()}, variance[[-1, -2]] / variance.sum()
 
 
 def _order(view: View) -> tuple[list[int], str]:
@@ -189,18 +189,18 @@ def _plain_log(axes: Axes, low: float, high: float) -> None:
 
 def _panels(view: View) -> list[tuple[str, str, str, list[float], list[float]]]:
     """Return (title, unit, source, steps, values) of every curve in the logs."""
-    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for source, rows in view.logs.items():
         who = "base network" if source == "train" else source
         for row in rows:
             title = f"{who}: {row['part']}" if "part" in row else who
             for unit, scale in (("loss", 1.0), ("score", 100.0)):
                 if unit in row:
-                    found.setdefault((title, unit, source), []).append((row["step"], scale * row[unit]))
+                    curves.setdefault((title, unit, source), []).append((row["step"], scale * row[unit]))
     metric = f"{view.scores['main']} on {view.selection} (%)"
 
     def panel(key: tuple[str, str, str], points: list[Any]) -> tuple[str, str, str, list[float], list[float]]:
         title, unit, source = key
         return title, metric if unit == "score" else unit, source, [x for x, _ in points], [y for _, y in points]
 
-    return [panel(key, points) for key, points in found.items()]
+    return [panel(key, points) for key, points in curves.items()]

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def headline(method: str, drawn: Mapping[str, Any], real: Mapping[str, Any]) -> str:
+def headline(method: str, generated: Mapping[str, Any], real: Mapping[str, Any]) -> str:
     """Say how drawn shapes compare with real ones; nothing where there are too few."""
-    if drawn["one_nna"] is None:
+    if generated["one_nna"] is None:
         return ""
     return (
-        f"{drawn['precision']:.0%} of the shapes drawn by {method} lie among real ones that it has not seen "
-        f"(of real training shapes {real['precision']:.0%}), and {drawn['recall']:.0%} of the real ones among them "
-        f"({real['recall']:.0%}); a nearest neighbour tells them from real ones in {drawn['one_nna']:.0%} of cases "
-        f"(real ones {real['one_nna']:.0%}), and {drawn['copies']:.0%} are copies"
+        f"{generated['precision']:.0%} of the shapes drawn by {method} lie among real ones that it has not seen "
+        f"(of real training shapes {real['precision']:.0%}), and {generated['recall']:.0%} of the real ones among them "
+        f"({real['recall']:.0%}); a nearest neighbour tells them from real ones in {generated['one_nna']:.0%} of cases "
+        f"(real ones {real['one_nna']:.0%}), and {generated['copies']:.0%} are copies"
     )
 
 
@@ -26,17 +26,17 @@ def notes(method: str, networks: Mapping[str, Any], real: Mapping[str, Any], cou
 def _beside(real: Mapping[str, Any], count: int) -> str:
     if real["precision"] is None:
         return f"{count} test shapes are too few for the metrics of shapes; 5 are needed"
-    own = {key: f"{value:.3f}" for key, value in real.items()}
+    shown = {key: f"{value:.3f}" for key, value in real.items()}
     return (
-        f"as many real training shapes against the {count} test shapes give precision {own['precision']}, recall "
-        f"{own['recall']}, 1-NNA {own['one_nna']}, coverage {own['coverage']}, MMD {real['mmd']:.4f}; test shapes lie "
-        f"{real['to_train']:.4f} from the nearest training shape in the median"
+        f"as many real training shapes against the {count} test shapes give precision {shown['precision']}, recall "
+        f"{shown['recall']}, 1-NNA {shown['one_nna']}, coverage {shown['coverage']}, MMD {real['mmd']:.4f}; "
+        f"test shapes lie {real['to_train']:.4f} from the nearest training shape in the median"
     )
 
 
 def _empty(networks: Mapping[str, Any]) -> list[str]:
     """Say which sources have networks that draw nothing."""
-    counts = {source: own["empty"] for source, own in networks.items() if own.get("empty")}
+    counts = {source: scored["empty"] for source, scored in networks.items() if scored.get("empty")}
     listed = ", ".join(f"{source} {count}" for source, count in counts.items())
     return [f"networks without any surface, which count as infinitely far from every shape: {listed}"] if counts else []
 

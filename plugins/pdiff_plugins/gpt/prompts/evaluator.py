@@ -60,8 +60,12 @@ class Prompts(Evaluator):
         sources.sort(key=lambda source: source != view.method)
         asked = {source: self._source(Asker.of(view, source), ctx) for source in sources}
         networks = {
-            source: {"r2": own["test"]["r2"], "pearson": own["test"]["pearson"], "best": own["best_prompt"]["metric"]}
-            for source, own in asked.items()
+            source: {
+                "r2": scored["test"]["r2"],
+                "pearson": scored["test"]["pearson"],
+                "best": scored["best_prompt"]["metric"],
+            }
+            for source, scored in asked.items()
         }
         return {"networks": networks, "of": asked}
 
@@ -81,7 +85,7 @@ class Prompts(Evaluator):
     def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
         asked = scores["prompts"]["of"]
         yield Finding(headline(*next(iter(asked.items()))), headline=True)
-        yield from (Finding(note, note=True) for source, own in asked.items() for note in notes(source, own))
+        yield from (Finding(note, note=True) for source, scored in asked.items() for note in notes(source, scored))
 
     def _source(self, asker: Any, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.gpt.prompts import distances, gradients, plane, probes, sweep

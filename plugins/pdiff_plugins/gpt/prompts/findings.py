@@ -87,20 +87,24 @@ def _distances(scores: dict[str, Any]) -> tuple[float, float, float | None] | No
 
 def _apart(scores: dict[str, Any]) -> list[str]:
     """Say how near to training networks lie, where they are no near-copies."""
-    found = _distances(scores)
-    if not found or found[0] < COPIES * found[1]:
+    distances = _distances(scores)
+    if not distances or distances[0] < COPIES * distances[1]:
         return []
-    how = "a little nearer to a training network than" if found[0] < found[1] else "as far from training networks as"
-    return [f"prompted networks lie {how} unseen runs do ({_beside(*found)})"]
+    how = (
+        "a little nearer to a training network than"
+        if distances[0] < distances[1]
+        else "as far from training networks as"
+    )
+    return [f"prompted networks lie {how} unseen runs do ({_beside(*distances)})"]
 
 
 def _copies(scores: dict[str, Any]) -> str:
-    found = _distances(scores)
-    if not found or found[0] >= COPIES * found[1]:
+    distances = _distances(scores)
+    if not distances or distances[0] >= COPIES * distances[1]:
         return ""
     return (
         "warning: prompted networks are near-copies: they lie nearer to a training network than unseen runs do "
-        f"({_beside(*found)})"
+        f"({_beside(*distances)})"
     )
 
 
