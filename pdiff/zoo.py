@@ -125,7 +125,10 @@ class Zoo:
     anchor: dict[str, Tensor]
     """The base network's whole state dict."""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """One per checkpoint: `run`, `step`, `metrics`; after steps also `of`, its number as it was collected."""
+    """One per checkpoint: `run`, `step`, `metrics`, and where there are such, `label` and `file`.
+
+    After steps also `of`, its number as it was collected, and of copies `copy`, counted from 1.
+    """
     holdout: Zoo | None = None
     """Checkpoints that no method has seen, for evaluators to compare with."""
 

@@ -97,7 +97,9 @@ class Component(BaseModel):
             value, mode = getattr(self, option), _mode(field)
             if mode == CONTENT["key"]:
                 counted[option] = self.content_of(option)
-            elif mode != NEVER["key"] and not (mode == IF_SET["key"] and value == field.get_default()):
+            elif mode != NEVER["key"] and not (
+                mode == IF_SET["key"] and value == field.get_default(call_default_factory=True)
+            ):
                 counted[option] = identity(value)
         return counted
 
