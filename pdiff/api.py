@@ -317,6 +317,6 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
     try:
         before = load_recipe(runs[0] / RESOLVED)
     except UserError:
-        return
+        return progress.say(f"{runs[0].name} (kept) is of another version of pdiff: its stages are computed again")
     changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")

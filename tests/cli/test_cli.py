@@ -123,6 +123,14 @@ def test_a_changed_recipe_says_what_changed_and_keeps_the_old_run(copy: Path) ->
     assert (copy / "scores.json").is_file() and len(list(Path("runs").glob("tiny-*"))) == 2
 
 
+def test_a_run_of_another_version_is_named_once_and_kept(copy: Path) -> None:
+    resolved = copy / "resolved.toml"
+    resolved.write_text(resolved.read_text().replace("zoo = []", "zoo = { first = 0 }"))
+    said = call("run", "tiny.toml", "--set", "sample.count=13")
+    assert said.count(f"{copy.name} (kept) is of another version of pdiff: its stages are computed again") == 1
+    assert resolved.is_file()
+
+
 def test_bring_your_own_checkpoints(copy: Path) -> None:
     call("export", "tiny", "--source", "original", "--all", "--to", "checkpoints")
     text = Path("tiny.toml").read_text()
