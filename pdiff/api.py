@@ -108,7 +108,8 @@ class Run:
     def _as_recipe(self, what: str) -> None:
         """Raise UserError where options of sampling are not the recipe's: files of the run are of the recipe's."""
         if self.drawn_with:
-            raise UserError(f"{self.folder.name}: {what} is of the run as its recipe has it, not of other options")
+            as_it_is = f"{what} is of the run as its recipe has it, not of other options"
+            raise UserError(f"{self.folder.name}: {as_it_is}; ask the run itself, not its drawing()")
 
     def sample_to(
         self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
@@ -148,8 +149,7 @@ class Run:
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
         theta_MD = self.draw(count, draw=draw, source=source)
-        measured = self.pipeline.bench.measure(theta_MD) if self.recipe.task.measures else {}
-        return {name: values.tolist() for name, values in measured.items()}
+        return {name: values.tolist() for name, values in self.pipeline.bench.measure(theta_MD).items()}
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""

@@ -43,8 +43,11 @@ class Bench(Protocol):
         """
         ...
 
-    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
-        """Return the task's predictions on a split, or on other examples, `[M, E, ...]`; nothing is stored."""
+    def predict(self, theta_MD: Tensor, split: str | Split, at_once: int = 0) -> Tensor:
+        """Return the task's predictions on a split, or on other examples, `[M, E, ...]`; nothing is stored.
+
+        `at_once`: examples per batch; 0 leaves it to the recipe. Worth saying of tiny ones, as points of a field are.
+        """
         ...
 
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:

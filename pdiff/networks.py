@@ -23,6 +23,11 @@ def build_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
     return model
 
 
+def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:
+    """Return a new network as its architecture initialises it, whatever weights the recipe names."""
+    return build_network(architecture.model_copy(update={"weights": ""}), data, seed)
+
+
 def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     """Load a whole state dict. Raises UserError that names the first entry that does not fit."""
     ours = model.state_dict()

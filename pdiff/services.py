@@ -34,8 +34,8 @@ class Through:
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
         return self._bench.measure(self._decode(theta_MD), split)
 
-    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
-        return self._bench.predict(self._decode(theta_MD), split)
+    def predict(self, theta_MD: Tensor, split: str | Split, at_once: int = 0) -> Tensor:
+        return self._bench.predict(self._decode(theta_MD), split, at_once)
 
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
         return self._bench.log_probabilities(self._decode(theta_MD), split, most)

@@ -29,7 +29,7 @@ class Names(Protocol):
 
 
 def _unknown() -> Names:
-    raise RuntimeError("no plugins: import pdiff.plugins.discovery, as pdiff.components does")
+    raise RuntimeError("no plugins: import pdiff.plugins.discovery, as pdiff does")
 
 
 names: Callable[[], Names] = _unknown

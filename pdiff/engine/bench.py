@@ -13,7 +13,7 @@ from pdiff.components import Architecture, Task
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, Split, some
 from pdiff.engine.observe import ask
-from pdiff.networks import build_network
+from pdiff.networks import blank_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import Predictor
 from pdiff.populations.tasks import LogProbabilities, Measured
@@ -49,7 +49,7 @@ class RunBench:
     """The measures of the zoo's checkpoints."""
 
     def build(self, seed: int) -> nn.Module:
-        return build_network(self.architecture.model_copy(update={"weights": ""}), self.data, seed)
+        return blank_network(self.architecture, self.data, seed)
 
     def start(self, seed: int) -> Tensor:
         return self.zoo.layout.vector(self.build(seed).state_dict())
@@ -96,11 +96,10 @@ class RunBench:
     def measures(self) -> dict[str, Tensor]:
         return self.known_measures() if self.known_measures else self.measure(self.zoo.theta_ND)
 
-    def predict(self, theta_MD: Tensor, split: str | Split) -> Tensor:
-        examples, what = (
-            (self.data.split(split), f"predict ({split})") if isinstance(split, str) else (split, "predict")
-        )
-        return self.predictor.predict(theta_MD, examples, self.contexts("predict"), what)
+    def predict(self, theta_MD: Tensor, split: str | Split, at_once: int = 0) -> Tensor:
+        ctx, what = self.contexts("predict"), f"predict ({split})" if isinstance(split, str) else "predict"
+        examples = self.data.split(split) if isinstance(split, str) else split
+        return self.predictor.predict(theta_MD, examples, ctx.replace(batch_size=at_once or ctx.batch_size), what)
 
     @torch.no_grad()
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:

@@ -1,4 +1,4 @@
-"""Observers: the stage hooks of plugins, called so that a broken one cannot harm a run."""
+"""Observers: the hooks that tell plugins of stages and ask them, called so that a broken one cannot harm a run."""
 
 from __future__ import annotations
 

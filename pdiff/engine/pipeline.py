@@ -18,7 +18,7 @@ from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
-from pdiff.networks import build_network
+from pdiff.networks import blank_network, build_network
 from pdiff.running.device import device_for, precision_for
 from pdiff.running.progress import Progress, Told
 from pdiff.running.snapshot import Snapshot
@@ -99,7 +99,7 @@ class Pipeline:
     def base_network(self) -> nn.Module:
         """Return a new copy of the base network, as the train stage left it."""
         state = load_tensors(self.train() / "network.safetensors")
-        model = build_network(self.recipe.architecture.model_copy(update={"weights": ""}), self.data, 0)
+        model = blank_network(self.recipe.architecture, self.data, 0)
         model.load_state_dict(state)
         return model
 

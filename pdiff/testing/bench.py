@@ -21,9 +21,7 @@ def bench_of(
     zoo: Zoo, architecture: Architecture, task: Task, data: DatasetSplits, selection: str = "validation", seed: int = 0
 ) -> RunBench:
     """Return the services that a run would give for a zoo of this architecture's networks, on the CPU."""
-    contexts = Contexts(seed)
-    bench = RunBench(architecture, task, data, selection, zoo, contexts, lambda: bench.measure(zoo.theta_ND))
-    return bench
+    return RunBench(architecture, task, data, selection, zoo, Contexts(seed))
 
 
 class Contexts:
@@ -52,7 +50,10 @@ class Points:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return (self.zoo.layout.dim,)
+        if not self._objective:
+            return (self.zoo.layout.dim,)
+        one = torch.zeros(1, dtype=torch.int64)
+        return tuple(self._objective.split.batch(one, torch.device("cpu")).inputs.shape[1:])
 
     def score(self, theta_MD: Tensor) -> Tensor:
         return 1 / (1 + self._far(theta_MD))
@@ -63,7 +64,7 @@ class Points:
     def measures(self) -> dict[str, Tensor]:
         return self.measure(self.zoo.theta_ND)
 
-    def predict(self, theta_MD: Tensor, split: Any) -> Tensor:
+    def predict(self, theta_MD: Tensor, split: Any, at_once: int = 0) -> Tensor:
         return theta_MD.argmax(dim=1, keepdim=True)
 
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:

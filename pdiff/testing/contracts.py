@@ -25,8 +25,7 @@ from pdiff.components import (
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits, Split
 from pdiff.engine.bench import RunBench
-from pdiff.files import PRETRAINED
-from pdiff.networks import build_network
+from pdiff.networks import blank_network, build_network
 from pdiff.objective import Objective
 from pdiff.populations.predictor import check
 from pdiff.services import Absent
@@ -53,8 +52,7 @@ def check_architecture(
     assert y.isfinite().all(), f"{name}: gives NaN or Inf"
     with torch.no_grad():
         assert torch.equal(model(x), y), f"{name}: in eval mode the same input gives another output"
-        unlike = component.model_copy(update={"weights": ""}) if component.weights == PRETRAINED else component
-        other = build_network(unlike, data, seed=1)
+        other = blank_network(component, data, seed=1)
         other.load_state_dict(stored(model.state_dict()), strict=True)
         assert torch.equal(other.eval()(x), y), f"{name}: its state dict does not carry the whole network"
     has_gradient(y.square().mean(), model, name)

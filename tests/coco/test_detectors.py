@@ -6,22 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torchvision.models import detection as published
 from torchvision.models._api import WeightsEnum
 
 from pdiff.context import Context
-from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.networks import build_network
 from pdiff.testing import check_component
-from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.coco.detection import Detection, FasterRcnnResNet50, FasterRcnnTiny, FcosResNet50, FcosTiny
 from pdiff_plugins.collectors.trajectory import Trajectory
 from pdiff_plugins.populations import chooser
 from pdiff_plugins.selectors import LastNorms, Names
-from tests.coco.helpers import load_boxes
+from tests.coco.helpers import load_boxes, trained
 from tests.populations.helpers import predict
 
 CPU = torch.device("cpu")
@@ -94,25 +91,10 @@ def test_what_pretrained_needs_is_said(monkeypatch, no_download) -> None:
 @pytest.mark.parametrize("architecture", [RCNN, FCOS], ids=lambda a: a.name)
 def test_a_small_detector_learns_and_gives_the_same_bytes_again(architecture, root: Path) -> None:
     data = load_boxes(root)
-
-    def trained() -> tuple[list[dict], nn.Module]:
-        torch.manual_seed(0)
-        model = build_network(architecture, data, seed=0).train()
-
-        def draw(step: int, generator: torch.Generator) -> Batch:
-            index = torch.randint(len(data.train), (4,), generator=generator)
-            return data.train.batch(index, CPU, generator)
-
-        loss = train(
-            model, lambda *batch: TASK.loss(model, Batch(*batch)), steps=20, ctx=Context(seed=0), what="train",
-            lr=1e-2, draw=draw,
-        )  # fmt: skip
-        return loss, model
-
-    log, model = trained()
+    log, model = trained(architecture, TASK, data, 4, lr=1e-2)
     first, last = (sum(row["loss"] for row in part) for part in (log[:4], log[-4:]))
     assert last < 0.9 * first
-    again, twin = trained()
+    again, twin = trained(architecture, TASK, data, 4, lr=1e-2)
     assert again == log and all(map(torch.equal, model.state_dict().values(), twin.state_dict().values()))
     found = TASK.predict(model.eval(), data.test.batch(torch.arange(10), CPU).inputs)
     assert found.shape == (10, 100, 6) and found.dtype == torch.float32

@@ -19,13 +19,12 @@ from pdiff.errors import UserError
 from pdiff.networks import build_network
 from pdiff.results import summary
 from pdiff.running.progress import PlainProgress
-from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.coco.segmentation import FcnResNet50, FcnTiny, Segmentation
 from pdiff_plugins.populations import chooser
 from pdiff_plugins.populations.parting import Parted
 from pdiff_plugins.selectors import LastNorms, Names
-from tests.coco.helpers import load_masks
+from tests.coco.helpers import load_masks, trained
 from tests.populations.helpers import predict
 
 CPU = torch.device("cpu")
@@ -118,24 +117,10 @@ def test_the_published_network_is_torchvisions(monkeypatch) -> None:
 
 def test_the_loss_falls_and_comes_again_to_the_byte(root: Path) -> None:
     data = load_masks(root)
-
-    def trained() -> tuple[list[dict], nn.Module]:
-        model = build_network(FcnTiny(widths=(16, 32)), data, seed=0).train()
-
-        def draw(step: int, generator: torch.Generator) -> Batch:
-            index = torch.randint(len(data.train), (6,), generator=generator)
-            return data.train.batch(index, CPU, generator)
-
-        log = train(
-            model, lambda *batch: TASK.loss(model, Batch(*batch)), steps=20, ctx=Context(seed=0), what="train",
-            lr=3e-2, draw=draw,
-        )  # fmt: skip
-        return log, model
-
-    log, model = trained()
+    log, model = trained(FcnTiny(widths=(16, 32)), TASK, data, 6, lr=3e-2)
     first, last = (sum(row["loss"] for row in part) for part in (log[:4], log[-4:]))
     assert last < 0.6 * first
-    again, twin = trained()
+    again, twin = trained(FcnTiny(widths=(16, 32)), TASK, data, 6, lr=3e-2)
     assert again == log and all(map(torch.equal, model.state_dict().values(), twin.state_dict().values()))
 
 

@@ -41,6 +41,21 @@ def test_scores_measures_and_predictions_are_those_of_each_network_alone(bench):
     assert bench.predict(theta_ND, test).equal(bench.predict(theta_ND, "test"))
 
 
+def test_as_many_examples_are_read_at_once_as_asked(bench):
+    test, sizes = bench.data.test, []
+
+    class Told(type(test)):
+        def batch(self, index, *more):
+            sizes.append(len(index))
+            return super().batch(index, *more)
+
+    told = Told(test.inputs, test.targets)
+    predictions_NE = bench.predict(bench.zoo.theta_ND, told, 7)
+    assert predictions_NE.equal(bench.predict(bench.zoo.theta_ND, "test"))
+    whole, rest = divmod(len(test), 7)
+    assert sizes == [7] * whole + [rest] * bool(rest) and whole > 1
+
+
 def test_probabilities_are_of_the_same_examples_every_time(bench):
     logp_MEK, target_E = bench.log_probabilities(bench.zoo.theta_ND, "test", 20)
     again_MEK, again_E = bench.log_probabilities(bench.zoo.theta_ND[:2], "test", 20)

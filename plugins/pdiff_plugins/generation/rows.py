@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from pdiff.context import Context
-from pdiff.networks import build_network
 from pdiff.running.device import placed
 from pdiff_plugins.drawing.kept import png, text
 from pdiff_plugins.generation.frechet import to_pixels
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def drawn(view: View, task: Generation, theta: Mapping[str, Tensor], count: int, ctx: Context) -> dict[str, Tensor]:
     """Return `[count, C, H, W]` (uint8) for each source's network theta_D, from the same noise for all."""
-    data = view.recipe.dataset.load(ctx)
-    model = build_network(view.recipe.architecture.model_copy(update={"weights": ""}), data, 0)
-    model = placed(model, ctx.device).eval()
-    noise = torch.randn(count, *data.input_shape, generator=ctx.generator("shown")).to(ctx.device)
+    model = placed(view.bench.build(0), ctx.device).eval()
+    noise = torch.randn(count, *view.bench.input_shape, generator=ctx.generator("shown")).to(ctx.device)
     rows = {}
     for source, theta_D in theta.items():
         model.load_state_dict(view.zoo.state_dict(theta_D))

@@ -23,7 +23,7 @@ from pdiff_plugins.gpt.pairs import Pairs
 from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
 from pdiff_plugins.maths import diffusion
 from pdiff_plugins.maths.schedules import rising_cosine
-from pdiff_plugins.symmetry.align import symmetry_within
+from pdiff_plugins.symmetry.align import symmetry_of
 from pdiff_plugins.symmetry.permutations import Symmetry
 
 DEVIATION = 0.538
@@ -152,7 +152,7 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
     pairs = Pairs(zoo.rows)
     scale = DEVIATION / _deviation(zoo)
     unit = 1.0 if method.raw_scalars else max(float(measure_N.std()), 1e-12)
-    symmetry = _symmetry(method, zoo, bench, ctx)
+    symmetry = _symmetry(method, zoo, bench)
     torch.manual_seed(ctx.seed)
     network = _network(method, _kinds(method, zoo, symmetry)).to(ctx.device).train()
     schedule = diffusion.Schedule(steps=method.timesteps)
@@ -205,13 +205,12 @@ def _kinds(method: Gpt, zoo: Zoo, symmetry: Symmetry | None) -> Kinds:
     return by_chunk(zoo.layout, method.tokens, method.chunk)
 
 
-def _symmetry(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Symmetry | None:
+def _symmetry(method: Gpt, zoo: Zoo, bench: Bench) -> Symmetry | None:
     """Return the permutations of hidden units, where they are needed. Raises UserError where there are none."""
     if method.tokens != "neuron" and not method.augment:
         return None
     key = "method.tokens = 'neuron'" if method.tokens == "neuron" else "method.augment = true"
-    inputs = bench.objective.split.batch(torch.arange(2), ctx.device).inputs
-    return symmetry_within(bench.objective.model, inputs, zoo.layout, key)
+    return symmetry_of(bench, zoo.layout, key)
 
 
 def _measured(method: Gpt, bench: Bench) -> tuple[Tensor, str]:

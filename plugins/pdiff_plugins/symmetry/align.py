@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.zoo import Layout, Zoo
@@ -25,6 +26,11 @@ def symmetry_within(model: nn.Module, inputs: Tensor, layout: Layout, key: str) 
             "those that read them (selector 'entire')"
         )
     return symmetry
+
+
+def symmetry_of(bench: Bench, layout: Layout, key: str) -> Symmetry:
+    """Return the permutations of a run's networks, as `symmetry_within` does."""
+    return symmetry_within(bench.build(0), torch.zeros(2, *bench.input_shape), layout, key)
 
 
 def aligned(

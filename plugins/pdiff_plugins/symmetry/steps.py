@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.zoo import Zoo
-    from pdiff_plugins.symmetry.permutations import Symmetry
 
 
 class Align(Transform):
@@ -26,9 +25,9 @@ class Align(Transform):
     source = "Ainsworth et al. 2022, Git Re-Basin, arXiv 2209.04836"
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        from pdiff_plugins.symmetry.align import align
+        from pdiff_plugins.symmetry.align import align, symmetry_of
 
-        return align(zoo, _symmetry(zoo, bench, "zoo: align"), ctx)
+        return align(zoo, symmetry_of(bench, zoo.layout, "zoo: align"), ctx)
 
 
 class Permuted(Transform):
@@ -42,14 +41,7 @@ class Permuted(Transform):
     copies: int = Field(gt=0, description="further copies of each checkpoint")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        from pdiff_plugins.symmetry.align import with_copies
+        from pdiff_plugins.symmetry.align import symmetry_of, with_copies
 
-        return with_copies(zoo, self.copies, _symmetry(zoo, bench, f"zoo: permuted.copies = {self.copies}"), ctx)
-
-
-def _symmetry(zoo: Zoo, bench: Bench, key: str) -> Symmetry:
-    import torch
-
-    from pdiff_plugins.symmetry.align import symmetry_within
-
-    return symmetry_within(bench.build(0), torch.zeros(2, *bench.input_shape), zoo.layout, key)
+        symmetry = symmetry_of(bench, zoo.layout, f"zoo: permuted.copies = {self.copies}")
+        return with_copies(zoo, self.copies, symmetry, ctx)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pdiff.components import Dataset
     from pdiff.view import Setup
 
+AT_ONCE = 2**12
+"""Points per batch: each is two or three numbers."""
 PANEL, LARGE = 160, 440
 """Pixels along each side of the picture of a surface, among others and alone."""
 
@@ -36,7 +38,7 @@ class Renderer:
         """Return what networks give at the points of `field_shapes.grid`, `[M, P]`."""
         points_PC = grid(side, self.dim)
         split = FieldSplit(points_PC, torch.zeros(len(points_PC), 1), torch.zeros(1))
-        return self.bench.predict(theta_MD, split)
+        return self.bench.predict(theta_MD, split, AT_ONCE)
 
     def drawn(self, values_MP: Tensor, panel: int = PANEL) -> Tensor:
         """Return pixels `[M, H, W]` of values on a whole grid."""

@@ -18,19 +18,17 @@ from pdiff_plugins.gpt.prompts.asking import evenly_chosen, number
 from pdiff_plugins.gpt.prompts.starts import HELD_OUT, Starts, ends
 from pdiff_plugins.gpt.tokens import Kinds, by_neuron
 from pdiff_plugins.maths.neighbours import neighbours
-from pdiff_plugins.symmetry.align import aligned, symmetry_within
+from pdiff_plugins.symmetry.align import aligned, symmetry_of
 from pdiff_plugins.symmetry.permutations import Symmetry
 
 CANDIDATES = 5
 """Networks that are matched one by one, where the nearest cannot be found exactly; the nearest after alignment."""
 
 
-def symmetry_of(view: View, ctx: Context) -> Symmetry | None:
+def known_symmetry(view: View) -> Symmetry | None:
     """Return the permutations of hidden units within the selected entries; None where there are none."""
-    objective = view.bench.objective
-    inputs = objective.split.batch(torch.arange(2), ctx.device).inputs
     try:
-        return symmetry_within(objective.model, inputs, view.zoo.layout, "evaluate prompts")
+        return symmetry_of(view.bench, view.zoo.layout, "evaluate prompts")
     except UserError:
         return None
 
