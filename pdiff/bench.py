@@ -51,7 +51,7 @@ class Bench(Protocol):
         ...
 
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
-        """Return (log-probabilities `[M, E, K]` in float16, targets `[E]`) of at most so many examples.
+        """Return (log-probabilities `[M, E, K]` in float32, targets `[E]`) of at most so many examples.
 
         They are drawn at random, the same ones every time; None where the task has no classes.
         """

@@ -33,9 +33,13 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("load_recipe",),
     "pdiff.recipe.tables": ("Recipe",),
-    "pdiff.results.scores": ("Key", "RunScores", "Spread", "TaskScore", "given_by", "keys", "scored"),
+    "pdiff.results.scores": (
+        "Key", "RunScores", "Spread", "TaskScore", "Unit", "given_by", "keys", "nothing", "scored", "unit_of",
+    ),
     "pdiff.results.shown": ("Showing", "Shows"),
-    "pdiff.results.summary": ("expected", "notes", "ours_for", "sources", "spread", "table"),
+    "pdiff.results.summary": (
+        "SCORE", "cell", "expected", "headline", "notes", "ours_for", "sources", "spread", "table",
+    ),
     "pdiff.running.device": ("placed",),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),

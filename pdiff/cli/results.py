@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pdiff.cli.options import Out, RunName, RunOverrides, Sampling, overrides, sampling
+from pdiff.results.scores import Unit
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +54,8 @@ def sample(
     opened = opened.drawing(source, **options) if options else opened
     folder, rows = opened.sample_to(Path(to) if to else None, count=count, draw=draw, source=source)
     split = opened.recipe.selection
-    table = [[name, f"{score:.2%}"] for name, score in rows]
+    unit = Unit.of((score for _, score in rows), opened.recipe.task.unit)
+    table = [[name, unit.text(score)] for name, score in rows]
     head = ["network", f"{opened.recipe.task.metric} ({split})"]
     for name, measured in opened.asked(count, draw, source).items():
         head += ["asked", f"{name} ({split})"]

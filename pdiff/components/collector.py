@@ -21,6 +21,8 @@ class Collector(Component):
     """Makes checkpoints."""
 
     kind: ClassVar[str] = "collector"
+    elsewhere: ClassVar[bool] = False
+    """Whether the checkpoints were made outside of this run, which then cannot know what they were trained on."""
 
     @abstractmethod
     def collect(

@@ -23,7 +23,7 @@ class Evaluator(Component):
 
     kind: ClassVar[str] = "evaluator"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
-    """What the summary table shows per source: (title, key in the source's scores, format spec)."""
+    """What the summary table shows per source: (title, key in the source's scores, format spec, `score` for scores)."""
     legend: ClassVar[str] = ""
     """What the titles mean, in one line below the table."""
     source_scores: ClassVar[type | None] = None

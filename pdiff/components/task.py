@@ -20,6 +20,8 @@ class Task(Component):
     kind: ClassVar[str] = "task"
     metric: ClassVar[str] = ""
     """Name of the score, e.g. `accuracy`; higher is better."""
+    unit: ClassVar[str | None] = None
+    """Of the score: "%" for a share of 1, "" for a plain number; None: "%" where all scores lie within 0..1."""
     measures: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
     """What networks can be asked for (see `Generator.prompted`), by name: which is better."""
 

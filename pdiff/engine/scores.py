@@ -27,6 +27,7 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
         "legends": [e.legend for e in evaluators if e.legend],
         "facts": {source: pipeline.generator(source).facts for source in plan.methods},
         "base": read_json(pipeline.train() / "result.json"), "expect": plain(recipe.expect),
+        "elsewhere": ["weights"] * bool(recipe.architecture.weights) + ["checkpoints"] * recipe.collect.elsewhere,
     }  # fmt: skip
     for evaluator in evaluators:
         given = pipeline.evaluate(evaluator)

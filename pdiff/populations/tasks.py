@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LogProbabilities:
-    """A task that predicts log-probabilities, to be stored in half precision."""
+    """A task that predicts log-probabilities, in float32."""
 
     def __init__(self, task: Task):
         self.task = task
@@ -20,7 +20,7 @@ class LogProbabilities:
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
         logp_BK = self.task.log_probabilities(model, inputs)
         assert logp_BK is not None, f"task {type(self.task).__name__} has no classes"
-        return logp_BK.clamp_min(torch.finfo(torch.float16).min).half()
+        return logp_BK.float().clamp_min(torch.finfo(torch.float32).min)
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions

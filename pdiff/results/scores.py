@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, NotRequired, Required, TypedDict, get_args, get_origin, get_type_hints
 
 from pdiff.errors import UserError
@@ -26,6 +27,7 @@ class RunScores(TypedDict):
     notes: Annotated[list[str], "what a reader of the table must know"]
     facts: Annotated[dict[str, dict[str, Any]], "source -> what fitting its method found worth telling"]
     base: Annotated[dict[str, Any], "the base network's training"]
+    elsewhere: Annotated[list[str], "what was made outside of the run, and trained on what it cannot know"]
     expect: Annotated[list[dict[str, Any]], "published numbers, as the recipe has them"]
     seconds: Annotated[dict[str, float], "stage -> how long it took"]
     stages: Annotated[list[str], "the folders in the store of the base network and of the checkpoints"]
@@ -61,7 +63,50 @@ def given_by(scores: Mapping[str, Any], evaluator: str) -> dict[str, dict[str, A
 
 def scored(scores: Mapping[str, Any]) -> dict[str, TaskScore]:
     """Return source -> the task's score; nothing where no evaluator gave it."""
-    return given_by(scores, scores["scored_by"])  # type: ignore[return-value]
+    return given_by(scores, scores.get("scored_by", ""))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a score is written: a share of 1 in per cent, anything else as the plain number that it is."""
+
+    name: str = "%"
+
+    @classmethod
+    def of(cls, values: Iterable[float], name: str | None = None) -> Unit:
+        """Return the unit that a task names; where it names none, per cent if all values lie within 0..1."""
+        return cls(("%" if all(0 <= value <= 1 for value in values) else "") if name is None else name)
+
+    @property
+    def factor(self) -> float:
+        """What a score is multiplied with to be written."""
+        return 100.0 if self.name == "%" else 1.0
+
+    def text(self, value: float) -> str:
+        return f"{value:.2%}" if self.name == "%" else f"{value:.5g} {self.name}".strip()
+
+    def difference(self, value: float, sign: str = "") -> str:
+        """Return a difference of two scores in words; with sign "+" a rise bears it."""
+        return f"{self.bare(value, sign)} {'points' if self.name == '%' else self.name}".strip()
+
+    def bare(self, value: float, sign: str = "") -> str:
+        """Return a difference of two scores as the number alone."""
+        return format(100 * value, f"{sign}.2f") if self.name == "%" else format(value, f"{sign}.3g")
+
+    def axis(self, what: str) -> str:
+        return f"{what} ({self.name})" if self.name else what
+
+
+def unit_of(scores: Mapping[str, Any]) -> Unit:
+    """Return how the run's scores are written."""
+    values = (value for score in scored(scores).values() for value in score["values"])
+    return Unit.of(values, scores.get(scores.get("scored_by"), {}).get("unit"))
+
+
+def nothing(scores: Mapping[str, Any]) -> list[str]:
+    """Return why the run can tell nothing about a generator: the reasons that evaluators give as `nothing`."""
+    given = (table for name, table in scores.items() if name not in RESERVED and isinstance(table, Mapping))
+    return [reason for table in given for reason in table.get("nothing", ())]
 
 
 class Key(NamedTuple):

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
-from pdiff.results.scores import Spread, given_by
+from pdiff.results.scores import Spread, Unit, given_by, nothing, unit_of
+
+SCORE = "score"
+"""Format of a column that holds the task's score, or a difference of two, in its own unit."""
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return (head, rows), one row per source, one column per number that an evaluator wants shown."""
     columns = [(name, *column) for name, listed in scores["columns"].items() for column in listed]
     head = ["networks", "n", *[title for _, title, _, _ in columns]]
-    rows = []
+    rows, unit = [], unit_of(scores)
     for source, scored in scores["networks"].items():
-        cells = [_cell(scored.get(name, {}).get(key), spec) for name, _, key, spec in columns]
+        cells = [cell(scored.get(name, {}).get(key), spec, unit) for name, _, key, spec in columns]
         rows.append([source, str(scored["count"]), *cells])
     return head, rows
 
 
-def _cell(value: Any, spec: str) -> str:
-    return "" if value is None else format(value, spec)
+def cell(value: Any, spec: str, unit: Unit) -> str:
+    """Return a number as a column's format spec has it, which for scores is `SCORE`; None is left blank."""
+    if value is None:
+        return ""
+    return unit.text(value) if spec == SCORE else format(value, spec)
 
 
 def expected(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -51,7 +58,7 @@ def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     if group in scores["networks"]:
         score = given_by(scores, scores["scored_by"]).get(group, {})
         name = "max" if key == "best" and "max" in score and scores["protocol"] == "paper" else key
-        return 100 * score[name] if name in score else None
+        return unit_of(scores).factor * score[name] if name in score else None
     value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None
     return value if isinstance(value, int | float) else None
 
@@ -60,7 +67,13 @@ def notes(scores: dict[str, Any]) -> list[str]:
     """Return what a reader must know beside the numbers."""
     where = 'the test split itself (protocol = "paper")' if scores["protocol"] == "paper" else "the validation split"
     first = "scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where
-    return [first, *scores["legends"], *scores["notes"]]
+    return [*filter(None, [headline(scores)]), first, *scores["legends"], *scores["notes"]]
+
+
+def headline(scores: Mapping[str, Any]) -> str:
+    """Return what stands above everything else where the run can tell nothing; else nothing."""
+    reasons = nothing(scores)
+    return f"this run can tell nothing about a generator: {'; '.join(reasons)}" if reasons else ""
 
 
 def spread(values: list[float]) -> Spread:

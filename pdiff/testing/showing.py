@@ -10,8 +10,9 @@ from typing import Any, TypedDict, Union, get_args, get_origin, is_typeddict
 from pdiff.components import Evaluator, Report
 from pdiff.context import Context
 from pdiff.engine.scores import scores_of
-from pdiff.results.scores import Key, TaskScore, keys
+from pdiff.results.scores import Key, TaskScore, Unit, keys
 from pdiff.results.shown import Showing
+from pdiff.results.summary import cell
 from pdiff.testing.asserts import is_json, seeded
 from pdiff.testing.tiny import TinyMethod, tiny_run
 from pdiff.view import View
@@ -41,7 +42,7 @@ def _check_columns(component: Evaluator, networks: dict[str, Any]) -> None:
     for source, scored in networks.items():
         for title, key, spec in component.columns:
             value = scored.get(key)
-            assert value is None or format(value, spec), f"{component.name}: no {title} of {source}"
+            assert value is None or cell(value, spec, Unit()), f"{component.name}: no {title} of {source}"
     for title, key, _ in component.columns:
         shown = any(key in scored for scored in networks.values())
         assert shown, f"{component.name}: the column {title} shows {key!r}, which no source has"

@@ -10,7 +10,7 @@ from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.baselines.averages import Average, GreedySoup, Mixture
 from pdiff_plugins.baselines.plain import Base, Constant, Gaussian, Interpolation, Noise, Soup
-from pdiff_plugins.baselines.spreads import Copy, GaussianDiagonal, NoiseAbsolute, Swag
+from pdiff_plugins.baselines.spreads import Copy, GaussianDiagonal, NoiseAbsolute, NoiseZoo, Swag
 from tests.benches import Scored
 
 
@@ -107,6 +107,14 @@ def test_greedy_soup_takes_only_what_does_not_harm(zoo: Zoo) -> None:
     whole = GreedySoup().fit(zoo, level, ctx)
     assert whole.sample(5, level, ctx).allclose(draw(Soup(), zoo), atol=1e-5)
     assert whole.sample(1, level, ctx).equal(GreedySoup().load(whole.tensors(), zoo, level, ctx).sample(1, level, ctx))
+
+
+def test_noise_of_the_zoos_length_is_as_far_from_the_average_as_checkpoints_and_even_in_direction(zoo: Zoo) -> None:
+    x_MD, x_ND = (zoo.layout.to_free(theta) for theta in (draw(NoiseZoo(lengths=(2.0,)), zoo, 20_000), zoo.theta_ND))
+    away_MD, away_N = x_MD - x_ND.mean(dim=0), (x_ND - x_ND.mean(dim=0)).norm(dim=1)
+    assert away_MD.norm(dim=1).mean().item() == pytest.approx(2 * away_N.mean().item(), rel=0.02)
+    way_MD = away_MD / away_MD.norm(dim=1, keepdim=True)
+    assert way_MD.T.cov().allclose(torch.eye(8) / 8, atol=0.01) and way_MD.mean(dim=0).norm() < 0.03
 
 
 def test_copies_and_absolute_noise(zoo: Zoo) -> None:

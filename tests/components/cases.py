@@ -109,7 +109,7 @@ CASES: dict[str, dict[str, Any]] = {
         "base": {}, "soup": {}, "constant": {}, "noise": {}, "gaussian": {"spreads": (1.0, 0.5)}, "interpolation": {},
         "pdiff": SHORT_PDIFF, "pdiff_paper": SHORT_PDIFF | PAPER, "vae": SHORT_VAE,
         "average": {}, "mixture": {}, "greedy_soup": {}, "copy": {}, "noise_absolute": {"scales": (0.1,)},
-        "swag": {}, "gaussian_diagonal": {}, "kde": {"top": 0.5},
+        "noise_zoo": {}, "swag": {}, "gaussian_diagonal": {}, "kde": {"top": 0.5},
         "posterior": {"steps": 0, "centres": 2, "rank": 4},
         **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
         "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},

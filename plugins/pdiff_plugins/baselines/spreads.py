@@ -9,9 +9,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from pdiff import hookimpl
 from pdiff.components import Method
 from pdiff_plugins.baselines.averages import ZENG
-from pdiff_plugins.baselines.plain import Baseline
+from pdiff_plugins.baselines.plain import Baseline, mean
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from pdiff.context import Context
@@ -45,6 +46,38 @@ class NoiseAbsolute(Baseline):
         generator = ctx.generator("noise_absolute")
         x_MD = zoo.layout.to_free(zoo.theta_ND[torch.randint(len(zoo), (count,), generator=generator)])
         return zoo.layout.from_free(x_MD + self.scales[0] * torch.randn(x_MD.shape, generator=generator))
+
+
+class NoiseZoo(Baseline):
+    """The average plus isotropic noise, as far from it as checkpoints are.
+
+    It knows how far apart checkpoints lie, and nothing else of them. Where its networks behave as checkpoints do, the
+    directions in which these differ do not matter, and there is nothing for a generator to learn.
+    """
+
+    name = "noise_zoo"
+    lengths: tuple[PositiveFloat, ...] = Field(
+        (1.0,), min_length=1, description="factors on a random checkpoint's distance from the average; one population "
+        "for each",
+    )  # fmt: skip
+
+    def variants(self) -> dict[str, Method]:
+        return {f"noise {length:g} zoo": NoiseZoo(lengths=(length,)) for length in self.lengths}
+
+    def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
+        return around_average(zoo, count, self.lengths[0], ctx.generator("noise_zoo"))
+
+
+def around_average(zoo: Zoo, count: int, length: float, generator: torch.Generator) -> Tensor:
+    """Return theta_MD: the average, moved in an even direction by `length` times a random checkpoint's distance."""
+    import torch
+
+    x_ND = zoo.layout.to_free(zoo.theta_ND)
+    average_D = mean(x_ND).float()
+    away_N = torch.stack([(x_D - average_D).norm() for x_D in x_ND])
+    way_MD = torch.randn(count, x_ND.shape[1], generator=generator)
+    far_M = length * away_N[torch.randint(len(x_ND), (count,), generator=generator)]
+    return zoo.layout.from_free(average_D + way_MD * (far_M / way_MD.norm(dim=1))[:, None])
 
 
 class GaussianDiagonal(Baseline):
@@ -105,5 +138,5 @@ class Swag(Baseline):
 
 @hookimpl
 def register_methods(register: Any) -> None:
-    for method in (Copy, NoiseAbsolute, GaussianDiagonal, Swag):
+    for method in (Copy, NoiseAbsolute, NoiseZoo, GaussianDiagonal, Swag):
         register(method)

@@ -37,6 +37,7 @@ class Detection(Task):
     name = "detection"
     source: ClassVar[str] = "Lin et al. 2014, Microsoft COCO, arXiv 1405.0312; the measure as in pycocotools"
     metric = "AP"
+    unit = "%"
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """See `Task.loss`: the sum of the detector's losses; crowds and boxes without area are left out."""

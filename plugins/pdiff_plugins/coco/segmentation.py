@@ -33,6 +33,7 @@ class Segmentation(Task):
     name = "segmentation"
     source: ClassVar[str] = FCN + ", section 5 (mean IU)"
     metric = "mIoU"
+    unit = "%"
     classes: int = Field(21, gt=1, lt=255, description="K, the network's outputs, background included")
 
     def loss(self, model: Any, batch: Batch) -> Tensor:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,7 @@ class Folder(Collector):
     """
 
     name = "folder"
+    elsewhere: ClassVar[bool] = True
     path: str = Field(
         min_length=1,
         json_schema_extra=CONTENT,

@@ -27,6 +27,7 @@ class Control(Task):
 
     name = "control"
     metric = "relative return"
+    unit = "%"
     measures = {"return": "higher"}
     source: ClassVar[str] = "reward and failure: Peebles et al. 2022, arXiv 2209.12892 (G.pt), and the authors' code"
     steps: int = Field(500, gt=0, description="steps of the longest episode, of 0.02 s each")

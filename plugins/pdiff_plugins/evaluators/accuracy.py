@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NotRequired, TypedDict
 
 from pdiff.components import Evaluator, Figure, Finding
-from pdiff.results.scores import TaskScore
-from pdiff.results.summary import spread
+from pdiff.results.scores import TaskScore, Unit
+from pdiff.results.summary import SCORE, spread
 from pdiff_plugins.evaluators.findings import of_score
+from pdiff_plugins.evaluators.telling import nothing
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 class AccuracyScores(TypedDict):
     """What `accuracy` gives for the run."""
 
+    unit: Annotated[str, "of the scores: % for shares of 1, else that of plain numbers"]
+    nothing: Annotated[list[str], "why the scores can tell nothing about a generator; empty where they can"]
     constant: NotRequired[Annotated[str, "the source whose every generated tensor is replaced by its mean"]]
 
 
@@ -29,18 +32,23 @@ class Accuracy(Evaluator):
     """
 
     name = "accuracy"
-    version = 2
+    version = 3
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("best", "best", ".2%"), ("mean", "mean", ".2%"), ("std", "std", ".2%"), ("min", "min", ".2%"),
+        ("best", "best", SCORE), ("mean", "mean", SCORE), ("std", "std", SCORE), ("min", "min", SCORE),
     )  # fmt: skip
     source_scores: ClassVar[type] = TaskScore
     run_scores: ClassVar[type] = AccuracyScores
     gives_score: ClassVar[bool] = True
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
-        constant = [source for source, method in view.methods.items() if method.name == "constant"]
+        constant = next((source for source, method in view.methods.items() if method.name == "constant"), None)
         networks = {source: self._source(view, source) for source in view.theta}
-        return {"networks": networks} | ({"constant": constant[0]} if constant else {})
+        values = (value for scores in networks.values() for value in scores["values"])
+        run: AccuracyScores = {
+            "unit": Unit.of(values, view.recipe.task.unit).name,
+            "nothing": nothing(view, networks, constant),
+        }
+        return {"networks": networks, **run} | ({"constant": constant} if constant else {})
 
     def figures(self, view: View) -> Iterable[Figure]:
         from pdiff_plugins.drawing.style import figures

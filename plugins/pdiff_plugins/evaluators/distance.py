@@ -10,6 +10,7 @@ from pdiff.results.scores import Spread
 from pdiff.results.summary import spread
 from pdiff.view import ORIGINAL
 from pdiff_plugins.evaluators.findings import of_distance
+from pdiff_plugins.maths.median import median
 from pdiff_plugins.maths.neighbours import nearest
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Distance(Evaluator):
     """
 
     name = "distance"
-    version = 2
+    version = 3
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
     )
@@ -55,16 +56,16 @@ class Distance(Evaluator):
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         among = nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)
-        reference = float(among.median())
+        reference = median(among)
         networks = {}
         for source, theta_MD in view.theta.items():
             distance = among if source == ORIGINAL else nearest(theta_MD, view.zoo.theta_ND)
-            ratio = float(distance.median()) / reference if reference else None
+            ratio = median(distance) / reference if reference else None
             scores: dict[str, Any] = {**spread(distance.tolist()), "ratio": ratio, "values": distance.tolist()}
             if len(theta_MD) > 1:
                 within = among if source == ORIGINAL else nearest(theta_MD, theta_MD, leave_self_out=True)
                 scores["repeats"] = float((within < reference / 2).double().mean())
-                scores["within"] = float(within.median())
+                scores["within"] = median(within)
             networks[source] = scores
         return {"networks": networks, "leave_one_out": reference}
 

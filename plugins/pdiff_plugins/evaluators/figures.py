@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdiff.results.scores import given_by
+from pdiff.results.scores import given_by, unit_of
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing.sources import cloud, note, rows, tick
 from pdiff_plugins.drawing.style import (
@@ -35,17 +35,18 @@ def _values(view: View, evaluator: str, key: str) -> dict[str, np.ndarray]:
 
 def score_distributions(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw the task's score of every network, as the evaluator `accuracy` gives it."""
-    scores = given_by(view.scores, "accuracy")
-    values = {source: 100 * shares for source, shares in _values(view, "accuracy", "values").items()}
+    scores, unit = given_by(view.scores, "accuracy"), unit_of(view.scores)
+    values = {source: unit.factor * scored for source, scored in _values(view, "accuracy", "values").items()}
     if not values:
         return None
     low, high, outside = focus(values, (ORIGINAL, view.method))
-    chart, axes = rows(values, looks, f"{view.scores['main']} on the test split (%)", "mean")
+    spec = ".2f" if unit.name == "%" else ".4g"
+    chart, axes = rows(values, looks, unit.axis(f"{view.scores['main']} on the test split"), "mean")
     axes.set_xlim(low, high)
     for row, (source, seen) in enumerate(values.items()):
-        cloud(axes, row, seen, looks[source], low, high, highest=100)
-        mean, best = seen.mean(), 100 * scores[source]["best"]
-        note(axes, row, f"{mean:.2f}")
+        cloud(axes, row, seen, looks[source], low, high, highest=100 if unit.name == "%" else np.inf)
+        mean, best = seen.mean(), unit.factor * scores[source]["best"]
+        note(axes, row, format(mean, spec))
         tick(axes, row, mean, low, high, len(seen))
         if len(seen) > 1 and low <= best <= high:
             axes.plot(best, row + 0.33, marker="v", color=INK, markersize=5, clip_on=False, zorder=6)
@@ -54,7 +55,7 @@ def score_distributions(view: View, looks: Mapping[str, Look]) -> Drawing:
         "Each dot is one network, each bar a source's mean, each triangle the network that is best on the "
         f"{view.selection} split. The dashed line is the originals' mean."
     )
-    return chart, f"{caption} {left_out(outside, values, '.2f')}".strip()
+    return chart, f"{caption} {left_out(outside, values, spec)}".strip()
 
 
 def distance_distributions(view: View, looks: Mapping[str, Look]) -> Drawing:

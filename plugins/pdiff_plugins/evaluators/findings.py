@@ -7,23 +7,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pdiff.components import Finding
-from pdiff.results.scores import TaskScore, given_by, scored
+from pdiff.results.scores import TaskScore, given_by, nothing, scored, unit_of
 from pdiff.results.summary import spread
 from pdiff.view import ORIGINAL
 
 Scores = Mapping[str, Any]
 CLOSE = 0.001
-"""Mean scores that differ by no more (0.1 points) are called equal: fewer test examples than anyone should bet on."""
+"""Mean scores that differ by no more (0.1 points, or so much of the originals' mean) are called equal: fewer test
+examples than anyone should bet on."""
+ELSEWHERE = (
+    "the {what} were made elsewhere: what was trained on images of the {split} split, or of the test split, looks "
+    "better there than it is, and this run cannot know"
+)
 
 
 def of_score(scores: Scores) -> Iterator[Finding]:
     """Compare the method's scores with those of the originals and of the baselines."""
     networks = given_by(scores, "accuracy")
     yield Finding(_headline(scores, networks), headline=True)
-    yield from _findings(
-        _against_originals(scores, networks), _against_baselines(scores, networks), _best(scores, networks)
-    )
+    if not nothing(scores):
+        yield from _findings(_against_originals(scores, networks), _against_baselines(scores, networks))
+    yield Finding(_best(scores, networks))
     yield from (Finding(note, note=True) for note in _degenerate(scores, networks))
+    if made := scores.get("elsewhere"):
+        yield Finding(ELSEWHERE.format(what=" and ".join(made), split=scores["selection"]), note=True)
 
 
 def of_overlap(scores: Scores) -> Iterator[Finding]:
@@ -47,24 +54,29 @@ def _findings(*sentences: str) -> Iterator[Finding]:
 
 def _headline(scores: Scores, networks: Scores) -> str:
     method = scores["method"]
-    generated, original = networks[method], networks[ORIGINAL]
+    generated, original, unit, close = networks[method], networks[ORIGINAL], unit_of(scores), _close(scores)
+    means = f"mean {scores['main']} {unit.text(generated['mean'])} against {unit.text(original['mean'])}"
+    if nothing(scores):
+        return f"Networks drawn by {method} beside the originals: {means}"
     better = "worse than" if generated["mean"] < original["mean"] else "better than"
-    how = "as good as" if _alike(generated, original) else better
-    said = (
-        f"Networks drawn by {method} are {how} the originals (mean {scores['main']} {generated['mean']:.2%} against "
-        f"{original['mean']:.2%})"
-    )
-    soup = networks.get("soup")
+    how = "as good as" if _alike(generated, original, close) else better
+    said, soup = f"Networks drawn by {method} are {how} the originals ({means})", networks.get("soup")
     if soup is None:
         return said
-    if soup["mean"] < generated["mean"] - CLOSE:
-        return f"{said}; a plain average of the checkpoints is worse ({soup['mean']:.2%})"
-    far = soup["mean"] > generated["mean"] + max(generated["std"], original["std"], CLOSE)
-    return f"{said}; a plain average of the checkpoints is {'better' if far else 'no worse'} ({soup['mean']:.2%})"
+    if soup["mean"] < generated["mean"] - close:
+        return f"{said}; a plain average of the checkpoints is worse ({unit.text(soup['mean'])})"
+    word = "better" if soup["mean"] > generated["mean"] + max(generated["std"], original["std"], close) else "no worse"
+    return f"{said}; a plain average of the checkpoints is {word} ({unit.text(soup['mean'])})"
 
 
-def _alike(generated: Scores | TaskScore, original: Scores | TaskScore) -> bool:
-    return abs(generated["mean"] - original["mean"]) <= max(original["std"], CLOSE)
+def _close(scores: Scores) -> float:
+    """Return the difference of two mean scores up to which they are called equal."""
+    unit, original = unit_of(scores), scored(scores).get(ORIGINAL)
+    return CLOSE if unit.name == "%" or original is None else CLOSE * abs(original["mean"])
+
+
+def _alike(generated: Scores | TaskScore, original: Scores | TaskScore, close: float) -> bool:
+    return abs(generated["mean"] - original["mean"]) <= max(original["std"], close)
 
 
 def _against_originals(scores: Scores, networks: Scores) -> str:
@@ -72,11 +84,11 @@ def _against_originals(scores: Scores, networks: Scores) -> str:
     if "metric" in scores["facts"].get(scores["method"], {}):
         return ""
     generated, original = (networks[source] for source in (scores["method"], ORIGINAL))
-    word = "less" if _alike(generated, original) else "more"
-    points = 100 * abs(generated["mean"] - original["mean"])
+    unit, word = unit_of(scores), "less" if _alike(generated, original, _close(scores)) else "more"
     return (
-        f"The means of {scores['method']} and the originals differ by {points:.2f} points, {word} than the originals' "
-        f"own standard deviation of {100 * original['std']:.2f} points"
+        f"The means of {scores['method']} and the originals differ by "
+        f"{unit.difference(abs(generated['mean'] - original['mean']))}, {word} than the originals' own standard "
+        f"deviation of {unit.difference(original['std'])}"
     )
 
 
@@ -85,37 +97,38 @@ def _against_baselines(scores: Scores, networks: Scores) -> str:
     if not baselines:
         return ""
     mean = {source: score["mean"] for source, score in networks.items()}
-    method = scores["method"]
-    equal = [f"{s} ({mean[s]:.2%})" for s in baselines if mean[s] >= mean[method] - CLOSE]
+    method, unit, close = scores["method"], unit_of(scores), _close(scores)
+    equal = [f"{s} ({unit.text(mean[s])})" for s in baselines if mean[s] >= mean[method] - close]
     if equal:
         return (
-            f"The score alone is no reason to prefer {method} ({mean[method]:.2%}): as much or more, to within "
-            f"{100 * CLOSE:g} points, is reached without any generator by {_listed(equal)}"
+            f"The score alone is no reason to prefer {method} ({unit.text(mean[method])}): as much or more, to within "
+            f"{unit.difference(close)}, is reached without any generator by {_listed(equal)}"
         )
     nearest = max(baselines, key=lambda source: mean[source])
     return (
-        f"No baseline reaches {method}'s mean of {mean[method]:.2%}; the nearest is {_named(nearest)} "
-        f"({mean[nearest]:.2%})"
+        f"No baseline reaches {method}'s mean of {unit.text(mean[method])}; the nearest is {_named(nearest)} "
+        f"({unit.text(mean[nearest])})"
     )
 
 
 def _best(scores: Scores, networks: Scores) -> str:
     best = {source: score["best"] for source, score in networks.items()}
     rivals = sorted(_baselines(scores), key=lambda source: -best[source])[:1]
-    shown = [f"{source} {best[source]:.2%}" for source in (scores["method"], ORIGINAL, *rivals)]
+    unit = unit_of(scores)
+    shown = [f"{source} {unit.text(best[source])}" for source in (scores["method"], ORIGINAL, *rivals)]
     also = ", the last being the best baseline" if rivals else ""
     return f"The single network chosen on the {scores['selection']} split scores: {_listed(shown)}{also}"
 
 
 def _degenerate(scores: Scores, networks: Scores) -> list[str]:
     """Say so where networks without information score as well as the originals."""
-    original, constant = networks[ORIGINAL], scores["accuracy"].get("constant")
+    original, constant, unit = networks[ORIGINAL], scores["accuracy"].get("constant"), unit_of(scores)
     if not constant or networks[constant]["mean"] < original["mean"] - original["std"]:
         return []
+    emptied, usual = (unit.text(networks[source]["mean"]) for source in (constant, ORIGINAL))
     return [
-        f"A network whose every generated tensor is replaced by its mean scores {networks[constant]['mean']:.2%}, "
-        f"the originals {original['mean']:.2%}: on this task the score says nothing about a generator. "
-        "Look at similarity and distance."
+        f"A network whose every generated tensor is replaced by its mean scores {emptied}, the originals {usual}: on "
+        "this task the score says nothing about a generator. Look at similarity and distance."
     ]
 
 
@@ -123,11 +136,13 @@ def _overlap(scores: Scores) -> str:
     overlap = scores["similarity"]
     if overlap["og_max"] is None or overlap["oo_max"] is None:
         return ""
-    verdict = "generated networks are no newer than originals"
-    if overlap["og_max"] <= overlap["oo_max"] - 0.02:
-        verdict = "generated networks err in their own way" + (", being worse" if _worse(scores) else "")
+    verdict = ": generated networks are no newer than originals"
+    if nothing(scores):
+        verdict = ""
+    elif overlap["og_max"] <= overlap["oo_max"] - 0.02:
+        verdict = ": generated networks err in their own way" + (", being worse" if _worse(scores) else "")
     within = ""
-    if overlap["gg"] is not None and overlap["oo"] is not None:
+    if not nothing(scores) and overlap["gg"] is not None and overlap["oo"] is not None:
         word = (
             "less"
             if overlap["gg"] > overlap["oo"] + 0.01
@@ -140,7 +155,7 @@ def _overlap(scores: Scores) -> str:
         )
     return (
         f"The wrong answers of a generated network and its most similar original overlap by {overlap['og_max']:.3f} "
-        f"(IoU, mean), those of an original and its most similar other original by {overlap['oo_max']:.3f}: "
+        f"(IoU, mean), those of an original and its most similar other original by {overlap['oo_max']:.3f}"
         f"{verdict}{within}"
     )
 
@@ -148,18 +163,21 @@ def _overlap(scores: Scores) -> str:
 def _worse(scores: Scores) -> bool:
     score = scored(scores)
     method, original = score.get(scores["method"]), score.get(ORIGINAL)
-    return bool(method and original and method["mean"] < original["mean"] and not _alike(method, original))
+    return bool(
+        method and original and method["mean"] < original["mean"] and not _alike(method, original, _close(scores))
+    )
 
 
 def _newer(scores: Scores) -> str:
     """Name baselines that are as good as the method and less like the originals: its claim to novelty (Fig. 4a)."""
     overlap, score, method = given_by(scores, "similarity"), scored(scores), scores["method"]
-    if not score:
+    if not score or nothing(scores):
         return ""
+    unit, close = unit_of(scores), _close(scores)
     ahead = [
-        f"{source} (overlap {overlap[source]['max']:.3f}, {score[source]['mean']:.2%})"
+        f"{source} (overlap {overlap[source]['max']:.3f}, {unit.text(score[source]['mean'])})"
         for source in _baselines(scores)
-        if score[source]["mean"] >= score[method]["mean"] - CLOSE
+        if score[source]["mean"] >= score[method]["mean"] - close
         and overlap[source]["max"] < overlap[method]["max"] - 0.01
     ]
     return f"No worse than {method}, and less like the originals: {_listed(ahead)}" if ahead else ""
@@ -203,11 +221,12 @@ def _noise(scores: Scores) -> str:
         return ""
     original = spread(originals_on(scores, path["split"]))
     noise = statistics.fmean(network[0] for network in path["scores"])
-    if noise < original["mean"] - max(original["std"], CLOSE):
+    if noise < original["mean"] - max(original["std"], _close(scores)):
         return ""
+    unit = unit_of(scores)
     return (
-        f"Pure noise, decoded, already scores {noise:.2%} on the {path['split']} split (originals "
-        f"{original['mean']:.2%}): here the score does not come from denoising"
+        f"Pure noise, decoded, already scores {unit.text(noise)} on the {path['split']} split (originals "
+        f"{unit.text(original['mean'])}): here the score does not come from denoising"
     )
 
 

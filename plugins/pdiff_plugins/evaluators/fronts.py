@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdiff.results.scores import given_by, scored
+from pdiff.results.scores import given_by, scored, unit_of
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing.sources import label
 from pdiff_plugins.drawing.style import GREY, INK, Drawing, Look, figure, finite, focus, left_out, shade
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def score_against_overlap(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Paper, Fig. 4a."""
-    overlap, score = given_by(view.scores, "similarity"), scored(view.scores)
+    overlap, score, unit = given_by(view.scores, "similarity"), scored(view.scores), unit_of(view.scores)
     points = {
-        source: (np.array(overlap[source]["max_values"], float), 100 * np.array(score[source]["values"], float))
+        source: (np.array(overlap[source]["max_values"], float), unit.factor * np.array(score[source]["values"], float))
         for source in overlap
         if source in score
     }
@@ -47,7 +47,7 @@ def score_against_overlap(view: View, looks: Mapping[str, Look]) -> Drawing:
         )  # fmt: skip
     axes.set_ylim(low, high)
     axes.set_xlabel("largest overlap (IoU) of wrong answers with any original")
-    axes.set_ylabel(f"{view.scores['main']} on the test split (%)")
+    axes.set_ylabel(unit.axis(f"{view.scores['main']} on the test split"))
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     names = [label(s, len(points[s][1])) for s in points]
     shown = [name for name in names if name in handles]
@@ -57,14 +57,15 @@ def score_against_overlap(view: View, looks: Mapping[str, Look]) -> Drawing:
         "one of the originals; originals are compared with the other originals. A generator that is both good and new "
         "is high and to the left."
     )
-    return chart, f"{caption} {left_out(outside, {s: y for s, (_, y) in points.items()}, '.2f')}".strip()
+    spec = ".2f" if unit.name == "%" else ".4g"
+    return chart, f"{caption} {left_out(outside, {s: y for s, (_, y) in points.items()}, spec)}".strip()
 
 
 def front(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw the method at several temperatures, and every source at its mean."""
-    rows, score = view.scores["front"]["front"], scored(view.scores)
+    rows, score, unit = view.scores["front"]["front"], scored(view.scores), unit_of(view.scores)
     points = {
-        source: (overlap["within"], 100 * score[source]["mean"])
+        source: (overlap["within"], unit.factor * score[source]["mean"])
         for source, overlap in given_by(view.scores, "similarity").items()
         if source in score and overlap["within"] is not None
     }
@@ -72,7 +73,7 @@ def front(view: View, looks: Mapping[str, Look]) -> Drawing:
         return None
     chart = figure(4.4)
     axes = chart.add_subplot()
-    x, y = [row["within"] for row in rows], [100 * row["score"] for row in rows]
+    x, y = [row["within"] for row in rows], [unit.factor * row["score"] for row in rows]
     look = looks[view.method]
     axes.plot(x, y, color=look.colour, marker="o", markersize=4, label=f"{view.method}, by temperature")
     for row, at in zip(rows, zip(x, y, strict=True), strict=True):
@@ -83,7 +84,7 @@ def front(view: View, looks: Mapping[str, Look]) -> Drawing:
         if mean >= min(shown) - margin:
             axes.scatter(within, mean, s=90, marker=looks[source].marker, color=looks[source].colour, label=source)
     axes.set_xlabel("overlap (IoU) of wrong answers among a source's networks")
-    axes.set_ylabel(f"{view.scores['main']} on the test split (%)")
+    axes.set_ylabel(unit.axis(f"{view.scores['main']} on the test split"))
     chart.legend(loc="outside right center", labelspacing=0.7)
     return chart, (
         "A temperature multiplies how far each of the method's networks lies from the average checkpoint: 0 is the "
@@ -94,7 +95,7 @@ def front(view: View, looks: Mapping[str, Look]) -> Drawing:
 
 def denoising_paths(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Paper, Fig. 5b."""
-    path = view.scores["denoising"]
+    path, unit = view.scores["denoising"], unit_of(view.scores)
     if not path["progress"]:
         return None
     chart = figure(3.9)
@@ -103,15 +104,15 @@ def denoising_paths(view: View, looks: Mapping[str, Look]) -> Drawing:
     for number, scores in enumerate(path["scores"]):
         name = f"{count} networks of {view.method}" if number == count // 2 else None
         colour = shade(looks[view.method].colour, number, count)
-        axes.plot(path["progress"], 100 * np.array(scores), color=colour, lw=1.3, marker="o", ms=3, label=name)
+        axes.plot(path["progress"], unit.factor * np.array(scores), color=colour, lw=1.3, marker="o", ms=3, label=name)
     # The band must be of the split on which the path was scored.
-    originals = 100 * finite(originals_on(view.scores, path["split"]))
+    originals = unit.factor * finite(originals_on(view.scores, path["split"]))
     if len(originals):
         mean, std = originals.mean(), originals.std()
         axes.axhspan(mean - std, mean + std, color=GREY, alpha=0.2, linewidth=0)
         axes.axhline(mean, color=GREY, linewidth=1.2, label="originals (mean and standard deviation)")
     axes.set_xlabel("progress of denoising (0: noise, 1: network)")
-    axes.set_ylabel(f"{view.scores['main']} on {path['split']} (%)")
+    axes.set_ylabel(unit.axis(f"{view.scores['main']} on {path['split']}"))
     axes.set_xlim(-0.01, 1.01)
     chart.legend(loc="outside upper left", ncols=2)
     return chart, f"Networks decoded on their way from noise: {view.scores['main']} on the {path['split']} split."

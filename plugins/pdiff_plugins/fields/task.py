@@ -30,6 +30,7 @@ class FieldTask(Task):
 
     name = "field"
     metric = "iou"
+    unit = "%"
     source: ClassVar[str] = "HyperDiffusion, arXiv 2303.17015, section 3.1"
     values: Literal["occupancy", "distance"] = Field(
         "occupancy", description="what the network gives: the logit of occupancy, or signed distance"

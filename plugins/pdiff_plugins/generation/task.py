@@ -30,6 +30,7 @@ class Generation(Task):
 
     name = "generation"
     metric = "skill"
+    unit = "%"
     source: ClassVar[str] = (
         "Ho et al. 2020, arXiv 2006.11239; DDIM: Song et al. 2021, arXiv 2010.02502; Heusel et al. 2017, "
         "arXiv 1706.08500; precision: Kynkäänniemi et al. 2019, arXiv 1904.06991"

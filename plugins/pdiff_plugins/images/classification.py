@@ -20,6 +20,7 @@ class Classification(Task):
 
     name = "classification"
     metric = "accuracy"
+    unit = "%"
     measures = {"loss": "lower", "error": "lower"}
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
 

@@ -81,7 +81,7 @@ class ImageDataset(Dataset):
         return train, validation
 
     def splits(self, train: Labelled, test: Labelled, outputs: int, ctx: Context) -> DatasetSplits:
-        """Return the splits of images in memory, given as (uint8 `[E, C, H, W]`, int64 `[E]`)."""
+        """Return the splits of images in memory, given as (`[E, C, H, W]` of 0..255, int64 `[E]`)."""
         from pdiff.data import DatasetSplits
         from pdiff_plugins.images.splits import ImageSplit
 

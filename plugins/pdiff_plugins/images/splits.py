@@ -160,10 +160,13 @@ class Transform:
 
 
 class ImageSplit:
-    """Images of one size held in memory as uint8; everything else happens on the device of the batch."""
+    """Images of one size held in memory, uint8 or, where they have other levels, float32 of 0..255.
+
+    Everything else happens on the device of the batch.
+    """
 
     def __init__(self, images_ECHW: Tensor, targets_E: Tensor, transform: Transform):
-        assert images_ECHW.dtype == torch.uint8 and len(images_ECHW) == len(targets_E)
+        assert images_ECHW.dtype in (torch.uint8, torch.float32) and len(images_ECHW) == len(targets_E)
         self.images, self.targets, self.transform = images_ECHW, targets_E, transform
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from pdiff.bench import Bench
 from pdiff.components import Codec
 from pdiff.context import Context
 from pdiff.files import below
+from pdiff.results.scores import Unit
 from pdiff.running.memory import in_chunks
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Zoo
@@ -166,9 +167,11 @@ def _mean_square(a_ND: Tensor, b_ND: Tensor) -> float:
 
 
 def _tell(facts: dict[str, Any], ctx: Context) -> None:
+    kept = [facts[key] for key in ("score_original", "score_decoded", "score_average")]
+    original, decoded, average = map(Unit.of(kept).text, kept)
     scores = (
-        f"; of {facts['networks']} of them the mean score (selection split) is {facts['score_original']:.2%}, "
-        f"decoded {facts['score_decoded']:.2%}; that of the average checkpoint {facts['score_average']:.2%}"
+        f"; of {facts['networks']} of them the mean score (selection split) is {original}, decoded {decoded}; that of "
+        f"the average checkpoint {average}"
     )
     if facts["explained"] >= HARDLY:
         ctx.progress.say(f"codec: {100 * facts['explained']:.1f} % of the variance between checkpoints is kept{scores}")

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pdiff.results.scores import scored
+from pdiff.results.scores import scored, unit_of
 from pdiff.results.shown import Showing
+from pdiff.results.summary import headline as warning
 from pdiff.view import ORIGINAL
 
 
 def findings(showing: Showing, scores: Mapping[str, Any]) -> list[str]:
-    """Return what the numbers say; the first sentence is the headline, an evaluator's where one gives it."""
+    """Return what the numbers say; the first sentence is the headline, an evaluator's where one gives it.
+
+    Of a run that can tell nothing it is that.
+    """
     headline, sentences = showing.findings(scores)
-    return [headline or _headline(scores), *sentences, *filter(None, [codec(scores)])]
+    first = warning(scores)
+    first = first[:1].upper() + first[1:]
+    return [*filter(None, [first]), headline or _headline(scores), *sentences, *filter(None, [codec(scores)])]
 
 
 def _headline(scores: Mapping[str, Any]) -> str:
     score = scored(scores).get(scores["method"])
     if score is None:
         return f"{scores['method']}: no evaluator of the {scores['main']} ran"
-    return f"Networks drawn by {scores['method']} have a mean {scores['main']} of {score['mean']:.2%}"
+    return f"Networks drawn by {scores['method']} have a mean {scores['main']} of {unit_of(scores).text(score['mean'])}"
 
 
 def codec(scores: Mapping[str, Any]) -> str:
@@ -70,7 +76,8 @@ def gates(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for source, facts in scores["facts"].items():
         if gate := facts.get("codec"):
             kinds = ("score_original", "score_decoded", "score_average")
-            shown = [format(gate[kind], ".2%") if kind in gate else "" for kind in kinds]
+            unit = unit_of(scores)
+            shown = [unit.text(gate[kind]) if kind in gate else "" for kind in kinds]
             kept = f"{gate['explained']:.1%}" if gate["explained"] > 0 else "none"
             numbers = [str(gate["latent"]), f"{gate['error']:.3g}", f"{gate['variance']:.3g}", kept]
             rows.append([source, *numbers, *shown])

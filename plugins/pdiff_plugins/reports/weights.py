@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdiff.results.scores import unit_of
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, focus, left_out
 
@@ -190,14 +191,15 @@ def _plain_log(axes: Axes, low: float, high: float) -> None:
 def _panels(view: View) -> list[tuple[str, str, str, list[float], list[float]]]:
     """Return (title, unit, source, steps, values) of every curve in the logs."""
     curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    score_unit = unit_of(view.scores)
     for source, rows in view.logs.items():
         who = "base network" if source == "train" else source
         for row in rows:
             title = f"{who}: {row['part']}" if "part" in row else who
-            for unit, scale in (("loss", 1.0), ("score", 100.0)):
+            for unit, scale in (("loss", 1.0), ("score", score_unit.factor)):
                 if unit in row:
                     curves.setdefault((title, unit, source), []).append((row["step"], scale * row[unit]))
-    metric = f"{view.scores['main']} on {view.selection} (%)"
+    metric = score_unit.axis(f"{view.scores['main']} on {view.selection}")
 
     def panel(key: tuple[str, str, str], points: list[Any]) -> tuple[str, str, str, list[float], list[float]]:
         title, unit, source = key

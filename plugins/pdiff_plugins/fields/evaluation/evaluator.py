@@ -58,7 +58,7 @@ class ShapeMetrics(Evaluator):
     """
 
     name = "fields"
-    version = 5
+    version = 6
     source: ClassVar[str] = (
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"

@@ -12,6 +12,7 @@ from pdiff_plugins.fields.evaluation.metrics import COPY, compared, metrics, nea
 from pdiff_plugins.fields.surfaces.chamfer import FARTHEST, chamfer
 from pdiff_plugins.fields.surfaces.meshes import surface, surface_points
 from pdiff_plugins.fields.task import as_fields
+from pdiff_plugins.maths.median import median
 from pdiff_plugins.maths.overlap import iou
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Plane:
     def __init__(self, view: View, ctx: Context):
         self.inside = as_fields(view.recipe.task).inside
         self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
-        self.real_median = float(nearest(self.test_RP, self.train_TP)[0].median())
+        self.real_median = median(nearest(self.test_RP, self.train_TP)[0])
         self.count, self.ctx = len(self.test_RP), ctx
 
     def real(self) -> dict[str, Any]:
@@ -38,11 +39,11 @@ class Plane:
         """Return the scores of a set of drawn shapes."""
         to_train_M, _ = nearest(shapes_MP, self.train_TP)
         copies = float((to_train_M < COPY * self.real_median).double().mean())
-        result = {"to_train": float(to_train_M.median()), "train_iou": self._train_iou(shapes_MP), "copies": copies}
+        result = {"to_train": median(to_train_M), "train_iou": self._train_iou(shapes_MP), "copies": copies}
         return metrics(shapes_MP, self.test_RP) | result
 
     def _train_iou(self, shapes_MP: Tensor) -> float:
-        return float(iou(self.inside(shapes_MP), self.inside(self.train_TP)).amax(dim=1).median())
+        return median(iou(self.inside(shapes_MP), self.inside(self.train_TP)).amax(dim=1))
 
 
 class Space:
@@ -59,7 +60,7 @@ class Space:
         self.inside_TP = self.task.inside(self.train_TP)
         self.originals_NP = self.task.inside(view.predictions(ORIGINAL, "test"))
         among_NN = iou(self.originals_NP, self.originals_NP).fill_diagonal_(0)
-        self.usual = float((1 - among_NN.amax(dim=1)).median())
+        self.usual = median(1 - among_NN.amax(dim=1))
         self.real_clouds = self.clouds(self.test_RP[:most], "test")
         self.count = len(self.real_clouds)
         self.real_RR = chamfer(self.real_clouds, self.real_clouds)
@@ -101,4 +102,4 @@ class Space:
         best = iou(self.task.inside(shapes_MP), self.inside_TP).max(dim=1)
         others = self.clouds(self.train_TP[best.indices], "train")
         apart_M = torch.stack([chamfer([a], [b])[0, 0] for a, b in zip(clouds, others, strict=True)])
-        return {"to_train": min(float(apart_M.median()), FARTHEST), "train_iou": float(best.values.median())}
+        return {"to_train": min(median(apart_M), FARTHEST), "train_iou": median(best.values)}

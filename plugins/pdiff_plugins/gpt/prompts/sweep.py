@@ -10,6 +10,7 @@ from torch import Tensor
 from pdiff.context import Context
 from pdiff_plugins.gpt.prompts.asking import SCORED, Asker, evenly_chosen, number, numbers, spread_of
 from pdiff_plugins.gpt.prompts.starts import Starts
+from pdiff_plugins.maths.median import median
 
 NEAR = 0.1
 """Share of what was asked for, by which a mean may differ and still be said to reach it."""
@@ -82,7 +83,7 @@ def agreement(asked_MP: Tensor, got_MP: Tensor) -> dict[str, Any]:
     asked, got = _finite(asked_MP, got_MP)
     ranks = [torch.from_numpy(rankdata(values.numpy())) for values in (asked, got)]
     return {
-        "r2": number(r2_M.mean()), "r2_median": number(r2_M.median()) if len(r2_M) else None,
+        "r2": number(r2_M.mean()), "r2_median": number(median(r2_M)) if len(r2_M) else None,
         "pearson": correlation(asked, got), "spearman": correlation(*ranks),
         "diverged": int((~got_MP.isfinite()).sum()), "left_out": int((~whole_M).sum()),
     }  # fmt: skip

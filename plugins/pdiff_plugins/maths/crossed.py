@@ -1,0 +1,83 @@
+"""The difference between two populations of networks, networks and examples being crossed random effects.
+
+Who draws the networks again, or the examples, gets another difference; an interval must say how far another. Resampling
+the examples alone leaves out what networks differ by, which many examples do not make smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of means, its standard error, and the degrees of freedom that the error is known by."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the ends of the interval that holds the true difference in so many cases."""
+        from scipy.special import stdtrit
+
+        reach = self.error * float(stdtrit(min(self.freedom, 1e9), (1 + level) / 2)) if self.error else 0.0
+        return self.mean - reach, self.mean + reach
+
+    @property
+    def chance(self) -> float:
+        """The probability of a difference at least as large, in either direction, where there is none."""
+        from scipy.special import stdtr
+
+        if not self.error:
+            return float(self.mean == 0)
+        return 2 * float(stdtr(min(self.freedom, 1e9), -abs(self.mean) / self.error))
+
+
+def difference(a_ME: Tensor, b_NE: Tensor) -> Difference:
+    """Return the mean of `a` less that of `b`: scores of M and of N networks on the same examples.
+
+    A population of one network is that network, and no draw from anything. The effects' variances add up; their degrees
+    of freedom are Welch and Satterthwaite's.
+    """
+    a_ME, b_NE = a_ME.double(), b_NE.double()
+    difference_E = a_ME.mean(dim=0) - b_NE.mean(dim=0)
+    examples = len(difference_E)
+    networks = [float(x_ME.mean(dim=1).var()) / len(x_ME) if len(x_ME) > 1 else 0.0 for x_ME in (a_ME, b_NE)]
+    noise = sum(_residual(x_ME) / len(x_ME) for x_ME in (a_ME, b_NE))
+    among = float(difference_E.var()) if examples > 1 else 0.0
+    parts = [*networks, max(0.0, among - noise) / examples]
+    degrees = [len(a_ME) - 1, len(b_NE) - 1, examples - 1]
+    total = sum(parts)
+    spent = sum(part**2 / degree for part, degree in zip(parts, degrees, strict=True) if part)
+    return Difference(float(difference_E.mean()), math.sqrt(total), total**2 / spent if spent else math.inf)
+
+
+def _residual(x_ME: Tensor) -> float:
+    """Return the variance of what neither the network nor the example explains; 0 for one network."""
+    count, examples = x_ME.shape
+    if count < 2 or examples < 2:
+        return 0.0
+    left_ME = x_ME - x_ME.mean(dim=1, keepdim=True) - x_ME.mean(dim=0) + x_ME.mean()
+    return float(left_ME.square().sum()) / ((count - 1) * (examples - 1))
+
+
+def holm(chances: Sequence[float], level: float = 1 - LEVEL) -> list[bool]:
+    """Return which of several hypotheses fall, with at most so large a chance that any of them falls wrongly.
+
+    Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
+    fallen = [False] * len(chances)
+    for place, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        if chances[index] > level / (len(chances) - place):
+            break
+        fallen[index] = True
+    return fallen
