@@ -100,7 +100,7 @@ class Unit:
 def unit_of(scores: Mapping[str, Any]) -> Unit:
     """Return how the run's scores are written."""
     values = (value for score in scored(scores).values() for value in score["values"])
-    return Unit.of(values, scores.get(scores.get("scored_by"), {}).get("unit"))
+    return Unit.of(values, scores.get(scores.get("scored_by", ""), {}).get("unit"))
 
 
 def nothing(scores: Mapping[str, Any]) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 
 import pdiff
-from pdiff_plugins.audit.probabilities import calibration_error, ensemble, ensembles, likelihood
+from pdiff_plugins.audit import probabilities
+from pdiff_plugins.audit.probabilities import STANDS, calibration_error, ensemble, ensembles, likelihood
 from tests.helpers import TINY
 
 
@@ -46,9 +49,29 @@ def test_an_ensemble_averages_probabilities_and_gains_by_it() -> None:
     assert score == pytest.approx((mean.argmax(dim=1) == targets).float().mean().item())
     assert nll < likelihood(logp, targets).min()
     whole = ensembles(logp, targets, 16, 2, torch.Generator().manual_seed(0))
-    assert whole.tolist() == pytest.approx([score, nll], rel=1e-4)
+    assert whole[:4] == pytest.approx((score, 0, nll, 0), rel=1e-4) and whole.draws == 1
     few = ensembles(logp, targets, 4, 20, torch.Generator().manual_seed(0))
-    assert nll < few[1] < likelihood(logp, targets).mean()
+    assert nll < few.nll < likelihood(logp, targets).mean() and few.draws == 20
+
+
+def test_ensembles_are_drawn_until_the_printed_digits_stand() -> None:
+    logp, targets = logits(networks=12)
+    alone = [ensemble(logp[list(chosen)], targets) for chosen in combinations(range(12), 4)]
+    score, nll = (torch.tensor(values, dtype=torch.float64).mean().item() for values in zip(*alone, strict=True))
+    drawn = [ensembles(logp, targets, 4, 20_000, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    assert all(max(each.score_error, each.nll_error) <= STANDS and 256 < each.draws < 20_000 for each in drawn)
+    away = [((each.score - score) / each.score_error, (each.nll - nll) / each.nll_error) for each in drawn]
+    squares = torch.tensor(away).square().mean(dim=0)  # of standard normal variables: 1, give or take a half
+    assert all(0.05 < square < 3 for square in squares.tolist())
+    cut = ensembles(logp, targets, 4, 300, torch.Generator().manual_seed(0))
+    assert cut.draws == 300 and max(cut.score_error, cut.nll_error) > STANDS
+
+
+def test_ensembles_in_parts_are_those_of_the_whole(monkeypatch) -> None:
+    logp, targets = logits()
+    whole = ensemble(logp, targets)
+    monkeypatch.setattr(probabilities, "AT_ONCE", 60)
+    assert ensemble(logp, targets) == pytest.approx(whole, rel=1e-6)
 
 
 METHODS = {"copy": {"name": "copy"}, "gaussian": {"name": "gaussian", "spreads": [0.1]}, "wide": {"name": "gaussian"}}

@@ -126,7 +126,7 @@ CASES: dict[str, dict[str, Any]] = {
                   "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
-                  "audit": {"examples": 50, "resamples": 20, "run": RUN}},
+                  "audit": {"examples": 50, "draws": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
 }  # fmt: skip
 """Kind -> name -> options of the component and of its check."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pdiff.components import Evaluator, Figure, Finding, Page
+from pdiff.results.scores import Unit
 from pdiff.view import ORIGINAL
 from pdiff_plugins.audit.scores import AuditScores, SourceAudit
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from pdiff.context import Context
     from pdiff.view import View
+    from pdiff_plugins.audit.noise import Behaviour
+    from pdiff_plugins.audit.novelty import Distances
 
 
 SHOWN = (1, 3)
@@ -27,60 +30,71 @@ class Audit(Evaluator):
 
     `N&P` is the share of networks that are novel and performant: at least as good on the test split as the originals'
     median, and further from every checkpoint than so many times the median distance between a checkpoint and its
-    nearest other. NLL and ECE are means over networks; `ens` is an ensemble of 16, by the mean of their probabilities.
-    Also, on the report's page: the score on the selection split; distances after alignment of hidden units; the share
-    of test examples on which a network differs from its nearest checkpoint; precision and recall against checkpoints
-    held out (the step `holdout`). The verdict compares the method with the best plain baseline, chosen on the selection
-    split.
+    nearest other. Distances are those after symmetries where the network's graph shows any: hidden units are scaled
+    and put in order first, so that no novelty is bought by either. NLL and ECE are means over networks; `ens` is an
+    ensemble of 16, by the mean of their probabilities. Also, on the report's page: the score on the selection split;
+    the share of test examples on which a network differs from its nearest checkpoint; precision and recall against
+    checkpoints held out (the step `holdout`).
+
+    The verdict compares the method with every baseline on the test split, networks and examples being crossed random
+    effects: better only where it is better than each of them, worse where it is worse than any (Holm's correction).
+    Plain noise is the control of the zoo: where noise as long as the checkpoints' spread behaves as they do, the run
+    can tell nothing.
     """
 
     name = "audit"
-    version = 4
+    version = 5
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"
     )
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("NLL", "nll", ".4f"), ("ECE", "ece", ".3f"), ("ens NLL", "ensemble_nll", ".4f"),
-        ("ens", "ensemble_score", ".2%"), ("N&P 1x", "np_1", ".0%"), ("N&P 3x", "np_3", ".0%"),
+        ("NLL", "nll", ".4f"), ("ECE", "ece", ".3f"), ("ens NLL", "ensemble_nll", ".3f"),
+        ("ens", "ensemble_score", ".1%"), ("N&P 1x", "np_1", ".0%"), ("N&P 3x", "np_3", ".0%"),
     )  # fmt: skip
     legend: ClassVar[str] = (
         "NLL, ECE: negative log-likelihood and calibration error, mean over networks; ens: ensembles of 16; "
         "N&P: share of networks at least as good as the originals' median, and further from every checkpoint than 1 or "
-        "3 times the checkpoints' own distance"
+        "3 times the checkpoints' own distance, after symmetries"
     )
     source_scores: ClassVar[type] = SourceAudit
     run_scores: ClassVar[type] = AuditScores
     examples: int = Field(2000, ge=0, description="test examples for likelihood and ensembles; 0: all")
     multiples: tuple[PositiveFloat, ...] = Field(
-        (1, 2, 3, 4, 6), min_length=1, description="of the checkpoints' own distance, for N&P"
+        (1.0, 2.0, 3.0, 4.0, 6.0), min_length=1, description="of the checkpoints' own distance, for N&P"
     )
     members: tuple[PositiveInt, ...] = Field((4, 16, 64), min_length=1, description="sizes of ensembles")
-    draws: int = Field(5, gt=0, description="ensembles of each size that are averaged")
+    draws: int = Field(
+        4096, gt=0, description="ensembles of each size that are drawn at most; fewer where the printed digits stand"
+    )
     aligned: int = Field(
         32,
         ge=0,
-        description="networks of each source whose distance is also taken after alignment of hidden units, "
-        "which takes its time for all checkpoints too; 0: none",
+        description="networks of each source whose distance is taken after symmetries, and that N&P is then of, which "
+        "takes its time for all checkpoints too; 0: none, and N&P by distances as they are",
     )
-    resamples: int = Field(1000, gt=1, description="bootstrap draws of the test examples")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
-        from pdiff_plugins.audit.novelty import aligned_novelty, disagreement, manifold, novelty
+        from pdiff_plugins.audit.noise import of_noise, passing
+        from pdiff_plugins.audit.novelty import distances
         from pdiff_plugins.audit.verdict import verdict
+        from pdiff_plugins.maths.median import median
 
-        scores, ratios, aligned = _scores(view), novelty(view), aligned_novelty(view, self.aligned)
-        bar = float(scores["test"][ORIGINAL].median())
-        networks = {
-            source: self._novel(scores["test"][source], ratios[source], bar)
-            | self._likely(view, source, ctx)
-            | manifold(view, source)
-            | {"selection": float(scores[view.selection][source].mean()), "differs": disagreement(view, source)}
-            | ({"aligned": aligned[source]} if source in aligned else {})
-            for source in view.theta
-        }
-        judged = verdict(view, scores, ratios, self.resamples, ctx.generator("bootstrap"))
-        return {"networks": networks, "bar": bar, "multiples": list(self.multiples)} | judged
+        scores = _scores(view)
+        bar, far = median(scores["test"][ORIGINAL]), distances(view, self.aligned)
+        noise = of_noise(view, self.examples, ctx.generator("zoo noise"))
+        networks, behaviours = {}, {}
+        for source in view.theta:
+            networks[source], behaviours[source] = self._source(view, source, scores, far, bar, ctx)
+        ours, theirs = behaviours[view.method], behaviours[ORIGINAL]
+        passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx.generator("noise beside"))
+        return {
+            "networks": networks, "bar": bar, "multiples": list(self.multiples), "quotient": far.quotient,
+            "nothing": [] if theirs is None or theirs.beyond(noise) else [_no_more(noise, theirs)],
+            **({} if far.unit != far.unit else {"np_noise": passed}),
+            "noise": noise.told(), **({} if ours is None else {"matters": ours.beyond(noise)}),
+            **verdict(view, far.ratios[view.method], Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)),
+        }  # fmt: skip
 
     def figures(self, view: View) -> Iterable[Figure]:
         from pdiff_plugins.audit.figures import novel_and_performant
@@ -89,38 +103,71 @@ class Audit(Evaluator):
         return figures(view, ("novel_and_performant", "Novel and performant", novel_and_performant), order=30)
 
     def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
-        yield Finding(f"audit: {'; '.join(scores['audit']['verdict'])}", note=True)
+        from pdiff_plugins.audit.findings import notes
+
+        return (Finding(text, note=True) for text in notes(scores))
 
     def page(self, view: View, figures: Sequence[Figure]) -> Page:
         from pdiff_plugins.audit.page import audit_page
 
         return audit_page(view, figures)
 
-    def _novel(self, score_M: Tensor, ratio_M: Tensor, bar: float) -> dict[str, Any]:
-        """Return the N&P curve, and its values under the columns' keys."""
-        curve = [float(((score_M >= bar) & (ratio_M > k)).double().mean()) for k in self.multiples]
-        if ratio_M.isnan().any():
-            return {}
-        named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True) if k in SHOWN}
-        return named | {"np": curve, "novelty": float(ratio_M.median())}
-
-    def _likely(self, view: View, source: str, ctx: Context) -> dict[str, Any]:
-        from pdiff_plugins.audit.probabilities import calibration_error, ensembles, likelihood
+    def _source(
+        self, view: View, source: str, scores: dict[str, dict[str, Tensor]], far: Distances, bar: float, ctx: Context
+    ) -> tuple[dict[str, Any], Behaviour | None]:
+        """Return what is said of a source, and how its networks differ from one another."""
+        from pdiff_plugins.audit.noise import behaviour
+        from pdiff_plugins.audit.novelty import disagreement, manifold
 
         predicted = view.bench.log_probabilities(view.theta[source], "test", self.examples)
-        if predicted is None:
+        behaves = behaviour(view, source, predicted)
+        told = (
+            self._novel(scores["test"][source], far, source, bar)
+            | (self._likely(*predicted, ctx) if predicted else {})
+            | manifold(view, source)
+            | {"selection": float(scores[view.selection][source].mean()), "differs": disagreement(view, source)}
+            | ({} if behaves is None else {"spread": behaves.told()})
+        )
+        return told, behaves
+
+    def _novel(self, score_M: Tensor, far: Distances, source: str, bar: float) -> dict[str, Any]:
+        """Return the N&P curve, its values under the columns' keys, and the medians of the distances."""
+        from pdiff_plugins.maths.median import median
+
+        ratio_M = far.ratios[source]
+        if ratio_M.isnan().any():
             return {}
-        logp_MEK, targets_E = predicted
-        sizes = [size for size in self.members if size <= len(logp_MEK)]
-        both = {
-            size: ensembles(*predicted, size, self.draws, ctx.generator("ensembles", size)).tolist() for size in sizes
+        good_M = score_M[: len(ratio_M)] >= bar
+        curve = [float((good_M & (ratio_M > k)).double().mean()) for k in self.multiples]
+        named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True) if k in SHOWN}
+        after = {"aligned": median(ratio_M)} if far.quotient else {}
+        return named | after | {"np": curve, "novelty": median(far.raw[source])}
+
+    def _likely(self, logp_MEK: Tensor, targets_E: Tensor, ctx: Context) -> dict[str, Any]:
+        from pdiff_plugins.audit.probabilities import calibration_error, ensembles, likelihood
+
+        together = {
+            size: ensembles(logp_MEK, targets_E, size, self.draws, ctx.generator("ensembles", size))
+            for size in self.members
+            if size <= len(logp_MEK)
         }
-        together = {"ensemble_score": both[16][0], "ensemble_nll": both[16][1]} if 16 in both else {}
-        return together | {
+        shown = {"ensemble_score": together[16].score, "ensemble_nll": together[16].nll} if 16 in together else {}
+        return shown | {
             "nll": float(likelihood(logp_MEK, targets_E).mean()),
             "ece": float(calibration_error(logp_MEK, targets_E).mean()),
-            "ensembles": {str(size): {"score": score, "nll": nll} for size, (score, nll) in both.items()},
+            "ensembles": {str(size): drawn._asdict() for size, drawn in together.items()},
         }
+
+
+def _no_more(noise: Behaviour, originals: Behaviour) -> str:
+    """Say that checkpoints differ from one another no more than noise does."""
+    ours, theirs = (
+        f"{behaves.told()['apart'] * behaves.examples:.3g} of {behaves.examples:,}" for behaves in (noise, originals)
+    )
+    return (
+        "plain noise as long as the checkpoints' own spread is no worse than they are, and behaves as they do: two of "
+        f"its networks differ on {ours} test examples, two checkpoints on {theirs}"
+    )
 
 
 def _scores(view: View) -> dict[str, dict[str, Tensor]]:

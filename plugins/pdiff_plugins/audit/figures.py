@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pdiff.results.scores import given_by
+from pdiff.results.scores import given_by, unit_of
 from pdiff_plugins.drawing.style import Drawing, Look, figure
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ def novel_and_performant(view: View, looks: Mapping[str, Look]) -> Drawing:
     axes.set_xlabel("further from every checkpoint than so many times the checkpoints' own distance")
     axes.set_ylabel("share of networks (%)")
     chart.legend(loc="outside right center", labelspacing=0.6)
+    bar = unit_of(view.scores).text(audit["bar"])
     return chart, (
-        f"Share of networks that score at least {100 * audit['bar']:.2f} %, the originals' median, and lie that far "
-        "from every checkpoint. Of a trajectory's checkpoints each has a neighbour one step away, so every average is "
-        "far by this measure; it says more of independent runs. Distance alone can be bought: see the overlap, too."
+        f"Share of networks that score at least {bar}, the originals' median, and lie that far from every checkpoint. "
+        "Of a trajectory's checkpoints each has a neighbour one step away, so every average is far by this measure; it "
+        "says more of independent runs. Distance alone can be bought: see the overlap, and what plain noise passes."
     )

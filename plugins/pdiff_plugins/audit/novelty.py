@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL, View
 from pdiff_plugins.maths.manifolds import precision_and_recall
+from pdiff_plugins.maths.median import median
 from pdiff_plugins.maths.neighbours import nearest, neighbours
 
 CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far networks lie from the nearest checkpoint, in units of the checkpoints' own."""
+
+    raw: dict[str, Tensor]
+    """As they are, `[M]` by source."""
+    ratios: dict[str, Tensor]
+    """Those that N&P is of, `[M']` of the first M' networks by source: after symmetries, where there are any."""
+    zoo_ND: Tensor
+    """The checkpoints among which the second are taken."""
+    unit: float
+    """Median distance of a checkpoint to its nearest other among these; NaN where all are the same."""
+    quotient: bool
+    """Whether there are symmetries."""
+
+
+def distances(view: View, most: int) -> Distances:
+    """Return the distances of all networks, and of at most so many of each source after symmetries (0: of none)."""
+    raw = novelty(view)
+    unit = median(nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)) or math.nan
+    return Distances(raw, raw, view.zoo.theta_ND, unit, False)
 
 
 def novelty(view: View) -> dict[str, Tensor]:
@@ -23,7 +48,7 @@ def novelty(view: View) -> dict[str, Tensor]:
 def ratios(theta: Mapping[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
     """Return distances to the nearest of `zoo_ND`, in units of the median distance between its own nearest, `[M]`."""
     apart_N = nearest(zoo_ND, zoo_ND, leave_self_out=True)
-    unit = float(apart_N.median()) or float("nan")  # of equal checkpoints nothing can be said
+    unit = median(apart_N) or float("nan")  # of equal checkpoints nothing can be said
     return {
         source: (apart_N if source == ORIGINAL else nearest(theta_MD, zoo_ND)) / unit
         for source, theta_MD in theta.items()
@@ -42,7 +67,7 @@ def aligned_novelty(view: View, most: int) -> dict[str, float]:
         source: view.bench.align(theta_MD[:most]) for source, theta_MD in view.theta.items() if source != ORIGINAL
     }
     theta = {ORIGINAL: zoo_ND} | {source: theta_MD for source, theta_MD in aligned.items() if theta_MD is not None}
-    medians = {source: float(ratio_M.median()) for source, ratio_M in ratios(theta, zoo_ND).items()}
+    medians = {source: median(ratio_M) for source, ratio_M in ratios(theta, zoo_ND).items()}
     return {source: ratio for source, ratio in medians.items() if not math.isnan(ratio)}  # NaN: all are one network
 
 

@@ -6,10 +6,22 @@ from typing import Annotated, NotRequired, TypedDict
 
 
 class Ensembles(TypedDict):
-    """Means over ensembles of one size."""
+    """Means over ensembles of one size, with the standard errors that the number of draws leaves."""
 
     score: Annotated[float, "of the mean of the networks' probabilities"]
+    score_error: Annotated[float, "standard error of the score"]
     nll: Annotated[float, "of the mean of the networks' probabilities"]
+    nll_error: Annotated[float, "standard error of the likelihood"]
+    draws: Annotated[int, "ensembles that were drawn"]
+
+
+class Spread(TypedDict):
+    """How networks of a population differ from one another on the test split."""
+
+    score: Annotated[float, "mean over networks"]
+    apart: Annotated[float, "mean share of examples on which two networks answer otherwise"]
+    nll: NotRequired[Annotated[float, "negative log-likelihood, mean over networks"]]
+    nll_std: NotRequired[Annotated[float, "its standard deviation over networks"]]
 
 
 class SourceAudit(TypedDict):
@@ -18,7 +30,7 @@ class SourceAudit(TypedDict):
     selection: Annotated[float, "mean score on the selection split"]
     differs: Annotated[float, "mean share of test examples on which a network differs from its nearest checkpoint"]
     novelty: NotRequired[Annotated[float, "median distance to the nearest checkpoint over the checkpoints' own"]]
-    aligned: NotRequired[Annotated[float, "the same after hidden units are matched to the first checkpoint's"]]
+    aligned: NotRequired[Annotated[float, "the same in the quotient: hidden units scaled, and matched to checkpoints'"]]
     np: NotRequired[Annotated[list[float], "share of networks that are novel and performant, by multiple of distance"]]
     np_1: NotRequired[Annotated[float, "that share at the checkpoints' own distance"]]
     np_3: NotRequired[Annotated[float, "that share at three times the checkpoints' own distance"]]
@@ -27,16 +39,21 @@ class SourceAudit(TypedDict):
     ensembles: NotRequired[Annotated[dict[str, Ensembles], "by the number of networks in an ensemble"]]
     ensemble_score: NotRequired[Annotated[float, "score of ensembles of 16"]]
     ensemble_nll: NotRequired[Annotated[float, "negative log-likelihood of ensembles of 16"]]
+    spread: NotRequired[Annotated[Spread, "how its networks differ from one another"]]
     precision: NotRequired[Annotated[float, "against checkpoints held out"]]
     recall: NotRequired[Annotated[float, "against checkpoints held out"]]
 
 
 class Gain(TypedDict):
-    """Share of right test answers of the method less that of its rival, with a bootstrap interval of 95 %."""
+    """Score of the method less that of a baseline on the test split, with its interval of 95 %."""
 
     mean: Annotated[float, "the difference"]
     low: Annotated[float, "lower end of the interval"]
     high: Annotated[float, "upper end of the interval"]
+    error: Annotated[float, "standard error: networks and examples as crossed random effects"]
+    chance: Annotated[float, "probability of so large a difference where there is none"]
+    networks: Annotated[int, "of the baseline; 1: the claim is about that network"]
+    worse: Annotated[bool, "whether the method is worse, with Holm's correction over the baselines"]
 
 
 class AuditScores(TypedDict):
@@ -44,7 +61,13 @@ class AuditScores(TypedDict):
 
     bar: Annotated[float, "the originals' median score on the test split"]
     multiples: Annotated[list[float], "of the checkpoints' own distance, for the shares `np` of each source"]
-    rival: Annotated[str, "the best baseline on the selection split; empty where there is none"]
-    gain: NotRequired[Annotated[Gain, "of the method over its rival"]]
+    np_noise: NotRequired[Annotated[list[float], "share of noisy checkpoints, so far away, that pass the bar"]]
+    quotient: Annotated[bool, "whether N&P's distances are those after symmetries"]
+    noise: NotRequired[Annotated[Spread, "noise around the average, as long as the checkpoints' own spread"]]
+    matters: NotRequired[Annotated[bool, "whether the method's networks differ from one another more than that noise"]]
+    nothing: Annotated[list[str], "why the run can tell nothing about a generator; empty where it can"]
+    gains: Annotated[dict[str, Gain], "of the method over each baseline, the strongest first"]
+    rival: Annotated[str, "the strongest baseline on the test split; empty where there is none"]
+    gain: NotRequired[Annotated[Gain, "of the method over that one"]]
     kind: Annotated[str, "whether the method copies, averages, or neither"]
     verdict: Annotated[list[str], "all of it in words, a sentence each, without full stops"]

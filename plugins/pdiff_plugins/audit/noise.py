@@ -1,0 +1,123 @@
+"""Plain noise as a control: whether the directions in which checkpoints differ matter, and what distance is worth.
+
+In millions of dimensions isotropic noise as long as the checkpoints' own spread can be harmless. Then networks are new
+without being worse, and nothing that is measured of a generator says anything of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pdiff_plugins.audit.probabilities import likelihood
+from pdiff_plugins.baselines.spreads import around_average
+from pdiff_plugins.evaluators.telling import MOST, answers, apart
+from pdiff_plugins.maths.median import median
+
+if TYPE_CHECKING:
+    from pdiff.view import View
+    from pdiff.zoo import Layout
+    from pdiff_plugins.audit.scores import Spread
+
+NETWORKS = 16
+"""Of each population of noise."""
+BEYOND = 1.1
+"""How far beyond a multiple of the checkpoints' own distance noise is put, so that it counts as that far."""
+CLEARLY = 1.96
+"""Standard errors by which two numbers must differ to be told apart."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How networks of a population differ from one another, of each network."""
+
+    score_M: Tensor
+    apart_M: Tensor
+    """Mean share of test examples on which another network answers otherwise."""
+    nll_M: Tensor | None
+    """None where there are no classes."""
+    examples: int
+
+    def told(self) -> Spread:
+        """Return it as numbers of the population."""
+        spread: Spread = {"score": float(self.score_M.mean()), "apart": float(self.apart_M.mean())}
+        if self.nll_M is not None:
+            spread |= {"nll": float(self.nll_M.mean()), "nll_std": float(self.nll_M.std())}
+        return spread
+
+    def beyond(self, noise: Behaviour) -> bool:
+        """Return whether these networks differ more than those of noise, in answers and in likelihood.
+
+        Or whether noise is clearly worse than they are: then its directions are not the checkpoints'.
+        """
+        if _larger(self.score_M, noise.score_M):
+            return True
+        one = 1 / self.examples
+        in_answers = float(self.apart_M.mean() - noise.apart_M.mean()) >= one
+        in_answers &= _larger(self.apart_M, noise.apart_M, shared=2)  # of a pair each half is counted twice
+        if self.nll_M is None or noise.nll_M is None:
+            return in_answers
+        return in_answers and _larger(_away(self.nll_M), _away(noise.nll_M))
+
+
+def behaviour(view: View, source: str, logp: tuple[Tensor, Tensor] | None) -> Behaviour | None:
+    """Return the behaviour of a source's first networks; None of a single one."""
+    predictions = view.predictions(source, "test")[:MOST]
+    return _behaviour(view, predictions, logp and (logp[0][:MOST], logp[1])) if len(predictions) > 1 else None
+
+
+def of_noise(view: View, examples: int, generator: torch.Generator) -> Behaviour:
+    """Return the behaviour of noise around the average, as long as the checkpoints' own spread."""
+    theta_MD = around_average(view.zoo, NETWORKS, 1.0, generator)
+    logp = view.bench.log_probabilities(theta_MD, "test", examples)
+    return _behaviour(view, view.bench.predict(theta_MD, "test"), logp)
+
+
+def _behaviour(view: View, predictions: Tensor, logp: tuple[Tensor, Tensor] | None) -> Behaviour:
+    given = answers(view, predictions).flatten(1)
+    score_M = view.recipe.task.score(predictions, view.targets("test"))
+    return Behaviour(score_M, apart(given), likelihood(*logp) if logp else None, given.shape[1])
+
+
+def _larger(a_M: Tensor, b_N: Tensor, shared: int = 1) -> bool:
+    """Return whether one mean is clearly larger; `shared`: numbers that each network enters, as one of a pair."""
+    variance = sum(shared**2 * float(x.double().var()) / len(x) for x in (a_M, b_N))
+    gap = float(a_M.double().mean() - b_N.double().mean())
+    return gap > CLEARLY * math.sqrt(variance) and gap > 0
+
+
+def _away(values_M: Tensor) -> Tensor:
+    """Return distances from the middle, whose means Brown and Forsythe compare to tell spreads apart."""
+    return (values_M.double() - median(values_M)).abs()
+
+
+def beside(theta_ND: Tensor, layout: Layout, distances: Sequence[float], generator: torch.Generator) -> Tensor:
+    """Return `NETWORKS` networks for each distance: random ones of theta_ND, moved so far in an even direction.
+
+    What must stay positive stays as it is.
+    """
+    fixed = [entry.columns for entry in layout.entries if entry.positive]
+    parts = []
+    for distance in distances:
+        way_MD = torch.randn(NETWORKS, layout.dim, generator=generator)
+        for columns in fixed:
+            way_MD[:, columns] = 0
+        way_MD /= way_MD.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        chosen_M = torch.randint(len(theta_ND), (NETWORKS,), generator=generator)
+        parts.append(theta_ND[chosen_M] + distance * way_MD)
+    return torch.cat(parts)
+
+
+def passing(
+    view: View, zoo_ND: Tensor, unit: float, bar: float, multiples: Sequence[float], generator: torch.Generator
+) -> list[float]:
+    """Return by multiple the share of noisy checkpoints, so many units from `zoo_ND`, that score at least `bar`."""
+    distances = [BEYOND * multiple * unit for multiple in multiples]
+    theta_MD = beside(zoo_ND, view.zoo.layout, distances, generator)
+    score_M = view.recipe.task.score(view.bench.predict(theta_MD, "test"), view.targets("test"))
+    return (score_M.view(len(multiples), NETWORKS) >= bar).double().mean(dim=1).tolist()
