@@ -27,8 +27,8 @@ STANDARD_DEVIATIONS = {
 LAST_TWO_NORMS = ("layer4.1.bn", "layer4.2.bn", "blocks.11.norm2", "norm_layers[-4:]", "stages.3.blocks.2.norm")
 """How lists of keys begin that are the network's last two normalisation layers."""
 BASELINES: list[dict[str, Any]] = [
-    {"name": "base"}, {"name": "soup"}, {"name": "noise"}, {"name": "gaussian", "spreads": [1.0, 0.3]},
-    {"name": "interpolation"}, {"name": "constant"},
+    {"name": "base"}, {"name": "soup"}, {"name": "noise"}, {"name": "noise_zoo"},
+    {"name": "gaussian", "spreads": [1.0, 0.3]}, {"name": "interpolation"}, {"name": "constant"},
 ]  # fmt: skip
 HYPER: list[dict[str, Any]] = [*BASELINES, {"name": "s_kde30"}, {"name": "sane_kde30"}, {"name": "sane_sub"}]
 """Those of Table 7."""
