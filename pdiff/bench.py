@@ -65,10 +65,10 @@ class Bench(Protocol):
         """Return the selected parameters of a new network, theta_D."""
         ...
 
-    def align(self, theta_MD: Tensor) -> Tensor | None:
-        """Return the same functions, each network's hidden units in the order nearest to the first checkpoint's.
+    def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:
+        """Return the same functions, units in canonical scales and in the order of the first checkpoint's, or to_MD's.
 
-        None where no plugin knows how, or no units can be reordered within the selection.
+        None where no plugin knows how, or nothing can be changed within the selection; to_MD is what `align` returned.
         """
         ...
 

@@ -312,8 +312,8 @@ def register_commands(app: typer.Typer) -> None:
 @hookspec
 def align_networks(
     model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
-) -> Callable[[Tensor], Tensor] | None:
-    """Return what brings networks theta_MD nearest to a reference without changing a function, or None.
+) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """Return what brings networks (theta_MD, to_MD) nearest to others without changing a function, or None.
 
     It is what `Bench.align` does; of several plugins the first that returns something is taken.
 
@@ -321,7 +321,7 @@ def align_networks(
         model: a network of the run's architecture.
         inputs: a batch of zeros, `[2, *input_shape]`.
         layout: the map between state-dict entries and columns of theta.
-        reference_D: the network to come near to.
+        reference_D: the network to come near to where to_MD, of each network one that was brought near, is None.
         ctx: of this purpose; its seed is the same every time.
 
     Example:
@@ -329,7 +329,7 @@ def align_networks(
 
         @hookimpl
         def align_networks(model, inputs, layout, reference_D, ctx):
-            def signs(theta_MD):
+            def signs(theta_MD, to_MD):
                 return theta_MD  # a network whose hidden units have no order to change
 
             return signs if layout.dim == 1 else None

@@ -53,8 +53,8 @@ class Through:
     def start(self, seed: int) -> Tensor:
         return self._bench.start(seed)
 
-    def align(self, theta_MD: Tensor) -> Tensor | None:
-        return self._bench.align(self._decode(theta_MD))
+    def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:
+        return self._bench.align(self._decode(theta_MD), to_MD)
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)

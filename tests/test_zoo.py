@@ -122,7 +122,24 @@ def test_permuted_copies_are_other_points_and_the_same_functions(tmp_path: Path)
     again = more.bench.predict(zoo.theta_ND, "validation")
     assert again.equal(more.predictions("original", "validation"))
     align = more.view().bench.align
-    torch.testing.assert_close(align(zoo.theta_ND[[0, 4, 8]]), zoo.theta_ND[[0, 0, 0]])
+    torch.testing.assert_close(align(zoo.theta_ND[[0, 4, 8]]), align(zoo.theta_ND[[0, 0, 0]]))
+
+
+def test_a_balanced_zoo_has_other_scales_and_the_same_functions(tmp_path: Path) -> None:
+    raw, scaled = (
+        tiny_run(tmp_path / name, zoo=[{"name": "align", "scale": name == "scaled"}]) for name in ("raw", "scaled")
+    )
+    held = tiny_run(tmp_path / "held", zoo=[{"name": "holdout", "count": 3}, {"name": "align", "scale": True}]).zoo
+    zoo = scaled.zoo
+    assert (zoo.theta_ND - raw.zoo.theta_ND).norm(dim=1).min() > 0.1
+    assert raw.bench.predict(zoo.theta_ND, "validation").equal(raw.bench.predict(raw.zoo.theta_ND, "validation"))
+    state = zoo.layout.tensors(zoo.theta_ND)
+    behind, read = (torch.stack([state[key] for key in ("2.weight", "2.bias")]), state["4.weight"])
+    torch.testing.assert_close(behind.norm(dim=0), read.norm(dim=1), rtol=1e-3, atol=1e-5)
+    before = torch.cat([state["1.weight"], state["1.bias"][..., None], state["2.running_mean"][..., None]], dim=2)
+    assert before.norm(dim=2).square().mean(dim=1).std() < 1e-4 * before.square().sum(dim=2).mean()
+    assert (zoo.layout.tensors(zoo.base)["2.running_var"] > 0).all() and len(held.holdout) == 3
+    assert held.holdout.theta_ND.norm(dim=1).max() < 1.2 * held.theta_ND.norm(dim=1).max()
 
 
 def test_nothing_can_be_aligned_or_copied_where_biases_alone_are_selected(tmp_path: Path) -> None:

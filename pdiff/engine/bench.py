@@ -110,14 +110,14 @@ class RunBench:
         what = f"probabilities ({split})"
         return self._prober.predict(theta_MD, examples, self.contexts("predict"), what), examples.targets
 
-    def align(self, theta_MD: Tensor) -> Tensor | None:
-        return self._aligner(theta_MD) if self._aligner else None
+    def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:
+        return self._aligner(theta_MD, to_MD) if self._aligner else None
 
     @functools.cached_property
-    def _aligner(self) -> Callable[[Tensor], Tensor] | None:
+    def _aligner(self) -> Callable[[Tensor, Tensor | None], Tensor] | None:
         ctx = self.contexts("align")
         inputs = torch.zeros(2, *self.input_shape)
-        aligner: Callable[[Tensor], Tensor] | None = ask(
+        aligner: Callable[[Tensor, Tensor | None], Tensor] | None = ask(
             ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip

@@ -77,7 +77,7 @@ class Points:
         noise_D = torch.randn(self.zoo.layout.dim, generator=torch.Generator().manual_seed(seed))
         return self.zoo.layout.from_free(noise_D)
 
-    def align(self, theta_MD: Tensor) -> Tensor | None:
+    def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:
         return None
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:

@@ -175,7 +175,7 @@ from pdiff import hookimpl
 
 @hookimpl(tryfirst=%s)
 def align_networks(model, inputs, layout, reference_D, ctx):
-    return lambda theta_MD: theta_MD + %d
+    return lambda theta_MD, to_MD: theta_MD + %d
 """
     load(code % (True, 1), code % (False, 2))
     pipeline = tiny_run(tmp_path)

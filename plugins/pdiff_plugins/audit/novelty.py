@@ -12,9 +12,15 @@ from torch import Tensor
 from pdiff.view import ORIGINAL, View
 from pdiff_plugins.maths.manifolds import precision_and_recall
 from pdiff_plugins.maths.median import median
-from pdiff_plugins.maths.neighbours import nearest, neighbours
+from pdiff_plugins.maths.neighbours import few_nearest, nearest, neighbours
 
 CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+CANDIDATES = 2
+"""Checkpoints that a network is matched to one by one: the nearest after all are aligned to the first."""
+SAME = 1e-5
+"""Of a network's length: what rounding may leave between copies."""
+NUMBERS = 2**24
+"""Parameters of pairs of networks that are matched at a time."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,45 @@ class Distances:
 
 
 def distances(view: View, most: int) -> Distances:
-    """Return the distances of all networks, and of at most so many of each source after symmetries (0: of none)."""
-    raw = novelty(view)
-    unit = median(nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)) or math.nan
-    return Distances(raw, raw, view.zoo.theta_ND, unit, False)
+    """Return the distances of all networks, and after symmetries (most > 0) of all checkpoints and the first of others.
+
+    Hidden units are scaled to a canonical form and put in the order of the first checkpoint's; then each network and
+    its nearest checkpoints are matched to each other.
+    """
+    raw, theta = novelty(view), {source: theta_MD[:most] for source, theta_MD in view.theta.items()}
+    zoo_ND = view.bench.align(view.zoo.theta_ND) if most else None
+    if zoo_ND is None:
+        unit = median(nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)) or math.nan
+        return Distances(raw, raw, view.zoo.theta_ND, unit, False)
+    far = {source: _matched(view, theta[source], zoo_ND) for source in theta if source != ORIGINAL}
+    far = {ORIGINAL: _matched(view, zoo_ND, zoo_ND, leave_self_out=True)} | far
+    unit = median(far[ORIGINAL]) or math.nan  # of equal checkpoints nothing can be said
+    return Distances(raw, {source: far_M / unit for source, far_M in far.items()}, zoo_ND, unit, True)
+
+
+def _matched(view: View, theta_MD: Tensor, zoo_ND: Tensor, leave_self_out: bool = False) -> Tensor:
+    """Return the distance to the nearest of `zoo_ND`, each network matched to its nearest ones, `[M]` in float64."""
+    near_MD = theta_MD if leave_self_out else _aligned(view, theta_MD)
+    apart_MK, near_MK = few_nearest(near_MD, zoo_ND, CANDIDATES, leave_self_out)
+    at_once = max(1, NUMBERS // (near_MK.shape[1] * zoo_ND.shape[1]))
+    parts = zip(near_MD.split(at_once), near_MK.split(at_once), strict=True)
+    matched_MK = torch.cat([_apart(view, part_MD, zoo_ND, part_MK) for part_MD, part_MK in parts])
+    apart_M = torch.minimum(apart_MK, matched_MK).where(apart_MK.isfinite(), apart_MK).amin(dim=1)  # inf: left out
+    return apart_M * (apart_M > SAME * near_MD.double().norm(dim=1))
+
+
+def _apart(view: View, theta_MD: Tensor, zoo_ND: Tensor, near_MK: Tensor) -> Tensor:
+    """Return the distances to some of `zoo_ND` after each pair is matched, `[M, K]`."""
+    theirs_PD = zoo_ND[near_MK.flatten()]
+    ours_PD = _aligned(view, theta_MD.repeat_interleave(near_MK.shape[1], dim=0), theirs_PD)
+    return (ours_PD - theirs_PD).double().norm(dim=1).view(near_MK.shape)
+
+
+def _aligned(view: View, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor:
+    """Return networks aligned, where it is known that they can be."""
+    aligned_MD = view.bench.align(theta_MD, to_MD)
+    assert aligned_MD is not None
+    return aligned_MD
 
 
 def novelty(view: View) -> dict[str, Tensor]:
@@ -53,22 +94,6 @@ def ratios(theta: Mapping[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
         source: (apart_N if source == ORIGINAL else nearest(theta_MD, zoo_ND)) / unit
         for source, theta_MD in theta.items()
     }
-
-
-def aligned_novelty(view: View, most: int) -> dict[str, float]:
-    """Return the median of `novelty` by source, hidden units of all networks in the order of the first checkpoint's.
-
-    Of at most so many networks of each source, because alignment takes its time; nothing where there is none.
-    """
-    zoo_ND = view.bench.align(view.zoo.theta_ND) if most else None
-    if zoo_ND is None:
-        return {}
-    aligned = {
-        source: view.bench.align(theta_MD[:most]) for source, theta_MD in view.theta.items() if source != ORIGINAL
-    }
-    theta = {ORIGINAL: zoo_ND} | {source: theta_MD for source, theta_MD in aligned.items() if theta_MD is not None}
-    medians = {source: median(ratio_M) for source, ratio_M in ratios(theta, zoo_ND).items()}
-    return {source: ratio for source, ratio in medians.items() if not math.isnan(ratio)}  # NaN: all are one network
 
 
 def disagreement(view: View, source: str) -> float:

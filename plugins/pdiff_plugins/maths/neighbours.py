@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,13 +22,24 @@ def neighbours(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> tupl
     """Return (L2 distance, index) of the row of `b` nearest to each row of `a`, `[M]` each, without cancellation."""
     import torch
 
-    rows, indices = [], []
+    least = [squares_N.min(dim=0) for squares_N in _squares(a_MD, b_ND, leave_self_out)]
+    return torch.stack([row.values.sqrt() for row in least]), torch.stack([row.indices for row in least])
+
+
+def few_nearest(a_MD: Tensor, b_ND: Tensor, count: int, leave_self_out: bool = False) -> tuple[Tensor, Tensor]:
+    """Return (L2 distance, index) of the nearest rows of `b`, in order, `[M, count]` each, or all there are."""
+    import torch
+
+    count = min(count, len(b_ND))
+    least = [squares_N.topk(count, largest=False) for squares_N in _squares(a_MD, b_ND, leave_self_out)]
+    return torch.stack([row.values.sqrt() for row in least]), torch.stack([row.indices for row in least])
+
+
+def _squares(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool) -> Iterator[Tensor]:
+    """Yield the squared distances of each row of `a` to those of `b`, `[N]`."""
     for index, a_D in enumerate(a_MD):
         parts = zip(b_ND.split(COLUMNS, dim=1), a_D.split(COLUMNS), strict=True)
-        squares_N = sum((b - a).double().square_().sum(dim=1) for b, a in parts)
+        squares_N = sum(((b - a).double().square_().sum(dim=1) for b, a in parts), start=b_ND.new_zeros(1).double())
         if leave_self_out:
             squares_N[index] = float("inf")
-        least = squares_N.min(dim=0)
-        rows.append(least.values.sqrt())
-        indices.append(least.indices)
-    return torch.stack(rows), torch.stack(indices)
+        yield squares_N

@@ -1,4 +1,4 @@
-"""What can be reordered in a network without changing its function, derived from its graph."""
+"""What can be reordered and rescaled in a network without changing its function, derived from its graph."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def register_transforms(register: Any) -> None:
 @hookimpl
 def align_networks(
     model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
-) -> Callable[[Tensor], Tensor] | None:
+) -> Callable[[Tensor, Tensor | None], Tensor] | None:
     from pdiff_plugins.symmetry.align import aligner
 
     return aligner(model, inputs, layout, reference_D, ctx)

@@ -13,8 +13,10 @@ from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.symmetry.graph import Graph
 from pdiff_plugins.symmetry.matching import match
 from pdiff_plugins.symmetry.permutations import Symmetry
+from pdiff_plugins.symmetry.scaling import Scaling
 
 
 def symmetry_within(model: nn.Module, inputs: Tensor, layout: Layout, key: str) -> Symmetry:
@@ -61,6 +63,28 @@ def align(zoo: Zoo, symmetry: Symmetry, ctx: Context) -> Zoo:
     return replace(zoo, theta_ND=theta_ND, anchor=anchor, holdout=holdout)
 
 
+def balance(zoo: Zoo, bench: Bench) -> Zoo:
+    """Return a zoo whose networks have canonical scales: its anchor, its checkpoints and those held out.
+
+    Scales before a LayerNorm are left as they are, so that no function changes. Raises UserError where there are none.
+    """
+    graph = Graph.of(bench.build(0), torch.zeros(2, *bench.input_shape))
+    scaling = Scaling.in_graph(graph, zoo.layout.keys, norms=False)
+    if not scaling.units:
+        raise UserError(
+            "zoo: align.scale = true: no hidden units can be rescaled within the selected entries alone; set it to "
+            "false, or select whole layers between ReLUs and those that read them (selector 'entire')"
+        )
+    longer_U = scaling.lengths(zoo.theta_ND[0], zoo.layout)
+
+    def moved(theta_MD: Tensor) -> Tensor:
+        return scaling.balanced(theta_MD, longer_U, zoo.layout)
+
+    anchor = zoo.state_dict(moved(zoo.base[None])[0])
+    holdout = replace(zoo.holdout, theta_ND=moved(zoo.holdout.theta_ND), anchor=anchor) if zoo.holdout else None
+    return replace(zoo, theta_ND=moved(zoo.theta_ND), anchor=anchor, holdout=holdout)
+
+
 def with_copies(zoo: Zoo, copies: int, symmetry: Symmetry, ctx: Context) -> Zoo:
     """Return a zoo with further copies of each checkpoint, their units in random orders: the same functions."""
     theta, rows = [zoo.theta_ND], list(zoo.rows)
@@ -76,16 +100,33 @@ def with_copies(zoo: Zoo, copies: int, symmetry: Symmetry, ctx: Context) -> Zoo:
 
 def aligner(
     model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
-) -> Callable[[Tensor], Tensor] | None:
-    """Return what aligns theta_MD to a reference; None where no units can be reordered."""
+) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """Return what `aligner_in` does; None, too, where the network has no graph."""
     try:
-        symmetry = symmetry_within(model, inputs, layout, "align")
+        return aligner_in(Graph.of(model, inputs), layout, reference_D, ctx)
     except UserError:
         return None
 
-    def each(theta_MD: Tensor) -> Tensor:
+
+def aligner_in(
+    graph: Graph, layout: Layout, reference_D: Tensor, ctx: Context
+) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """Return what brings theta_MD to canonical scales, and to the order of units that is nearest to a reference's.
+
+    The reference is `reference_D` in its canonical scales, or of each network one of `to_MD`, which has been brought to
+    these already. None where no units can be scaled or reordered.
+    """
+    symmetry, scaling = Symmetry.in_graph(graph).within(layout.keys), Scaling.in_graph(graph, layout.keys)
+    if not symmetry.sizes and not scaling.units:
+        return None
+    longer_U = scaling.lengths(reference_D, layout)
+    first_MD = scaling.balanced(reference_D[None], longer_U, layout)
+
+    def each(theta_MD: Tensor, to_MD: Tensor | None) -> Tensor:
         """Align every network by itself, so that equal ones stay equal."""
-        rows = [aligned(theta_D[None], reference_D, symmetry, layout, ctx.generator("align")) for theta_D in theta_MD]
-        return torch.cat(rows)
+        theta_MD = scaling.balanced(theta_MD, longer_U, layout)
+        pairs = zip(theta_MD, first_MD.expand_as(theta_MD) if to_MD is None else to_MD, strict=True)
+        rows = [aligned(theta_D[None], to_D, symmetry, layout, ctx.generator("align")) for theta_D, to_D in pairs]
+        return torch.cat(rows) if rows else theta_MD
 
     return each

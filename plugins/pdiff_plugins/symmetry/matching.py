@@ -7,7 +7,8 @@ channels within them, of which neither can be matched without the other, are mat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,8 +30,7 @@ def match(
     Coordinate descent: each permutation in turn, in random order, by linear assignment, until nothing is gained.
     """
     work = _Matching(symmetry, reference, state)
-    work.begin()
-    total = work.product(state)
+    total = work.begin()
     for _ in range(ROUNDS):
         order = torch.randperm(len(work.steps), generator=generator).tolist()
         gain = sum(work.improve(work.steps[index]) for index in order)
@@ -45,18 +45,29 @@ class _Matching:
 
     def __init__(self, symmetry: Symmetry, reference: Mapping[str, Tensor], state: Mapping[str, Tensor]):
         self.symmetry, self.permutations = symmetry, symmetry.identity()
-        self.reference = {key: reference[key].double().reshape(symmetry.shape(key)) for key in state}
-        self.state = {key: value.double() for key, value in state.items()}
         self.follows = {key: [of for _, of in symmetry.factors(key)] for key in state}
+        shapes = {key: symmetry.shape(key) for key in state}
+        self.reference = {key: reference[key].double().reshape(shape) for key, shape in shapes.items()}
+        self.state = {key: state[key].double().reshape(shape) for key, shape in shapes.items()}
         self.steps: list[Step] = [*((index,) for index in range(len(symmetry.sizes))), *symmetry.nested]
 
     def product(self, keys: Collection[str]) -> float:
         """Return the inner product of the entries `keys`."""
-        moved = ((key, self.symmetry.entry(key, self.state[key], self.permutations)) for key in keys)
-        return sum(float((self.reference[key] * value).sum()) for key, value in moved)
+        return sum(float((self.reference[key] * self._moved(key)).sum()) for key in keys)
 
-    def begin(self) -> None:
-        """Match step by step, most evidence first, by entries of which all other units are matched already."""
+    def _moved(self, key: str, but: Collection[int] = ()) -> Tensor:
+        """Return an entry with its units reordered, but those of some axes."""
+        value = self.state[key]
+        for axis, of in enumerate(self.follows[key]):
+            if of is not None and axis not in but:
+                value = value.index_select(axis, self.permutations[of])
+        return value
+
+    def begin(self) -> float:
+        """Match step by step, most evidence first, by entries of which all other units are matched already.
+
+        Return the inner product; where that is less than it was, nothing is reordered.
+        """
         before = self.product(self.state)
         inner = {index for pair in self.symmetry.nested for index in pair}
         left = [step for step in self.steps if len(step) > 1 or step[0] not in inner]
@@ -64,22 +75,36 @@ class _Matching:
         while left:
             keys = {step: self._touched(step, settled | set(step)) for step in left}
             step = max(left, key=lambda step: sum(self.state[key].numel() for key in keys[step]))
-            self._set(step, self._proposal(step, keys[step]))
+            similarity = self._similarity(step, keys[step])
+            self._set(step, assigned(similarity) if len(step) == 1 else nested(similarity))
             settled |= set(step)
             left.remove(step)
-        if self.product(self.state) < before:
+        after = self.product(self.state)
+        if after < before:
             self.permutations = self.symmetry.identity()
+        return max(before, after)
 
     def improve(self, step: Step) -> float:
         """Match a step's units, all others as they are; return what that gains, and undo it where it loses."""
         keys, old = self._touched(step), [self.permutations[index] for index in step]
-        before = self.product(keys)
-        self._set(step, self._proposal(step, keys))
-        gain = self.product(keys) - before
-        if gain > 0:  # with a permutation on two axes of a tensor the assignment is no sure gain
+        similarity = self._similarity(step, keys)
+        self._set(step, assigned(similarity) if len(step) == 1 else nested(similarity))
+        new = [self.permutations[index] for index in step]
+        if all(self._once(step, key) for key in keys):
+            gain = _value(similarity, new) - _value(similarity, old)
+        else:  # with a permutation on two axes of a tensor the assignment is no sure gain
+            gain = self.product(keys)
+            self._set(step, old)
+            gain -= self.product(keys)
+            self._set(step, new)
+        if gain > 0:
             return gain
         self._set(step, old)
         return 0.0
+
+    def _once(self, step: Step, key: str) -> bool:
+        """Return whether the units stand on one axis, or two that are nested, of an entry."""
+        return sum(of in step for of in self.follows[key]) == len(step) and len(self._places(step, key)) == 1
 
     def _touched(self, step: Step, within: Collection[int | None] | None = None) -> list[str]:
         """Return the entries that a step moves; of these, those that no permutation but `within` moves."""
@@ -90,41 +115,37 @@ class _Matching:
         for index, permutation in zip(step, permutations, strict=True):
             self.permutations[index] = permutation
 
-    def _proposal(self, step: Step, keys: Collection[str]) -> list[Tensor]:
-        similarity = self._similarity(step, keys)
-        return [assigned(similarity)] if len(step) == 1 else nested(similarity)
-
     def _similarity(self, step: Step, keys: Collection[str]) -> Tensor:
         """Return what it adds to put units j of `state` in the place of units i, `[*n, *n]`."""
         sizes = [self.symmetry.sizes[index] for index in step]
         total = torch.zeros(*sizes, *sizes, dtype=torch.float64)
         for key in keys:
-            value = self.symmetry.entry(key, self.state[key], self.permutations)
-            for axes in self._places(step, self.follows[key]):
-                back = value  # the permutation may stand on two axes of a tensor: only this one is put back
-                for index, axis in zip(step, axes, strict=True):
-                    back = back.index_select(axis, self.permutations[index].argsort())
+            for axes in self._places(step, key):  # it may stand on two axes of a tensor: one at a time
                 to = range(len(axes))
-                ours, theirs = (
-                    side.movedim(axes, tuple(to)).flatten(0, to[-1]) for side in (self.reference[key], back)
-                )
-                total += (ours.flatten(1) @ theirs.flatten(1).T if ours.dim() > 1 else ours.outer(theirs)).view_as(
-                    total
-                )
+                sides = (self.reference[key], self._moved(key, axes))
+                ours, theirs = (side.movedim(axes, tuple(to)).reshape(math.prod(sizes), -1) for side in sides)
+                total += (ours @ theirs.T).view_as(total)
         return total
 
-    @staticmethod
-    def _places(step: Step, follows: list[int | None]) -> list[tuple[int, ...]]:
-        """Return the axes at which a step's permutations stand, one after the other."""
+    def _places(self, step: Step, key: str) -> list[tuple[int, ...]]:
+        """Return the axes of an entry at which a step's permutations stand, one after the other."""
+        follows = self.follows[key]
         ends = range(len(follows) - len(step) + 1)
         return [tuple(range(i, i + len(step))) for i in ends if tuple(follows[i : i + len(step)]) == step]
 
 
-def assigned(similarity: Tensor) -> Tensor:
+def _value(similarity: Tensor, permutations: Sequence[Tensor]) -> float:
+    """Return what the permutations add."""
+    places = [torch.arange(len(permutation)) for permutation in permutations]
+    index = torch.meshgrid(*places, indexing="ij") + torch.meshgrid(*permutations, indexing="ij")
+    return float(similarity[index].sum())
+
+
+def assigned(similarity: Tensor) -> list[Tensor]:
     """Return the permutation that maximises the sum of `similarity[i, permutation[i]]`."""
     from scipy.optimize import linear_sum_assignment
 
-    return torch.from_numpy(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
+    return [torch.from_numpy(linear_sum_assignment(similarity.numpy(), maximize=True)[1])]
 
 
 def nested(similarity: Tensor) -> list[Tensor]:
@@ -135,10 +156,10 @@ def nested(similarity: Tensor) -> list[Tensor]:
     """
     heads = range(len(similarity))
     best, permutations = -torch.inf, []
-    for channels in (assigned(similarity[i, :, j]) for i in heads for j in heads):
+    for (channels,) in (assigned(similarity[i, :, j]) for i in heads for j in heads):
         index = channels[None, :, None, None].expand(len(heads), -1, len(heads), 1)
         between_heads = similarity.gather(3, index).sum(dim=(1, 3))
-        permutation = assigned(between_heads)
+        (permutation,) = assigned(between_heads)
         value = float(between_heads[heads, permutation].sum())
         if value > best:
             best, permutations = value, [permutation, channels]

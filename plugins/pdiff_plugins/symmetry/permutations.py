@@ -9,18 +9,14 @@ within heads alike in all heads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field
-from io import StringIO
 from itertools import pairwise
-from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from pdiff.errors import UserError
-from pdiff_plugins.populations.parting import STATE
 from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, free, root, still
+from pdiff_plugins.symmetry.graph import Graph
 from pdiff_plugins.symmetry.propagation import propagate
 
 NumberedFactor = tuple[int, int | None]
@@ -37,18 +33,16 @@ class Symmetry:
     @classmethod
     def of(cls, model: nn.Module, inputs: Tensor) -> Symmetry:
         """Find the symmetry of a network in eval mode, on an example batch. Raises UserError where it has no graph."""
-        model.eval()
-        try:
-            with redirect_stderr(StringIO()):  # to which torch writes the graph of a failure
-                exported = torch.export.export(model, (inputs,), strict=False).run_decompositions({})
-            entries = _labelled(exported, model.state_dict())
-        except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
-            why = " ".join(f"{type(error).__name__}: {error}".split())[:100]
-            raise UserError(f"symmetry: {type(model).__name__} has no graph to find permutations in ({why})") from None
-        state = model.state_dict()
-        for key in _shared(state):
+        return cls.in_graph(Graph.of(model, inputs))
+
+    @classmethod
+    def in_graph(cls, graph: Graph) -> Symmetry:
+        """Walk a graph once, and number the permutations of the entries that it reads."""
+        entries: dict[str, Axes] = {}
+        graph.label(lambda key, shape: entries.setdefault(key, free(shape)), still, propagate, fix)
+        for key in graph.shared():
             fix(entries.get(key, ()))
-        return cls._numbered({key: entries.get(key) or still(value.shape) for key, value in state.items()})
+        return cls._numbered({key: entries.get(key) or still(value.shape) for key, value in graph.state.items()})
 
     @classmethod
     def _numbered(cls, entries: Mapping[str, Axes]) -> Symmetry:
@@ -109,35 +103,3 @@ class Symmetry:
 
     def identity(self) -> list[Tensor]:
         return [torch.arange(size) for size in self.sizes]
-
-
-def _labelled(exported: Any, state: Mapping[str, Tensor]) -> dict[str, Axes]:
-    """Walk a graph once, and return the labels of the entries that it reads."""
-    nodes = list(exported.graph.nodes)
-    places = [node for node in nodes if node.op == "placeholder"]
-    specs = dict(zip(places, exported.graph_signature.input_specs, strict=True))
-    labels, entries = dict[fx.Node, Any](), dict[str, Axes]()
-    for node in nodes:
-        if node.op == "placeholder":
-            labels[node] = _entry(node, specs[node], entries, state)
-        elif node.op == "call_function":
-            labels[node] = propagate(node, labels)
-        elif node.op == "output":  # which are told apart
-            fix([labels.get(source, ()) for source in node.all_input_nodes])
-    return entries
-
-
-def _entry(node: fx.Node, spec: Any, entries: dict[str, Axes], state: Mapping[str, Tensor]) -> Axes:
-    """Label an input of the graph: entries of the state dict are free; data, and what is no entry, is fixed."""
-    shape = node.meta["val"].shape
-    if spec.kind not in STATE or spec.target not in state or not node.users:
-        return still(shape)
-    return entries.setdefault(spec.target, free(shape))
-
-
-def _shared(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the entries that are one tensor under several names."""
-    names: dict[int, list[str]] = {}
-    for key, value in state.items():
-        names.setdefault(value.data_ptr() if value.numel() else id(value), []).append(key)
-    return [key for keys in names.values() if len(keys) > 1 for key in keys]

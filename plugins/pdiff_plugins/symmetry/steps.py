@@ -1,4 +1,4 @@
-"""Steps that reorder hidden units, which changes no function: alignment, and copies in random orders."""
+"""Steps that reorder or rescale hidden units, which changes no function: alignment, and copies in random orders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Transform
+from pdiff.components import IF_SET, Transform
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 class Align(Transform):
     """Reorder each checkpoint's hidden units to match the first one's.
 
-    Those held out are reordered alike. It changes no function, and is wanted for networks of independent seeds.
+    Those held out are reordered alike. It changes no function, and is wanted for networks of independent seeds. With
+    `scale` the units are rescaled first, so that what each reads with is as long as what reads it, where activations
+    are homogeneous (ReLU, leaky ReLU); and before a BatchNorm, whose running statistics follow, as in the first one.
     """
 
     name = "align"
     exact: ClassVar[bool] = True
     source = "Ainsworth et al. 2022, Git Re-Basin, arXiv 2209.04836"
+    scale: bool = Field(
+        False, description="also rescale hidden units to a canonical form, of least norm", json_schema_extra=IF_SET
+    )
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        from pdiff_plugins.symmetry.align import align, symmetry_of
+        from pdiff_plugins.symmetry.align import align, balance, symmetry_of
 
+        zoo = balance(zoo, bench) if self.scale else zoo
         return align(zoo, symmetry_of(bench, zoo.layout, "zoo: align"), ctx)
 
 
