@@ -125,6 +125,17 @@ def test_permuted_copies_are_other_points_and_the_same_functions(tmp_path: Path)
     torch.testing.assert_close(align(zoo.theta_ND[[0, 4, 8]]), align(zoo.theta_ND[[0, 0, 0]]))
 
 
+def test_rescaled_copies_are_further_away_and_the_same_functions(tmp_path: Path) -> None:
+    steps = [{"name": "first", "count": 4}, {"name": "permuted", "copies": 1, "scale": 0.5}]
+    run = tiny_run(tmp_path, zoo=steps)
+    theta_ND, align = run.zoo.theta_ND, run.view().bench.align
+    predicted = run.bench.predict(theta_ND, "validation")
+    assert predicted[4:].equal(predicted[:4])
+    assert (theta_ND[4:].norm(dim=1) / theta_ND[:4].norm(dim=1) - 1).abs().max() > 0.01
+    torch.testing.assert_close(align(theta_ND[4:]), align(theta_ND[:4]), rtol=1e-4, atol=1e-4)
+    assert (run.zoo.layout.tensors(theta_ND)["2.running_var"] > 0).all()
+
+
 def test_a_balanced_zoo_has_other_scales_and_the_same_functions(tmp_path: Path) -> None:
     raw, scaled = (
         tiny_run(tmp_path / name, zoo=[{"name": "align", "scale": name == "scaled"}]) for name in ("raw", "scaled")
@@ -149,6 +160,8 @@ def test_nothing_can_be_aligned_or_copied_where_biases_alone_are_selected(tmp_pa
     for key, step in {"permuted.copies = 2": {"name": "permuted", "copies": 2}, "align": {"name": "align"}}.items():
         with pytest.raises(UserError, match=rf"^zoo: {key}: no hidden units can be reordered within the selected"):
             tiny_run(tmp_path, selector=biases, zoo=[step]).zoo  # noqa: B018
+    with pytest.raises(UserError, match=r"^zoo: align.scale = true: no hidden units can be rescaled within the sel"):
+        tiny_run(tmp_path, selector=biases, zoo=[{"name": "align", "scale": True}]).zoo  # noqa: B018
 
 
 def test_a_zoo_of_permuted_copies_and_what_is_held_out_of_it_become_one_point() -> None:

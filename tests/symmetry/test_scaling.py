@@ -80,8 +80,7 @@ class Case:
 
     def copies(self, scaling: Scaling, count: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        log_MU = (scaling.random(count, generator) / 3).clamp(-1, 1)
-        return scaling.scaled(self.theta_D.expand(count, -1), log_MU, self.layout)
+        return scaling.rescaled(self.theta_D.expand(count, -1), self.layout, 0.3, generator)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +164,9 @@ BETWEEN: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "gelu": (nn.functional.gelu, 0), "tanh": (torch.tanh, 0), "softmax": (lambda h: h.softmax(dim=1), 0),
     "unknown": (lambda h: h.cumsum(dim=1), 0), "a number added": (lambda h: (h + 1).relu(), 0),
     "multiplied by itself": (lambda h: h * h, 4), "divided by a part": (lambda h: h / (1 + h[:, :1]), 3),
-    "a number": (lambda h: -2 * h.relu(), 4), "joined": (lambda h: torch.cat([h[:, 2:], h[:, :2]], dim=1).relu(), 4),
+    "twice the same": (lambda h: torch.cat([h, h], dim=1)[:, 1:5].relu(), 4), "a number": (lambda h: -2 * h.relu(), 4),
+    "rounded": (lambda h: h.to(torch.int64).to(h.dtype), 0),
+    "joined": (lambda h: torch.cat([h[:, 2:], h[:, :2]], dim=1).relu(), 4),
     "two added": (lambda h: (h[:, :2] + h[:, 2:]).repeat(1, 2), 0),
     "chunks": (lambda h: torch.cat(h.chunk(2, dim=1), dim=1), 4),
     "gated": (lambda h: torch.cat([h[:, :2].sigmoid() * h[:, 2:], h[:, 2:]], dim=1), 2),
@@ -181,7 +182,7 @@ def test_only_what_is_homogeneous_is_rescaled(what: str) -> None:
     scaling = Scaling.in_graph(Graph.of(model, x), layout.keys)
     assert scaling.units == units
     theta_D = torch.cat([value.reshape(-1) for value in model.state_dict().values()])
-    scaled_MD = scaling.scaled(theta_D[None], scaling.random(1, torch.Generator().manual_seed(0)), layout)
+    scaled_MD = scaling.rescaled(theta_D[None], layout, 1.0, torch.Generator().manual_seed(0))
     torch.testing.assert_close(functional_call(model, layout.tensors(scaled_MD[0]), (x,)), model(x))
 
 

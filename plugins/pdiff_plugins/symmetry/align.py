@@ -63,18 +63,23 @@ def align(zoo: Zoo, symmetry: Symmetry, ctx: Context) -> Zoo:
     return replace(zoo, theta_ND=theta_ND, anchor=anchor, holdout=holdout)
 
 
-def balance(zoo: Zoo, bench: Bench) -> Zoo:
-    """Return a zoo whose networks have canonical scales: its anchor, its checkpoints and those held out.
+def scaling_of(bench: Bench, layout: Layout, key: str) -> Scaling:
+    """Return the scales that change no function and nothing but selected entries. Raises UserError without any.
 
-    Scales before a LayerNorm are left as they are, so that no function changes. Raises UserError where there are none.
+    Those before a LayerNorm are none of them: its eps is not rescaled.
     """
     graph = Graph.of(bench.build(0), torch.zeros(2, *bench.input_shape))
-    scaling = Scaling.in_graph(graph, zoo.layout.keys, norms=False)
+    scaling = Scaling.in_graph(graph, layout.keys, norms=False)
     if not scaling.units:
         raise UserError(
-            "zoo: align.scale = true: no hidden units can be rescaled within the selected entries alone; set it to "
-            "false, or select whole layers between ReLUs and those that read them (selector 'entire')"
+            f"{key}: no hidden units can be rescaled within the selected entries alone; leave it out, or select whole "
+            "layers with ReLU behind them and those that read them (selector 'entire')"
         )
+    return scaling
+
+
+def balance(zoo: Zoo, scaling: Scaling) -> Zoo:
+    """Return a zoo whose networks have canonical scales: its anchor, its checkpoints and those held out."""
     longer_U = scaling.lengths(zoo.theta_ND[0], zoo.layout)
 
     def moved(theta_MD: Tensor) -> Tensor:
@@ -85,13 +90,19 @@ def balance(zoo: Zoo, bench: Bench) -> Zoo:
     return replace(zoo, theta_ND=moved(zoo.theta_ND), anchor=anchor, holdout=holdout)
 
 
-def with_copies(zoo: Zoo, copies: int, symmetry: Symmetry, ctx: Context) -> Zoo:
-    """Return a zoo with further copies of each checkpoint, their units in random orders: the same functions."""
+def with_copies(
+    zoo: Zoo, copies: int, symmetry: Symmetry, ctx: Context, scaling: Scaling | None = None, spread: float = 0.0
+) -> Zoo:
+    """Return a zoo with further copies of each checkpoint, their units in random orders: the same functions.
+
+    With a scaling they also have random scales, whose logarithms have the standard deviation `spread`.
+    """
     theta, rows = [zoo.theta_ND], list(zoo.rows)
     before = max((row.get("copy", 0) for row in zoo.rows), default=0)
     for copy in range(before + 1, before + copies + 1):
         generator = ctx.generator("permuted", copy)
-        states = (zoo.layout.tensors(theta_D) for theta_D in zoo.theta_ND)
+        theta_ND = scaling.rescaled(zoo.theta_ND, zoo.layout, spread, generator) if scaling else zoo.theta_ND
+        states = (zoo.layout.tensors(theta_D) for theta_D in theta_ND)
         moved = (symmetry.permuted(state, symmetry.random(generator)) for state in states)
         theta.append(torch.stack([zoo.layout.vector(state) for state in moved]))
         rows += [row | {"copy": copy} for row in zoo.rows]

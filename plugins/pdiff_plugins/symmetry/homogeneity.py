@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,8 +77,8 @@ def _shape(node: Any) -> list[int]:
     return [int(size) for size in node.meta["val"].shape]
 
 
-def _kept(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label:
-    return x
+def _kept(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label | None:
+    return x if node.meta["val"].is_floating_point() else None  # a cast may round
 
 
 def _dropout(walk: Walk, node: fx.Node, x: Label, p: float, train: bool) -> Label | None:
@@ -246,7 +246,7 @@ def _joined(walk: Walk, node: fx.Node, operands: Sequence[Label], dim: int = 0) 
     """Join parts of one scale, which does not depend on that axis, or parts that each have theirs along it alone."""
     dim %= len(_shape(node))
     if any(dim in term.axes for operand in operands for term in operand):
-        return _joined_along(walk, [_shape(source) for source in node.all_input_nodes], operands, dim)
+        return _joined_along(walk, [_shape(part) for part in cast(Sequence[Any], node.args[0])], operands, dim)
     for operand in operands[1:]:
         walk.scales.equal(operands[0], operand)
     return operands[0]

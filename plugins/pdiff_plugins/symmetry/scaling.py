@@ -115,9 +115,20 @@ class Scaling:
         ]
         return torch.cat(parts) if parts else theta_MD
 
-    def random(self, count: int, generator: torch.Generator, spread: float = 1.0) -> Tensor:
-        """Return log-scales of normal distribution, `[count, U]`."""
-        return spread * torch.randn(count, self.units, generator=generator, dtype=torch.float64)
+    def rescaled(self, theta_MD: Tensor, layout: Layout, spread: float, generator: torch.Generator) -> Tensor:
+        """Return theta_MD with units at random scales, whose logarithms have the standard deviation `spread`."""
+        log_MU = spread * torch.randn(len(theta_MD), self.units, generator=generator, dtype=torch.float64)
+        return self.scaled(theta_MD, log_MU.maximum(self.least(layout.tensors(theta_MD))), layout)
+
+    def least(self, states: Mapping[str, Tensor]) -> Tensor:
+        """Return the least log-scales, by which variances stay above zero, `[M, U]`."""
+        first = next(iter(states.values()))
+        least_MU = torch.full((len(first), self.units + 1), -torch.inf, dtype=torch.float64)
+        for key, shift in self.shifts.items():
+            for at in self.follows.get(key, ()):
+                bound_Mn = ((LEAST * shift) / (states[key].double() + shift)).log() / at.power
+                least_MU[:, at.unit] = bound_Mn.nan_to_num(-torch.inf)
+        return least_MU[:, :-1]
 
 
 class _Balance:
@@ -128,22 +139,12 @@ class _Balance:
         self.follows = {
             key: axes
             for key, axes in scaling.follows.items()
-            if all(bool((at.power.abs() <= 1).all()) for at in axes)  # a variance follows its channel, and has no say
+            if all(set(at.power.tolist()) <= {-1, 0, 1} for at in axes)  # a variance follows its channel: it has no say
         }
         states = layout.tensors(theta_MD)
         self.squares = {key: _summed(states[key], axes) for key, axes in self.follows.items()}
-        self.least_MU = self._least(scaling, states)
-        self.log_MU = torch.zeros_like(self.least_MU)
-
-    def _least(self, scaling: Scaling, states: Mapping[str, Tensor]) -> Tensor:
-        """Return the least log-scales, by which variances stay above zero."""
-        first = next(iter(states.values()))
-        least_MU = torch.full((len(first), len(self.group_U) + 1), -torch.inf, dtype=torch.float64)
-        for key, shift in scaling.shifts.items():
-            for at in scaling.follows.get(key, ()):
-                bound_Mn = ((LEAST * shift) / (states[key].double() + shift)).log() / at.power
-                least_MU[:, at.unit] = bound_Mn.nan_to_num(-torch.inf)
-        return least_MU
+        self.least_MU = scaling.least(states)
+        self.log_MU = torch.zeros(len(theta_MD), scaling.units + 1, dtype=torch.float64)
 
     def sides(self, places: Sequence[tuple[str, int]]) -> tuple[Tensor, Tensor]:
         """Return the squares of what units multiply and divide on these axes of entries, `[M, U + 1]` each."""

@@ -30,9 +30,10 @@ class Align(Transform):
     )
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        from pdiff_plugins.symmetry.align import align, balance, symmetry_of
+        from pdiff_plugins.symmetry.align import align, balance, scaling_of, symmetry_of
 
-        zoo = balance(zoo, bench) if self.scale else zoo
+        if self.scale:
+            zoo = balance(zoo, scaling_of(bench, zoo.layout, "zoo: align.scale = true"))
         return align(zoo, symmetry_of(bench, zoo.layout, "zoo: align"), ctx)
 
 
@@ -45,9 +46,14 @@ class Permuted(Transform):
     name = "permuted"
     exact: ClassVar[bool] = True
     copies: int = Field(gt=0, description="further copies of each checkpoint")
+    scale: float = Field(
+        0.0, ge=0, json_schema_extra=IF_SET,
+        description="standard deviation of the logarithm of units' random scales, where they change no function",
+    )  # fmt: skip
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        from pdiff_plugins.symmetry.align import symmetry_of, with_copies
+        from pdiff_plugins.symmetry.align import scaling_of, symmetry_of, with_copies
 
         symmetry = symmetry_of(bench, zoo.layout, f"zoo: permuted.copies = {self.copies}")
-        return with_copies(zoo, self.copies, symmetry, ctx)
+        scaling = scaling_of(bench, zoo.layout, f"zoo: permuted.scale = {self.scale}") if self.scale else None
+        return with_copies(zoo, self.copies, symmetry, ctx, scaling, self.scale)
