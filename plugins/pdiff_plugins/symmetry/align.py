@@ -39,8 +39,8 @@ def aligned(
     theta_MD: Tensor, reference_D: Tensor, symmetry: Symmetry, layout: Layout, generator: torch.Generator
 ) -> Tensor:
     """Return theta_MD, each network's units in the order that is nearest to the reference's."""
-    reference, rows = layout.tensors(reference_D), []
-    for theta_D in theta_MD:
+    reference, rows = layout.tensors(reference_D.double()), []
+    for theta_D in theta_MD.double():
         state = layout.tensors(theta_D)
         rows.append(layout.vector(symmetry.permuted(state, match(symmetry, reference, state, generator))))
     return torch.stack(rows) if rows else theta_MD
