@@ -16,7 +16,7 @@ from pdiff.testing import Points
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.maths.normalise import per_column
-from pdiff_plugins.posterior.low_rank import LowRank
+from pdiff_plugins.posterior.low_rank import LowRank, sizes
 from pdiff_plugins.posterior.method import Posterior
 from tests.helpers import TINY
 
@@ -76,6 +76,25 @@ def test_the_ensembles_loss_keeps_networks_apart_and_volume_their_spread() -> No
         method = Posterior(**{"steps": 150, "rank": 2, "lr": 0.05, "together": 0.0} | own)
         spread[name] = method.fit(zoo, bench, CTX).sample(100, bench, CTX).std(dim=0).mean().item()
     assert spread["together"] > 1.1 * spread["alone"] and spread["volume"] > 1.1 * spread["alone"]
+
+
+def test_larger_weights_that_change_no_function_are_no_volume() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    layout = Layout.of(model, list(model.state_dict()))
+    theta_ND = layout.vector(model.state_dict()) + 0.1 * torch.randn(20, layout.dim)
+    inverse = 1 / 7.0
+    factor_D = layout.per_entry([7.0, 7.0, inverse, 1.0])  # hidden units seven times as large, read by a seventh
+    zoos = [Zoo(theta, layout, model.state_dict(), [{}] * 20) for theta in (theta_ND, theta_ND * factor_D)]
+    normaliser = per_column(zoos[0])
+    gaussians, scaled = (LowRank.of(normaliser.encode(zoo.theta_ND), 2, 3, 1.0) for zoo in zoos)
+    with torch.no_grad():  # the same Gaussians, rescaled
+        scaled.factors.copy_(gaussians.factors * factor_D)
+    plain, relative = (
+        [each.log_axes(unit(each)).item() for each in (gaussians, scaled)]
+        for unit in (lambda each: None, lambda each: sizes(normaliser, each.centres))
+    )
+    assert abs(plain[0] - plain[1]) > 0.1 and relative[0] == pytest.approx(relative[1], abs=1e-4)
 
 
 def test_running_statistics_are_left_as_they_begin() -> None:

@@ -22,6 +22,9 @@ from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 from pdiff_plugins.posterior.method import Posterior
 
+SMALLEST = 1e-6
+"""Size that a tensor counts as at least, such as biases that are all zero."""
+
 
 class LowRank(nn.Module):
     """Gaussians with equal weights: x = centre + z factors, for z_BZ from a standard Gaussian; x is normalised."""
@@ -49,10 +52,11 @@ class LowRank(nn.Module):
     def forward(self, which_B: Tensor, z_BZ: Tensor) -> Tensor:
         return self.centres[which_B] + torch.einsum("bz,bzd->bd", z_BZ, self.factors[which_B])
 
-    def log_axes(self) -> Tensor:
-        """Return the mean logarithm of the axes of all Gaussians, a scalar."""
+    def log_axes(self, unit_CD: Tensor | None = None) -> Tensor:
+        """Return the mean logarithm of the axes of all Gaussians, a scalar; of each column in its unit, where given."""
         with torch.autocast(self.factors.device.type, enabled=False):
-            gram_CZZ = self.factors @ self.factors.mT
+            factors_CZD = self.factors if unit_CD is None else self.factors / unit_CD[:, None]
+            gram_CZZ = factors_CZD @ factors_CZD.mT
             return torch.linalg.slogdet(gram_CZZ).logabsdet.mean() / (2 * gram_CZZ.shape[1])
 
 
@@ -93,12 +97,27 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     def loss(which_M: Tensor, z_MZ: Tensor, *batch: Tensor) -> Tensor:
         theta_MD = near.decode(gaussians(which_M, z_MZ))
         value = _loss(objective, theta_MD, Batch(*batch), method.together)
-        return value - method.volume * gaussians.log_axes() if method.volume else value
+        return value - method.volume * gaussians.log_axes(sizes(near, gaussians.centres)) if method.volume else value
 
     log = train(
         gaussians, loss, steps=method.steps, ctx=ctx, what="posterior", lr=method.lr, optimizer="adam", draw=draw
     )
     return Networks(normaliser, gaussians.cpu(), log)
+
+
+def sizes(normaliser: Normaliser, centre_CD: Tensor) -> Tensor:
+    """Return how large each column's tensor is in a centre, its root mean square, `[C, D]` in the columns' own units.
+
+    Axes count in these, because where activations are homogeneous all weights of a layer can be larger, and those of
+    the next one smaller, without any change of function: that is no volume. Variances, which are logarithms, count as
+    they are.
+    """
+    theta_CD, parts = normaliser.decode(centre_CD), []
+    for entry in normaliser.layout.entries:
+        part_CE = theta_CD[:, entry.columns]
+        size_C1 = part_CE.square().mean(dim=1, keepdim=True).sqrt().clamp_min(SMALLEST)
+        parts.append(torch.ones_like(part_CE) if entry.positive else size_C1.expand_as(part_CE))
+    return torch.cat(parts, dim=1) / normaliser.scale
 
 
 def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float) -> Tensor:

@@ -23,10 +23,12 @@ class Posterior(Method):
     theta = centre + factors z, z ~ N(0, I). The factors begin as the checkpoints' principal components. Each step draws
     some networks and minimises, on one batch of training examples, their mean loss and, weighted by `together`, the
     loss of their ensemble. The second is what lets them differ: with together = 1 a network may err where the others
-    do not. `volume` rewards the size of the Gaussians, as the entropy does in a variational bound.
+    do not. `volume` rewards the size of the Gaussians, as the entropy does in a variational bound, each tensor's in units
+    of its own size in the centre: that weights are larger is no volume.
     """
 
     name = "posterior"
+    version = 2
     source: ClassVar[str] = (
         "variational inference with a Gaussian of low rank, begun as in SWAG (arXiv 1902.02476, eq. 1) or, with "
         "several centres, MultiSWAG (arXiv 2002.08791); members and ensemble: Jeffares et al. 2023, arXiv 2301.11323"
@@ -45,7 +47,9 @@ class Posterior(Method):
     batch_size: int = Field(64, gt=0, description="training examples per step, which all of them see")
     augment: bool = Field(False, description="with the training transform; else as examples are evaluated")
     together: float = Field(0.5, ge=0, description="weight of the ensemble's loss; the members' has 1 minus it")
-    volume: float = Field(0.0, ge=0, description="weight of the mean logarithm of the Gaussians' axes")
+    volume: float = Field(
+        0.0, ge=0, description="weight of the mean logarithm of the Gaussians' axes, relative to their tensors' sizes"
+    )
 
     @model_validator(mode="after")
     def _axes(self) -> Posterior:
