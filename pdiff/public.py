@@ -48,6 +48,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),
     "pdiff.running.snapshot": ("Snapshot",),
+    "pdiff.running.store": ("ABOUT", "DAMAGED"),
     "pdiff.services": ("Absent", "Through"),
     "pdiff.steps": ("in_turn", "steps_on"),
     "pdiff.testing": (

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.campaign import warm
 from tests.campaign.options import Options
 from tests.campaign.recipe import RECIPE
+from tests.helpers import ROOT
 
 SHIM = Path(__file__).with_name("events.c")
 NOT_RESULTS = (".lock", ".damaged")
@@ -66,8 +67,8 @@ def warmed(work: Path) -> Iterator[Warm]:
     environment |= {"COLUMNS": "200", "NO_COLOR": "1"}
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.campaign.warm"]
     with subprocess.Popen(
-        command, cwd=SHIM.parent.parent.parent, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield Warm(process)
         assert process.stdin
         process.stdin.close()
