@@ -44,9 +44,7 @@ class RunSettings(Table):
     out: str = Field("runs", description="folder of results; stages lie in its store/")
     data: str = Field("data", description="folder where datasets lie and are downloaded to")
     download: bool = Field(True, description="fetch a dataset that is not there")
-    threads: int = Field(
-        0, ge=0, description="CPU threads (keyed); 0: one for small networks, all cores for large ones"
-    )
+    threads: int = Field(0, ge=0, description="CPU threads (keyed); 0: one for small networks, else all cores")
     batch_size: int = Field(0, ge=0, description="examples per evaluation batch; 0 chooses by their size")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of training (keyed); auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
