@@ -57,7 +57,7 @@ def _acquired(lock: FileLock, timeout: float) -> bool:
 def run_locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, without what a process that was killed left there half written."""
     with locked(folder / ".lock"):
-        for stray in folder.rglob("*.tmp"):
+        for stray in folder.rglob("*.[0-9]*.tmp"):
             if not stray.name.startswith(USES):  # written under another lock
                 stray.unlink(missing_ok=True)
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+from pathlib import Path
 
 from tests.campaign import warm
 from tests.campaign.options import Options
@@ -46,7 +47,7 @@ def run(options: Options) -> Tally:
     return tally
 
 
-def _trial(process: Warm, folder, error: str, often: str, moment: int, wanted: dict[str, str]) -> str | None:
+def _trial(process: Warm, folder: Path, error: str, often: str, moment: int, wanted: dict[str, str]) -> str | None:
     way = warm.ONCE if often == "once" else warm.ON
     ended = process.run(folder, moment=moment, way=way, errno=getattr(errno, error), locks=error == "ENOLCK")
     if wrong := _wrong(ended):
