@@ -64,8 +64,7 @@ def _wrong(ended: Ended) -> str | None:
     """Say what is wrong with how a run ended that met the error."""
     if ended.status == 0:
         return None
-    last = ended.said.splitlines()[-1:]
-    lines = [line for line in ended.said.splitlines() if not line.startswith("warning: ")]
-    if ended.status != 2 or len(lines) != 1 or not last[0].startswith("error: ") or len(last[0]) > LONGEST:
+    one = ended.said.startswith("error: ") and "\n" not in ended.said and len(ended.said) <= LONGEST
+    if ended.status != 2 or not one:
         return f"exit code {ended.status}: {ended.said[-400:]}"
     return None

@@ -1,7 +1,7 @@
 """A process that has imported everything, and forks for each run that is to be harmed: `python -m tests.campaign.warm`.
 
-It reads one request as JSON a line, and answers with the run's exit status, the number of its file events and what it
-said. It is started with events.c preloaded, which counts what a run does to files below its folder, and harms it.
+It reads one request as JSON a line, and answers with the run's exit status, the number of its file events and its
+lines of error. It is started with events.c preloaded, which counts what a run does to files below its folder, and harms it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def harmed(request: dict[str, Any], into: int) -> NoReturn:
 
     os.chdir(request["folder"])
     random.seed(request["seed"])
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(into, stream.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(into, sys.stderr.fileno())
     if request["after_s"]:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, request["after_s"])
@@ -71,7 +71,7 @@ def harmed(request: dict[str, Any], into: int) -> NoReturn:
         traceback.print_exc()
     count = shim.events()
     shim.arm(b"", ctypes.c_long(0), NONE, 0, 0)
-    print(f"\n{count} events", flush=True)
+    print(f"\n{count} events", file=sys.stderr, flush=True)
     os._exit(code)
 
 

@@ -109,6 +109,14 @@ def test_a_damaged_stage_is_named_kept_and_computed_again(tmp_path: Path, harm: 
     assert Store(tmp_path).compute(STAGE, write("third"), said.append) == folder and len(said) == 1
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_a_finished_run_whose_stage_says_nothing_asks_for_its_recipe(tmp_path: Path, text: str) -> None:
+    folder = Store(tmp_path).compute(STAGE, write("whole"))
+    (folder / "stage.json").write_text(text)
+    with pytest.raises(UserError, match=rf"{folder.name}/stage.json: .*run the recipe again"):
+        Store(tmp_path).stage(folder.name)
+
+
 def test_a_stage_of_an_older_version_without_digests_is_good_by_its_sizes(tmp_path: Path) -> None:
     folder = Store(tmp_path).compute(STAGE, write("whole"))
     about(folder, sha256={})
