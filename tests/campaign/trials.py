@@ -23,7 +23,7 @@ SHIM = Path(__file__).with_name("events.c")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: exit code or minus a signal, the file events that it had where it ended by itself, its errors."""
+    """How a run ended: exit code or minus a signal, file events where it was not killed, and its errors."""
 
     status: int
     events: int

@@ -1,7 +1,8 @@
 """A process that has imported everything, and forks for each run that is to be harmed: `python -m tests.campaign.warm`.
 
 It reads one request as JSON a line, and answers with the run's exit status, the number of its file events and its
-lines of error. It is started with events.c preloaded, which counts what a run does to files below its folder, and harms it.
+lines of error. It is started with events.c preloaded, which counts what a run does to files below its folder, and harms
+it.
 """
 
 from __future__ import annotations
