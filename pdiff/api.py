@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -122,12 +121,11 @@ class Run:
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        place = self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
+        named = f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
-        with nullcontext() if folder else run_locked(self.folder):
-            networks = self.zoo, theta_MD, folder or place, overwrite or not folder
-            return folder or place, write_scored(*networks, scores, self.recipe.selection)
+        scored = {"split": self.recipe.selection, "scores": scores}
+        return write_scored(self.zoo, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
 
     def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
         """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
@@ -182,8 +180,7 @@ class Run:
         with run_locked(self.folder):
             scores = self.scores
             wanted = Stage("report", {"scores": scores, "reports": identity(self.recipe.report)}).key
-            there = None if again else pages.whole(self.folder, wanted)
-            if there is not None:
+            if not again and (there := pages.whole(self.folder, wanted)) is not None:
                 return there
             view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
             with pages.marked(self.folder, wanted) as paths:
@@ -288,8 +285,7 @@ def open_run(
     folder = find_run(Path(name), Path(out))
     others = [key for key in set or {} if not key.startswith("run.") or key.removeprefix("run.") in COUNTED]
     if others:
-        but = f"run.* only, but for {' and '.join(sorted(COUNTED))}"
-        raise UserError(f"--set {others[0]}: a finished run takes {but}; for anything else run the recipe again")
+        raise UserError(f"--set {others[0]}: a finished run takes run.* only, no {' or '.join(COUNTED)}; run it again")
     recipe = load_recipe(folder / RESOLVED, {**(set or {}), "run.out": str(folder.parent)})
     store = Store(folder.parent / "store")
     train, collect = map(store.stage, read_scores(folder)["stages"])

@@ -20,7 +20,7 @@ def train_stage(recipe: Recipe) -> Stage:
     content = recipe.dataset.content(Path(recipe.run.data))
     if content:
         config["dataset"] |= {"content": content}
-    if counted := recipe.run.model_dump(include=COUNTED, exclude_defaults=True):
+    if counted := recipe.run.model_dump(include=set(COUNTED), exclude_defaults=True):
         config["run"] = counted
     return Stage("train", config | {"seed": recipe.seed, "protocol": recipe.protocol})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from pdiff.errors import UserError
 from pdiff.files import make_folder, save_tensors, write_json
 from pdiff.results.runs import SCORES
+from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
 
 
@@ -45,13 +47,18 @@ def write_network(path: Path, state: Callable[[], Mapping[str, Tensor]], overwri
 
 
 def write_scored(
-    zoo: Zoo, theta_MD: Tensor, folder: Path, overwrite: bool, scores: Sequence[float], split: str
-) -> list[tuple[str, float]]:
-    """Write networks and their scores on a split; return (file name, score) of each."""
-    paths = write_networks(zoo, theta_MD, folder, overwrite)
-    rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
-    write_json(folder / SCORES, {"split": split, "scores": dict(rows)})
-    return rows
+    zoo: Zoo, theta_MD: Tensor, scored: Mapping[str, Any], folder: Path, run: Path, overwrite: bool
+) -> tuple[Path, list[tuple[str, float]]]:
+    """Write networks and their scores; return the folder and (file name, score) of each.
+
+    In the folder of the run, a name is of one draw alone: what is there is that draw.
+    """
+    within = folder.parent == run
+    with run_locked(run) if within else contextlib.nullcontext():
+        paths = write_networks(zoo, theta_MD, folder, overwrite or within)
+        rows = [(path.name, score) for path, score in zip(paths, scored["scores"], strict=True)]
+        write_json(folder / SCORES, {**scored, "scores": dict(rows)})
+    return folder, rows
 
 
 def number_of(which: str | int, count: int, source: str) -> int:

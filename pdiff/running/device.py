@@ -9,7 +9,7 @@ from torch import nn
 
 from pdiff.errors import Faults
 
-COUNTED = {"threads", "precision"}
+COUNTED = ("threads", "precision")
 """Keys of [run] that change the last bits, or more, of what is trained: set, they are part of every stage's key."""
 
 
