@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -22,15 +21,18 @@ from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
-from pdiff.files import make_folder, read_json, save_tensors, write_json, write_text
+from pdiff.files import write_json, write_text
 from pdiff.networks import build_network
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
 from pdiff.recipe.tables import Recipe
+from pdiff.results import pages
 from pdiff.results.changes import changed_keys
-from pdiff.results.export import in_name, write_networks
+from pdiff.results.export import in_name, number_of, write_network, write_networks, write_scored
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
+from pdiff.running.device import COUNTED
+from pdiff.running.locks import run_locked
 from pdiff.running.progress import Progress, progress_for
 from pdiff.running.store import Stage, Store
 from pdiff.view import ORIGINAL
@@ -112,20 +114,18 @@ class Run:
             raise UserError(f"{self.folder.name}: {as_it_is}; ask the run itself, not its drawing()")
 
     def sample_to(
-        self, folder: Path | None, *, count: int, draw: int = 1, source: str = ""
+        self, folder: Path | None, *, count: int, draw: int = 1, source: str = "", overwrite: bool = False
     ) -> tuple[Path, list[tuple[str, float]]]:
         """Draw networks into a folder of safetensors (by default one in the run's folder, of a name of its own).
 
         Returns the folder, and (file name, score on the selection split) for each network.
         """
         source = self._drawn(source)
-        folder = folder or self.folder / f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
+        named = f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
         scores = self.pipeline.bench.score(theta_MD).tolist()
-        paths = write_networks(self.zoo, theta_MD, folder)
-        rows = [(path.name, score) for path, score in zip(paths, scores, strict=True)]
-        write_json(folder / SCORES, {"split": self.recipe.selection, "scores": dict(rows)})
-        return folder, rows
+        scored = {"split": self.recipe.selection, "scores": scores}
+        return write_scored(self.zoo, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
 
     def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
         """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
@@ -155,40 +155,37 @@ class Run:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""
         source = self._source(source)
         theta_MD = self.theta(source)
-        index = self._order(source)[0] if which == "best" else self._index(which, len(theta_MD), source)
+        index = self._order(source)[0] if which == "best" else number_of(which, len(theta_MD), source)
         return self.pipeline.zoo.state_dict(theta_MD[index])
 
-    def export(self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False) -> list[Path]:
+    def export(
+        self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False, overwrite: bool = False
+    ) -> list[Path]:
         """Write one network to a file, or every network of the source to a folder; return the paths."""
         if every:
-            return write_networks(self.zoo, self.theta(source), to)
-        if to.suffix != ".safetensors":
-            raise UserError(f"--to {to}: give a name that ends in .safetensors, or --all and a folder")
-        make_folder(to.parent)
-        save_tensors(to, self.state_dict(which, source))
-        return [to]
+            return write_networks(self.zoo, self.theta(source), to, overwrite)
+        return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them."""
         self._as_recipe("evaluate")
         scores = scores_of(self.pipeline, _added([*self.scores["columns"], *more], self.recipe))
-        write_json(self.folder / SCORES, scores)
+        with run_locked(self.folder):
+            write_json(self.folder / SCORES, scores)
         return scores
 
     def report(self, again: bool = False) -> list[Path]:
         """Write the recipe's reports below the run's folder unless they are there; return their paths."""
         self._as_recipe("report")
-        scores, log = self.scores, self.folder / "report.json"
-        with FileLock(self.folder / ".lock"):
-            config = {"scores": scores, "reports": identity(self.recipe.report)}
-            wanted = Stage("report", config).key
-            before = read_json(log) if log.is_file() and not again else {}
-            paths = [self.folder / name for name in before.get("paths", [])]
-            if before.get("wanted") == wanted and all(path.is_file() for path in paths):
-                return paths
+        with run_locked(self.folder):
+            scores = self.scores
+            wanted = Stage("report", {"scores": scores, "reports": identity(self.recipe.report)}).key
+            if not again and (there := pages.whole(self.folder, wanted)) is not None:
+                return there
             view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
-            paths = [Path(path) for report in self.recipe.report for path in report.render(view, self.folder)]
-            write_json(log, {"wanted": wanted, "paths": [str(path.relative_to(self.folder)) for path in paths]})
+            with pages.marked(self.folder, wanted) as paths:
+                for report in self.recipe.report:
+                    paths.extend(map(Path, report.render(view, self.folder)))
         return paths
 
     def _source(self, source: str) -> str:
@@ -208,13 +205,6 @@ class Run:
                 "original networks are collected, not drawn: pdiff export RUN --source original --all --to DIR"
             )
         return source
-
-    def _index(self, which: str | int, count: int, source: str) -> int:
-        if str(which).isdecimal() and int(which) < count:
-            return int(which)
-        raise UserError(
-            f"--which {which}: write 'best' or a number from 0 to {count - 1} ({source} has {count} networks)"
-        )
 
     @functools.cache  # noqa: B019 - lives as long as the run
     def _order(self, source: str) -> list[int]:
@@ -267,8 +257,7 @@ def run(
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     scores = scores_of(pipeline, _added(kept, loaded))
-    make_folder(folder)
-    with FileLock(folder / ".lock"):
+    with run_locked(folder):
         write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))
         write_text(folder / RESOLVED, tomli_w.dumps(loaded.table()))
         write_json(folder / SCORES, scores)
@@ -294,9 +283,9 @@ def open_run(
 ) -> Run:
     """See `pdiff.open_run`."""
     folder = find_run(Path(name), Path(out))
-    others = [key for key in set or {} if not key.startswith("run.")]
+    others = [key for key in set or {} if not key.startswith("run.") or key.removeprefix("run.") in COUNTED]
     if others:
-        raise UserError(f"--set {others[0]}: a finished run takes run.* only; for anything else run the recipe again")
+        raise UserError(f"--set {others[0]}: a finished run takes run.* only, no {' or '.join(COUNTED)}; run it again")
     recipe = load_recipe(folder / RESOLVED, {**(set or {}), "run.out": str(folder.parent)})
     store = Store(folder.parent / "store")
     train, collect = map(store.stage, read_scores(folder)["stages"])

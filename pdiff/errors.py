@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+
+BUGS = frozenset({errno.EBADF, errno.EFAULT, errno.ECHILD})
+"""What the operating system answers to nothing but a fault in the code."""
 
 
 class UserError(ValueError):
@@ -22,3 +27,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@contextlib.contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Turn what the operating system refuses into a UserError of one line that names the file, or else `where`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno in BUGS:
+            raise
+        raise UserError(f"{error.filename or where}: {error.strerror}; what was complete is kept") from error
+    except ValueError as error:
+        if not str(error).startswith("embedded null"):
+            raise
+        raise UserError(f"{where}: a path holds the character NUL, which no path can; take it out") from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +20,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRETRAINED = "pretrained"
+DTYPES = (
+    "BOOL:bool U8:uint8 I8:int8 F8_E5M2:float8_e5m2 F8_E4M3:float8_e4m3fn I16:int16 U16:uint16 F16:float16 "
+    "BF16:bfloat16 I32:int32 U32:uint32 F32:float32 C64:complex64 F64:float64 I64:int64 U64:uint64"
+)
+"""Types of tensors as safetensors and as torch name them, in the order in which a file holds them from its end."""
+CHUNK = 2**24
+"""Numbers that are written at a time."""
+SETTLED_NS = 2_000_000_000
+"""A file changed within this time may change again without another time of change."""
 
 
 def digest_of(path: str) -> str:
     """Return `sha256:...` of a file's bytes; `path` itself where it names none (`""`, `"pretrained"`)."""
     if not path or path == PRETRAINED or not Path(path).is_file():
         return path
+    return f"sha256:{sha256_of(Path(path))}"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; a process reads it once while its size, time and inode stay."""
+    about = path.stat()
+    read = _sha256 if time.time_ns() - about.st_mtime_ns > SETTLED_NS else _sha256.__wrapped__
+    return read(os.path.abspath(path), about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@functools.cache
+def _sha256(path: str, *_state: int) -> str:
     with open(path, "rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -31,24 +56,80 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
     Raises UserError when the disk is full or not writable; the old file is then still there.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    _write(path, _safetensors(tensors, {"format": "pt"} | dict(metadata or {})))
 
-    partial = _beside(path)
-    owned = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+
+def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
+    """Yield a safetensors file, tensor by tensor: the library's writer leaves files of its own where it is killed."""
+    import torch
+
+    names = {getattr(torch, theirs): ours for ours, theirs in (pair.split(":") for pair in DTYPES.split())}
+    ranks = {dtype: rank for rank, dtype in enumerate(names)}
+    odd = next((f"{key} is {value.dtype}" for key, value in tensors.items() if value.dtype not in names), None)
+    if odd:
+        raise UserError(f"{odd}, which safetensors does not hold; convert it")
+    order = sorted(tensors, key=lambda key: (-ranks[tensors[key].dtype], key))
+    header, start = dict[str, Any](__metadata__=metadata), 0
+    for key in order:
+        value, stop = tensors[key], start + tensors[key].numel() * tensors[key].element_size()
+        header[key] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for key in order:
+        for part in tensors[key].detach().cpu().contiguous().reshape(-1).split(CHUNK):
+            if part.numel():
+                yield memoryview(part.view(torch.uint8).numpy())
+
+
+def _write(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file beside its place, and put it there once it is whole and on the disk."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(owned, partial, metadata={"format": "pt"} | dict(metadata or {}))
-        with open(partial, "rb+") as file:
+        with open(partial, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise _refused(path, error) from None
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        mend = "make it writable" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "make room"
+        why = f"cannot be written ({error.strerror or error})"
+        raise UserError(f"{path}: {why}; {mend} or choose another folder, then run again") from None
 
 
-def _beside(path: Path) -> Path:
-    """Return a name for the unfinished file that no other process uses."""
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step. Raises UserError when the disk is full or not writable."""
+    _write(path, [data])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step. Raises UserError when the disk is full or not writable."""
+    _write(path, [text.encode()])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in one step. Raises UserError when the disk is full or not writable."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def sync(folder: Path) -> None:
+    """Let the names in a folder outlive a loss of power, where the system has a way to ask for it."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def make_folder(folder: Path) -> None:
@@ -64,12 +145,22 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    _check_opens(path)
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}); it is truncated or damaged") from None
+
+
+def _check_opens(path: Path) -> None:
+    """Raise UserError that says why a file cannot be opened: safetensors calls every such file missing."""
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -89,8 +180,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     import torch
 
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    _check_opens(path)
     if path.suffix == ".safetensors":
         return load_tensors(path)
     try:
@@ -114,31 +204,11 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     return {key[len(prefix) :] if wrapped else key: value for key, value in state.items()}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step. Raises UserError when the disk is full or not writable."""
-    partial = _beside(path)
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _refused(path, error) from None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON in one step. Raises UserError when the disk is full or not writable."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def _refused(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be written ({error}); make room or choose another run.out, then run again")
-
-
 def read_json(path: Path) -> Any:
     """Read JSON. Raises UserError when the file is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 

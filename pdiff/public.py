@@ -10,7 +10,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
     "pdiff.api": ("Run", "open_run"),
     "pdiff.bench": ("Bench",),
-    "pdiff.cli.options": ("Out", "Overrides", "RunName", "RunOverrides", "Sampling", "overrides", "sampling"),
+    "pdiff.cli.options": (
+        "Out", "Overrides", "Overwrite", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
+    ),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
@@ -24,7 +26,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
-        "write_json", "write_text",
+        "sha256_of", "write_bytes", "write_json", "write_text",
     ),
     "pdiff.hookspecs": (),
     "pdiff.networks": ("build_network", "entry_of", "load_into"),
@@ -33,6 +35,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("load_recipe",),
     "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (
         "Key", "RunScores", "Spread", "TaskScore", "Unit", "given_by", "keys", "nothing", "scored", "unit_of",
     ),
@@ -41,9 +44,11 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "SCORE", "cell", "expected", "headline", "notes", "ours_for", "sources", "spread", "table",
     ),
     "pdiff.running.device": ("placed",),
+    "pdiff.running.locks": ("USES", "held", "locked"),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),
     "pdiff.running.snapshot": ("Snapshot",),
+    "pdiff.running.store": ("ABOUT", "DAMAGED"),
     "pdiff.services": ("Absent", "Through"),
     "pdiff.steps": ("in_turn", "steps_on"),
     "pdiff.testing": (

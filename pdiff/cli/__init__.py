@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Annotated
 
@@ -10,19 +9,7 @@ import typer
 
 from pdiff import __version__
 from pdiff.cli import plugins, results, run
-from pdiff.errors import UserError
-
-CONDITIONS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENOTDIR,
-}
-"""What the machine can refuse without anybody's fault in the code: a full or read-only disk, permissions."""
+from pdiff.errors import UserError, naming
 
 
 def build() -> typer.Typer:
@@ -60,15 +47,11 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the program: exit code 2 for a mistake of the user's, told in one line each, without a traceback."""
     try:
-        build()()
+        with naming("a file"):
+            build()()
     except UserError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in CONDITIONS:
-            raise
-        print(f"error: {error.filename or 'file'}: {error.strerror}; what was complete is kept", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

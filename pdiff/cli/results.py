@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pdiff.cli.options import Out, RunName, RunOverrides, Sampling, overrides, sampling
+from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, overrides, sampling
 from pdiff.results.scores import Unit
 
 
@@ -42,6 +42,7 @@ def sample(
     option: Sampling = None,
     render: Annotated[bool, typer.Option("--render", help="Also draw them, where they are pictures.")] = False,
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
+    overwrite: Overwrite = False,
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
@@ -52,7 +53,8 @@ def sample(
     options = sampling(option)
     opened = open_run(run, out=out, set=overrides(set), console=console())
     opened = opened.drawing(source, **options) if options else opened
-    folder, rows = opened.sample_to(Path(to) if to else None, count=count, draw=draw, source=source)
+    place = Path(to) if to else None
+    folder, rows = opened.sample_to(place, count=count, draw=draw, source=source, overwrite=overwrite)
     split = opened.recipe.selection
     unit = Unit.of((score for _, score in rows), opened.recipe.task.unit)
     table = [[name, unit.text(score)] for name, score in rows]
@@ -98,6 +100,7 @@ def export(
     which: Annotated[str, typer.Option(help="best (on the selection split) or the number of a network.")] = "best",
     source: Annotated[str, typer.Option(help="original, the method (default) or a baseline, by its label.")] = "",
     all: Annotated[bool, typer.Option("--all", help="Every network of the source.")] = False,
+    overwrite: Overwrite = False,
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
@@ -106,6 +109,6 @@ def export(
     from pdiff.cli.text import console
 
     opened = open_run(run, out=out, set=overrides(set), console=console())
-    paths = opened.export(Path(to), which=which, source=source, every=all)
+    paths = opened.export(Path(to), which=which, source=source, every=all, overwrite=overwrite)
     said = f"{len(paths)} networks in {to}" if all else str(paths[0])
     console().print(said, markup=False, highlight=False, soft_wrap=True)

@@ -44,6 +44,9 @@ CONTENT: JsonDict = {"key": "content"}
 """Of a field: the option names files, which count by what they hold, so that moving them changes no key."""
 
 
+CONFIG = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), validate_default=True)
+
+
 def _mode(field: FieldInfo) -> Any:
     extra = field.json_schema_extra
     return extra.get("key", "always") if isinstance(extra, Mapping) else "always"
@@ -52,7 +55,7 @@ def _mode(field: FieldInfo) -> Any:
 class Component(BaseModel):
     """A named, validated, hashable piece of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = CONFIG
 
     kind: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -113,7 +116,7 @@ class Component(BaseModel):
 class Table(BaseModel):
     """A recipe table that is no component."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = CONFIG
 
 
 def _with_defaults(cls: type[Component], table: Mapping[str, Any]) -> dict[str, Any]:

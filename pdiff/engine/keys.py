@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pdiff.components import Evaluator, Method, Transform, identity
 from pdiff.recipe.tables import Recipe
+from pdiff.running.device import COUNTED
 from pdiff.running.store import Stage
 
 FORMAT = 2
@@ -19,6 +20,8 @@ def train_stage(recipe: Recipe) -> Stage:
     content = recipe.dataset.content(Path(recipe.run.data))
     if content:
         config["dataset"] |= {"content": content}
+    if counted := recipe.run.model_dump(include=set(COUNTED), exclude_defaults=True):
+        config["run"] = counted
     return Stage("train", config | {"seed": recipe.seed, "protocol": recipe.protocol})
 
 

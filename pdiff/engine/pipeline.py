@@ -35,7 +35,7 @@ class Pipeline:
         self.plan, self.name, self.progress = plan, name, progress or Progress()
         self.recipe = plan.recipe
         self._said: set[str] = set()
-        self.store = Store(Path(self.recipe.run.out) / "store")
+        self.store = Store(Path(self.recipe.run.out) / "store", name)
         self.device = device_for(self.recipe.run.device)
 
     def _do(self, stage: Stage, seed_words: tuple[Any, ...], do: Callable[[Path, Context], None]) -> Path:
@@ -53,7 +53,7 @@ class Pipeline:
 
             do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
 
-        folder = self.store.compute(stage, observed, waiting=self.progress.say)
+        folder = self.store.compute(stage, observed, self.progress.say)
         if computed:  # and not waited for, while another run computed it
             seconds = self.store.seconds(stage)
             notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)

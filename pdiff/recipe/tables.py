@@ -38,16 +38,16 @@ class Sample(Table):
 
 
 class RunSettings(Table):
-    """How, not what: nothing here changes a stage's key."""
+    """How, not what: nothing here changes a stage's key, but what can change results (`keyed`) does where it is set."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N")
     out: str = Field("runs", description="folder of results; stages lie in its store/")
     data: str = Field("data", description="folder where datasets lie and are downloaded to")
     download: bool = Field(True, description="fetch a dataset that is not there")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 is one for small networks and all cores for large ones")
+    threads: int = Field(0, ge=0, description="CPU threads (keyed); 0: one for small networks, else all cores")
     batch_size: int = Field(0, ge=0, description="examples per evaluation batch; 0 chooses by their size")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of training; auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
+        "auto", description="of training (keyed); auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
     )
     graphs: bool = Field(True, description="on CUDA, replay training and sampling steps as CUDA graphs")
 

@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pdiff.errors import UserError
-from pdiff.files import make_folder, save_tensors
+from pdiff.files import make_folder, save_tensors, write_json
+from pdiff.results.runs import SCORES
+from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
 
 
-def write_networks(zoo: Zoo, theta_MD: Tensor, folder: Path) -> list[Path]:
+def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
+    """Make the folders of files to be. Raises UserError where one is there already, unless it may be overwritten."""
+    there = next((path for path in paths if path.exists()), None)
+    if there and not overwrite:
+        raise UserError(f"{there}: is there already; choose another name, or replace it with --overwrite")
+    for folder in dict.fromkeys(path.parent for path in paths):
+        make_folder(folder)
+
+
+def write_networks(zoo: Zoo, theta_MD: Tensor, folder: Path, overwrite: bool = False) -> list[Path]:
     """Write each network to a file of a folder and return the paths. Raises UserError where it holds others."""
-    make_folder(folder)
     paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
     other = sorted(set(folder.glob("*.safetensors")) - set(paths))
     if other:
         raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
+    new_files(paths, overwrite)
     for path, theta_D in zip(paths, theta_MD, strict=True):
         save_tensors(path, zoo.state_dict(theta_D))
     return paths
+
+
+def write_network(path: Path, state: Callable[[], Mapping[str, Tensor]], overwrite: bool) -> Path:
+    """Write one state dict. Raises UserError, before it asks for it, where the name is taken or no such file's."""
+    if path.suffix != ".safetensors":
+        raise UserError(f"--to {path}: give a name that ends in .safetensors, or --all and a folder")
+    new_files([path], overwrite)
+    save_tensors(path, state())
+    return path
+
+
+def write_scored(
+    zoo: Zoo, theta_MD: Tensor, scored: Mapping[str, Any], folder: Path, run: Path, overwrite: bool
+) -> tuple[Path, list[tuple[str, float]]]:
+    """Write networks and their scores; return the folder and (file name, score) of each.
+
+    In the folder of the run, a name is of one draw alone: what is there is that draw.
+    """
+    within = folder.parent == run
+    with run_locked(run) if within else contextlib.nullcontext():
+        paths = write_networks(zoo, theta_MD, folder, overwrite or within)
+        rows = [(path.name, score) for path, score in zip(paths, scored["scores"], strict=True)]
+        write_json(folder / SCORES, {**scored, "scores": dict(rows)})
+    return folder, rows
+
+
+def number_of(which: str | int, count: int, source: str) -> int:
+    """Return the number of a network as it is asked for. Raises UserError."""
+    if str(which).isdecimal() and len(str(which)) < 10 and int(which) < count:
+        return int(which)
+    raise UserError(f"--which {which}: write 'best' or a number from 0 to {count - 1} ({source} has {count} networks)")
 
 
 def in_name(value: Any) -> str:

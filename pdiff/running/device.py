@@ -9,6 +9,9 @@ from torch import nn
 
 from pdiff.errors import Faults
 
+COUNTED = ("threads", "precision")
+"""Keys of [run] that change the last bits, or more, of what is trained: set, they are part of every stage's key."""
+
 
 def device_for(wanted: str) -> torch.device:
     """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises UserError when it is not there.

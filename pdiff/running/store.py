@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from pdiff.errors import UserError, naming
+from pdiff.files import make_folder, read_json, sha256_of, sync, write_json
+from pdiff.running.locks import USES, locked
 
-from pdiff.errors import UserError
-from pdiff.files import make_folder, read_json, write_json
+ABOUT = "stage.json"
+DAMAGED = ".damaged"
+"""Ends the name of a folder whose stage was computed again because its files are not as they were written."""
 
 
 @dataclass(frozen=True)
@@ -38,76 +43,127 @@ class Stage:
 class Store:
     """The folder `<out>/store`."""
 
-    def __init__(self, root: Path):
-        self.root = root
+    def __init__(self, root: Path, run: str = ""):
+        """`run`: name of the run that uses it, whose folder beside the store lists the stages that it asks for."""
+        self.root, self.run = root, root.parent / run if run else None
+        self._noted: set[str] = set()
 
     def folder(self, stage: Stage) -> Path:
         return self.root / stage.folder_name
 
     def stage(self, folder_name: str) -> Stage:
         """Return the stage that a folder of this store holds. Raises UserError when it is not there."""
-        about = read_json(self.root / folder_name / "stage.json")
-        return Stage(about["stage"], about["config"])
+        path = self.root / folder_name / ABOUT
+        try:
+            about = read_json(path)
+            return Stage(about["stage"], about["config"])
+        except (UserError, KeyError, TypeError) as error:
+            why = str(error) if isinstance(error, UserError) else f"{path}: damaged"
+            raise UserError(f"{why}; run the recipe again, which computes what is missing") from None
 
     def has(self, stage: Stage) -> bool:
-        """True when the stage's result is there and whole. Raises UserError when it is there and damaged."""
-        folder = self.folder(stage)
-        if not folder.is_dir():
-            return False
-        mend = f"delete the folder {folder} and run again; nothing else is lost"
-        try:
-            about = read_json(folder / "stage.json")
-            sizes = {name: (folder / name).stat().st_size for name in about["files"]}
-        except (UserError, OSError, KeyError, TypeError) as error:
-            raise UserError(f"{folder}: the stored stage cannot be read ({error}); {mend}") from None
-        if sizes != about["files"]:
-            raise UserError(f"{folder}: the stored stage is damaged (file sizes differ from stage.json); {mend}")
-        if about["config"] != json.loads(json.dumps(stage.config)):
-            raise UserError(f"{folder}: holds another stage than its name says; {mend}")
-        return True
+        """True when the stage's result is there, each file in its size; only `compute` also reads them."""
+        return not fault(self.folder(stage), stage, content=False)
 
-    def compute(self, stage: Stage, work: Callable[[Path], None], waiting: Callable[[str], None] = print) -> Path:
-        """Return the stage's folder, calling `work(part_folder)` first when it is not there yet.
+    def compute(self, stage: Stage, work: Callable[[Path], None], say: Callable[[str], None] = print) -> Path:
+        """Return the stage's folder, calling `work(part_folder)` first when it is not there whole.
 
-        A second process that wants the same stage waits for the first. What `work` leaves in the part folder when it
-        is killed is there again the next time, so that it can go on; files named `snapshot*` are dropped at the end.
+        A second process that wants the same stage waits for the first. Files named `snapshot*` that `work` leaves in
+        the part folder when it is killed are there again the next time, so that it can go on; they are dropped at the
+        end. A result that is damaged is set aside, in one line, and computed again.
         """
-        if self.has(stage):
-            return self.folder(stage)
-        lock = self._lock(stage)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting(f"{stage.name}: another run computes {stage.folder_name}; waiting for it")
-            lock.acquire()
-        try:
-            if not self.has(stage):
+        folder = self.folder(stage)
+        self._note(folder.name)
+        if not fault(folder, stage):
+            return folder
+        line = f"{stage.name}: another run computes {folder.name}; waiting for it"
+        with locked(self.root / "locks" / f"{folder.name}.lock", lambda: say(line)), naming(folder):
+            wrong = fault(folder, stage)
+            if wrong and folder.exists():
+                aside = folder.with_name(folder.name + DAMAGED)
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(folder, aside)
+                say(f"warning: {folder}: damaged ({wrong}); it is kept as {aside.name}, and computed again")
+            if wrong:
                 self._compute(stage, work)
-        finally:
-            lock.release()
-        return self.folder(stage)
+        return folder
 
     def _compute(self, stage: Stage, work: Callable[[Path], None]) -> None:
         partial = self.root / f"{stage.folder_name}.part"
         make_folder(partial)
-        for stale in partial.glob("*.tmp"):
-            stale.unlink()
-        start = time.monotonic()
-        work(partial)
-        snapshots = sorted(partial.glob("snapshot*"))
-        results = sorted(file for file in partial.rglob("*") if file.is_file() and file not in snapshots)
-        files = {str(file.relative_to(partial)): file.stat().st_size for file in results if file.name != "stage.json"}
-        about = {"stage": stage.name, "config": stage.config, "files": files, "seconds": time.monotonic() - start}
-        write_json(partial / "stage.json", about)
+        if fault(partial, stage):  # else it was killed when all but its name was done
+            _clear(partial, _is_snapshot)
+            start = time.monotonic()
+            with naming(partial):
+                work(partial)
+            results = {path.relative_to(partial).as_posix(): path for path in sorted(partial.rglob("*"))}
+            results = {name: path for name, path in results.items() if path.is_file() and not _is_snapshot(name)}
+            write_json(partial / ABOUT, {
+                "stage": stage.name, "config": stage.config, "seconds": time.monotonic() - start,
+                "files": {name: path.stat().st_size for name, path in results.items()},
+                "sha256": {name: sha256_of(path) for name, path in results.items()},
+            })  # fmt: skip
+        listed = {ABOUT, *read_json(partial / ABOUT)["files"]}
+        _clear(partial, listed.__contains__)
+        for folder in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
+            sync(folder)
         os.replace(partial, self.folder(stage))
-        # Only now: killed before, the stage goes on from its snapshot.
-        for snapshot in snapshots:
-            (self.folder(stage) / snapshot.name).unlink()
+        sync(self.root)
 
     def seconds(self, stage: Stage) -> float:
         """Return how long the stage took when it was computed (the last stretch, where it was resumed)."""
-        return float(read_json(self.folder(stage) / "stage.json")["seconds"])
+        return float(read_json(self.folder(stage) / ABOUT)["seconds"])
 
-    def _lock(self, stage: Stage) -> FileLock:
-        make_folder(self.root / "locks")
-        return FileLock(self.root / "locks" / f"{stage.folder_name}.lock")
+    def _note(self, name: str) -> None:
+        """List a stage as one that the run uses, before it is looked for: so nobody clears it away meanwhile."""
+        if self.run is None or name in self._noted:
+            return
+        self._noted.add(name)
+        if name in _listed(self.run / USES):
+            return
+        with contextlib.suppress(UserError), locked(self.root / "locks" / "uses.lock"):  # a store may be read-only
+            make_folder(self.run)
+            for stray in self.run.glob(f"{USES}.*.tmp"):
+                stray.unlink(missing_ok=True)
+            write_json(self.run / USES, sorted({*_listed(self.run / USES), name}))
+
+
+def fault(folder: Path, stage: Stage, *, content: bool = True) -> str:
+    """Return what is wrong with a stored stage, nothing where it is whole; `content`: also by its files' digests."""
+    if not folder.is_dir():
+        return "not there"
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        written = about.get("sha256", {}) if content else {}
+        for name, size in about["files"].items():
+            if (folder / name).stat().st_size != size:
+                return f"{name} has another size than {ABOUT} says"
+            if name in written and sha256_of(folder / name) != written[name]:
+                return f"{name} holds other bytes than were written"
+        same = about["config"] == json.loads(json.dumps(stage.config))
+        return "" if same else f"{ABOUT} is of another stage than the folder's name says"
+    except (FileNotFoundError, NotADirectoryError) as error:
+        return f"{Path(error.filename).name} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{ABOUT} cannot be read"
+
+
+def _is_snapshot(name: str) -> bool:
+    return name.startswith("snapshot") and not name.endswith(".tmp")
+
+
+def _clear(folder: Path, kept: Callable[[str], bool]) -> None:
+    """Remove all files below a folder but those whose path in it is kept, and folders that are empty then."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif not kept(path.relative_to(folder).as_posix()):
+            path.unlink(missing_ok=True)
+
+
+def _listed(path: Path) -> list[str]:
+    """Return the names that a run's list holds, none where there is no such list or it is damaged."""
+    with contextlib.suppress(UserError):
+        return list(read_json(path))
+    return []

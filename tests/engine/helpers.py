@@ -18,4 +18,4 @@ def awaited_stage(root: str, computed, waiting) -> None:
             waiting.acquire()
         (part / "result.txt").write_text("one")
 
-    Store(Path(root)).compute(STAGE, work, waiting=lambda line: waiting.release())
+    Store(Path(root)).compute(STAGE, work, lambda line: waiting.release())

@@ -54,33 +54,83 @@ def test_what_an_interrupted_stage_left_is_there_the_next_time_and_not_in_the_re
     assert sorted(file.name for file in folder.iterdir()) == ["result.txt", "stage.json"]
 
 
-def test_what_a_kill_in_the_last_moment_leaves_harms_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    part = tmp_path / f"{STAGE.folder_name}.part"
-    part.mkdir()
-    (part / "stage.json.123.tmp").write_text("{")
-    folder = store.compute(STAGE, write("whole"))
-    assert store.has(STAGE) and sorted(file.name for file in folder.iterdir()) == ["result.txt", "stage.json"]
+@pytest.mark.parametrize("stray", ["stage.json.1.tmp", ".tmpaB3xY9", "snapshot.safetensors.1.tmp", "old/x.json"])
+def test_what_a_kill_leaves_half_written_is_no_result(tmp_path: Path, stray: str) -> None:
+    path = tmp_path / f"{STAGE.folder_name}.part" / stray
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    folder = Store(tmp_path).compute(STAGE, write("whole"))
+    assert sorted(file.name for file in folder.iterdir()) == ["result.txt", "stage.json"]
 
 
-@pytest.mark.parametrize("harm", ["truncate", "no stage.json", "bad json", "other config"])
-def test_a_damaged_stage_is_named_and_nothing_else_is_lost(tmp_path: Path, harm: str) -> None:
-    store = Store(tmp_path)
+def test_a_stage_that_is_killed_before_its_last_renaming_is_renamed_and_not_computed_again(tmp_path: Path) -> None:
+    folder = Store(tmp_path).compute(STAGE, write("whole"))
+    part = folder.with_name(f"{folder.name}.part")
+    folder.rename(part)
+    (part / "snapshot.safetensors").write_text("left")
+    assert (Store(tmp_path).compute(STAGE, write("again")) / "result.txt").read_text() == "whole"
+    assert sorted(file.name for file in folder.iterdir()) == ["result.txt", "stage.json"] and not part.exists()
+
+
+def about(folder: Path, **changes: object) -> None:
+    """Change what stage.json says."""
+    path = folder / "stage.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+HARM = {
+    "truncated": lambda folder: (folder / "result.txt").write_text("who"),
+    "a flipped bit": lambda folder: (folder / "result.txt").write_text("whome"[:3] + "me"),
+    "a file is gone": lambda folder: (folder / "result.txt").unlink(),
+    "no stage.json": lambda folder: (folder / "stage.json").unlink(),
+    "empty after a loss of power": lambda folder: (folder / "stage.json").write_bytes(b""),
+    "bad json": lambda folder: (folder / "stage.json").write_text("{"),
+    "deep json": lambda folder: (folder / "stage.json").write_text("[" * 100_000),
+    "a list": lambda folder: (folder / "stage.json").write_text("[]"),
+    "no config": lambda folder: (folder / "stage.json").write_text('{"files": {}}'),
+    "other config": lambda folder: about(folder, config={"seed": 9}),
+    "a path that is none": lambda folder: about(folder, files={"a\0b": 1}),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_damaged_stage_is_named_kept_and_computed_again(tmp_path: Path, harm: str) -> None:
+    store, said = Store(tmp_path), list[str]()
     folder = store.compute(STAGE, write("whole"))
     other = store.compute(Stage("fit", {"seed": 1}), write("other"))
-    if harm == "truncate":
-        (folder / "result.txt").write_text("who")
-    elif harm == "no stage.json":
-        (folder / "stage.json").unlink()
-    elif harm == "bad json":
-        (folder / "stage.json").write_text("{")
-    else:
-        about = json.loads((folder / "stage.json").read_text())
-        (folder / "stage.json").write_text(json.dumps(about | {"config": {"seed": 9}}))
-    with pytest.raises(UserError, match=f"{folder.name}.*delete the folder") as caught:
-        store.compute(STAGE, write("new"))
-    assert "\n" not in str(caught.value)
-    assert (other / "result.txt").read_text() == "other"
+    HARM[harm](folder)
+    harmed = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert Store(tmp_path).compute(STAGE, write("again"), said.append) == folder
+    assert (folder / "result.txt").read_text() == "again" and (other / "result.txt").read_text() == "other"
+    (line,) = said
+    assert str(folder) in line and "damaged" in line and "\n" not in line
+    aside = folder.with_name(f"{folder.name}.damaged")
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == harmed
+    assert Store(tmp_path).compute(STAGE, write("third"), said.append) == folder and len(said) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_a_finished_run_whose_stage_says_nothing_asks_for_its_recipe(tmp_path: Path, text: str) -> None:
+    folder = Store(tmp_path).compute(STAGE, write("whole"))
+    (folder / "stage.json").write_text(text)
+    with pytest.raises(UserError, match=rf"{folder.name}/stage.json: .*run the recipe again"):
+        Store(tmp_path).stage(folder.name)
+
+
+def test_a_stage_of_an_older_version_without_digests_is_good_by_its_sizes(tmp_path: Path) -> None:
+    folder = Store(tmp_path).compute(STAGE, write("whole"))
+    about(folder, sha256={})
+    assert (Store(tmp_path).compute(STAGE, write("again")) / "result.txt").read_text() == "whole"
+
+
+def test_a_run_lists_the_stages_that_it_asks_for_before_they_are_computed(tmp_path: Path) -> None:
+    run, listed = tmp_path / "run", []
+    store = Store(tmp_path / "store", "run")
+    store.compute(STAGE, lambda part: listed.append(json.loads((run / "stages.json").read_text())))
+    other = Stage("fit", {"seed": 1})
+    store.compute(other, write("other"))
+    assert listed == [[STAGE.folder_name]]
+    assert json.loads((run / "stages.json").read_text()) == sorted([STAGE.folder_name, other.folder_name])
 
 
 def test_two_runs_at_once_compute_a_stage_once(tmp_path: Path) -> None:

@@ -138,3 +138,14 @@ def test_an_empty_class_is_named(tmp_path):
 def test_a_holdout_of_nothing_is_refused(tmp_path):
     write_folder(tmp_path, train=1, test=1)
     assert "dataset.validation = 0.1 of 3" in message(ImageFolder(root=str(tmp_path)), context())
+
+
+def test_an_image_that_changes_in_place_counts_as_other_data(tmp_path):
+    write_folder(tmp_path, train=2, test=1)
+    image, dataset = next((tmp_path / "train" / "cat").iterdir()), ImageFolder(root=str(tmp_path))
+    before, data = dataset.content(tmp_path), image.read_bytes()
+    image.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert dataset.content(tmp_path) != before
+    image.write_bytes(data)
+    (tmp_path / "notes.txt").write_text("not read")
+    assert dataset.content(tmp_path) == before

@@ -99,7 +99,9 @@ def test_options_of_a_default_component_can_be_set_without_naming_it(tiny: Path)
 @pytest.mark.parametrize(
     ("key", "value", "changed"),
     [
-        ("run.threads", 2, ""), ("run.out", "elsewhere", ""), ("expect", [{"source": "x"}], ""),
+        ("run.threads", 2, "train collect fit"), ("run.precision", "bfloat16", "train collect fit"),
+        ("run.device", "cpu", ""), ("run.batch_size", 3, ""), ("run.out", "elsewhere", ""),
+        ("expect", [{"source": "x"}], ""),
         ("sample.count", 3, ""), ("zoo", [{"name": "first", "count": 8}], "fit"),
         ("method.sampler", "ddim", ""), ("method.steps", 61, "fit"),
         ("collect.lr", 0.1, "collect fit"), ("selector.buffers", False, "collect fit"),

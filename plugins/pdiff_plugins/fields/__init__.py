@@ -59,9 +59,10 @@ def register_reports(register: Any) -> None:
 @hookimpl
 def render_samples(recipe: Any, theta_MD: Any, bench: Any, folder: Any) -> None:
     if recipe.task.name == FieldTask.name:
+        from pdiff.files import write_bytes
         from pdiff_plugins.fields.command import picture
 
-        (folder / "samples.png").write_bytes(picture(recipe, theta_MD, bench, side=64))
+        write_bytes(folder / "samples.png", picture(recipe, theta_MD, bench, side=64))
 
 
 @hookimpl

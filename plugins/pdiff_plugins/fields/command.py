@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdiff.cli.options import Out, RunName, RunOverrides, Sampling, overrides, sampling
+from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, overrides, sampling
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,25 +24,28 @@ def render(
     option: Sampling = None,
     side: Annotated[int, typer.Option(min=8, help="Pixels along each side of a shape; in space, cells.")] = 64,
     to: Annotated[str, typer.Option(help="PNG file; by default in the run's folder.")] = "",
+    overwrite: Overwrite = False,
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
     """Draw new networks that are shapes, and write what they show as one picture."""
     from pdiff.api import open_run
     from pdiff.cli.text import console
-    from pdiff.files import make_folder
+    from pdiff.files import make_folder, write_bytes
 
-    _check(to)
+    _check(to, overwrite)
     opened, options = open_run(run, out=out, set=overrides(set), console=console()), sampling(option)
     opened = opened.drawing(**options) if options else opened
     path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{opened.drawn_with}-{side}.png"
     make_folder(path.parent)
-    path.write_bytes(picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
+    write_bytes(path, picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
     console().print(f"{count} shapes in {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _check(to: str) -> None:
-    """Raise UserError where the picture's name is not that of a PNG file."""
+def _check(to: str, overwrite: bool) -> None:
+    """Raise UserError where the picture's name is not that of a PNG file, or taken."""
+    if to and Path(to).exists() and not overwrite:
+        raise UserError(f"--to {to}: is there already; choose another name, or replace it with --overwrite")
     if to and Path(to).suffix.lower() != ".png":
         raise UserError(f"--to {to}: is no name of a PNG file; let it end in .png")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdiff.components import Figure, Page, Report
+from pdiff.files import make_folder, write_bytes, write_text
 from pdiff.results.shown import Showing
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class Html(Report):
             f"{p.name}.html": _beside(view, p) for p in pages
         }
         pictures = {f"figures/{figure.name}.{figure.kind}": figure.data for figure in figures}
-        (out / "figures").mkdir(parents=True, exist_ok=True)
+        make_folder(out / "figures")
         for name, data in [*((name, text.encode()) for name, text in texts.items()), *pictures.items()]:
-            (out / name).write_bytes(data)
+            write_bytes(out / name, data)
         return [out / name for name in [*texts, *pictures]]
 
 
@@ -119,8 +120,8 @@ class Markdown(Report):
             "## Not shown\n\n" + "\n".join(f"- {plain(line)}" for line in showing.faults) if showing.faults else "",
         ]
         path = out / "report.md"
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8", newline="\n")
+        make_folder(out)
+        write_text(path, "\n\n".join(part for part in parts if part) + "\n")
         return [path]
 
 

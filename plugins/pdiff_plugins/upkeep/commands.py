@@ -1,0 +1,75 @@
+"""`pdiff runs` and `pdiff clean`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pdiff.cli.options import Out
+
+AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def runs(out: Out = "runs", as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the runs of a folder of results, newest first, with their ages and sizes."""
+    from pdiff.cli.text import print_table
+    from pdiff_plugins.upkeep.stock import Stock
+
+    stock = Stock(Path(out))
+    rows = [run.about(stock) for run in stock.runs]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    now = time.time()
+    print_table(
+        ["run", "state", "age", "size", "of which no other run uses"],
+        [
+            [row["run"], "finished" if row["finished"] else "not finished", age(now - row["changed"]),
+             size(row["bytes"]), size(row["alone_bytes"])]
+            for row in rows
+        ],
+    )  # fmt: skip
+    say(f"{len(rows)} runs; the store holds {size(stock.bytes)}, of which {size(stock.unused_bytes)} no run uses")
+
+
+def clean(
+    out: Out = "runs",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove stages that no run uses, and what dead processes left; what a living process computes is never touched.
+
+    A run keeps its stages, also one that has not finished, with what it can go on from: delete the run's folder first
+    to give them up.
+    """
+    from pdiff_plugins.upkeep.stock import Stock
+
+    done = "would remove" if dry_run else "removed"
+    total = folders = locks = 0
+    for leftover in Stock(Path(out)).clean(dry_run):
+        if leftover.lock:
+            locks += 1
+            continue
+        say(f"{done} {leftover.path} ({leftover.why}, {size(leftover.bytes)})")
+        total, folders = total + leftover.bytes, folders + 1
+    say(f"{done} {folders} folders of {size(total)}, and {locks} locks of no living process")
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    from pdiff.cli.text import console
+
+    console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def age(seconds: float) -> str:
+    """Return a time in its greatest unit."""
+    return next((f"{seconds / unit:.0f} {name}" for unit, name in AGES if seconds >= unit), "now")
