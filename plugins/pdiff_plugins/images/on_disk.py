@@ -14,6 +14,7 @@ from pydantic import Field
 from pdiff import hookimpl
 from pdiff.components import NEVER
 from pdiff.errors import UserError
+from pdiff.files import folder_below
 from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ Read = Callable[[Path, str], Samples]
 """(folder of the set, name of a subset) -> what it holds."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CLASSES = 1000
+SPLITS = ("train", "test", "val")
 
 
 class FileDataset(ImageDataset):
@@ -137,7 +139,7 @@ class ImageNet(FileDataset):
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
-        root = ctx.data_root / Path(self.root).expanduser()
+        root = folder_below(ctx.data_root, self.root)
         for subset in ("train", "val"):
             if not (root / subset).is_dir():
                 raise UserError(
@@ -165,16 +167,16 @@ class ImageFolder(FileDataset):
     std: Std = IMAGENET_STD
 
     def content(self, data_root: Path) -> str:
-        """Return a digest of the files' names and sizes."""
-        root = data_root / Path(self.root).expanduser()
-        files = sorted(path for path in root.rglob("*") if path.is_file())
+        """Return a digest of the names and sizes of the files in train/, test/ and val/; nothing else is looked at."""
+        root = folder_below(data_root, self.root)
+        files = sorted(path for split in SPLITS for path in (root / split).rglob("*") if path.is_file())
         listing = "\n".join(f"{path.relative_to(root)} {path.stat().st_size}" for path in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(listing)).hexdigest()
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Without test/, val/ is the test split, and validation is always cut from train."""
-        root = ctx.data_root / Path(self.root).expanduser()
-        folders = {name: _listed(root / name) for name in ("train", "test", "val") if (root / name).is_dir()}
+        root = folder_below(ctx.data_root, self.root)
+        folders = {name: _listed(root / name) for name in SPLITS if (root / name).is_dir()}
         _same_classes(root, folders)
         samples, validation = {name: _samples(listed) for name, listed in folders.items()}, None
         if "test" in samples and "val" in samples:
@@ -212,7 +214,7 @@ def _whole(name: str, where: Path, subset: str, listing: str, read: Read, classe
     step = f"put the whole set into {where}, or delete that folder and run again with run.download = true"
     try:
         samples = read(where, subset)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"dataset {name}: {where / listing} is damaged ({reason}); {step}") from None
     if {target for _, target in samples} != set(range(classes)):
