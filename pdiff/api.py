@@ -210,7 +210,7 @@ class Run:
         return source
 
     def _index(self, which: str | int, count: int, source: str) -> int:
-        if str(which).isdecimal() and int(which) < count:
+        if str(which).isdecimal() and len(str(which)) < 19 and int(which) < count:
             return int(which)
         raise UserError(
             f"--which {which}: write 'best' or a number from 0 to {count - 1} ({source} has {count} networks)"

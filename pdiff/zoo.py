@@ -181,7 +181,7 @@ class Zoo:
             if "holdout" in about:
                 theta_HD = load_tensors(folder / "holdout.safetensors")["theta"]
                 zoo.holdout = cls(theta_HD, layout, anchor, about["holdout"])
-        except (AssertionError, AttributeError, LookupError, TypeError) as error:
+        except (AssertionError, AttributeError, LookupError, OverflowError, TypeError) as error:
             why = f"{type(error).__name__} {error}".strip()
             raise UserError(f"{folder}: the stored zoo is damaged ({why}); delete the folder and run again") from None
         return zoo

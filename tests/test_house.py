@@ -31,7 +31,8 @@ SPINE = "components context bench view hookspecs plugins/discovery.py recipe eng
 """Contracts, discovery, recipe, engine, api."""
 CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 5800, 2500, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
-told (results/scores.py), are contracts that have since come to stand in it."""
+told (results/scores.py), are contracts that have since come to stand in it; so has what keeps hostile plugins, files
+and counts from ending the program (plugins/loading.py, cli/commands.py, running/memory.py)."""
 
 
 @functools.cache

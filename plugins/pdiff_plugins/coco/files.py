@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def _instances(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -
 def _integer(where: str, row: Mapping[str, Any], key: str, least: int = -(2**63), most: int = 2**63 - 1) -> int:
     """Return a whole number of an entry. Raises UserError where it is none, or out of bounds."""
     value = row[key]
-    if not isinstance(value, Real) or not least <= value <= most or value != int(value):
+    if not isinstance(value, int | float) or not least <= value <= most or value != int(value):
         raise UserError(f"{where}: {key} = {value!r}; a whole number from {least} to {most} was expected")
     return int(value)
 
@@ -114,7 +113,7 @@ def _check(where: str, mark: Mapping[str, Any], images: Mapping[int, Annotated],
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and bool(-LARGEST <= value <= LARGEST)
+    return isinstance(value, int | float) and bool(-LARGEST <= value <= LARGEST)
 
 
 def pixels(image: Annotated, decoder: Decoder) -> Image.Image:
