@@ -20,7 +20,7 @@ from pdiff.errors import Faults, did_you_mean
 from pdiff.plugins.checks import kinds_of, take
 from pdiff.plugins.loading import Plugin, contained, origin, wanted
 
-NAMED = 12
+NAMED = 8
 """Names that a line lists."""
 
 

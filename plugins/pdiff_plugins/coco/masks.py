@@ -27,6 +27,8 @@ VOC = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72
 """COCO's categories in the order of Pascal VOC's classes, after the background."""
 VOC_NUMBERS = {category: number for number, category in enumerate(VOC) if number}
 IGNORED = 255
+FAR = 1e6
+"""Pixels from the corner of its image that an outline may lie away."""
 FINE = 5
 """COCO draws outlines on a grid of this many points a pixel."""
 
@@ -74,8 +76,8 @@ def polygon(corners: Sequence[float], height: int, width: int) -> np.ndarray:
     """
     if len(corners) < 6 or len(corners) % 2:
         raise ValueError(f"a polygon has {len(corners)} numbers; at least six, in pairs, were expected")
-    corners_K2, longest = np.asarray(corners, float).reshape(-1, 2), max(height, width)
-    if not ((corners_K2 >= -longest) & (corners_K2 <= 2 * longest)).all():
+    corners_K2 = np.asarray(corners, float).reshape(-1, 2)
+    if not (abs(corners_K2) <= FAR).all():
         raise ValueError(f"a polygon leaves the image of {width} x {height} pixels far behind, or is no numbers")
     ends = (FINE * corners_K2 + 0.5).astype(np.int64)
     line = _outline(ends)
