@@ -27,8 +27,8 @@ VOC = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72
 """COCO's categories in the order of Pascal VOC's classes, after the background."""
 VOC_NUMBERS = {category: number for number, category in enumerate(VOC) if number}
 IGNORED = 255
-FAR = 1e6
-"""Pixels from the corner of its image that an outline may lie away."""
+FAR = 1e5
+"""Pixels from the corner of its image that an outline may lie away, at most."""
 FINE = 5
 """COCO draws outlines on a grid of this many points a pixel."""
 
