@@ -87,7 +87,8 @@ def _integer(where: str, row: Mapping[str, Any], key: str, least: int = -(2**63)
     """Return a whole number of an entry. Raises UserError where it is none, or out of bounds."""
     value = row[key]
     if not isinstance(value, int | float) or not least <= value <= most or value != int(value):
-        raise UserError(f"{where}: {key} = {value!r}; a whole number from {least} to {most} was expected")
+        bounds = f" from {least} to {most}" if least > 0 else ""
+        raise UserError(f"{where}: {key} = {value!r}; a whole number{bounds} was expected")
     return int(value)
 
 
