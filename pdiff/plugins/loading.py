@@ -68,8 +68,8 @@ def contained(failed: Callable[[str], None]) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not ours:
-            raise
+        if isinstance(error, KeyboardInterrupt) and not ours and before is not signal.SIG_IGN:
+            raise  # a handler of somebody else's may have raised it
         failed(told(error))
     finally:
         if ours:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -144,6 +145,11 @@ def install(plugin: Hostile, folder: Path, number: int = 0) -> str:
     return name
 
 
+def interruptible() -> None:
+    """Let programs that are started from here heed Ctrl-C, which a shell's background jobs do not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def faults(plugin: Hostile, folder: Path, whole: set[str]) -> list[str]:
     """Return what is wrong with what the program does beside a plugin; `whole` are the plugins that must be there."""
     name = install(plugin, folder)
@@ -179,6 +185,7 @@ def faults(plugin: Hostile, folder: Path, whole: set[str]) -> list[str]:
 def run(options: Options) -> Tally:
     """Meet every plugin once."""
     tally = Tally("plugins")
+    interruptible()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.campaign.plugins import HOSTILE, NET, Hostile, install
+from tests.campaign.plugins import HOSTILE, NET, Hostile, install, interruptible
 from tests.helpers import pdiff_command
 
 
@@ -32,6 +32,7 @@ def test_all_of_them_at_once_are_listed_and_harm_nothing(tmp_path):
 @pytest.mark.parametrize("name", ["Ctrl-C", "Ctrl-C swallowed"])
 def test_a_true_interrupt_stops_the_program(name, tmp_path):
     install(HOSTILE[name], tmp_path)
+    interruptible()
     run = pdiff_command("list-plugins", cwd=tmp_path, PYTHONPATH=path_of(tmp_path), PDIFF_PLUGINS="hostile0")
     assert run.returncode == 130 and run.stdout == "" and "Traceback" not in run.stderr
 
