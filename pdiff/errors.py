@@ -10,22 +10,39 @@ from collections.abc import Iterable, Iterator
 BUGS = frozenset({errno.EBADF, errno.EFAULT, errno.ECHILD})
 """What the operating system answers to nothing but a fault in the code."""
 
+LINE, VALUE, FAULTS = 500, 100, 100
+"""At most: characters of a line, characters of a value that it quotes, lines of one file."""
+
+
+def short(text: str, most: int = LINE) -> str:
+    """Return printable text of at most `most` characters: longer ones lose their middle, control codes are escaped."""
+    for _ in range(2):  # escapes are longer than what they stand for
+        if len(text) > most:
+            text = f"{text[: most * 3 // 5]} ... {text[len(text) - (most - most * 3 // 5 - 5) :]}"
+        text = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= most else text[:most]
+
 
 class UserError(ValueError):
-    """A mistake or a condition that the user can mend; its text says where, what and what to do."""
+    """A mistake or a condition that the user can mend; its text says where, what and what to do, in one line."""
+
+    def __init__(self, text: object):
+        super().__init__(short(str(text)))
 
 
 class Faults(UserError):
-    """Several mistakes in one file, reported together, one line each."""
+    """Several mistakes in one file, reported together, one line each; of very many the first."""
 
     def __init__(self, lines: Iterable[str]):
-        self.lines = list(lines)
-        super().__init__("\n".join(self.lines))
+        self.lines = [short(line) for line in lines]
+        more = len(self.lines) - FAULTS
+        self.lines[FAULTS:] = [f"... and {more} more of the kind; mend these first"] if more > 0 else []
+        ValueError.__init__(self, "\n".join(self.lines))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known word, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:VALUE], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,14 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
 
 
+def folder_below(root: Path, name: str) -> Path:
+    """Return the folder that a recipe names, relative to `root`. Raises UserError for the home of nobody."""
+    try:
+        return root / Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name}: there is no user of that name; write the whole path") from None
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, memory-mapped. Raises UserError when it is missing, truncated or no such file."""
     from safetensors import SafetensorError
@@ -164,11 +173,14 @@ def _check_opens(path: Path) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the text metadata of a safetensors file."""
-    from safetensors import safe_open
+    """Return the text metadata of a safetensors file. Raises UserError as `load_tensors` does."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}); it is truncated or damaged") from None
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
@@ -199,6 +211,9 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
     if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no state dict (a mapping of names to tensors)")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            raise UserError(f"{path}: {key} is no dense tensor of real numbers; save it as one")
     prefix = "module."
     wrapped = bool(state) and all(key.startswith(prefix) for key in state)
     return {key[len(prefix) :] if wrapped else key: value for key, value in state.items()}
@@ -210,6 +225,18 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text. Raises TOMLDecodeError, or UserError for what no reader takes."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UserError("brackets are nested too deeply") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:
+        raise UserError("an integer has thousands of digits; at most 64 bits are read") from None
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

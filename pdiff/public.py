@@ -25,8 +25,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
-        "PRETRAINED", "below", "digest_of", "load_state", "load_tensors", "make_folder", "read_json", "save_tensors",
-        "sha256_of", "write_bytes", "write_json", "write_text",
+        "PRETRAINED", "below", "digest_of", "folder_below", "load_state", "load_tensors", "make_folder", "read_json",
+        "save_tensors", "sha256_of", "write_bytes", "write_json", "write_text",
     ),
     "pdiff.hookspecs": (),
     "pdiff.networks": ("build_network", "entry_of", "load_into"),

@@ -173,11 +173,15 @@ class Zoo:
 
     @classmethod
     def open(cls, folder: Path) -> Zoo:
-        """Read what `save` wrote; theta is memory-mapped."""
+        """Read what `save` wrote; theta is memory-mapped. Raises UserError where its files do not fit together."""
         about, anchor = read_json(folder / "zoo.json"), load_tensors(folder / "anchor.safetensors")
-        layout = Layout.from_json(about["layout"])
-        zoo = cls(load_tensors(folder / "zoo.safetensors")["theta"], layout, anchor, about["rows"])
-        if "holdout" in about:
-            theta_HD = load_tensors(folder / "holdout.safetensors")["theta"]
-            zoo.holdout = cls(theta_HD, layout, anchor, about["holdout"])
+        try:
+            layout = Layout.from_json(about["layout"])
+            zoo = cls(load_tensors(folder / "zoo.safetensors")["theta"], layout, anchor, about["rows"])
+            if "holdout" in about:
+                theta_HD = load_tensors(folder / "holdout.safetensors")["theta"]
+                zoo.holdout = cls(theta_HD, layout, anchor, about["holdout"])
+        except (AssertionError, AttributeError, LookupError, OverflowError, TypeError) as error:
+            why = f"{type(error).__name__} {error}".strip()
+            raise UserError(f"{folder}: the stored zoo is damaged ({why}); delete the folder and run again") from None
         return zoo

@@ -33,7 +33,8 @@ CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 5800, 2500, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
-results/pages.py), which no plugin can do for the core."""
+results/pages.py), and what keeps hostile plugins, files and counts from ending the program (plugins/loading.py,
+cli/commands.py, running/memory.py), which no plugin can do for the core."""
 
 
 @functools.cache

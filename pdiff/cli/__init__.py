@@ -9,13 +9,13 @@ import typer
 
 from pdiff import __version__
 from pdiff.cli import plugins, results, run
-from pdiff.errors import UserError, naming
+from pdiff.cli.commands import add_commands
+from pdiff.errors import UserError, naming, short
+from pdiff.plugins.loading import blamed
 
 
 def build() -> typer.Typer:
     """Return the program: our commands, then those that plugins add."""
-    from pdiff.plugins.discovery import registry
-
     app = typer.Typer(
         name="pdiff",
         help="Generate the parameters of neural networks, and tell how good and how new they are.",
@@ -36,11 +36,7 @@ def build() -> typer.Typer:
 
     for commands in (run, results, plugins):
         commands.register(app)
-    for implementation in registry().manager.hook.register_commands.get_hookimpls():
-        try:
-            implementation.function(app)
-        except Exception as error:
-            typer.echo(f"warning: plugin {implementation.plugin_name}: register_commands raised {error}", err=True)
+    add_commands(app)
     return app
 
 
@@ -56,3 +52,21 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if isinstance(error, RuntimeError | MemoryError) and _memory(error):
+            sys.exit(2)
+        from pdiff.plugins.discovery import registry
+
+        if line := blamed(error, registry().plugins):
+            print(f"error: {line}; tell its authors", file=sys.stderr)
+        raise
+
+
+def _memory(error: Exception) -> bool:
+    """Tell that memory ran out outside of any stage, where that is what an error says."""
+    from pdiff.running.memory import ran_out
+
+    if out := ran_out(error):
+        why = short(" ".join(str(error).split()), 200)
+        print(f"error: memory ran out ({why}); lower sizes in [architecture], or counts", file=sys.stderr)
+    return out

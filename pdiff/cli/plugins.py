@@ -31,7 +31,7 @@ def list_plugins(
     rows = [[p["plugin"], f"{p['distribution']} {p['version']}", "\n".join(_provides(p, kind))] for p in plugins]
     print_table(["plugin", "distribution", "provides"], rows)
     if any(plugin["failure"] for plugin in plugins):
-        console().print("\nplugins that FAILED provide nothing; the others are not affected", highlight=False)
+        console().print("\nwhat FAILED is left out; the others are not affected", highlight=False)
 
 
 def _provides(plugin: Mapping[str, Any], kind: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pdiff.plugins.discovery import registry
+from pdiff.plugins.loading import told
 from pdiff.running.progress import Progress
 
 
@@ -25,5 +26,5 @@ def _answers(progress: Progress, hook: str, values: Mapping[str, Any]) -> Iterat
         arguments = {name: values[name] for name in implementation.argnames}
         try:
             yield implementation.function(**arguments)
-        except Exception as error:
-            progress.say(f"warning: plugin {implementation.plugin_name}: {hook} raised {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:
+            progress.say(f"warning: plugin {implementation.plugin_name}: {hook} raised {told(error)}")

@@ -20,6 +20,7 @@ from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import blank_network, build_network
 from pdiff.running.device import device_for, precision_for
+from pdiff.running.memory import told_when_out
 from pdiff.running.progress import Progress, Told
 from pdiff.running.snapshot import Snapshot
 from pdiff.running.store import Stage, Store
@@ -51,7 +52,8 @@ class Pipeline:
             def tell(step: int, values: dict[str, float]) -> None:
                 notify(self.progress, "stage_progress", step=step, values=values, **named)
 
-            do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
+            with told_when_out(stage.name):
+                do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
 
         folder = self.store.compute(stage, observed, self.progress.say)
         if computed:  # and not waited for, while another run computed it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Iterator
 
 from pdiff.components import Evaluator, Method, Transform
@@ -51,7 +53,7 @@ class Plan:
         """Return the steps that a source's samples go through."""
         return tuple(step for step in self.recipe.sample.step if source == self.method or step.baselines)
 
-    @property
+    @functools.cached_property
     def populations(self) -> dict[str, Stage]:
         """Source -> the stage that holds its networks."""
         return {ORIGINAL: self.zoo} | {source: self.sample(source) for source in self.methods}
@@ -78,10 +80,12 @@ class Plan:
 def _labelled(methods: tuple[Method, ...]) -> dict[str, Method]:
     """Return methods and their variants by label, a number behind a label that is taken."""
     labelled: dict[str, Method] = {}
+    numbers: Counter[str] = Counter()  # of each label, so that thousands of one are numbered in linear time
     for method in methods:
         for label, variant in method.variants().items():
-            number = 2
             while label in labelled or label == ORIGINAL:
-                label, number = f"{label.split(' #')[0]} #{number}", number + 1
+                bare = label.split(" #")[0]
+                numbers[bare] += 1
+                label = f"{bare} #{numbers[bare] + 1}"
             labelled[label] = variant
     return labelled

@@ -18,6 +18,7 @@ from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.populations.predictor import check
 from pdiff.recipe.tables import Recipe
 from pdiff.running.device import placed
+from pdiff.running.memory import needs
 from pdiff.services import Finished
 from pdiff.steps import in_turn
 from pdiff.zoo import Layout, Zoo
@@ -27,6 +28,7 @@ def do_collect(
     recipe: Recipe, model: nn.Module, data: DatasetSplits, layout: Layout, bench: Bench, folder: Path, ctx: Context
 ) -> None:
     """Collect the zoo, score all checkpoints in one pass on the selection split, and write it."""
+    needs("collect.count", getattr(recipe.collect, "count", 0), layout.dim, "it, or select less")
     zoo = recipe.collect.collect(
         placed(model, ctx.device), data=data, task=recipe.task, layout=layout, bench=bench, ctx=ctx
     )
@@ -98,6 +100,7 @@ def do_sample(
     folder: Path, ctx: Context,
 ) -> None:  # fmt: skip
     """Sample networks, finish them as `[[sample.step]]` asks for, and write samples.safetensors."""
+    needs(who, count, zoo.layout.dim, "sample.count, sample.baseline_count or --count")
     theta_MD = generator.sample(count, Finished(bench, finish), ctx)
     theta_MD = finish(theta_MD.detach().to("cpu", torch.float32))
     check(theta_MD, zoo.layout, who)

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from pdiff.components import KINDS, Evaluator
 from pdiff.errors import UserError, did_you_mean
-from pdiff.plugins.discovery import Plugin, registry
+from pdiff.plugins.discovery import registry
+from pdiff.plugins.loading import Plugin
 
 
 def check_kind(kind: str) -> str:

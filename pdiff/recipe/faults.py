@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from pdiff.components import Component, merge
-from pdiff.errors import did_you_mean
+from pdiff.errors import VALUE, did_you_mean, short
+
+DEEPEST = 30
+"""Tables and lists in one another."""
+
+
+def oddities(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each value that no option can take, whatever the model: too deep, too large, NUL in a text."""
+    todo: list[tuple[tuple[Any, ...], Any]] = [((), raw)]
+    while todo:
+        loc, value = todo.pop()
+        if len(loc) > DEEPEST:
+            yield f"{_place(loc)}: nested more than {DEEPEST} deep; no option is"
+        elif isinstance(value, Mapping | list | tuple):
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            todo += reversed([((*loc, key), item) for key, item in items])
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            yield f"{_place(loc)}: an integer of {value.bit_length()} bits; at most 64 are read"
+        elif isinstance(value, str) and "\0" in value:
+            yield f"{_place(loc)} = {short(repr(value), VALUE)}: holds a NUL character; take it out"
 
 
 def faults(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
@@ -23,13 +42,13 @@ def faults(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel
 
 
 def _fault(row: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
-    where = dotted(row["loc"])
+    where = _place(row["loc"])
     if row["type"] == "extra_forbidden":
         known = _known_keys(row["loc"][:-1], raw, model)
         return f"{where}: unknown key{did_you_mean(str(row['loc'][-1]), known)}; known: {', '.join(known)}"
     if row["type"] == "missing":
         return f"{where}: missing; add it{_hint(row['loc'], model)}"
-    value = f" = {row['input']!r}" if not isinstance(row["input"], Mapping | list) else ""
+    value = f" = {short(repr(row['input']), VALUE)}" if not isinstance(row["input"], Mapping | list) else ""
     message = row["msg"][0].lower() + row["msg"][1:] if row["msg"].startswith("Input") else row["msg"]
     return f"{where}{value}: {message}" if where else message
 
@@ -40,6 +59,10 @@ def _hint(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
 
     kind = _component_of(model.model_fields[loc[0]].annotation) if len(loc) == 1 else None
     return f" with name = one of: {registry().known(kind.kind)}" if kind else ""
+
+
+def _place(loc: tuple[Any, ...]) -> str:
+    return short(dotted(loc), 2 * VALUE)
 
 
 def dotted(loc: tuple[Any, ...]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pdiff.errors import Faults, UserError
-from pdiff.recipe.faults import faults
+from pdiff.errors import VALUE, Faults, UserError
+from pdiff.files import parse_toml
+from pdiff.recipe.faults import faults, oddities
 from pdiff.recipe.tables import Recipe
 
 HERE = Path("recipes")
@@ -48,7 +49,7 @@ def _nearest(path: Path, folders: tuple[Path, ...]) -> str:
     files = [file.relative_to(folder) for folder in folders for file in sorted(folder.glob("**/*.toml"))]
     names = [file.with_suffix("").as_posix() for file in files]
     spellings = {name.rpartition("/")[2]: name for name in reversed(names)} | {name: name for name in names}
-    near = difflib.get_close_matches(path.as_posix().removesuffix(".toml"), spellings, n=1)
+    near = difflib.get_close_matches(path.as_posix().removesuffix(".toml")[:VALUE], spellings, n=1)
     return f"; did you mean {spellings[near[0]]!r}?" if near else ""
 
 
@@ -61,13 +62,15 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
+    if odd := [f"{path}: {line}" for line in oddities(raw)]:
+        raise Faults(odd)
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
@@ -80,9 +83,11 @@ def parse_override(text: str, example: str = "--set sample.count=50") -> tuple[s
     if not equals or not key.strip():
         raise UserError(f"{example.split()[0]} {text}: write it as key=value, for example {example}")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        return key.strip(), parse_toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value
+    except UserError as error:
+        raise UserError(f"{example.split()[0]} {key}: {error}") from None
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pdiff.errors import UserError
+
 CGROUP = Path("/sys/fs/cgroup")
+OUT = ("can't allocate memory", "size calculation overflowed", "multiplication overflow")
+"""What torch says on a CPU; of the last two where a size in bytes is no 64-bit number."""
+LOWER = {
+    "train": "the sizes in [architecture] and [dataset], or train.batch_size",
+    "collect": "collect.count, collect.batch_size, or the sizes in [architecture]",
+    "fit": "the sizes and batch_size of the method",
+    "sample": "sample.count, or --count",
+    "predict": "run.batch_size, or sample.count",
+    "measure": "run.batch_size",
+    "evaluate": "run.batch_size, sample.count, or the evaluator's own counts",
+}
+"""What takes memory, by stage."""
 
 
 def free_bytes(device: torch.device) -> int:
@@ -39,7 +54,28 @@ def ran_out(error: BaseException) -> bool:
     """True for an error that says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return any(words in said for words in OUT)
+
+
+def needs(what: str, count: int, dim: int, lower: str) -> None:
+    """Raise UserError where `count` vectors of `dim` float32 numbers need more memory than is free."""
+    needed, free = 4 * count * dim, free_bytes(torch.device("cpu"))
+    if needed > free:
+        size, left = (f"{number / 2**30:,.1f} GiB" for number in (needed, free))
+        raise UserError(f"{what}: {count:,} networks of {dim:,} parameters need {size}, {left} are free; lower {lower}")
+
+
+@contextmanager
+def told_when_out(stage: str) -> Iterator[None]:
+    """Raise UserError that names the stage and what to lower where memory runs out in it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        why = " ".join(str(error).split()).rpartition("DefaultCPUAllocator: ")[2][:120] or type(error).__name__
+        raise UserError(f"{stage}: memory ran out ({why}); lower {LOWER.get(stage, LOWER['train'])}") from None
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from pdiff.components import Component, Evaluator, identity, merge, plain
-from pdiff.plugins.discovery import NAME
+from pdiff.plugins.checks import NAME
 from pdiff.results.scores import keys
 from pdiff.testing.contracts import CONTRACTS
 

@@ -209,7 +209,7 @@ def test_commands_that_cannot_be_added_are_named_and_the_others_work(load, capsy
     from pdiff.cli import build
 
     assert CliRunner().invoke(build(), ["list-plugins"], catch_exceptions=False).exit_code == 0
-    assert "warning: plugin example0: register_commands raised division by zero" in capsys.readouterr().err
+    assert "warning: plugin example0: register_commands: ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
 def test_the_example_of_the_design_works(load):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import NEVER, Dataset
+from pdiff.files import folder_below
 from pdiff_plugins.images.in_memory import Mean, Side, Std, Validation
 from pdiff_plugins.images.on_disk import IMAGENET_MEAN, IMAGENET_STD, FileDataset
 
@@ -49,7 +50,7 @@ class CocoDetection(Dataset):
 
     def content(self, data_root: Path) -> str:
         """Return a digest of the annotations."""
-        return _content(data_root / Path(self.root).expanduser())
+        return _content(folder_below(data_root, self.root))
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError that names the file and what in it is wrong."""
@@ -57,7 +58,7 @@ class CocoDetection(Dataset):
         from pdiff_plugins.coco.boxes import box_splits
         from pdiff_plugins.coco.files import read
 
-        root = ctx.data_root / Path(self.root).expanduser()
+        root = folder_below(ctx.data_root, self.root)
         train, test = (read(self.name, root, subset) for subset in SUBSETS)
         cut = holdout(len(train.images), self.validation, ctx.generator("holdout"))
         return box_splits(self, train, test, cut)
@@ -83,14 +84,14 @@ class CocoSegmentation(FileDataset):
 
     def content(self, data_root: Path) -> str:
         """Return a digest of the annotations."""
-        return _content(data_root / Path(self.root).expanduser())
+        return _content(folder_below(data_root, self.root))
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError that names the file and what in it is wrong."""
         from pdiff_plugins.coco.files import read
         from pdiff_plugins.coco.masks import mask_splits
 
-        root = ctx.data_root / Path(self.root).expanduser()
+        root = folder_below(ctx.data_root, self.root)
         train, test = (read(self.name, root, subset) for subset in SUBSETS)
         return mask_splits(self, train, test, self.cut(len(train.images), ctx))
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,9 @@ from PIL import Image
 
 from pdiff.errors import UserError, did_you_mean
 from pdiff_plugins.images.splits import Decoder
+
+LONGEST, LARGEST = 65_535, 1e18
+"""Side of an image in pixels, and any other number, at most."""
 
 
 @dataclass
@@ -55,7 +56,7 @@ def read(who: str, root: Path, subset: str) -> Instances:
             f"dataset {who}: {file} is missing, and COCO is not downloaded here; get it from cocodataset.org, put "
             f"train2017/, val2017/ and annotations/ into {root}, or name the folder that holds them in dataset.root"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"dataset {who}: {file}: not readable JSON ({error}); put the whole file there") from None
     try:
         return _instances(f"dataset {who}: {file}", file, folder, table)
@@ -67,18 +68,28 @@ def read(who: str, root: Path, subset: str) -> Instances:
 
 
 def _instances(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -> Instances:
-    categories = {int(row["id"]): str(row["name"]) for row in table["categories"]}
+    categories = {_integer(f"{where}: categories", row, "id"): str(row["name"]) for row in table["categories"]}
     there = set(os.listdir(folder)) if folder.is_dir() else set()
     images: dict[int, Annotated] = {}
     for row in sorted(table["images"], key=lambda row: row["id"]):
         name = row["file_name"]
         if name not in there:
             raise UserError(f"{where}: images names {name!r}, which is not in {folder}; put it there")
-        images[row["id"]] = Annotated(folder / name, int(row["height"]), int(row["width"]))
+        height, width = (_integer(f"{where}: image {name}", row, side, 1, LONGEST) for side in ("height", "width"))
+        images[row["id"]] = Annotated(folder / name, height, width)
     for mark in table["annotations"]:
         _check(where, mark, images, categories)
         images[mark["image_id"]].marks.append(mark)
     return Instances(file, list(images.values()), categories)
+
+
+def _integer(where: str, row: Mapping[str, Any], key: str, least: int = -(2**63), most: int = 2**63 - 1) -> int:
+    """Return a whole number of an entry. Raises UserError where it is none, or out of bounds."""
+    value = row[key]
+    if not isinstance(value, int | float) or not least <= value <= most or value != int(value):
+        bounds = f" from {least} to {most}" if least > 0 else ""
+        raise UserError(f"{where}: {key} = {value!r}; a whole number{bounds} was expected")
+    return int(value)
 
 
 def _check(where: str, mark: Mapping[str, Any], images: Mapping[int, Annotated], categories: Mapping[int, str]) -> None:
@@ -89,14 +100,21 @@ def _check(where: str, mark: Mapping[str, Any], images: Mapping[int, Annotated],
     if mark["category_id"] not in categories:
         raise UserError(f"{entry}: category_id = {mark['category_id']!r} is none of its categories; add the category")
     box = mark["bbox"]
-    if len(box) != 4 or not all(isinstance(side, Real) and math.isfinite(side) for side in box):
+    if len(box) != 4 or not all(map(_is_number, box)):
         raise UserError(f"{entry}: bbox = {box!r}; four numbers were expected: x, y, width, height")
+    for key in ("area", "iscrowd"):
+        if not _is_number(mark.get(key, 0)):
+            raise UserError(f"{entry}: {key} = {mark[key]!r}; a number was expected")
     image, outline = images[mark["image_id"]], mark.get("segmentation")
     if isinstance(outline, Mapping) and list(outline["size"]) != [image.height, image.width]:
         raise UserError(
             f"{entry}: segmentation.size = {list(outline['size'])!r}, its image {image.path.name} is "
             f"{[image.height, image.width]!r} (height, width); make them agree"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(-LARGEST <= value <= LARGEST)
 
 
 def pixels(image: Annotated, decoder: Decoder) -> Image.Image:

@@ -27,6 +27,8 @@ VOC = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72
 """COCO's categories in the order of Pascal VOC's classes, after the background."""
 VOC_NUMBERS = {category: number for number, category in enumerate(VOC) if number}
 IGNORED = 255
+FAR = 1e5
+"""Pixels from the corner of its image that an outline may lie away, at most."""
 FINE = 5
 """COCO draws outlines on a grid of this many points a pixel."""
 
@@ -53,7 +55,7 @@ def _filled(mark: Mapping[str, Any], image: Annotated) -> np.ndarray:
         if isinstance(outline, Mapping):
             return runs(outline["counts"], image.height, image.width)
         masks = [polygon(corners, image.height, image.width) for corners in outline]
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{image.path}: annotation {mark['id']}: segmentation: {error}") from None
     return np.logical_or.reduce(masks) if masks else np.zeros((image.height, image.width), bool)
 
@@ -74,7 +76,10 @@ def polygon(corners: Sequence[float], height: int, width: int) -> np.ndarray:
     """
     if len(corners) < 6 or len(corners) % 2:
         raise ValueError(f"a polygon has {len(corners)} numbers; at least six, in pairs, were expected")
-    ends = (FINE * np.asarray(corners, float).reshape(-1, 2) + 0.5).astype(np.int64)
+    corners_K2 = np.asarray(corners, float).reshape(-1, 2)
+    if not (abs(corners_K2) <= FAR).all():
+        raise ValueError(f"a polygon leaves the image of {width} x {height} pixels far behind, or is no numbers")
+    ends = (FINE * corners_K2 + 0.5).astype(np.int64)
     line = _outline(ends)
     before, after = line[:-1], line[1:]
     crossing = before[:, 0] != after[:, 0]

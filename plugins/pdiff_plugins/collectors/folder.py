@@ -143,7 +143,8 @@ class Folder(Collector):
                 raise UserError(f"{file}: holds {key!r}, which the architecture has not; is it another network?")
             if value.shape != anchor[key].shape:
                 raise UserError(f"{file}: {key} has shape {list(value.shape)}, expected {list(anchor[key].shape)}")
-            if not torch.isfinite(value).all():
+            small = value.is_floating_point() and value.element_size() == 1  # which torch cannot ask
+            if not torch.isfinite(value.float() if small else value).all():
                 raise UserError(f"{file}: {key} holds NaN or Inf; remove the file")
         return state
 

@@ -44,7 +44,9 @@ class Generation(Task):
         ge=0,
         description="outputs that its weights have; 0 for networks that give features without (timm, inception)",
     )
-    timesteps: int = Field(1000, gt=1, description="steps of noise in training; it grows linearly, as Ho et al.'s")
+    timesteps: int = Field(
+        1000, gt=1, le=100_000, description="steps of noise in training; it grows linearly, as Ho et al.'s"
+    )
     steps: int = Field(50, gt=0, description="steps of drawing an image, at most timesteps")
     eta: float = Field(0.0, ge=0, le=1, description="0 is DDIM, the same image each time; 1 with all steps is DDPM")
 

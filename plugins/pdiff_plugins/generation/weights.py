@@ -50,6 +50,8 @@ def weights_file(folder: Path) -> Path | None:
 
 def _compare(config: dict[str, Any], architecture: DdpmUnet) -> None:
     """Raise UserError that names the first setting in which the folder's network is another."""
+    if not isinstance(config, dict):
+        raise UserError(f"architecture.weights = {architecture.weights!r}: config.json is no table; choose another")
     levels = range(len(architecture.widths))
     kinds = ["AttnDownBlock2D" if level in architecture.attention else "DownBlock2D" for level in levels]
     sizes = {

@@ -75,7 +75,7 @@ class Gpt(Method):
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged network that samples; 0: none")
-    timesteps: int = Field(1000, gt=0, description="length T of the chain, linear from 1e-4 to 0.02")
+    timesteps: int = Field(1000, gt=0, le=100_000, description="length T of the chain, linear from 1e-4 to 0.02")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
     sampling_steps: int = Field(100, ge=0, description="steps when sampling; 0: all T")
     prompt: dict[str, float] = Field({}, description="what is asked for, e.g. { loss = 0.2 }; nothing: the zoo's best")

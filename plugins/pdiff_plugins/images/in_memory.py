@@ -291,7 +291,7 @@ def require(
     step = f"delete {where} to download it again, or " if ctx.download and not note else ""
     raise UserError(
         f"dataset {name}: {where / bad[0]} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
-        f"put the files {files} into {where}, or set run.data (now {ctx.data_root}) to the folder that holds {folder}"
+        f"put the files {files} there, or set run.data to the folder that holds {folder}"
     )
 
 

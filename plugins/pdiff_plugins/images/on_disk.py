@@ -14,6 +14,7 @@ from pydantic import Field
 from pdiff import hookimpl
 from pdiff.components import NEVER
 from pdiff.errors import UserError
+from pdiff.files import folder_below
 from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ Read = Callable[[Path, str], Samples]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CLASSES = 1000
 SUBSETS = ("train", "test", "val")
-"""Folders of an image folder."""
+"""Folders of an image folder; nothing else in it is looked at."""
 
 
 class FileDataset(ImageDataset):
@@ -139,7 +140,7 @@ class ImageNet(FileDataset):
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
-        root = ctx.data_root / Path(self.root).expanduser()
+        root = folder_below(ctx.data_root, self.root)
         for subset in ("train", "val"):
             if not (root / subset).is_dir():
                 raise UserError(
@@ -170,14 +171,14 @@ class ImageFolder(FileDataset):
         """Return a digest of the files' names and bytes, which are read once a process, at about 1 GB/s."""
         from pdiff.files import sha256_of
 
-        root = data_root / Path(self.root).expanduser()
+        root = folder_below(data_root, self.root)
         files = sorted(path for part in SUBSETS for path in (root / part).rglob("*") if path.is_file())
         listing = "\n".join(f"{path.relative_to(root).as_posix()} {sha256_of(path)}" for path in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(listing)).hexdigest()
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Without test/, val/ is the test split, and validation is always cut from train."""
-        root = ctx.data_root / Path(self.root).expanduser()
+        root = folder_below(ctx.data_root, self.root)
         folders = {name: _listed(root / name) for name in SUBSETS if (root / name).is_dir()}
         _same_classes(root, folders)
         samples, validation = {name: _samples(listed) for name, listed in folders.items()}, None
@@ -216,7 +217,7 @@ def _whole(name: str, where: Path, subset: str, listing: str, read: Read, classe
     step = f"put the whole set into {where}, or delete that folder and run again with run.download = true"
     try:
         samples = read(where, subset)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"dataset {name}: {where / listing} is damaged ({reason}); {step}") from None
     if {target for _, target in samples} != set(range(classes)):

@@ -66,7 +66,7 @@ class PDiff(Method):
     schedule: Literal["linear", "cosine"] = Field("linear", description="how the noise grows")
     beta_start: float = Field(1e-4, gt=0, lt=1, description="first variance of the linear schedule")
     beta_end: float = Field(0.02, gt=0, lt=1, description="last variance of the linear schedule")
-    timesteps: int = Field(1000, gt=0, description="length T of the chain")
+    timesteps: int = Field(1000, gt=0, le=100_000, description="length T of the chain")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
     sampling_steps: int = Field(0, ge=0, description="steps when sampling; 0: all T")
     labels: bool = Field(

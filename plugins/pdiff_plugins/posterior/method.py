@@ -23,8 +23,8 @@ class Posterior(Method):
     theta = centre + factors z, z ~ N(0, I). The factors begin as the checkpoints' principal components. Each step draws
     some networks and minimises, on one batch of training examples, their mean loss and, weighted by `together`, the
     loss of their ensemble. The second is what lets them differ: with together = 1 a network may err where the others
-    do not. `volume` rewards the size of the Gaussians, as the entropy does in a variational bound, each tensor's in units
-    of its own size in the centre: that weights are larger is no volume.
+    do not. `volume` rewards the size of the Gaussians, as the entropy does in a variational bound, each tensor's in
+    units of its own size in the centre: that weights are larger is no volume.
     """
 
     name = "posterior"

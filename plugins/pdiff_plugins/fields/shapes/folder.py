@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +12,7 @@ from pydantic import Field
 
 from pdiff.components import NEVER, Dataset
 from pdiff.errors import UserError
+from pdiff.files import folder_below
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 KINDS = (".obj", ".ply", ".off", ".stl")
 FILLED = 0.9
 """Half of the longest side of a mesh, as it lies in the cube -1..1."""
-FEWEST = 5
+FEWEST, MOST = 5, 100_000
+"""Meshes at least; files and folders that are looked at, at most."""
 
 
 class MeshFolder(Dataset):
@@ -55,10 +59,10 @@ class MeshFolder(Dataset):
 
         files = self.files(data_root)
         listing = "\n".join(f"{self._name(file, data_root)} {digest_of(str(file))}" for file in files)
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(listing)).hexdigest()
 
     def _folder(self, data_root: Path) -> Path:
-        return data_root / Path(self.root).expanduser()
+        return folder_below(data_root, self.root)
 
     def _name(self, file: Path, data_root: Path) -> str:
         return file.relative_to(self._folder(data_root)).as_posix()
@@ -68,7 +72,10 @@ class MeshFolder(Dataset):
         root = self._folder(data_root)
         if not root.is_dir():
             raise UserError(f"dataset.root = {self.root!r}: {root} is no folder; put meshes there, or name another")
-        files = sorted(file for file in root.rglob("*") if file.suffix.lower() in KINDS and file.is_file())
+        paths = list(islice(root.rglob("*"), MOST + 1))
+        if len(paths) > MOST:
+            raise UserError(f"dataset.root: {root} holds over {MOST:,} files; name the folder of the meshes alone")
+        files = sorted(file for file in paths if file.suffix.lower() in KINDS and file.is_file())
         if len(files) < FEWEST:
             kinds = ", ".join(KINDS)
             raise UserError(f"dataset.root: {root} holds {len(files)} meshes ({kinds}); put at least {FEWEST} there")
