@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -16,6 +17,17 @@ class Faults(UserError):
     def __init__(self, lines: Iterable[str]):
         self.lines = list(lines)
         super().__init__("\n".join(self.lines))
+
+
+@contextmanager
+def of_baseline(label: str) -> Iterator[None]:
+    """Let a method's mistake, which it tells of `method`, be told of the baseline that it is; none with no label."""
+    try:
+        yield
+    except UserError as error:
+        if label and str(error).startswith("method."):
+            raise UserError(f"baseline {label!r}: {str(error).removeprefix('method.')}") from None
+        raise
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from pdiff.engine import work
 from pdiff.engine.bench import RunBench
 from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
-from pdiff.errors import UserError
+from pdiff.errors import UserError, of_baseline
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import blank_network, build_network
 from pdiff.running.device import device_for, precision_for
@@ -151,7 +151,8 @@ class Pipeline:
         method, zoo = self.plan.methods[source], self.zoo
 
         def do(folder: Path, ctx: Context) -> None:
-            work.do_fit(method, zoo, self.bench, folder, ctx)
+            with of_baseline(source if source != self.plan.method else ""):
+                work.do_fit(method, zoo, self.bench, folder, ctx)
 
         folder = self._do(self.plan.fit(source), ("fit", method.name), do)
         return work.load_generator(method, zoo, self.bench, folder, self.context("fit", method.name))
