@@ -35,6 +35,9 @@ class Pipeline:
         self.plan, self.name, self.progress = plan, name, progress or Progress()
         self.recipe = plan.recipe
         self._said: set[str] = set()
+        # Caches of its own: a cache of the class would keep every pipeline, networks and all, as long as the process.
+        self.generator = functools.cache(self.generator)  # type: ignore[method-assign]
+        self.predictions = functools.cache(self.predictions)  # type: ignore[method-assign]
         self.store = Store(Path(self.recipe.run.out) / "store")
         self.device = device_for(self.recipe.run.device)
 
@@ -145,7 +148,6 @@ class Pipeline:
 
         return load_tensors(self._do(self.plan.measure, ("measure",), do) / "measures.safetensors")
 
-    @functools.cache  # noqa: B019 - a pipeline lives as long as its run
     def generator(self, source: str) -> Generator:
         """Return a fitted method."""
         method, zoo = self.plan.methods[source], self.zoo
@@ -166,9 +168,7 @@ class Pipeline:
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
         def do(folder: Path, ctx: Context) -> None:
-            def finish(theta_MD: Tensor) -> Tensor:
-                return work.finished(theta_MD, steps, self.zoo, self.bench, ctx)
-
+            finish = functools.partial(work.finished, steps=steps, zoo=self.zoo, bench=self.bench, ctx=ctx)
             count = stage.config["count"]
             work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
 
@@ -177,7 +177,6 @@ class Pipeline:
             self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 
-    @functools.cache  # noqa: B019
     def predictions(self, source: str, split: str) -> Tensor:
         """Return the predictions `[M, E, ...]` of a source on a split, from the store where they are there."""
 
