@@ -8,6 +8,7 @@ they find its stages in the store, which is emptied behind them.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import sys
@@ -27,6 +28,7 @@ import tomli_w
 
 from pdiff.recipe.loading import load_recipe
 from pdiff_plugins.drawing import style
+from pdiff_plugins.populations import chooser
 from tests.campaign.book_world import cuts, hub, offline, reading, sets
 from tests.campaign.options import Options
 from tests.campaign.tally import Tally
@@ -89,6 +91,7 @@ def world(work: Path) -> Iterator[list[str]]:
         home = hub.Hub(work / "published")
         hub.use(home, work / "cache", patch)
         patch.setattr(style, "DPI", COARSE)
+        patch.setattr(chooser, "QUICK_S", math.inf)  # populations this small are not worth a trial of ways
         asked = offline.cut_off(patch)
         for name in ("data", "runs", "recipes", "checkpoints"):
             shutil.rmtree(work / name, ignore_errors=True)

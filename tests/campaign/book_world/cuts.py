@@ -19,7 +19,7 @@ MOST: dict[str, dict[str, int]] = {
         "train": 24, "validation": 12, "test": 12, "examples": 8, "test_count": 12, "count": 30, "resolution": 12,
         "near": 200, "longest": 64,
     },
-    "task": {"steps": 20},
+    "task": {"steps": 5, "horizon": 4},
     "architecture": {"min_size": 64, "max_size": 96},
     "train": {"epochs": 2, "batch_size": 8},
     "collect": {
