@@ -45,6 +45,7 @@ class Run:
     def __init__(self, folder: Path, pipeline: Pipeline, drawing: str = ""):
         """`drawing`: the options of sampling that are not the recipe's, as names of files show them."""
         self.folder, self.pipeline, self.drawn_with = folder, pipeline, drawing
+        self._order = functools.cache(self._order)  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -206,7 +207,6 @@ class Run:
             )
         return source
 
-    @functools.cache  # noqa: B019 - lives as long as the run
     def _order(self, source: str) -> list[int]:
         """Return the source's networks by score on the selection split, best first."""
         split = self.recipe.selection

@@ -40,6 +40,17 @@ class Faults(UserError):
         ValueError.__init__(self, "\n".join(self.lines))
 
 
+@contextlib.contextmanager
+def of_baseline(label: str) -> Iterator[None]:
+    """Let a method's mistake, which it tells of `method`, be told of the baseline that it is; none with no label."""
+    try:
+        yield
+    except UserError as error:
+        if label and str(error).startswith("method."):
+            raise UserError(f"baseline {label!r}: {str(error).removeprefix('method.')}") from None
+        raise
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word[:VALUE], list(known), n=1, cutoff=0.6)

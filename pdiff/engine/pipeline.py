@@ -16,7 +16,7 @@ from pdiff.engine import work
 from pdiff.engine.bench import RunBench
 from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
-from pdiff.errors import UserError
+from pdiff.errors import UserError, of_baseline
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import blank_network, build_network
 from pdiff.running.device import device_for, precision_for
@@ -36,6 +36,9 @@ class Pipeline:
         self.plan, self.name, self.progress = plan, name, progress or Progress()
         self.recipe = plan.recipe
         self._said: set[str] = set()
+        # Caches of its own: a cache of the class would keep every pipeline, networks and all, as long as the process.
+        self.generator = functools.cache(self.generator)  # type: ignore[method-assign]
+        self.predictions = functools.cache(self.predictions)  # type: ignore[method-assign]
         self.store = Store(Path(self.recipe.run.out) / "store", name)
         self.device = device_for(self.recipe.run.device)
 
@@ -147,13 +150,13 @@ class Pipeline:
 
         return load_tensors(self._do(self.plan.measure, ("measure",), do) / "measures.safetensors")
 
-    @functools.cache  # noqa: B019 - a pipeline lives as long as its run
     def generator(self, source: str) -> Generator:
         """Return a fitted method."""
         method, zoo = self.plan.methods[source], self.zoo
 
         def do(folder: Path, ctx: Context) -> None:
-            work.do_fit(method, zoo, self.bench, folder, ctx)
+            with of_baseline(source if source != self.plan.method else ""):
+                work.do_fit(method, zoo, self.bench, folder, ctx)
 
         folder = self._do(self.plan.fit(source), ("fit", method.name), do)
         return work.load_generator(method, zoo, self.bench, folder, self.context("fit", method.name))
@@ -167,9 +170,7 @@ class Pipeline:
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
         def do(folder: Path, ctx: Context) -> None:
-            def finish(theta_MD: Tensor) -> Tensor:
-                return work.finished(theta_MD, steps, self.zoo, self.bench, ctx)
-
+            finish = functools.partial(work.finished, steps=steps, zoo=self.zoo, bench=self.bench, ctx=ctx)
             count = stage.config["count"]
             work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
 
@@ -178,7 +179,6 @@ class Pipeline:
             self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 
-    @functools.cache  # noqa: B019
     def predictions(self, source: str, split: str) -> Tensor:
         """Return the predictions `[M, E, ...]` of a source on a split, from the store where they are there."""
 

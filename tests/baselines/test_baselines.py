@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+import pdiff
 from pdiff.context import Context
+from pdiff.errors import UserError
 from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.baselines.averages import Average, GreedySoup, Mixture
@@ -142,3 +144,12 @@ def test_swag_has_half_the_diagonal_and_half_the_low_rank_covariance(zoo: Zoo) -
     deviation = (own - running)[-20:]
     expected = own.var(dim=0, correction=0).diag() / 2 + deviation.T @ deviation / (2 * 19)
     assert (x.T.cov() - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_a_mistake_in_a_baseline_is_told_of_it_and_not_of_the_method(tiny) -> None:
+    few = {"run.out": str(tiny.parent / "runs"), "evaluate": [], "report": [], "collect.count": 8, "train.epochs": 1}
+    wrong = few | {"method.batch_size": 4, "baseline": [{"name": "pdiff", "batch_size": 9, "steps": 2}]}
+    with pytest.raises(UserError, match=r"^baseline 'pdiff #2': batch_size: 9 is more than the 8 checkpoints; set it"):
+        pdiff.run(tiny, set=wrong, quiet=True)
+    with pytest.raises(UserError, match=r"^method\.batch_size: 9 is more than the 8 checkpoints; set it"):
+        pdiff.run(tiny, set=few | {"method.batch_size": 9, "baseline": []}, quiet=True)

@@ -14,7 +14,7 @@ CATEGORIES = {1: "person", 2: "bicycle", 13: "stop sign"}
 COLOURS = {1: (230, 40, 40), 2: (40, 60, 230), 13: (60, 200, 60)}
 
 
-def write(root: Path, train: int = 24, val: int = 10, side: int = 64) -> Path:
+def write(root: Path, train: int = 24, val: int = 10, side: int = 64, kind: str = "png") -> Path:
     """Write COCO's layout below `root`: one or two rectangles an image, the last image without any."""
     for seed, (part, count) in enumerate((("train2017", train), ("val2017", val))):
         random = np.random.default_rng(seed)
@@ -23,9 +23,9 @@ def write(root: Path, train: int = 24, val: int = 10, side: int = 64) -> Path:
         images, marks = [], []
         for number in range(count):
             image, own = _drawn(random, side, 0 if number == count - 1 else 1 + number % 2)
-            Image.fromarray(image).save(root / part / f"{number:03}.png")
+            Image.fromarray(image).save(root / part / f"{number:03}.{kind}")
             height, width = image.shape[:2]
-            images.append({"id": 100 + number, "file_name": f"{number:03}.png", "height": height, "width": width})
+            images.append({"id": 100 + number, "file_name": f"{number:03}.{kind}", "height": height, "width": width})
             marks += [mark | {"image_id": 100 + number} for mark in own]
         table = {
             "images": images, "annotations": [{"id": i, "iscrowd": 0} | mark for i, mark in enumerate(marks)],

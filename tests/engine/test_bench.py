@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+import pdiff
 from pdiff.errors import UserError
 from pdiff.networks import build_network
 from pdiff.services import Absent
@@ -95,3 +99,20 @@ def test_points_have_no_network_unless_they_are_given_one():
     for ask in (lambda bench: bench.objective, lambda bench: bench.build(0)):
         with pytest.raises(UserError, match=r"^these networks are points: there is no "):
             ask(Points(tiny_zoo(2)))
+
+
+def test_a_run_is_forgotten_with_its_networks(tiny) -> None:
+    """One process runs the cells of a table one after the other; a cache of a class would keep them all."""
+    few = {
+        "run.out": str(tiny.parent / "runs"),
+        "collect.count": 4,
+        "train.epochs": 1,
+        "method.steps": 2,
+        "baseline": [],
+    }
+    run = pdiff.run(tiny, set=few | {"method.batch_size": 4, "sample.count": 2}, quiet=True)
+    run.networks(1)
+    kept = [weakref.ref(part) for part in (run, run.pipeline, run.bench, run.pipeline.generator("pdiff"))]
+    del run
+    gc.collect()
+    assert [part() for part in kept] == [None] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,10 @@ from pdiff.results.summary import expected
 from pdiff.testing import TinyNet, TinyTask, tiny_splits
 from pdiff.training import base_network
 from pdiff.training.settings import Train
+from pdiff_plugins.drawing.style import styled
 from pdiff_plugins.generation.evaluator import Frechet
+from pdiff_plugins.generation.figures import generated_images
+from pdiff_plugins.generation.rows import strip
 from tests.generation.helpers import CPU, digits_data
 
 
@@ -157,6 +161,17 @@ def test_the_moving_average_is_kept_where_the_recipe_asks_for_it(tmp_path):
     kept = load_tensors(tmp_path / "network.safetensors")
     torch.testing.assert_close(kept, average)
     assert not any("score" in row for row in json.loads((tmp_path / "log.json").read_text()))
+
+
+def test_rows_of_fewer_images_begin_at_the_left():
+    rows = {"real": strip(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)), "pdiff": strip(torch.zeros(10, 1, 8, 8).byte())}
+    view = SimpleNamespace(scores={"frechet": {"images": rows}}, selection="validation")
+    with styled():
+        chart, _ = generated_images(view, {})
+        chart.canvas.draw()
+    real, drawn = chart.axes
+    assert real.get_window_extent().x0 == pytest.approx(drawn.get_window_extent().x0)
+    assert real.get_xlim() == drawn.get_xlim()
 
 
 def test_frechet_is_for_this_task_alone(finished):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdiff_plugins.drawing.style import focus, left_out, looks, violin
+from pdiff_plugins.drawing.style import figure, focus, left_out, looks, plain_log, styled, violin
+from pdiff_plugins.evaluators.figures import distance_distributions
+from pdiff_plugins.reports.weights import heat_map
 from tests.reports.helpers import ALL, figures
 
 
@@ -51,6 +53,45 @@ def test_heat_map_is_normalised_by_the_originals(view):
     strong = (pixels.max(axis=2) - pixels.min(axis=2))[:, 60:200].mean(axis=1)
     middle = len(strong) * 9 // 21
     assert strong[:middle].mean() > 20 * strong[middle + 12 : -30].mean()
+
+
+def drawn(draw, view):
+    """Return the chart as it is saved: its texts know where they stand."""
+    with styled():
+        chart, _ = draw(view, looks(list(view.theta), "pdiff"))
+        chart.canvas.draw()
+    return chart
+
+
+def test_names_beside_few_rows_of_the_heat_map_do_not_overlap(view):
+    few = {source: theta_MD[:2] for source, theta_MD in view.theta.items()}
+    chart = drawn(heat_map, replace(view, theta=few))
+    first, second, bar = (axes.yaxis.label.get_window_extent() for axes in chart.axes)
+    assert not first.overlaps(second)
+    whole = chart.bbox.extents
+    assert all(name.y0 >= whole[1] and name.y1 <= whole[3] for name in (first, second, bar))
+
+
+def numbers(axis) -> list[float]:
+    return [float(text) for label in axis.get_ticklabels(which="both") if (text := label.get_text())]
+
+
+@pytest.mark.parametrize(("low", "high", "shown"), [(1, 4, {1, 2, 3, 4}), (1, 60, {1, 2, 5, 10}), (1, 5e3, {1, 10})])
+def test_a_logarithmic_axis_of_any_length_has_plain_numbers(low, high, shown):
+    with styled():
+        chart = figure(3)
+        axes = chart.add_subplot()
+        axes.plot([low, high], [0, 1])
+        axes.set_xscale("log")
+        plain_log(axes.xaxis, low, high)
+        chart.canvas.draw()
+    assert shown <= set(numbers(axes.xaxis)), "all of them, none as a formula"
+
+
+def test_distances_that_differ_little_stand_at_plain_numbers(view):
+    for number, own in enumerate(view.scores["networks"].values()):
+        own["distance"]["values"] = [2.1 + number / 4] * len(own["distance"]["values"])
+    assert {2, 3} <= set(numbers(drawn(distance_distributions, view).axes[0].xaxis))
 
 
 def test_focus_keeps_the_axis_to_what_matters():

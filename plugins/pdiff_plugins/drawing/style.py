@@ -18,6 +18,8 @@ from pdiff.components import Figure as Shown
 from pdiff.view import ORIGINAL
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+
     from pdiff.view import View
 
 Drawing = tuple[Figure | bytes, str] | None
@@ -116,6 +118,22 @@ def png(made: Figure) -> bytes:
 def finite(values: Any) -> np.ndarray:
     numbers = np.asarray([v for v in values if v is not None], dtype=float)
     return numbers[np.isfinite(numbers)]
+
+
+def plain_log(axis: Axis, low: float, high: float) -> None:
+    """Write numbers as people do along a logarithmic axis, also where it spans less than a decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=steps_between(low, high)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def steps_between(low: float, high: float) -> tuple[float, ...]:
+    """Return the numbers of each decade that stand on a logarithmic axis: the fewer decades, the more."""
+    if high > 100 * low:
+        return (1.0,)
+    return (1.0, 2.0, 5.0) if high > 5 * low else (1.0, 1.2, 1.5, *map(float, range(2, 10)))
 
 
 def focus(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import FixedLocator
 
 from pdiff.results.scores import given_by, unit_of
 from pdiff.view import ORIGINAL
@@ -20,6 +21,7 @@ from pdiff_plugins.drawing.style import (
     focus,
     left_out,
     scatter_offsets,
+    steps_between,
     violin,
 )
 
@@ -74,7 +76,7 @@ def distance_distributions(view: View, looks: Mapping[str, Look]) -> Drawing:
         tick(axes, row, np.median(seen), low, high, len(seen))
     axes.axvline(np.median(logs[ORIGINAL]), color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(_whole(low, high))
+    axes.xaxis.set_major_locator(FixedLocator(_places(low, high)))
     axes.xaxis.set_major_formatter(lambda place, _: f"{10**place:g}")
     copies = sum(int((seen == 0).sum()) for seen in values.values())
     caption = (
@@ -84,11 +86,11 @@ def distance_distributions(view: View, looks: Mapping[str, Look]) -> Drawing:
     return chart, caption + (f" {copies} exact copies (distance 0) stand at the left edge." if copies else "")
 
 
-def _whole(low: float, high: float) -> Any:
-    from matplotlib.ticker import FixedLocator, MaxNLocator
-
-    whole = np.arange(np.ceil(low), np.floor(high) + 1)
-    return FixedLocator(whole.tolist()) if len(whole) > 1 else MaxNLocator(4)
+def _places(low: float, high: float) -> list[float]:
+    """Return the decimal logarithms of the numbers that stand on an axis of logarithms."""
+    decades = np.arange(np.floor(low), np.ceil(high) + 1)
+    places = decades[:, None] + np.log10(steps_between(10**low, 10**high))
+    return [place for place in places.ravel().tolist() if low <= place <= high]
 
 
 def overlap_violins(view: View, looks: Mapping[str, Look]) -> Drawing:

@@ -20,8 +20,11 @@ def generated_images(view: View, looks: object) -> Drawing:
         return None
     chart = figure(0.75 * len(rows))
     grid = chart.subplots(len(rows), 1, squeeze=False).ravel()
-    for axes, (name, row) in zip(grid, rows.items(), strict=True):
-        axes.imshow(np.asarray(opened(row)), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    pictures = {name: np.asarray(opened(row)) for name, row in rows.items()}
+    longest = max(picture.shape[1] for picture in pictures.values())
+    for axes, (name, picture) in zip(grid, pictures.items(), strict=True):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_xlim(-0.5, longest - 0.5)  # there may be fewer real images; all rows begin at the left
         axes.set_axis_off()
         axes.text(-0.01, 0.5, name, transform=axes.transAxes, ha="right", va="center")
     return chart, (

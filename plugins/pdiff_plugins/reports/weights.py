@@ -9,7 +9,7 @@ import numpy as np
 
 from pdiff.results.scores import unit_of
 from pdiff.view import ORIGINAL
-from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, focus, left_out
+from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, focus, left_out, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pdiff.view import View
 
 COLUMNS, NETWORKS, MAP_COLUMNS, MAP_DOTS = 300, 24, 20_000, 2_000
+LABEL = 9
+"""Rows of the heat map beside which a source's name finds room; fewer are drawn taller."""
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -30,8 +32,9 @@ def heat_map(view: View, looks: Mapping[str, Look]) -> Drawing:
     picked = {s: view.theta[s][:, columns].double().numpy() for s in (ORIGINAL, view.method)}
     mean, std = picked[ORIGINAL].mean(axis=0), picked[ORIGINAL].std(axis=0)
     blocks = [(v[_spread(len(v), NETWORKS)] - mean) / np.where(std > 0, std, 1) for v in picked.values()]
-    chart = figure(1.1 + 0.095 * sum(len(block) for block in blocks))
-    parts = chart.subplots(2, 1, sharex=True, height_ratios=[len(block) for block in blocks])
+    shares = [max(len(block), LABEL) for block in blocks]
+    chart = figure(1.1 + 0.095 * sum(shares))
+    parts = chart.subplots(2, 1, sharex=True, height_ratios=shares)
     for axes, block, source in zip(parts, blocks, picked, strict=True):
         image = axes.imshow(block, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
         axes.set_yticks([])
@@ -42,7 +45,7 @@ def heat_map(view: View, looks: Mapping[str, Look]) -> Drawing:
         axes.set_ylabel(label, color=looks[source].colour, fontweight="bold")
     _tensor_names(parts[1], view, columns)
     bar = chart.colorbar(image, ax=parts, shrink=0.7, pad=0.015, aspect=28)
-    bar.set_label("standard deviations from the originals' mean", fontsize=8.5)
+    bar.set_label("standard deviations\nfrom the originals' mean", fontsize=8.5)
     bar.outline.set_visible(False)
     return chart, (
         f"Rows are networks (originals in the order in which they were collected), columns {len(columns)} of the "
@@ -161,7 +164,7 @@ def training_curves(view: View, looks: Mapping[str, Look]) -> Drawing:
             axes.plot(steps, _smooth(values), color=colour, linewidth=1.6)
         if unit == "loss" and min(values) > 0:
             axes.set_yscale("log")
-            _plain_log(axes, min(values), max(values))
+            plain_log(axes.yaxis, min(values), max(values))
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
@@ -175,17 +178,6 @@ def _smooth(values: list[float], width: int = 11) -> np.ndarray:
     """Return running means, over fewer values at the ends."""
     window = np.ones(width)
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
-
-
-def _plain_log(axes: Axes, low: float, high: float) -> None:
-    """Write numbers as people do, also where the axis spans less than a decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    fine = (1.0, 1.2, 1.5, *map(float, range(2, 10)))
-    subs = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0) if high > 5 * low else fine
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _panels(view: View) -> list[tuple[str, str, str, list[float], list[float]]]:

@@ -88,6 +88,8 @@ def test_a_run_is_asked_judged_and_drawn(tmp_path) -> None:
             assert caption.endswith(".")
         made, _ = figures_prompts.beside_gradients(view, looks(["original", "gpt"], "gpt"))
         assert "one step, 9 examples" in made.axes[0].get_legend_handles_labels()[1]
+        made.canvas.draw()
+        assert {"1", "2", "3"} <= {label.get_text() for label in made.axes[0].get_xticklabels(which="both")}
         own["plane"]["values"] = [[None] * 3] * 3
         assert figures_prompts.plane(view, looks(["original", "gpt"], "gpt")) is None
 

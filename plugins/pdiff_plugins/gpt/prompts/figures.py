@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdiff_plugins.drawing.style import FAINT, GREY, HUES, INK, Drawing, Look, figure
+from pdiff_plugins.drawing.style import FAINT, GREY, HUES, INK, Drawing, Look, figure, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +123,7 @@ def beside_gradients(view: View, looks: Mapping[str, Look]) -> Drawing:
     _level(axes, curves["start"], "starts")
     _level(axes, scores["best_prompt"]["zoo"]["metric"], "zoo's best", HUES[2])
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    plain_log(axes.xaxis, curves["steps"][0], curves["steps"][-1])
     axes.set_xlabel("steps (logarithmic)")
     axes.set_ylabel(f"{scores['metric']} on the test split, mean")
     axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
@@ -217,6 +217,7 @@ def _landscape(made: Figure, axes: Axes, flat: dict[str, Any], scores: dict[str,
         extend="max" if lower else "min", alpha=0.75, zorder=0,
     )  # fmt: skip
     axes.grid(visible=False)
-    bar = made.colorbar(filled, ax=axes, pad=0.02, aspect=30, format=lambda value, _: f"{value:.3g}")
+    digits = next((n for n in range(3, 9) if len({f"{level:.{n}g}" for level in levels}) == len(levels)), 9)
+    bar = made.colorbar(filled, ax=axes, pad=0.02, aspect=30, format=lambda value, _: f"{value:.{digits}g}")
     bar.set_label(f"{scores['metric']} on the test split")
     bar.outline.set_color(FAINT)
