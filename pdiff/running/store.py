@@ -112,7 +112,11 @@ class Store:
 
     def seconds(self, stage: Stage) -> float:
         """Return how long the stage took when it was computed (the last stretch, where it was resumed)."""
-        return float(read_json(self.folder(stage) / ABOUT)["seconds"])
+        path = self.folder(stage) / ABOUT
+        seconds = read_json(path).get("seconds") if not fault(path.parent, stage, content=False) else None
+        if not isinstance(seconds, int | float):
+            raise UserError(f"{path}: damaged; run the recipe again, which computes what is missing")
+        return seconds
 
     def _note(self, name: str) -> None:
         """List a stage as one that the run uses, before it is looked for: so nobody clears it away meanwhile."""
@@ -140,6 +144,8 @@ def fault(folder: Path, stage: Stage, *, content: bool = True) -> str:
                 return f"{name} has another size than {ABOUT} says"
             if name in written and sha256_of(folder / name) != written[name]:
                 return f"{name} holds other bytes than were written"
+        if not isinstance(about["seconds"], int | float):
+            return f"{ABOUT} cannot be read"
         same = about["config"] == json.loads(json.dumps(stage.config))
         return "" if same else f"{ABOUT} is of another stage than the folder's name says"
     except (FileNotFoundError, NotADirectoryError) as error:
