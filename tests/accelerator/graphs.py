@@ -42,6 +42,7 @@ class Graph:
     def capture_begin(self) -> None:
         self.random, self.stream = torch.get_rng_state(), self.pretence.current_stream()
         self.pretence.local.capture, self.stream.capturing = self, True
+        self.pretence.captures += 1
 
     def before(self, written: list[Tensor]) -> None:
         """Keep what is in memory that is older than the capture, because recording runs nothing."""

@@ -63,8 +63,9 @@ class Asked(TorchFunctionMode):
             with self.pretence.frame(wanted, True):
                 return func(*args, **kwargs | ({"device": CPU} if wanted.type == "cuda" else {}))
         devices = [device for tensor in leaves((args, kwargs)) if (device := self.device(tensor)).type == "cuda"]
-        # A traced graph's factories: the device was the CPU when it was traced.
-        home = self.pretence.device_of() if traced and wanted is not None else CPU
+        # A traced graph's factories: the device was the CPU when it was traced; the thread's own is meant.
+        chosen = traced and wanted is not None and self.pretence.local.current is not None
+        home = self.pretence.device_of() if chosen else CPU
         with self.pretence.frame(devices[0] if devices else home):
             return func(*args, **kwargs)
 
@@ -142,7 +143,7 @@ def pretended(devices: int = 2) -> Iterator[Pretence]:
         autocast(self, "cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
     names = {
-        "is_available": lambda: True, "device_count": lambda: devices, "current_device": lambda: pretence.local.current,
+        "is_available": lambda: True, "device_count": lambda: devices, "current_device": lambda: pretence.local.current or 0,
         "is_initialized": lambda: True, "_lazy_init": lambda: None, "manual_seed_all": lambda seed: None,
         "default_generators": tuple(torch.Generator() for _ in range(devices)), "empty_cache": lambda: None,
         "current_stream": pretence.current_stream, "set_stream": pretence.set_stream, "Stream": pretence.new_stream,

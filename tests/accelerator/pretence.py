@@ -53,7 +53,7 @@ class Local(threading.local):
     """What each thread has for itself."""
 
     def __init__(self) -> None:
-        self.current, self.streams, self.frames = 0, {}, []
+        self.current, self.streams, self.frames = None, {}, []
         self.capture: Graph | None = None
 
 
@@ -68,7 +68,7 @@ class Pretence:
         self.faults: list[str] = []
         self.syncs: list[str] = []
         self.unsteady: set[str] = set()
-        self.pageable = self.launches = self.replays = self.debug = 0
+        self.pageable = self.launches = self.captures = self.replays = self.debug = 0
 
     # Streams and devices, as torch.cuda has them.
 
@@ -77,7 +77,7 @@ class Pretence:
         if isinstance(device, str):
             device = torch.device(device)
         index = device.index if isinstance(device, torch.device) else device
-        return self.devices[self.local.current if index is None else index]
+        return self.devices[(self.local.current or 0) if index is None else index]
 
     def new_stream(self, device: Any = None, priority: int = 0) -> Stream:
         self.streams.append(Stream(self.device_of(device), self.host))

@@ -1,6 +1,7 @@
 """Every method, codec, denoiser, task and collector runs on a pretended accelerator as on the CPU.
 
-No tensor on the wrong device, none handed to numpy, no race, no copy of pageable memory that a step waits for.
+No tensor on the wrong device, none handed to numpy, no race, no copy of pageable memory that a step waits for, and no
+operation whose result differs from time to time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pdiff.components import KINDS
 from pdiff.context import Context
 from pdiff.objective import Objective
 from pdiff.plugins.discovery import registry
+from pdiff.running.device import device_for, steady_attention
 from pdiff.services import Absent
 from pdiff.testing import Points, TinyNet, TinyTask, bench_of, tiny_splits, tiny_zoo
 from pdiff.testing.contracts import build_network
@@ -51,11 +53,12 @@ def compared(work: Any, replays: bool = False, close: float = 1e-4) -> None:
     """`work(device, graphs)` gives on a device what it gives on the CPU, and with graphs the same bits as without."""
     cpu = work("cpu", True)
     with pretended() as pretence:
+        device_for("cuda:1")
         found = work("cuda:1", True)
         assert pretence.replays > 0 or not replays
         assert work("cuda:1", False).equal(found), "with graphs it gives other bits"
     clean(pretence)
-    assert not pretence.pageable
+    assert not pretence.pageable and not pretence.unsteady
     torch.testing.assert_close(found, cpu, rtol=close, atol=close)
 
 
@@ -96,7 +99,9 @@ def test_denoiser(name: str) -> None:
         torch.manual_seed(0)
         model = denoiser.build(dim=16, condition_dim=3).to(device)
         z_BZ, t_B, c_BC = (torch.randn(5, *size).to(device) for size in ((16,), (), (3,)))
-        model(z_BZ, t_B, c_BC).square().mean().backward()
+        with steady_attention(torch.device(device)):
+            loss = model(z_BZ, t_B, c_BC).square().mean()
+        loss.backward()
         return torch.cat([p.grad.cpu().flatten() for p in model.parameters() if p.grad is not None])
 
     compared(work)

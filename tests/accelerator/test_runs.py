@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torchvision  # noqa: F401 - its modules are looked up by name
 
 from pdiff.components import Dataset
 from pdiff.testing import tiny_run
@@ -22,6 +24,13 @@ SHORT = {
     "train": {"epochs": 1, "batch_size": 8},
     "collect": {"name": "trajectory", "count": 8, "lr": 0.01, "batch_size": 8},
 }
+
+
+UNSTEADY = {
+    "segmentation": {"nll_loss2d_forward", "nll_loss2d_backward", "upsample_bilinear2d_backward"},
+    "detection": {"_roi_align_backward"},
+}
+"""Tasks that do not repeat bit by bit on CUDA (see docs/reliability.md), and what has no deterministic kernel there."""
 
 
 class Pixels(Dataset):
@@ -72,6 +81,8 @@ def test_every_task_has_a_run() -> None:
 def test_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chooser, "QUICK_S", 0.0)  # several networks at a time are tried, too
     monkeypatch.setattr(chooser, "WORTH_S", 0.0)
+    # What torchvision takes in place of its kernel where deterministic ones are asked for: it is compiled.
+    monkeypatch.setattr(sys.modules["torchvision.ops.roi_align"], "_roi_align", None)
     if name == "detection":
         small_coco.write(tmp_path / "coco", train=12, val=6, side=56)
     runs = {"out": str(tmp_path / "runs"), "data": str(tmp_path), "device": "cuda:1"}
@@ -80,4 +91,5 @@ def test_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         scores = [pipeline.evaluate(evaluator) for evaluator in pipeline.recipe.evaluate]
     assert all(scores)
     clean(pretence)
+    assert pretence.unsteady == UNSTEADY.get(name, set())
     assert pretence.replays > 0 or name in ("detection", "solids")
