@@ -143,7 +143,8 @@ def pretended(devices: int = 2) -> Iterator[Pretence]:
         autocast(self, "cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
     names = {
-        "is_available": lambda: True, "device_count": lambda: devices, "current_device": lambda: pretence.local.current or 0,
+        "is_available": lambda: True, "device_count": lambda: devices,
+        "current_device": lambda: pretence.local.current or 0,
         "is_initialized": lambda: True, "_lazy_init": lambda: None, "manual_seed_all": lambda seed: None,
         "default_generators": tuple(torch.Generator() for _ in range(devices)), "empty_cache": lambda: None,
         "current_stream": pretence.current_stream, "set_stream": pretence.set_stream, "Stream": pretence.new_stream,

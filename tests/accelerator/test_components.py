@@ -76,6 +76,23 @@ def test_method(name: str) -> None:
     compared(work, replays=trains, close=1e-3)
 
 
+@pytest.mark.parametrize("name", ["pdiff", pytest.param("flow_matching", marks=pytest.mark.slow)])
+def test_a_step_of_sampling_is_captured_once_while_its_network_stays(name: str) -> None:
+    zoo, method = tiny_zoo(), made("method", name)
+    with pretended() as pretence:
+        ctx, captures = context("cuda:1"), []
+        fitted = method.fit(zoo, Points(zoo), ctx)
+        samples = []
+        for moved in (False, False, True):
+            if moved:
+                (fitted.denoiser if name == "pdiff" else fitted.velocity).cpu()
+            before = pretence.captures
+            samples.append(fitted.sample(7, Points(zoo), ctx))
+            captures.append(pretence.captures - before)
+    clean(pretence)
+    assert captures == [1, 0, 1] and samples[1].equal(samples[0]) and samples[2].equal(samples[0])
+
+
 @pytest.mark.parametrize("name", cases("codec"))
 def test_codec(name: str) -> None:
     codec, x_ND = made("codec", name), torch.randn(60, 40, generator=torch.Generator().manual_seed(0))

@@ -10,10 +10,10 @@ from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.files import below
-from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.latent import space as latent_space
+from pdiff_plugins.latent.kept import KeptSteps
 from pdiff_plugins.latent.priors import FlowMatching
 from pdiff_plugins.latent.space import LatentSpace
 
@@ -27,6 +27,7 @@ class Flow(Generator):
     def __init__(self, method: FlowMatching, space: LatentSpace, velocity: nn.Module):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.velocity = method, space, velocity.eval()
+        self.kept = KeptSteps(velocity)
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._follow(count, ctx)[-1], ctx)
@@ -42,7 +43,7 @@ class Flow(Generator):
         steps, velocity = self.method.sampling_steps, self.velocity.to(ctx.device)
         times = [[TIMES * time for time in (step / steps, step / steps + 1 / steps)] for step in range(steps)]
         rows = torch.tensor(times, dtype=torch.float64).to(ctx.device, torch.float32)
-        update = captured(self._step, ctx.device, ctx.graphs, ctx.warn)
+        update = self.kept.captured(self._step, count, ctx)
         states = [torch.randn(count, self.space.dim, generator=ctx.generator("sample")).to(ctx.device)]
         with threads_for(velocity, ctx.threads), ctx.progress.step("sample", steps) as bar:
             for times_2 in rows:
