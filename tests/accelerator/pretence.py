@@ -2,7 +2,7 @@
 
 Two modes answer and watch. `Asked` is told of every call from Python: it answers what device a tensor is on, and moves
 tensors. `Done` is told of every operation: it refuses what CUDA would, tags what comes out, and keeps the order of
-streams. What happens is kept in `Pretence`: faults, syncs, launches, replays.
+streams. What happens is kept in `Pretence`: faults, syncs, captures, replays.
 
 It proves that no tensor is on the wrong device, that no work reads what another stream may not have written yet, that
 a captured step runs nothing that a capture forbids, and how often the host waits. It cannot prove CUDA's numbers, its
@@ -68,7 +68,7 @@ class Pretence:
         self.faults: list[str] = []
         self.syncs: list[str] = []
         self.unsteady: set[str] = set()
-        self.pageable = self.launches = self.captures = self.replays = self.debug = 0
+        self.pageable = self.captures = self.replays = self.debug = 0
 
     # Streams and devices, as torch.cuda has them.
 
@@ -90,17 +90,14 @@ class Pretence:
     def set_stream(self, stream: Stream) -> None:
         self.local.current, self.local.streams[stream.device] = stream.device.index, stream
 
-    @contextlib.contextmanager
-    def device(self, device: Any) -> Iterator[None]:
-        before, self.local.current = self.local.current, self.device_of(device).index
-        yield
-        self.local.current = before
-
     def set_debug(self, mode: Any) -> None:
         self.debug = {"default": 0, "warn": 1}.get(mode, mode)
 
     def set_device(self, device: Any) -> None:
-        self.local.current = self.device_of(device).index
+        self.set_stream(self.current_stream(device))
+
+    def device(self, device: Any) -> Any:
+        return InStream(self, self.current_stream(device))
 
     def stream(self, stream: Stream) -> Any:
         return InStream(self, stream)
@@ -219,7 +216,6 @@ class Pretence:
         fresh = [t for t in leaves(outputs) if t.untyped_storage()._cdata not in inputs]
         for tensor in fresh:
             self.tags.mark(tensor, device)
-        self.launches += bool(fresh or written)
         if capture:
             capture.record(func, args, kwargs, fresh, outputs, written)
         elif fresh or written:
