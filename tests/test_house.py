@@ -29,13 +29,14 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine api.py"
 """Contracts, discovery, recipe, engine, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 5800, 2500, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 6150, 2500, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
 results/pages.py), and what keeps hostile plugins, files and counts from ending the program (plugins/loading.py,
-cli/commands.py, running/memory.py), which no plugin can do for the core; and 150 lines by which a
-step on CUDA is known to be one that can be replayed, and leaves nothing behind where it is not (training/capture.py)."""
+cli/commands.py, running/memory.py), which no plugin can do for the core; and
+that a step on CUDA is known to be one that can be replayed, and leaves nothing behind where it is not
+(training/capture.py)."""
 
 
 @functools.cache
