@@ -119,6 +119,21 @@ def the_evaluation(device: torch.device, quick: bool) -> None:
     row("predictions that differ from the CPU's", float((theirs != found[0][:4, :200]).float().mean()), 0.01)
 
 
+def the_second_device() -> None:
+    """Run quickstart on the second device, where there is one."""
+    if torch.cuda.device_count() < 2:
+        print("| quickstart on cuda:1 | | | there is one device |", flush=True)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            pdiff.run(QUICKSTART, set={"run.device": device, "run.out": f"{folder}/{device}"}, quiet=True)
+            for device in ("cuda:0", "cuda:1")
+        ]
+        same = all(runs[0].theta(source).equal(runs[1].theta(source)) for source in runs[0].sources)
+        row("quickstart on cuda:1: the bytes of cuda:0", float(same), 1, least=True)
+        device_for("cuda:0")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
@@ -126,6 +141,7 @@ def main() -> None:
     device = device_for("cuda")
     header(device, "check", "value", "bar", "")
     against_the_cpu()
+    the_second_device()
     the_cell(device, quick)
     the_evaluation(device, quick)
     for name in ("population", "sampling", "overlap", "seeds", "training_step", "memory"):

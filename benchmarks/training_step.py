@@ -3,8 +3,9 @@
     python benchmarks/training_step.py [--device cuda] [--steps 10]
 
 CPU: CPU-seconds (user and system) of the process on one thread; CUDA: seconds. `by layers` calls the same layers one
-by one, as torch has them. A fit of the paper's method is 500 steps of the codec and 2,000 of the denoiser, scaled from
-the steps above it (bfloat16); the default's is measured.
+by one, as torch has them. `small` is the step of an MLP with 1,000 parameters, in turn with torch.manual_seed at each
+step and as it is; their ratio is what that call costs. A fit of the paper's method is 500 steps of the codec and 2,000
+of the denoiser, scaled from the steps above it (bfloat16); the default's is measured.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import nn
 from pdiff.context import Context
 from pdiff.running.device import device_for
 from pdiff.services import Absent
+from pdiff.training import loop
 from pdiff.training.loop import train
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Conv1dCodec
@@ -69,6 +71,27 @@ def default_fit(ctx: Context) -> None:
     PDiff().fit(zoo, Idle(zoo), ctx)
 
 
+def small(steps: int, ctx: Context) -> None:
+    module = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)).to(ctx.device)
+    train(
+        module, lambda x: module(x).square().mean(), steps=steps, ctx=ctx, what="small", lr=1e-3,
+        draw=lambda step, generator: (torch.randn(BATCH, 16, generator=generator),),
+    )  # fmt: skip
+
+
+def seeding_cost(ctx: Context, steps: int = 500, repeats: int = 5) -> tuple[float, float]:
+    """Return the seconds of a small step, seeded by torch.manual_seed and as it is; medians, in turn."""
+    ours, costs = loop.seed_torch, ([], [])
+    try:
+        for _ in range(repeats):
+            for seed, each in zip((lambda value, device: torch.manual_seed(value), ours), costs, strict=True):
+                loop.seed_torch = seed
+                each.append(step_cost(small, steps, ctx))
+    finally:
+        loop.seed_torch = ours
+    return statistics.median(costs[0]), statistics.median(costs[1])
+
+
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     finish(device)
@@ -109,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     medians = {key: statistics.median(values) for key, values in costs.items()}
     for (network, precision, way), cost in medians.items():
         print(f"| {network} | {precision} | {way} | {cost:.4f} | {ORIGINAL[network]} |", flush=True)
+    before, now = seeding_cost(Context(seed=0, device=device, threads=1, warn=lambda _: None))
+    print(f"\nsmall: {1e6 * before:.0f} us with torch.manual_seed, {1e6 * now:.0f} us, ratio {before / now:.2f}")
     paper = (
         CODEC_STEPS * medians["codec", "bfloat16", "ours"] + DENOISER_STEPS * medians["denoiser", "bfloat16", "ours"]
     )

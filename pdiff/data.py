@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pdiff.running.device import sent
+
 
 class Batch(NamedTuple):
     """Inputs `[B, *input_shape]` (float32) and targets `[B, ...]`."""
@@ -19,7 +21,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
+        return Batch(sent(self.inputs, device), sent(self.targets, device))
 
 
 class Split(Protocol):

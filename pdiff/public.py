@@ -43,7 +43,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.results.summary": (
         "SCORE", "cell", "expected", "headline", "notes", "ours_for", "sources", "spread", "table",
     ),
-    "pdiff.running.device": ("placed",),
+    "pdiff.running.device": ("placed", "sent", "steady_attention"),
     "pdiff.running.locks": ("USES", "held", "locked"),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),
@@ -56,7 +56,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "tiny_run", "tiny_splits", "tiny_zoo",
     ),
     "pdiff.training.capture": ("Step", "captured"),
-    "pdiff.training.loop": ("Observer", "epoch_order", "threads_for", "train"),
+    "pdiff.training.loop": ("Observer", "ahead", "epoch_order", "threads_for", "train"),
     "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),
     "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),

@@ -73,7 +73,11 @@ class Layout:
 
     def vector(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return theta_D, float32 on the CPU, from a state dict."""
-        return torch.cat([state[e.key].detach().to("cpu", torch.float32).reshape(-1) for e in self.entries])
+        return self.joined(state).cpu()
+
+    def joined(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Return theta_D, float32 on the device of the state dict: from there it is one copy."""
+        return torch.cat([state[e.key].detach().to(torch.float32).reshape(-1) for e in self.entries])
 
     def tensors(self, theta: Tensor) -> dict[str, Tensor]:
         """Return state-dict entries as views of `theta` `[..., D]`, each `[..., *shape]`."""

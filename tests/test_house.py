@@ -34,7 +34,9 @@ CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 6150, 2500, 350, 300
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
 results/pages.py), and what keeps hostile plugins, files and counts from ending the program (plugins/loading.py,
-cli/commands.py, running/memory.py), which no plugin can do for the core."""
+cli/commands.py, running/memory.py), which no plugin can do for the core; and
+that a step on CUDA is known to be one that can be replayed, and leaves nothing behind where it is not
+(training/capture.py)."""
 
 
 @functools.cache

@@ -40,7 +40,7 @@ class Pipeline:
         self.generator = functools.cache(self.generator)  # type: ignore[method-assign]
         self.predictions = functools.cache(self.predictions)  # type: ignore[method-assign]
         self.store = Store(Path(self.recipe.run.out) / "store", name)
-        self.device = device_for(self.recipe.run.device)
+        self.device = device_for(self.recipe.run.device, self.recipe.run.precision)
 
     def _do(self, stage: Stage, seed_words: tuple[Any, ...], do: Callable[[Path, Context], None]) -> Path:
         """Compute a stage unless it is there, with its own seed, snapshot and observers."""

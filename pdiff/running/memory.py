@@ -12,8 +12,11 @@ from torch import Tensor
 from pdiff.errors import UserError
 
 CGROUP = Path("/sys/fs/cgroup")
-OUT = ("can't allocate memory", "size calculation overflowed", "multiplication overflow")
-"""What torch says on a CPU; of the last two where a size in bytes is no 64-bit number."""
+OUT = (
+    "can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "size calculation overflowed",
+    "multiplication overflow",
+)  # fmt: skip
+"""What torch, CUDA, cuBLAS and cuDNN say; of the last two where a size in bytes is no 64-bit number."""
 LOWER = {
     "train": "the sizes in [architecture] and [dataset], or train.batch_size",
     "collect": "collect.count, collect.batch_size, or the sizes in [architecture]",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
 from pdiff.files import below
+from pdiff.running.device import seed_torch, sent, steady_attention
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import SCHEDULES, optimizer_for
 
@@ -81,12 +82,13 @@ def train(
     every = max(1, steps // LOG_ROWS)
 
     def update(*inputs: Any) -> Tensor:
-        with torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16"):
+        half = torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16")
+        with half, steady_attention(ctx.device):
             value = loss(*inputs)
         loop.update(value, clip)
         return value.detach()
 
-    fixed = captured(update, ctx.device, ctx.graphs and loop.capturable, ctx.warn)
+    fixed = captured(update, ctx.device, ctx.graphs, ctx.warn, undo=loop.optimizer.zero_grad)
 
     def drawn_at(step: int) -> tuple[Any, ...]:
         generator = torch.Generator().manual_seed(derive(ctx.seed, "step", step))
@@ -94,13 +96,12 @@ def train(
 
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
         for step, inputs in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
-            torch.manual_seed(derive(ctx.seed, "global", step))
-            loop.set_rate(lr * factor(step))
+            seed_torch(derive(ctx.seed, "global", step), ctx.device)
+            loop.set_rate(lr * factor(step), step)
             if all(isinstance(value, Tensor) for value in inputs):
-                value = fixed(*[tensor.to(ctx.device, non_blocking=True) for tensor in inputs])
+                value = fixed(*[sent(tensor, ctx.device) for tensor in inputs])
             else:
                 value = update(*inputs)
-            loop.average_weights(step)
             loop.pending.append(value)
             shown = observer.after(step + 1) if observer else {}
             if (step + 1) % every == 0 or step + 1 == steps:
@@ -115,15 +116,23 @@ def train(
 
 
 def ahead(make: Callable[[int], Any], start: int, stop: int, device: torch.device) -> Iterator[Any]:
-    """Yield `make(step)` for every step; for a CUDA device two steps ahead, in a thread, so that it does not wait."""
+    """Yield `make(step)`, some values, for every step in turn.
+
+    For a CUDA device they are made two steps ahead, in a thread, and tensors in pinned memory: the device never waits.
+    """
     if device.type != "cuda":
         yield from map(make, range(start, stop))
         return
-    with ThreadPoolExecutor(1) as pool:
-        coming = deque(pool.submit(make, step) for step in range(start, min(start + 2, stop)))
+
+    def pinned(step: int) -> list[Any]:
+        return [v.contiguous().pin_memory() if isinstance(v, Tensor) and not v.is_cuda else v for v in make(step)]
+
+    here = torch.cuda.current_stream(device)  # the thread's work is done in the same order as this one's
+    with ThreadPoolExecutor(1, initializer=torch.cuda.set_stream, initargs=(here,)) as pool:
+        coming = deque(pool.submit(pinned, step) for step in range(start, min(start + 2, stop)))
         for step in range(start, stop):
             if step + 2 < stop:
-                coming.append(pool.submit(make, step + 2))
+                coming.append(pool.submit(pinned, step + 2))
             yield coming.popleft().result()
 
 
@@ -144,18 +153,18 @@ class _Loop:
         self.identity = [*identity, {key: list(value.shape) for key, value in module.state_dict().items()}]
         self.module, self.ctx, self.ema, self.observer = module, ctx, ema, observer
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.capturable = optimizer != "sgd"
         self.optimizer = optimizer_for(optimizer, list[Tensor](self.parameters), lr, decay)
         self.average = {k: v.detach().clone() for k, v in module.state_dict().items()} if ema else None
+        self.move: float | Tensor = 0.0 if ctx.device.type != "cuda" else torch.zeros((), device=ctx.device)
+        """How far the average moves towards the weights; as a tensor, a captured step reads that of the day."""
         self.log: list[dict[str, float]] = []
         self.pending: list[Tensor] = []
 
-    def set_rate(self, lr: float) -> None:
+    def set_rate(self, lr: float, step: int) -> None:
+        """Set what changes from step to step, counted from 0."""
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
+            group["lr"] = _set(group["lr"], lr)
+        self.move = _set(self.move, 1 - min(self.ema, (1 + step) / (10 + step)))
 
     def update(self, value: Tensor, clip: float | None) -> None:
         value.backward()
@@ -163,16 +172,22 @@ class _Loop:
             nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # not before: gradients would live through the next forward pass
+        self.average_weights()
 
     @torch.no_grad()
-    def average_weights(self, step: int) -> None:
-        """Move the average towards the weights after step `step`, counted from 0."""
+    def average_weights(self) -> None:
+        """Move the average towards the weights."""
         if self.average is None:
             return
-        decay = min(self.ema, (1 + step) / (10 + step))
         state = self.module.state_dict()
         floats = [key for key, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[key] for key in floats], [state[key] for key in floats], 1 - decay)
+        before, now = [self.average[key] for key in floats], [state[key] for key in floats]
+        if isinstance(self.move, Tensor):  # lerp takes no such
+            change = torch._foreach_sub(now, before)
+            torch._foreach_mul_(change, self.move)
+            torch._foreach_add_(before, change)
+        else:
+            torch._foreach_lerp_(before, now, self.move)
         for key in state.keys() - set(floats):
             self.average[key].copy_(state[key])
 
@@ -192,7 +207,7 @@ class _Loop:
             tensors |= {f"average/{k}": v for k, v in self.average.items()}
         if self.observer:
             tensors |= {f"observer/{k}": v for k, v in self.observer.tensors().items()}
-        pending = [float(value) for value in self.pending]
+        pending = torch.stack(self.pending).tolist() if self.pending else []
         self.ctx.snapshot.save(tensors, {"of": self.identity, "step": step, "log": self.log, "pending": pending})
 
     def resume(self) -> int:
@@ -221,6 +236,11 @@ class _Loop:
             index, name = path.split("/", 1)
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _set(before: float | Tensor, value: float) -> float | Tensor:
+    """Return the new value: in place where it is a tensor, because a captured step reads its memory."""
+    return before.fill_(value) if isinstance(before, Tensor) else value
 
 
 @contextlib.contextmanager

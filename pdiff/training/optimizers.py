@@ -11,14 +11,15 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 
 def optimizer_for(name: str, parameters: list[Tensor], lr: float, weight_decay: float) -> Optimizer:
-    """Return adamw, adam or sgd (momentum 0.9); on CUDA the first two can be captured in a graph."""
-    if name == "sgd":
-        return SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
-    kind: type[Adam] = {"adamw": AdamW, "adam": Adam}[name]
-    if not parameters[0].is_cuda:
-        return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+    """Return adamw, adam or sgd (momentum 0.9); on CUDA their steps can be captured in a graph."""
+    cuda = parameters[0].is_cuda
     # As a tensor, so that a captured step reads the rate of the day.
-    rate = torch.tensor(lr, device=parameters[0].device)
+    rate = torch.tensor(lr, device=parameters[0].device) if cuda else lr
+    if name == "sgd":
+        return SGD(parameters, lr=rate, momentum=0.9, weight_decay=weight_decay, fused=cuda or None)
+    kind: type[Adam] = {"adamw": AdamW, "adam": Adam}[name]
+    if not cuda:
+        return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
     return kind(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=True)
 
 

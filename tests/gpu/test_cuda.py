@@ -49,7 +49,7 @@ def test_cuda_follows_the_cpu(tiny: Path) -> None:
     assert torch.isfinite(model(torch.zeros(1, 1, 16, 16))).all()
 
 
-def fit(graphs: bool, precision: str = "float32", ema: float = 0.0) -> torch.Tensor:
+def fit(graphs: bool, precision: str = "float32", ema: float = 0.0, optimizer: str = "adamw") -> torch.Tensor:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 32), nn.SiLU(), nn.Linear(32, 1)).cuda()
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(1)).cuda()
@@ -63,12 +63,12 @@ def fit(graphs: bool, precision: str = "float32", ema: float = 0.0) -> torch.Ten
     def loss(rows: torch.Tensor) -> torch.Tensor:
         return (model(x[rows])[:, 0].float() - x[rows].sum(dim=1)).square().mean()
 
-    train(model, loss, draw=draw, steps=60, ctx=ctx, what="fit", lr=1e-2, clip=1.0, ema=ema)
+    train(model, loss, draw=draw, steps=60, ctx=ctx, what="fit", lr=1e-2, clip=1.0, ema=ema, optimizer=optimizer)
     assert not said, said
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"ema": 0.9}])
+@pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"ema": 0.9}, {"optimizer": "sgd"}])
 def test_a_replayed_training_step_is_the_step(options: dict) -> None:
     torch.testing.assert_close(fit(True, **options), fit(False, **options), atol=1e-5, rtol=1e-5)
     assert fit(True, **options).equal(fit(True, **options))

@@ -9,7 +9,7 @@ from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.engine.bench import predictor_of
 from pdiff.errors import UserError
-from pdiff.running.memory import free_bytes, in_chunks
+from pdiff.running.memory import free_bytes, in_chunks, ran_out
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import MlpMini
 from pdiff_plugins.populations.ways import Way
@@ -56,3 +56,16 @@ def test_chunks_are_halved_when_memory_runs_out() -> None:
     with pytest.raises(RuntimeError, match="something else"):
         in_chunks(lambda rows: (_ for _ in ()).throw(RuntimeError("something else")), rows, 8)
     assert free_bytes(torch.device("cpu")) > 2**20
+
+
+@pytest.mark.parametrize(("error", "memory"), [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True), (MemoryError(), True),
+    (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), True),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False), (ValueError("out of memory"), False),
+])  # fmt: skip
+def test_memory_that_runs_out_is_told_from_other_faults(error: Exception, memory: bool) -> None:
+    assert ran_out(error) == memory

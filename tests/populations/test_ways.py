@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from math import inf
 
 import pytest
@@ -151,3 +152,23 @@ def test_vectors_that_are_no_networks_are_refused() -> None:
         check(torch.tensor([[1.0, 2.0, 0.5], [float("nan"), 0.0, 1.0]]), layout, "pdiff")
     with pytest.raises(UserError, match=r"bn\.running_var is negative"):
         check(torch.tensor([[1.0, 2.0, -0.1]]), layout, "pdiff")
+
+
+@pytest.mark.parametrize(("message", "quick"), [
+    ("There is a performance drop because we have not yet implemented the batching rule for aten::foo.", False),
+    ("nll_loss2d does not have a deterministic implementation, but you set it", True),
+])  # fmt: skip
+def test_only_a_warning_of_vmap_speaks_against_several_at_a_time(message: str, quick: bool) -> None:
+    class Warns(Way):
+        def _joint(self, theta_mD, inputs, frozen):
+            warnings.warn(message, stacklevel=1)
+            return super()._joint(theta_mD, inputs, frozen)
+
+    model = nn.Sequential(nn.Linear(3, 2))
+    layout, theta_MD = networks(model, list(model.state_dict()))
+    one = Way(model, layout, Classification())
+    more = Warns(model, layout, Classification(), None, 4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=message)
+        seconds = chooser._try(more, one, theta_MD, one.prepare(torch.randn(5, 3)))
+    assert (seconds < inf) == quick

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdiff.data import Batch, DatasetSplits
 from pdiff.errors import UserError
+from pdiff.running.device import sent
 from pdiff_plugins.coco.files import Annotated, Instances, pixels
 from pdiff_plugins.images.splits import Decoder, random_flips
 
@@ -43,7 +44,7 @@ class BoxSplit:
             for row in random_flips(len(images), augment).nonzero()[:, 0].tolist():
                 images[row] = images[row].flip(2)
                 targets_BG7[row] = _mirrored(targets_BG7[row], images[row].shape[2])
-        return Batch(_filled_up(images).to(device, non_blocking=True), targets_BG7.to(device, non_blocking=True))
+        return Batch(sent(_filled_up(images), device), sent(targets_BG7, device))
 
     def size(self, image: Annotated) -> tuple[int, int]:
         """Return (height, width) of what the network is given."""

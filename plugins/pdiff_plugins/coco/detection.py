@@ -42,7 +42,7 @@ class Detection(Task):
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """See `Task.loss`: the sum of the detector's losses; crowds and boxes without area are left out."""
         images = cut(batch.inputs)
-        with _giving_losses(model):
+        with _giving_losses(model), _any_kernel():
             losses = model(images, [_wanted(rows, image) for rows, image in zip(batch.targets, images, strict=True)])
         return sum(losses.values())
 
@@ -53,7 +53,8 @@ class Detection(Task):
         """
         import torch
 
-        return torch.stack([_rows(detections) for detections in model(cut(inputs))])
+        with _any_kernel():
+            return torch.stack([_rows(detections) for detections in model(cut(inputs))])
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         from pdiff_plugins.coco.average_precision import average_precision
@@ -94,6 +95,25 @@ def _rows(detections: dict[str, Tensor]) -> Tensor:
     filled[:, 4:] = -1
     filled[: len(rows)] = rows
     return filled
+
+
+@contextlib.contextmanager
+def _any_kernel() -> Iterator[None]:
+    """Ask for no deterministic kernels: torchvision's RoIAlign on CUDA would go through torch.compile.
+
+    That takes a C compiler, minutes, and memory for a dense tensor.
+    """
+    import torch
+
+    asked, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked, warn_only=warn_only)
 
 
 @contextlib.contextmanager

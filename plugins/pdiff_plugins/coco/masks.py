@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pdiff.data import Batch, DatasetSplits
 from pdiff.errors import UserError
+from pdiff.running.device import sent
 from pdiff_plugins.coco.files import Annotated, Instances, pixels
 from pdiff_plugins.images.splits import Box, Decoder, Transform
 
@@ -133,8 +134,8 @@ class MaskSplit:
             pairs = self._drawn(images, augment)
             stacked, masks = zip(*pairs, strict=True)
             targets = torch.from_numpy(np.stack(masks))
-        inputs = torch.from_numpy(np.stack(stacked)).to(device, non_blocking=True).permute(0, 3, 1, 2)
-        return Batch(self.transform.normalise(inputs).contiguous(), targets.to(device, non_blocking=True))
+        inputs = sent(torch.from_numpy(np.stack(stacked)), device).permute(0, 3, 1, 2)
+        return Batch(self.transform.normalise(inputs).contiguous(), sent(targets, device))
 
     def _drawn(self, images: list[Annotated], generator: torch.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return (colours, mask) of random crops, some of them mirrored."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pdiff.zoo import Layout, Zoo
 
 
+NEAR_BYTES = 2**26
+"""Of checkpoints that wait on the device before they are copied together."""
+
+
 class Trajectory(Collector):
     """The subset after each further training step, all else frozen (the paper's)."""
 
@@ -96,20 +100,31 @@ class Trajectory(Collector):
 
 
 class _Recorder:
-    """Keeps the selected parameters after the steps asked for."""
+    """Keeps the selected parameters after the steps asked for; a few on the device, so that it seldom waits."""
 
     def __init__(self, model: nn.Module, layout: Layout, steps: set[int]):
         self.model, self.layout, self.steps = model, layout, steps
         self.rows: list[Tensor] = []
+        self.near: list[Tensor] = []
 
     def after(self, step: int) -> dict[str, float]:
         if step in self.steps:
-            self.rows.append(self.layout.vector(self.model.state_dict()))
+            self.near.append(self.layout.joined(self.model.state_dict()))
+            if not self.near[0].is_cuda or len(self.near) * self.near[0].nbytes >= NEAR_BYTES:
+                self._fetch()
         return {}
+
+    def _fetch(self) -> None:
+        import torch
+
+        if self.near:
+            self.rows += torch.stack(self.near).cpu() if len(self.near) > 1 else [self.near[0].cpu()]
+        self.near = []
 
     def theta(self) -> Tensor:
         import torch
 
+        self._fetch()
         return torch.stack(self.rows) if self.rows else torch.empty(0, self.layout.dim)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from pdiff.data import Batch
 from pdiff.errors import UserError
+from pdiff.running.device import sent
 
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels, as Pillow has it."""
@@ -103,8 +104,8 @@ def _largest(size_B2: Tensor, ratio: tuple[float, float]) -> Tensor:
 def pad_crop_flip(images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
     """Return the images shifted by up to four pixels over black, half of them mirrored; the size stays."""
     count, _, height, width = images_BCHW.shape
-    shift_B2 = torch.randint(2 * PADDING + 1, (count, 2), generator=generator).to(images_BCHW.device)
-    flip_B = random_flips(count, generator).to(images_BCHW.device)
+    shift_B2 = torch.randint(2 * PADDING + 1, (count, 2), generator=generator)
+    shift_B2, flip_B = (sent(drawn, images_BCHW.device) for drawn in (shift_B2, random_flips(count, generator)))
     row_BH = shift_B2[:, :1] + torch.arange(height, device=images_BCHW.device)
     column_W = torch.arange(width, device=images_BCHW.device)
     column_BW = shift_B2[:, 1:] + torch.where(flip_B[:, None], column_W.flip(0), column_W)
@@ -174,16 +175,17 @@ class ImageSplit:
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the examples `index`; see `pdiff.data.Split`."""
-        images = self.images[index].to(device, non_blocking=True)
+        images = sent(self.images[index], device)
         images = self._evaluated(images) if augment is None else self._augmented(images, augment)
-        return Batch(self.transform.normalise(images), self.targets[index].to(device, non_blocking=True))
+        return Batch(self.transform.normalise(images), sent(self.targets[index], device))
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         transform = self.transform
         if transform.augment in ("crop", "crop_flip"):
             height, width = images.shape[-2:]
             boxes_B4, flip_B = transform.draw(len(images), height, width, generator)
-            return crop_resize(images, boxes_B4.to(images.device), transform.size, flip_B=flip_B.to(images.device))
+            boxes_B4, flip_B = sent(boxes_B4, images.device), sent(flip_B, images.device)
+            return crop_resize(images, boxes_B4, transform.size, flip_B=flip_B)
         return self._evaluated(pad_crop_flip(images, generator) if transform.augment == "pad_crop_flip" else images)
 
     def _evaluated(self, images: Tensor) -> Tensor:
@@ -257,8 +259,8 @@ class FileSplit:
                 images = list(pool.map(self._augmented, paths, boxes.tolist(), flips.tolist()))
         side = self.transform.size
         stacked = torch.from_numpy(np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8))
-        inputs = self.transform.normalise(stacked.to(device, non_blocking=True).permute(0, 3, 1, 2))
-        return Batch(inputs.contiguous(), self.targets[index].to(device, non_blocking=True))
+        inputs = self.transform.normalise(sent(stacked, device).permute(0, 3, 1, 2))
+        return Batch(inputs.contiguous(), sent(self.targets[index], device))
 
     def _evaluated(self, path: Path) -> np.ndarray:
         image = self.decoder.image(path)

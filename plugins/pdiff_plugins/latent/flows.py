@@ -13,6 +13,7 @@ from pdiff.files import below
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.latent import space as latent_space
+from pdiff_plugins.latent.kept import KeptSteps
 from pdiff_plugins.latent.priors import FlowMatching
 from pdiff_plugins.latent.space import LatentSpace
 
@@ -26,6 +27,7 @@ class Flow(Generator):
     def __init__(self, method: FlowMatching, space: LatentSpace, velocity: nn.Module):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.velocity = method, space, velocity.eval()
+        self.kept = KeptSteps(velocity)
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._follow(count, ctx)[-1], ctx)
@@ -38,24 +40,28 @@ class Flow(Generator):
     @torch.no_grad()
     def _follow(self, count: int, ctx: Context) -> list[Tensor]:
         """Return the latents z_MZ at every step, noise first."""
-        method, velocity = self.method, self.velocity.to(ctx.device)
+        steps, velocity = self.method.sampling_steps, self.velocity.to(ctx.device)
+        times = [[TIMES * time for time in (step / steps, step / steps + 1 / steps)] for step in range(steps)]
+        rows = torch.tensor(times, dtype=torch.float64).to(ctx.device, torch.float32)
+        update = self.kept.captured(self._step, count, ctx)
         states = [torch.randn(count, self.space.dim, generator=ctx.generator("sample")).to(ctx.device)]
-        with threads_for(velocity, ctx.threads), ctx.progress.step("sample", method.sampling_steps) as bar:
-            for step in range(method.sampling_steps):
-                states.append(self._step(states[-1], step / method.sampling_steps, 1 / method.sampling_steps))
+        with threads_for(velocity, ctx.threads), ctx.progress.step("sample", steps) as bar:
+            for times_2 in rows:
+                states.append(update(states[-1], times_2))
                 bar.advance()
         return states
 
-    def _step(self, z_MZ: Tensor, time: float, width: float) -> Tensor:
+    def _step(self, z_MZ: Tensor, times_2: Tensor) -> Tensor:
         """Return the latents one step on, by Euler's or by Heun's method."""
-        slope_MZ = self._velocity(z_MZ, time)
+        width, (now, then) = 1 / self.method.sampling_steps, times_2.unbind()
+        slope_MZ = self._velocity(z_MZ, now)
         ahead_MZ = z_MZ + width * slope_MZ
         if self.method.solver == "euler":
             return ahead_MZ
-        return z_MZ + width / 2 * (slope_MZ + self._velocity(ahead_MZ, time + width))
+        return z_MZ + width / 2 * (slope_MZ + self._velocity(ahead_MZ, then))
 
-    def _velocity(self, z_MZ: Tensor, time: float) -> Tensor:
-        return self.velocity(z_MZ, z_MZ.new_full((len(z_MZ),), time * TIMES), None)
+    def _velocity(self, z_MZ: Tensor, time: Tensor) -> Tensor:
+        return self.velocity(z_MZ, time.expand(len(z_MZ)).contiguous(), None)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.space.tensors() | {f"velocity.{key}": value for key, value in self.velocity.state_dict().items()}

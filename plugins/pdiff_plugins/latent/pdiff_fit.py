@@ -14,12 +14,12 @@ from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.running.memory import in_chunks
 from pdiff.steps import in_turn
-from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent import space as latent_space
+from pdiff_plugins.latent.kept import KeptSteps
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.latent.space import LatentSpace
 from pdiff_plugins.maths import diffusion
@@ -35,6 +35,7 @@ class LatentDiffusion(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.denoiser = method, space, denoiser.eval()
         self.schedule, self.labels_NK = schedule_of(method), labels_NK
+        self.kept = KeptSteps(denoiser)
 
     @property
     def codec(self) -> nn.Module:
@@ -88,11 +89,12 @@ class LatentDiffusion(Generator):
         generator = ctx.generator("sample")
         z_MZ = torch.randn(count, self.space.dim, generator=generator).to(ctx.device)
         steps = method.sampling_steps or method.timesteps
+        kept = KeptSteps(denoiser) if self.labels_NK is not None else self.kept  # labels are bound in a step
         with threads_for(denoiser, ctx.threads), ctx.progress.step("sample", steps) as bar:
             return diffusion.sample(
                 self._denoise(count, ctx), z_MZ, self.schedule, prediction=method.prediction, sampler=method.sampler,
                 steps=steps, generator=generator, keep=keep, tell=bar.advance,
-                capture=lambda step: captured(step, ctx.device, ctx.graphs, ctx.warn),
+                capture=lambda step: kept.captured(step, count, ctx),
             )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:

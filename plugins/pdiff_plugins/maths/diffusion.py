@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pdiff.errors import UserError
+from pdiff.running.device import sent
 from pdiff.training.capture import Step
+from pdiff.training.loop import ahead
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Prediction = Literal["epsilon", "x0", "v"]
@@ -127,9 +129,9 @@ def sample(
         return z_MZ + c * noise_MZ[0] if noise_MZ else z_MZ
 
     update = capture(update)
-    for i, row in enumerate(rows, start=1):
-        noise = [torch.randn(z.shape, generator=generator).to(z, non_blocking=True)] if noisy else []
-        z = update(z, row, *noise)
+    noise = ahead(lambda _: [torch.randn(z_T.shape, generator=generator)] if noisy else [], 0, steps, z_T.device)
+    for i, (row, drawn) in enumerate(zip(rows, noise, strict=True), start=1):
+        z = update(z, row, *[sent(noise_MZ, z.device).to(z) for noise_MZ in drawn])
         tell()
         if i in stops:
             states[i] = z

@@ -48,7 +48,9 @@ def test_gradients_of_a_split_are_summed_over_its_batches(monkeypatch) -> None:
         own_MD = prompt_baselines.whole_gradients(SimpleNamespace(losses=losses), theta_MD, split, torch.device("cpu"))
         assert torch.allclose(own_MD, exact_MD, atol=1e-5) and max(sizes) == 128
     few, many = (
-        prompt_baselines.kept(SimpleNamespace(losses=regression), theta_MD, split.batch(torch.arange(count), None))
+        prompt_baselines.kept(
+            SimpleNamespace(losses=regression), theta_MD, split.batch(torch.arange(count), torch.device("cpu"))
+        )
         for count in (10, 100)
     )
     assert many - few >= 3 * 90, "the errors of 3 networks on 90 more examples"

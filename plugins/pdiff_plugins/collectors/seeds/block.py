@@ -46,7 +46,7 @@ class Block:
         if self.step == self.options.steps:
             return
         self._begin()
-        update = captured(self._update, self.ctx.device, self.ctx.graphs and self.capturable, self.ctx.warn)
+        update = captured(self._update, self.ctx.device, self.ctx.graphs, self.ctx.warn, self.optimizer.zero_grad)
         for step in range(self.step, self.options.steps):
             if self.training.stopped.is_set():
                 return
@@ -72,10 +72,6 @@ class Block:
             self._restore(self.restored)
         else:
             self._keep()
-
-    @property
-    def capturable(self) -> bool:
-        return self.options.optimizer != "sgd"
 
     def _set_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:

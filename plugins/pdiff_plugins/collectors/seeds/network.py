@@ -5,7 +5,6 @@ Shapes: G networks, T trained parameters of each, D selected parameters, B batch
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
+from pdiff.running.device import steady_attention
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
 from pdiff_plugins.networks.activations import layer_outputs
@@ -111,7 +111,7 @@ class Network:
         def network(*arguments: Tensor) -> Tensor:
             return functional_call(self.model, state, arguments)
 
-        layers = JointLayers() if self.cpu and not bfloat16 else contextlib.nullcontext()
+        layers = JointLayers() if self.cpu and not bfloat16 else steady_attention(self.ctx.device)
         with layers, torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             return self.task.loss(network, Batch(inputs, targets)), list(new.values())
 

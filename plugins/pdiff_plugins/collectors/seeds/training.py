@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pdiff.context import Context, derive
 from pdiff.data import Batch, Split, evaluation_batches
+from pdiff.running.device import sent
 from pdiff.training.loop import epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
@@ -65,7 +66,7 @@ class Examples:
     def batch(self, index_GB: Tensor, step: int, seeds: Iterable[int]) -> Batch:
         """Return the runs' batches, `[G, B, ...]`."""
         if self.ready is not None:
-            index_GB = index_GB.to(self.device)
+            index_GB = sent(index_GB, self.device)
             return Batch(self.ready.inputs[index_GB], self.ready.targets[index_GB])
         if not self.augment:
             return Batch(*(x.unflatten(0, index_GB.shape) for x in self.split.batch(index_GB.flatten(), self.device)))
@@ -119,7 +120,7 @@ class JointTraining:
 
     def _train(self, blocks: list[Block], workers: int) -> None:
         done = sum(block.runs * block.step for block in blocks)
-        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+        pool = ThreadPoolExecutor(workers, initializer=enter, initargs=(torch.get_num_threads(), self.ctx.device))
         with pool, self.ctx.progress.step("collect", self.options.count * self.options.steps, done) as bar:
             try:
                 for future in [pool.submit(block.train, bar) for block in blocks]:
@@ -136,6 +137,13 @@ class JointTraining:
             if length not in self.steps:
                 self.steps[length] = self.network.trace(batch, theta_GT, buffers)
             return self.steps[length]
+
+
+def enter(threads: int, device: torch.device) -> None:
+    """Begin a thread that trains blocks: torch's settings of threads and devices are each thread's own."""
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def _keep_freed_memory() -> None:

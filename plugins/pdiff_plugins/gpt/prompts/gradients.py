@@ -10,6 +10,7 @@ from torch import Tensor
 from pdiff.context import Context
 from pdiff.data import Batch, Split, evaluation_batches, some
 from pdiff.objective import Objective
+from pdiff.running.device import steady_attention
 from pdiff.running.memory import in_chunks, ran_out
 from pdiff_plugins.gpt.prompts.asking import SCORED, Asker, evenly_chosen, number, numbers
 
@@ -29,7 +30,8 @@ def gradients(objective: Objective, theta_MD: Tensor, batch: Batch) -> Tensor:
     """
 
     def loss(theta_D: Tensor) -> Tensor:
-        return objective.losses(theta_D[None], batch)[0]
+        with steady_attention(theta_MD.device):
+            return objective.losses(theta_D[None], batch)[0]
 
     gradient = torch.func.grad(loss)
     try:
