@@ -33,19 +33,19 @@ def render(
     from pdiff.cli.text import console
     from pdiff.files import make_folder, write_bytes
 
-    _check(to, overwrite)
+    _check(to)
     opened, options = open_run(run, out=out, set=overrides(set), console=console()), sampling(option)
     opened = opened.drawing(**options) if options else opened
     path = Path(to) if to else opened.folder / f"render-{count}-draw-{draw}{opened.drawn_with}-{side}.png"
+    if to and path.exists() and not overwrite:
+        raise UserError(f"--to {to}: is there already; choose another name, or replace it with --overwrite")
     make_folder(path.parent)
     write_bytes(path, picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
     console().print(f"{count} shapes in {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _check(to: str, overwrite: bool) -> None:
-    """Raise UserError where the picture's name is not that of a PNG file, or taken."""
-    if to and Path(to).exists() and not overwrite:
-        raise UserError(f"--to {to}: is there already; choose another name, or replace it with --overwrite")
+def _check(to: str) -> None:
+    """Raise UserError where the picture's name is not that of a PNG file."""
     if to and Path(to).suffix.lower() != ".png":
         raise UserError(f"--to {to}: is no name of a PNG file; let it end in .png")
 

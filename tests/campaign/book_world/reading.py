@@ -47,7 +47,7 @@ def faults(folder: Path) -> Iterator[str]:
     if strange:
         yield f"scores.json holds {strange[0]}"
     yield from _scores(recipe, scores)
-    listed = json.loads((folder / "report.json").read_text(encoding="utf-8"))["paths"]
+    listed = json.loads((folder / "report.json").read_text(encoding="utf-8"))["pages"]
     yield from (f"{name} is listed and not there" for name in listed if not (folder / name).is_file())
     yield from _markdown(recipe, scores, (folder / "report.md").read_text(encoding="utf-8"))
     yield from _html(recipe, scores, folder)
