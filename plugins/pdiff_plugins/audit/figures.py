@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pdiff.results.scores import given_by, unit_of
-from pdiff_plugins.drawing.style import Drawing, Look, figure
+from pdiff_plugins.drawing.style import GREY, Drawing, Look, figure
 
 if TYPE_CHECKING:
     from pdiff.view import View
@@ -26,6 +26,9 @@ def novel_and_performant(view: View, looks: Mapping[str, Look]) -> Drawing:
             audit["multiples"], [100 * share for share in shares], color=look.colour, marker=look.marker, markersize=6,
             linewidth=2.4 if wide else 1.2, label=source, zorder=4 if wide else 3, clip_on=False,
         )  # fmt: skip
+    if passed := audit.get("np_noise"):
+        shares = [100 * share for share in passed]
+        axes.plot(audit["multiples"], shares, color=GREY, linestyle=(0, (4, 3)), label="noise, so far away")
     axes.set_ylim(0, 103)
     axes.set_xlabel("further from every checkpoint than so many times the checkpoints' own distance")
     axes.set_ylabel("share of networks (%)")
