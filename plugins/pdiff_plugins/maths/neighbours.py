@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 65_536
 """Columns of a zoo that are held in float64 at a time."""
+NUMBERS = 2**18
+"""Numbers that are held in float64 at a time: what a processor's cache takes, and no memory asked for anew."""
 
 
 def nearest(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> Tensor:
@@ -36,10 +38,19 @@ def few_nearest(a_MD: Tensor, b_ND: Tensor, count: int, leave_self_out: bool = F
 
 
 def _squares(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool) -> Iterator[Tensor]:
-    """Yield the squared distances of each row of `a` to those of `b`, `[N]`."""
+    """Yield the squared distances of each row of `a` to those of `b`, `[N]` in float64; memory is used again."""
+    import torch
+
+    width = min(COLUMNS, b_ND.shape[1])
+    rows = max(1, NUMBERS // max(width, 1))
+    near, wide = (torch.empty(rows * width, dtype=dtype) for dtype in (b_ND.dtype, torch.float64))
     for index, a_D in enumerate(a_MD):
-        parts = zip(b_ND.split(COLUMNS, dim=1), a_D.split(COLUMNS), strict=True)
-        squares_N = sum(((b - a).double().square_().sum(dim=1) for b, a in parts), start=b_ND.new_zeros(1).double())
+        squares_N = torch.zeros(len(b_ND), dtype=torch.float64)
+        for b_nD, sum_n in zip(b_ND.split(rows), squares_N.split(rows), strict=True):
+            for b, a in zip(b_nD.split(COLUMNS, dim=1), a_D.split(COLUMNS), strict=True):
+                difference, square = (buffer[: b.numel()].view(b.shape) for buffer in (near, wide))
+                torch.sub(b, a, out=difference)
+                sum_n += square.copy_(difference).square_().sum(dim=1)
         if leave_self_out:
             squares_N[index] = float("inf")
         yield squares_N
