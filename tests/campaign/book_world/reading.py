@@ -51,7 +51,10 @@ def faults(folder: Path) -> Iterator[str]:
     yield from (f"{name} is listed and not there" for name in listed if not (folder / name).is_file())
     yield from _markdown(recipe, scores, (folder / "report.md").read_text(encoding="utf-8"))
     yield from _html(recipe, scores, folder)
-    if any(report.name == "meshes" for report in recipe.report) and not list((folder / "meshes").glob("*.ply")):
+    drawn = scores["networks"][scores["method"]]
+    solid = drawn.get("fields", {}).get("empty", 0) < drawn["count"]  # networks that were hardly trained show nothing
+    wanted = solid and any(report.name == "meshes" for report in recipe.report)
+    if wanted and not list((folder / "meshes").glob("*.ply")):
         yield "no meshes"
 
 
@@ -87,6 +90,13 @@ def _markdown(recipe: Recipe, scores: Mapping[str, Any], text: str) -> Iterator[
     yield from _unfit("report.md", text)
 
 
+def _has_no_numbers(figure: str, scores: Mapping[str, Any]) -> bool:
+    """Return whether there is nothing to draw: of methods without a path, of checkpoints that are all the same."""
+    if figure == "denoising":
+        return not scores["denoising"]["progress"]
+    return figure == "novel_and_performant" and all("np" not in own["audit"] for own in scores["networks"].values())
+
+
 def _html(recipe: Recipe, scores: Mapping[str, Any], folder: Path) -> Iterator[str]:
     text = (folder / "index.html").read_text(encoding="utf-8")
     names = [evaluator.name for evaluator in recipe.evaluate]
@@ -101,6 +111,7 @@ def _html(recipe: Recipe, scores: Mapping[str, Any], folder: Path) -> Iterator[s
     shown = re.findall(r'<figure id="([^"]+)">', text)
     few = scores["networks"][ORIGINAL]["count"] < LEAST
     due = [*(figure for name in names for figure in FIGURES[name]), *([] if few else ALWAYS)]
+    due = [figure for figure in due if not _has_no_numbers(figure, scores)]
     yield from (f"no figure {name}" for name in due if name not in shown)
     yield from (line for path in sorted((folder / "figures").iterdir()) if (line := _blank(path)))
     if 'id="not-shown"' in text:
