@@ -20,7 +20,8 @@ class LogProbabilities:
     def predict(self, model: Any, inputs: Tensor) -> Tensor:
         logp_BK = self.task.log_probabilities(model, inputs)
         assert logp_BK is not None, f"task {type(self.task).__name__} has no classes"
-        return logp_BK.float().clamp_min(torch.finfo(torch.float32).min)
+        least = torch.finfo(torch.float32).min  # also of a network that has diverged
+        return logp_BK.float().nan_to_num(nan=least).clamp_min(least)
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return predictions

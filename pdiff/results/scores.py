@@ -75,7 +75,8 @@ class Unit:
     @classmethod
     def of(cls, values: Iterable[float], name: str | None = None) -> Unit:
         """Return the unit that a task names; where it names none, per cent if all values lie within 0..1."""
-        return cls(("%" if all(0 <= value <= 1 for value in values) else "") if name is None else name)
+        known = [value for value in values if value == value]
+        return cls(("%" if known and all(0 <= value <= 1 for value in known) else "") if name is None else name)
 
     @property
     def factor(self) -> float:
@@ -99,8 +100,9 @@ class Unit:
 
 def unit_of(scores: Mapping[str, Any]) -> Unit:
     """Return how the run's scores are written."""
-    values = (value for score in scored(scores).values() for value in score["values"])
-    return Unit.of(values, scores.get(scores.get("scored_by", ""), {}).get("unit"))
+    values = [value for score in scored(scores).values() for value in score["values"]]
+    named = (table.get("unit") for name, table in scores.items() if name not in RESERVED and isinstance(table, Mapping))
+    return Unit.of(values, next((unit for unit in named if unit is not None), None if values else "%"))
 
 
 def nothing(scores: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from typing import Any
@@ -80,7 +81,7 @@ def spread(values: list[float]) -> Spread:
     """Return mean, std (population), median, min and max of a list."""
     return {
         "mean": statistics.fmean(values),
-        "std": statistics.pstdev(values),
+        "std": statistics.pstdev(values) if all(map(math.isfinite, values)) else math.nan,
         "median": statistics.median(values),
         "min": min(values),
         "max": max(values),

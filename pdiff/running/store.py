@@ -15,6 +15,7 @@ from typing import Any
 
 from pdiff.errors import UserError, naming
 from pdiff.files import make_folder, read_json, sha256_of, sync, write_json
+from pdiff.results.runs import SCORES
 from pdiff.running.locks import USES, locked
 
 ABOUT = "stage.json"
@@ -122,14 +123,19 @@ class Store:
         """List a stage as one that the run uses, before it is looked for: so nobody clears it away meanwhile."""
         if self.run is None or name in self._noted:
             return
-        self._noted.add(name)
-        if name in _listed(self.run / USES):
-            return
+        with contextlib.suppress(UserError):
+            if name in read_json(self.run / USES):
+                return self._noted.add(name)
         with contextlib.suppress(UserError), locked(self.root / "locks" / "uses.lock"):  # a store may be read-only
             make_folder(self.run)
             for stray in self.run.glob(f"{USES}.*.tmp"):
                 stray.unlink(missing_ok=True)
-            write_json(self.run / USES, sorted({*_listed(self.run / USES), name}))
+            # Without a list, a finished run is an earlier version's: what is not listed of it would be lost.
+            if (self.run / USES).exists() or not (self.run / SCORES).exists():
+                listed = read_json(self.run / USES) if (self.run / USES).exists() else []
+                if name not in listed:
+                    write_json(self.run / USES, sorted({*listed, name}))
+            self._noted.add(name)
 
 
 def fault(folder: Path, stage: Stage, *, content: bool = True) -> str:
@@ -166,10 +172,3 @@ def _clear(folder: Path, kept: Callable[[str], bool]) -> None:
                 path.rmdir()
         elif not kept(path.relative_to(folder).as_posix()):
             path.unlink(missing_ok=True)
-
-
-def _listed(path: Path) -> list[str]:
-    """Return the names that a run's list holds, none where there is no such list or it is damaged."""
-    with contextlib.suppress(UserError):
-        return list(read_json(path))
-    return []

@@ -34,6 +34,18 @@ def test_differing_more_than_noise_is_in_answers_and_likelihood(checkpoints: Any
     assert behaviour(*checkpoints).beyond(behaviour(*noise, seed=1)) is more
 
 
+def test_of_few_networks_and_of_what_chance_may_have_given_nothing_is_said() -> None:
+    def few(behaves: Behaviour, count: int) -> Behaviour:
+        assert behaves.nll_M is not None
+        return Behaviour(behaves.score_M[:count], behaves.apart_M[:count], behaves.nll_M[:count], behaves.examples)
+
+    noise = behaviour(0.9, 0.02, 0.01, seed=1)
+    assert few(behaviour(0.9, 0.02, 0.01), 9).beyond(noise) is None
+    wild = behaviour(0.9, 0.04, 0.1)
+    spread = Behaviour(wild.score_M, wild.apart_M + 0.3 * (torch.arange(40) == 0), wild.nll_M, 200)
+    assert few(spread, 12).beyond(noise) is None  # one odd network of twelve
+
+
 def test_noise_lies_as_far_from_checkpoints_as_is_said_and_leaves_variances() -> None:
     generator = torch.Generator().manual_seed(0)
     layout = Layout((Entry("w", (50,), 0), Entry("running_var", (4,), 50, positive=True)))

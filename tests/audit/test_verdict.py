@@ -125,3 +125,38 @@ def test_pseudo_values_give_the_score_and_its_known_error() -> None:
         assert values_MG.mean().item() == pytest.approx(-3, abs=0.05)
         ratios.append(float((values_MG.var(dim=1) / values_MG.shape[1]).mean().sqrt()) * (2 * EXAMPLES) ** 0.5 / 3)
     assert sum(ratios) / len(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_a_broken_generator_does_not_average() -> None:
+    """Networks that err nine times of ten agree by 0.8 without having anything in common."""
+    judged = said(view({"original": answers(20, 0.8, 0), "pdiff": answers(20, 0.1, 1), "soup": answers(1, 0.8, 2)}))
+    assert judged["kind"] == "agrees with itself, being worse than the checkpoints"
+
+
+def test_what_no_correction_calls_worse_is_named_among_what_is_level() -> None:
+    """One baseline a little better among eight that are equal: its interval alone lies beside zero."""
+    for seed in range(60):
+        equal = {f"equal{i}": answers(20, 0.8, 1000 + i) for i in range(8)}
+        seen = view(ORIGINAL | {"pdiff": answers(20, 0.8, seed), "near": answers(20, 0.812, 500 + seed)} | equal)
+        judged = said(seen)
+        if judged["gains"]["near"]["high"] < 0 and not judged["gains"]["near"]["worse"]:
+            assert "not distinguishable from near (-" in judged["verdict"][0]
+            return
+    raise AssertionError("no such case among 60")
+
+
+def test_a_score_that_is_no_number_takes_no_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    errors = {name: torch.randn(12, EXAMPLES, generator=generator) for name in ("original", "pdiff", "odd", "equal")}
+    errors["odd"][0, 0] = float("nan")
+    judged = said(view(errors, MinusError()), "km")
+    assert list(judged["gains"]) == ["equal"] and "nan" not in judged["verdict"][0]
+
+
+def test_groups_give_the_difference_that_the_table_shows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    errors = {name: (scale * torch.randn(9, EXAMPLES, generator=generator)).exp()
+              for name, scale in (("original", 1.0), ("pdiff", 1.0), ("wide", 1.5))}  # fmt: skip
+    seen, task = view(errors, MinusError()), MinusError()
+    shown = [float(task.score(errors[name], seen.targets("test")).mean()) for name in ("pdiff", "wide")]
+    assert said(seen, "km")["gain"]["mean"] == pytest.approx(shown[0] - shown[1], rel=1e-6)

@@ -126,3 +126,37 @@ def test_nothing_is_removed_where_a_run_does_not_say_what_it_uses(folder: Path, 
     (folder / "stages.json").write_text(text)
     before = stages(folder)
     assert "stages.json" in mistake("clean") and stages(folder) == before
+
+
+def test_what_is_not_pdiffs_stays(folder: Path) -> None:
+    strange = folder.parent / "store" / "my-photos"
+    strange.mkdir()
+    (strange / "cat.jpg").write_text("cat")
+    call("clean")
+    assert (strange / "cat.jpg").read_text() == "cat"
+
+
+def test_a_finished_run_of_an_earlier_version_keeps_all_its_stages_when_it_is_used_again(folder: Path) -> None:
+    (folder / "stages.json").unlink()
+    before = stages(folder)
+    call("sample", folder.name, "-n", "2", "--to", "more")
+    call("clean")
+    assert before <= stages(folder)
+
+
+def test_a_damaged_list_is_never_made_a_short_one(folder: Path) -> None:
+    (folder / "stages.json").write_text("{")
+    call("sample", folder.name, "-n", "2", "--to", "more")
+    assert (folder / "stages.json").read_text() == "{" and "stages.json" in mistake("clean")
+
+
+def test_a_store_that_is_a_link_is_left_alone_and_a_stage_that_is_one_is_unlinked(folder: Path) -> None:
+    store, before = folder.parent / "store", stages(folder)
+    elsewhere = folder.parent.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "store").symlink_to(store)
+    assert "is a link" in mistake("clean", "--out", str(elsewhere)) and stages(folder) == before
+    unused = store / f"fit-{'0' * 16}"
+    unused.symlink_to(elsewhere)
+    call("clean")
+    assert not unused.is_symlink() and elsewhere.is_dir()

@@ -24,6 +24,7 @@ def gains(view: View) -> dict[str, Gain]:
     """Return by baseline what the method gains over it, those that it comes nearest to first."""
     values = {source: per_example(view, source) for source in view.theta if source != ORIGINAL}
     others = {source: difference(values[view.method], values[source]) for source in values if source != view.method}
+    others = {source: gain for source, gain in others.items() if math.isfinite(gain.mean + gain.error)}
     worse = dict(zip(others, holm([gain.chance for gain in others.values()]), strict=True))
     return {
         source: _gain(gain, len(view.theta[source]), worse[source] and gain.mean < 0)
@@ -42,7 +43,8 @@ def _gain(gain: Difference, networks: int, worse: bool) -> Gain:
 def per_example(view: View, source: str) -> Tensor:
     """Return scores `[M, E]` whose mean over E is each network's score on the test split.
 
-    Where a score is no mean over examples, E counts groups of them: each has the jackknife's pseudo-value.
+    Where a score is no mean over examples, E counts groups of them: each has the jackknife's pseudo-value, less what
+    its correction of a bias adds to all of them, as the score itself has none.
     """
     task, predictions, targets = view.recipe.task, view.predictions(source, "test"), view.targets("test")
     if counts_right(view):
@@ -51,7 +53,8 @@ def per_example(view: View, source: str) -> Tensor:
     group_E = torch.arange(len(targets)) % groups
     whole_M = task.score(predictions, targets)
     without_GM = torch.stack([task.score(predictions[:, group_E != g], targets[group_E != g]) for g in range(groups)])
-    return (groups * whole_M - (groups - 1) * without_GM).T
+    pseudo_MG = (groups * whole_M - (groups - 1) * without_GM).T
+    return pseudo_MG + (whole_M - pseudo_MG.mean(dim=1))[:, None]
 
 
 def counts_right(view: View) -> bool:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pdiff_plugins.audit.novelty import Distances
 
 
+NO_MORE = (
+    "plain noise as long as the checkpoints' own spread is no worse than they are, and they differ from one another no "
+    "more than it does: "
+)
 SHOWN = (1, 3)
 """Multiples that the table shows."""
 
@@ -65,7 +69,7 @@ class Audit(Evaluator):
     )
     members: tuple[PositiveInt, ...] = Field((4, 16, 64), min_length=1, description="sizes of ensembles")
     draws: int = Field(
-        4096, gt=0, description="ensembles of each size that are drawn at most; fewer where the printed digits stand"
+        4096, gt=1, description="ensembles of each size that are drawn at most; fewer where the printed digits stand"
     )
     aligned: int = Field(
         32,
@@ -87,13 +91,15 @@ class Audit(Evaluator):
         for source in view.theta:
             networks[source], behaviours[source] = self._source(view, source, scores, far, bar, ctx)
         ours, theirs = behaviours[view.method], behaviours[ORIGINAL]
+        matters = ours.beyond(noise) if ours else None
+        unit = Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)
         passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx.generator("noise beside"))
         return {
             "networks": networks, "bar": bar, "multiples": list(self.multiples), "quotient": far.quotient,
-            "nothing": [] if theirs is None or theirs.beyond(noise) else [_no_more(noise, theirs)],
+            "nothing": [NO_MORE + theirs.beside(noise)] if theirs and theirs.beyond(noise) is False else [],
             **({} if far.unit != far.unit else {"np_noise": passed}),
-            "noise": noise.told(), **({} if ours is None else {"matters": ours.beyond(noise)}),
-            **verdict(view, far.ratios[view.method], Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)),
+            "noise": noise.told(), **({} if matters is None else {"matters": matters}), "unit": unit.name,
+            **verdict(view, far.ratios[view.method], unit),
         }  # fmt: skip
 
     def figures(self, view: View) -> Iterable[Figure]:
@@ -157,17 +163,6 @@ class Audit(Evaluator):
             "ece": float(calibration_error(logp_MEK, targets_E).mean()),
             "ensembles": {str(size): drawn._asdict() for size, drawn in together.items()},
         }
-
-
-def _no_more(noise: Behaviour, originals: Behaviour) -> str:
-    """Say that checkpoints differ from one another no more than noise does."""
-    ours, theirs = (
-        f"{behaves.told()['apart'] * behaves.examples:.3g} of {behaves.examples:,}" for behaves in (noise, originals)
-    )
-    return (
-        "plain noise as long as the checkpoints' own spread is no worse than they are, and behaves as they do: two of "
-        f"its networks differ on {ours} test examples, two checkpoints on {theirs}"
-    )
 
 
 def _scores(view: View) -> dict[str, dict[str, Tensor]]:

@@ -15,11 +15,14 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
     """Return the verdict, and what takes the meaning from a column."""
     audit, method = scores["audit"], scores["method"]
     if audit.get("matters") is False:
-        apart = given_by(scores, "audit")[method]["spread"]["apart"]
+        ours, noise = given_by(scores, "audit")[method]["spread"], audit["noise"]
+        likelihood = ""
+        if "nll_std" in ours:
+            likelihood = f"; deviation of the NLL: {ours['nll_std']:.4f}, noise {noise['nll_std']:.4f}"
         yield (
             f"{method}'s networks differ from one another no more than plain noise as long as the checkpoints' spread "
-            f"does (answers: {apart:.2%} of test examples, noise {audit['noise']['apart']:.2%}): their overlaps, N&P "
-            "and ensembles tell nothing of a distribution that was learnt"
+            f"does (answers: {ours['apart']:.2%} of test examples, noise {noise['apart']:.2%}{likelihood}): their "
+            "overlaps, N&P and ensembles tell nothing of a distribution that was learnt"
         )
     passed = [
         (multiple, share)

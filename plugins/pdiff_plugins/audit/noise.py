@@ -28,6 +28,10 @@ NETWORKS = 16
 """Of each population of noise."""
 BEYOND = 1.1
 """How far beyond a multiple of the checkpoints' own distance noise is put, so that it counts as that far."""
+FEW = 10
+"""Networks of which less cannot be told how they differ."""
+HARDLY = 1.25
+"""Factor by which networks must differ more than noise, or it is not more."""
 CLEARLY = 1.96
 """Standard errors by which two numbers must differ to be told apart."""
 
@@ -50,19 +54,28 @@ class Behaviour:
             spread |= {"nll": float(self.nll_M.mean()), "nll_std": float(self.nll_M.std())}
         return spread
 
-    def beyond(self, noise: Behaviour) -> bool:
+    def beyond(self, noise: Behaviour) -> bool | None:
         """Return whether these networks differ more than those of noise, in answers and in likelihood.
 
-        Or whether noise is clearly worse than they are: then its directions are not the checkpoints'.
+        True also where noise is clearly worse than they are: then its directions are not the checkpoints'. None where
+        it cannot be told: of few networks, or where more is seen that chance may have given.
         """
+        if len(self.score_M) < FEW:
+            return None
         if _larger(self.score_M, noise.score_M):
             return True
-        one = 1 / self.examples
-        in_answers = float(self.apart_M.mean() - noise.apart_M.mean()) >= one
-        in_answers &= _larger(self.apart_M, noise.apart_M, shared=2)  # of a pair each half is counted twice
-        if self.nll_M is None or noise.nll_M is None:
-            return in_answers
-        return in_answers and _larger(_away(self.nll_M), _away(noise.nll_M))
+        both = [_more(self.apart_M, noise.apart_M, 1 / self.examples, shared=2)]  # of a pair each half counts twice
+        if self.nll_M is not None and noise.nll_M is not None:
+            both.append(_more(_away(self.nll_M), _away(noise.nll_M)))
+        return False if False in both else None if None in both else True
+
+    def beside(self, noise: Behaviour) -> str:
+        """Return how much these networks differ from one another, and those of noise, in words."""
+        told, theirs = self.told(), noise.told()
+        words = f"two of them answer {told['apart']:.2%} of test examples otherwise, of noise {theirs['apart']:.2%}"
+        if "nll_std" in told and "nll_std" in theirs:
+            words += f"; their NLL has a deviation of {told['nll_std']:.4f}, that of noise {theirs['nll_std']:.4f}"
+        return words
 
 
 def behaviour(view: View, source: str, logp: tuple[Tensor, Tensor] | None) -> Behaviour | None:
@@ -82,6 +95,14 @@ def _behaviour(view: View, predictions: Tensor, logp: tuple[Tensor, Tensor] | No
     given = answers(view, predictions).flatten(1)
     score_M = view.recipe.task.score(predictions, view.targets("test"))
     return Behaviour(score_M, apart(given), likelihood(*logp) if logp else None, given.shape[1])
+
+
+def _more(a_M: Tensor, b_N: Tensor, least: float = 0.0, shared: int = 1) -> bool | None:
+    """Return whether one mean is clearly larger (True), or hardly (False), by a factor and `least`; else None."""
+    ours, theirs = float(a_M.double().mean()), float(b_N.double().mean())
+    if ours <= max(HARDLY * theirs, theirs + least):
+        return False
+    return _larger(a_M, b_N, shared) or None
 
 
 def _larger(a_M: Tensor, b_N: Tensor, shared: int = 1) -> bool:

@@ -60,6 +60,7 @@ class AuditScores(TypedDict):
     """What the audit says of the run's method."""
 
     bar: Annotated[float, "the originals' median score on the test split"]
+    unit: Annotated[str, "of the scores: % for shares of 1, else that of plain numbers"]
     multiples: Annotated[list[float], "of the checkpoints' own distance, for the shares `np` of each source"]
     np_noise: NotRequired[Annotated[list[float], "share of noisy checkpoints, so far away, that pass the bar"]]
     quotient: Annotated[bool, "whether N&P's distances are those after symmetries"]
@@ -69,5 +70,5 @@ class AuditScores(TypedDict):
     gains: Annotated[dict[str, Gain], "of the method over each baseline, the strongest first"]
     rival: Annotated[str, "the strongest baseline on the test split; empty where there is none"]
     gain: NotRequired[Annotated[Gain, "of the method over that one"]]
-    kind: Annotated[str, "whether the method copies, averages, or neither"]
+    kind: Annotated[str, "whether the method copies, averages, neither, or is too poor to tell"]
     verdict: Annotated[list[str], "all of it in words, a sentence each, without full stops"]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pdiff.results.scores import Unit
 from pdiff.view import ORIGINAL
-from pdiff_plugins.audit.comparison import better, counts_right, gains
+from pdiff_plugins.audit.comparison import better, counts_right, gains, per_example
+from pdiff_plugins.maths.crossed import difference
 from pdiff_plugins.maths.median import median
 from pdiff_plugins.maths.overlap import iou
 
@@ -42,16 +43,14 @@ def verdict(view: View, novelty_M: Tensor, unit: Unit) -> dict[str, Any]:
 def _compared(view: View, gained: Mapping[str, Gain], unit: Unit) -> str:
     """Say whether the method is better than every baseline, worse than any, or neither."""
     worse = {source: gain for source, gain in gained.items() if gain["worse"]}
-    level = {source: gain for source, gain in gained.items() if gain["low"] <= 0 <= gain["high"]}
+    level = {source: gain for source, gain in gained.items() if gain["low"] <= 0 and not gain["worse"]}
     if better(gained):
         word = "better than every baseline" if len(gained) > 1 else "better than the baseline"
         said = f"{word}; the nearest is {_listed(view, dict([next(iter(gained.items()))]), unit)}"
     elif worse:
         said = f"worse than {_listed(view, worse, unit)}"
-    elif level:
-        said = f"not better than every baseline: not distinguishable from {_listed(view, level, unit)}"
     else:
-        said = f"not better than every baseline: {_listed(view, gained, unit)}"
+        said = f"not better than every baseline: not distinguishable from {_listed(view, level, unit)}"
     if view.selection == "test":
         said += "; no claim about new data, because networks and epochs were selected on the test split too"
     alone = ", which is one network," if len(view.theta[view.method]) == 1 else ""
@@ -82,8 +81,13 @@ def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
     if far < COPIES:
         return "copies", away
     if within > others + min(AVERAGES, (1 - others) / 2):
-        return "averages", agree
+        return ("agrees with itself, being worse than the checkpoints" if _worse(view) else "averages"), agree
     return "neither copies nor averages", f"{agree}; {away}"
+
+
+def _worse(view: View) -> bool:
+    """Return whether the method is clearly worse than the checkpoints: who errs more often agrees more often."""
+    return difference(per_example(view, view.method), per_example(view, ORIGINAL)).interval()[1] < 0
 
 
 def _overlap(view: View, source: str) -> float | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pdiff.running.locks import USES, held, locked
 from pdiff.running.store import ABOUT, DAMAGED
 
 PART = ".part"
+STAGE = re.compile(rf"[a-z]+-[0-9a-f]{{16}}({re.escape(PART)}|{re.escape(DAMAGED)})?")
+"""Names of what a store holds; what has another name is not pdiff's, and stays."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +119,26 @@ class Stock:
 
     def _leftovers(self) -> Iterator[Leftover]:
         """Yield what no run uses; locks last, since each of the others is removed under its own."""
-        for folder in sorted(path for path in self.store.glob("*-*") if path.is_dir()):
+        for folder in sorted(path for path in self.store.glob("*-*") if STAGE.fullmatch(path.name) and path.is_dir()):
             if folder.name.endswith(DAMAGED):
                 yield Leftover(folder, "damaged, computed again", bytes_of(folder))
             elif folder.name.removesuffix(PART) not in self.used:
                 why = "part of a stage that no run uses" if folder.name.endswith(PART) else "no run uses it"
                 yield Leftover(folder, why, bytes_of(folder))
-        for lock in sorted((self.store / "locks").glob("*-*.lock")):
+        for lock in sorted(path for path in (self.store / "locks").glob("*-*.lock") if STAGE.fullmatch(path.stem)):
             yield Leftover(lock, "lock of no living process", bytes_of(lock), lock=True)
 
     def clean(self, dry_run: bool = False) -> Iterator[Leftover]:
-        """Remove what no run uses, and yield it; what a living process has locked stays."""
+        """Remove what no run uses, and yield it; what a living process has locked stays.
+
+        Raises UserError where the store is a link: runs beside other links to it may use what it holds.
+        """
+        if self.store.is_symlink():
+            raise UserError(f"{self.store}: is a link, and runs elsewhere may use what it holds; nothing is removed")
         if not self.store.is_dir():
             return
-        with locked(self.store / "locks" / "uses.lock"):  # so no run begins to use what is about to go
+        # So no run begins to use what is about to go.
+        with nullcontext() if dry_run else locked(self.store / "locks" / "uses.lock"):
             for leftover in self._leftovers():
                 path = leftover.path
                 name = path.name.removesuffix(".lock").removesuffix(DAMAGED).removesuffix(PART)
@@ -144,7 +153,7 @@ class Stock:
 
 def _remove(path: Path) -> None:
     """Remove a file, or a folder under a name that no run takes for a result once half of it is gone."""
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():
         return path.unlink(missing_ok=True)
     aside = path if path.name.endswith(DAMAGED) else path.with_name(path.name + DAMAGED)
     if aside != path:
