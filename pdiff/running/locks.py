@@ -47,7 +47,7 @@ def _acquired(lock: FileLock, timeout: float) -> bool:
         lock.acquire(timeout=timeout)
     except Timeout:
         return False
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # the second is filelock's word for a disk that has no locks
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{lock.lock_file}: cannot be locked ({why}); choose a folder of results that can be") from None
     return True

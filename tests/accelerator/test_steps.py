@@ -10,7 +10,7 @@ from pdiff.context import derive
 from pdiff.running.device import device_for, seed_torch
 from pdiff.training import loop
 from pdiff.training.capture import captured
-from tests.accelerator.helpers import clean, fit
+from tests.accelerator.helpers import clean, fit, waiting, waiting_late
 from tests.accelerator.modes import pretended
 
 OPTIONS = [
@@ -45,15 +45,6 @@ def test_both_shapes_of_an_epoch_are_replayed(accelerator) -> None:
     fit("cuda:0", count=20, steps=24)  # every third batch is short: 16 and 8 calls
     assert accelerator.replays == 24 - 2 * 3
     clean(accelerator)
-
-
-def waiting(call: int, value: Tensor) -> Tensor:
-    assert value.item() > 0
-    return value
-
-
-def waiting_late(call: int, value: Tensor) -> Tensor:
-    return waiting(call, value) if call == 4 else value
 
 
 @pytest.mark.parametrize("spoil", [waiting, waiting_late])

@@ -14,18 +14,9 @@ from pdiff.testing import Points, tiny_zoo
 from pdiff.training.loop import train
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.latent.priors import FlowMatching
-from tests.accelerator.helpers import fit, plain_loss
+from tests.accelerator.helpers import fit, plain_loss, waiting, waiting_late
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
-
-
-def waiting(call: int, value: Tensor) -> Tensor:
-    assert value.item() > 0
-    return value
-
-
-def waiting_late(call: int, value: Tensor) -> Tensor:
-    return waiting(call, value) if call == 4 else value
 
 
 class Full(torch.autograd.Function):

@@ -131,7 +131,10 @@ class Audit(Evaluator):
             self._novel(scores["test"][source], far, source, bar)
             | (self._likely(*predicted, ctx) if predicted else {})
             | manifold(view, source)
-            | {"selection": float(scores[view.selection][source].mean()), "differs": disagreement(view, source)}
+            | {
+                "selection": float(scores[view.selection][source].mean()),
+                "differs": disagreement(view, source, far.near[source]),
+            }
             | ({} if behaves is None else {"spread": behaves.told()})
         )
         return told, behaves

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL, View
+from pdiff_plugins.evaluators.telling import answers
 from pdiff_plugins.maths.manifolds import precision_and_recall
 from pdiff_plugins.maths.median import median
-from pdiff_plugins.maths.neighbours import few_nearest, nearest, neighbours
+from pdiff_plugins.maths.neighbours import neighbours
 
-CLASSES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
-CANDIDATES = 1
-"""Checkpoints that a network is matched to one by one: the nearest after all are aligned to the first.
-
-With 8 of them the medians that were tried changed by 1 to 5 %, at four times the cost.
-"""
 SAME = 1e-5
 """Of a network's length: what rounding may leave between copies."""
 NUMBERS = 2**24
-"""Parameters of pairs of networks that are matched at a time."""
+"""Parameters of networks that are matched at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +26,8 @@ class Distances:
 
     raw: dict[str, Tensor]
     """As they are, `[M]` by source."""
+    near: dict[str, Tensor]
+    """Number of the nearest checkpoint, `[M]` by source; of a checkpoint, of another one."""
     ratios: dict[str, Tensor]
     """Those that N&P is of, `[M']` of the first M' networks by source: after symmetries, where there are any."""
     zoo_ND: Tensor
@@ -46,35 +42,45 @@ def distances(view: View, most: int) -> Distances:
     """Return the distances of all networks, and after symmetries (most > 0) of all checkpoints and the first of others.
 
     Hidden units are scaled to a canonical form and put in the order of the first checkpoint's; then each network and
-    its nearest checkpoints are matched to each other.
+    its nearest checkpoint are matched to each other.
     """
-    raw, theta = novelty(view), {source: theta_MD[:most] for source, theta_MD in view.theta.items()}
+    found = {
+        source: neighbours(theta_MD, view.zoo.theta_ND, leave_self_out=source == ORIGINAL)
+        for source, theta_MD in view.theta.items()
+    }
+    near = {source: index_M for source, (_, index_M) in found.items()}
+    raw, unit = _in_units({source: far_M for source, (far_M, _) in found.items()})
     zoo_ND = view.bench.align(view.zoo.theta_ND) if most else None
     if zoo_ND is None:
-        unit = median(nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)) or math.nan
-        return Distances(raw, raw, view.zoo.theta_ND, unit, False)
-    far = {source: _matched(view, theta[source], zoo_ND) for source in theta if source != ORIGINAL}
-    far = {ORIGINAL: _matched(view, zoo_ND, zoo_ND, leave_self_out=True)} | far
-    unit = median(far[ORIGINAL]) or math.nan  # of equal checkpoints nothing can be said
-    return Distances(raw, {source: far_M / unit for source, far_M in far.items()}, zoo_ND, unit, True)
+        return Distances(raw, near, raw, view.zoo.theta_ND, unit, False)
+    far = {
+        source: _matched(view, zoo_ND if source == ORIGINAL else theta_MD[:most], zoo_ND, source == ORIGINAL)
+        for source, theta_MD in view.theta.items()
+    }
+    ratios, unit = _in_units(far)
+    return Distances(raw, near, ratios, zoo_ND, unit, True)
+
+
+def _in_units(far: dict[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+    """Return distances over the checkpoints' own median, and that; NaN where all are the same, which tells nothing."""
+    unit = median(far[ORIGINAL]) or math.nan
+    return {source: far_M / unit for source, far_M in far.items()}, unit
 
 
 def _matched(view: View, theta_MD: Tensor, zoo_ND: Tensor, leave_self_out: bool = False) -> Tensor:
-    """Return the distance to the nearest of `zoo_ND`, each network matched to its nearest ones, `[M]` in float64."""
+    """Return the distance to the nearest of `zoo_ND`, each network matched to it, `[M]` in float64.
+
+    With the eight nearest matched instead, the medians that were tried changed by 1 to 5 %, at four times the cost.
+    """
     near_MD = theta_MD if leave_self_out else _aligned(view, theta_MD)
-    apart_MK, near_MK = few_nearest(near_MD, zoo_ND, CANDIDATES, leave_self_out)
-    at_once = max(1, NUMBERS // (near_MK.shape[1] * zoo_ND.shape[1]))
-    parts = zip(near_MD.split(at_once), near_MK.split(at_once), strict=True)
-    matched_MK = torch.cat([_apart(view, part_MD, zoo_ND, part_MK) for part_MD, part_MK in parts])
-    apart_M = torch.minimum(apart_MK, matched_MK).where(apart_MK.isfinite(), apart_MK).amin(dim=1)  # inf: left out
+    apart_M, near_M = neighbours(near_MD, zoo_ND, leave_self_out)
+    at_once = max(1, NUMBERS // zoo_ND.shape[1])
+    matched_M = torch.cat([
+        (_aligned(view, part_MD, zoo_ND[part_M]) - zoo_ND[part_M]).double().norm(dim=1)
+        for part_MD, part_M in zip(near_MD.split(at_once), near_M.split(at_once), strict=True)
+    ])  # fmt: skip
+    apart_M = torch.minimum(apart_M, matched_M)
     return apart_M * (apart_M > SAME * near_MD.double().norm(dim=1))
-
-
-def _apart(view: View, theta_MD: Tensor, zoo_ND: Tensor, near_MK: Tensor) -> Tensor:
-    """Return the distances to some of `zoo_ND` after each pair is matched, `[M, K]`."""
-    theirs_PD = zoo_ND[near_MK.flatten()]
-    ours_PD = _aligned(view, theta_MD.repeat_interleave(near_MK.shape[1], dim=0), theirs_PD)
-    return (ours_PD - theirs_PD).double().norm(dim=1).view(near_MK.shape)
 
 
 def _aligned(view: View, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor:
@@ -84,37 +90,14 @@ def _aligned(view: View, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tenso
     return aligned_MD
 
 
-def novelty(view: View) -> dict[str, Tensor]:
-    """Return each network's distance to the nearest checkpoint over the checkpoints' own median, `[M]` by source."""
-    return ratios(view.theta, view.zoo.theta_ND)
-
-
-def ratios(theta: Mapping[str, Tensor], zoo_ND: Tensor) -> dict[str, Tensor]:
-    """Return distances to the nearest of `zoo_ND`, in units of the median distance between its own nearest, `[M]`."""
-    apart_N = nearest(zoo_ND, zoo_ND, leave_self_out=True)
-    unit = median(apart_N) or float("nan")  # of equal checkpoints nothing can be said
-    return {
-        source: (apart_N if source == ORIGINAL else nearest(theta_MD, zoo_ND)) / unit
-        for source, theta_MD in theta.items()
-    }
-
-
-def disagreement(view: View, source: str) -> float:
+def disagreement(view: View, source: str, near_M: Tensor) -> float:
     """Return the mean share of test examples on which a network predicts otherwise than its nearest checkpoint.
 
     Predictions that are no classes, which never quite agree, are compared by whether they are wrong.
     """
-    theirs, zoo_ND = _answers(view, ORIGINAL), view.zoo.theta_ND
-    _, index_M = neighbours(view.theta[source], zoo_ND, leave_self_out=source == ORIGINAL)
-    pairs = zip(_answers(view, source), theirs[index_M], strict=True)
+    ours, theirs = (answers(view, view.predictions(who, "test")) for who in (source, ORIGINAL))
+    pairs = zip(ours, theirs[near_M], strict=True)
     return float(torch.stack([(a != b).reshape(len(a), -1).any(dim=1).double().mean() for a, b in pairs]).mean())
-
-
-def _answers(view: View, source: str) -> Tensor:
-    predictions = view.predictions(source, "test")
-    if predictions.dtype in CLASSES and predictions.ndim == 2:
-        return predictions
-    return view.recipe.task.wrong(predictions, view.targets("test"))
 
 
 def manifold(view: View, source: str) -> dict[str, float]:

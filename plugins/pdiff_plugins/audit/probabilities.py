@@ -56,7 +56,8 @@ def ensembles(logp_MEK: Tensor, targets_E: Tensor, members: int, most: int, gene
     At most `most` are drawn, fewer where the standard errors are below `STANDS` before.
     """
     if members >= len(logp_MEK):
-        return Ensembles(*_with_errors(*ensemble(logp_MEK, targets_E)), 1)
+        whole = ensemble(logp_MEK, targets_E)
+        return Ensembles(whole[0], 0.0, whole[1], 0.0, 1)
     right: list[Tensor] = []
     nll: list[Tensor] = []
     while True:
@@ -72,10 +73,6 @@ def ensembles(logp_MEK: Tensor, targets_E: Tensor, members: int, most: int, gene
         if draws >= most or float(errors.max()) <= STANDS:
             (score, loss), (score_error, nll_error) = both_2R.mean(dim=1).tolist(), errors.tolist()
             return Ensembles(score, score_error, loss, nll_error, draws)
-
-
-def _with_errors(score: float, nll: float) -> tuple[float, float, float, float]:
-    return score, 0.0, nll, 0.0
 
 
 def _drawn(logp_MEK: Tensor, targets_E: Tensor, weight_RM: Tensor) -> tuple[Tensor, Tensor]:

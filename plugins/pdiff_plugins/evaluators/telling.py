@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pdiff.view import ORIGINAL
@@ -68,6 +69,12 @@ def _alike(view: View) -> str:
 
 
 def _constant(scores: dict[str, TaskScore], constant: str | None) -> str:
-    if not constant or scores[constant]["mean"] < scores[ORIGINAL]["mean"] - scores[ORIGINAL]["std"]:
+    if not emptied(scores, constant):
         return ""
     return f"{constant}, which holds no information, scores as well as the originals"
+
+
+def emptied(scores: Mapping[str, TaskScore], constant: str | None) -> bool:
+    """Return whether networks without information score as well as the originals."""
+    original = scores[ORIGINAL]
+    return constant is not None and scores[constant]["mean"] >= original["mean"] - original["std"]

@@ -28,15 +28,6 @@ def neighbours(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> tupl
     return torch.stack([row.values.sqrt() for row in least]), torch.stack([row.indices for row in least])
 
 
-def few_nearest(a_MD: Tensor, b_ND: Tensor, count: int, leave_self_out: bool = False) -> tuple[Tensor, Tensor]:
-    """Return (L2 distance, index) of the nearest rows of `b`, in order, `[M, count]` each, or all there are."""
-    import torch
-
-    count = min(count, len(b_ND))
-    least = [squares_N.topk(count, largest=False) for squares_N in _squares(a_MD, b_ND, leave_self_out)]
-    return torch.stack([row.values.sqrt() for row in least]), torch.stack([row.indices for row in least])
-
-
 def _squares(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool) -> Iterator[Tensor]:
     """Yield the squared distances of each row of `a` to those of `b`, `[N]` in float64; memory is used again."""
     import torch
