@@ -11,6 +11,7 @@ import torch
 import pdiff
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.audit.noise import BEYOND, NETWORKS, Behaviour, beside
+from pdiff_plugins.evaluators.telling import MOST, evenly
 from tests.helpers import TINY
 
 
@@ -44,6 +45,13 @@ def test_of_few_networks_and_of_what_chance_may_have_given_nothing_is_said() -> 
     wild = behaviour(0.9, 0.04, 0.1)
     spread = Behaviour(wild.score_M, wild.apart_M + 0.3 * (torch.arange(40) == 0), wild.nll_M, 200)
     assert few(spread, 12).beyond(noise) is None  # one odd network of twelve
+
+
+def test_of_many_networks_those_compared_are_spread_over_all() -> None:
+    assert evenly(7).tolist() == list(range(7)) and evenly(MOST).tolist() == list(range(MOST))
+    chosen = evenly(301)
+    assert len(chosen) == MOST == len(chosen.unique()) and (chosen[0], chosen[-1]) == (0, 300)
+    assert (chosen.diff() - 3).abs().max() <= 1
 
 
 def test_noise_lies_as_far_from_checkpoints_as_is_said_and_leaves_variances() -> None:

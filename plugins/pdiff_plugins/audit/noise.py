@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pdiff_plugins.audit.probabilities import likelihood
 from pdiff_plugins.baselines.spreads import around_average
-from pdiff_plugins.evaluators.telling import MOST, answers, apart
+from pdiff_plugins.evaluators.telling import answers, apart, evenly
 from pdiff_plugins.maths.median import median
 
 if TYPE_CHECKING:
@@ -79,9 +79,12 @@ class Behaviour:
 
 
 def behaviour(view: View, source: str, logp: tuple[Tensor, Tensor] | None) -> Behaviour | None:
-    """Return the behaviour of a source's first networks; None of a single one."""
-    predictions = view.predictions(source, "test")[:MOST]
-    return _behaviour(view, predictions, logp and (logp[0][:MOST], logp[1])) if len(predictions) > 1 else None
+    """Return the behaviour of a source's networks, of many some; None of a single one."""
+    predictions = view.predictions(source, "test")
+    if len(predictions) < 2:
+        return None
+    chosen = evenly(len(predictions))
+    return _behaviour(view, predictions[chosen], logp and (logp[0][chosen], logp[1]))
 
 
 def of_noise(view: View, examples: int, generator: torch.Generator) -> Behaviour:

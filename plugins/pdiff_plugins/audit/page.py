@@ -44,9 +44,10 @@ GAINS = (
     "correction over all."
 )
 NOISE = (
-    "`apart`: share of test examples on which two networks of a source answer otherwise; `NLL std`: standard deviation "
-    "of the likelihood over its networks. `noise`: around the average, as long as the checkpoints' own spread, in even "
-    "directions. Where a source differs no more than that, its overlaps and N&P tell nothing of what it has learnt."
+    "Of at most 100 networks of a source, evenly spaced. `apart`: share of test examples on which two of them answer "
+    "otherwise; `NLL std`: standard deviation of the likelihood over them. `noise`: around the average, as long as the "
+    "checkpoints' own spread, in even directions. Where a source differs no more than that, its overlaps and N&P tell "
+    "nothing of what it has learnt."
 )
 
 
@@ -124,7 +125,13 @@ def gains(scores: Mapping[str, Any]) -> Table:
         ]
         for source, gain in scores["audit"]["gains"].items()
     ]  # fmt: skip
-    return ["baseline", "n", f"gain ({unit.name or scores['main']})", "95 % interval", ""], rows
+    return [
+        "baseline",
+        "n",
+        f"gain ({'points' if unit.name == '%' else unit.name or scores['main']})",
+        "95 % interval",
+        "",
+    ], rows
 
 
 def behaviour(scores: Mapping[str, Any]) -> Table:

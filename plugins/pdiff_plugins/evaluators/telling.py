@@ -35,6 +35,13 @@ def classes(predictions_ME: Tensor) -> bool:
     return predictions_ME.ndim == 2 and not predictions_ME.is_floating_point() and not predictions_ME.is_complex()
 
 
+def evenly(count: int) -> Tensor:
+    """Return the numbers of at most `MOST` networks, evenly spaced: the first of a trajectory are its beginning."""
+    import torch
+
+    return torch.linspace(0, count - 1, min(count, MOST)).round().long()
+
+
 def apart(answers_ME: Tensor) -> Tensor:
     """Return each network's mean share of examples on which another one answers otherwise, `[M]`; M is at least 2."""
     import torch
@@ -58,7 +65,8 @@ def _chance(view: View, scores: dict[str, TaskScore]) -> str:
 
 
 def _alike(view: View) -> str:
-    answers_NE = answers(view, view.predictions(ORIGINAL, "test"))[:MOST]
+    answers_NE = answers(view, view.predictions(ORIGINAL, "test"))
+    answers_NE = answers_NE[evenly(len(answers_NE))]
     if len(answers_NE) < 2:
         return ""
     differ = float(apart(answers_NE.flatten(1)).mean()) * answers_NE[0].numel()
