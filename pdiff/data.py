@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from pdiff.running.device import sent
+
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+"""What a network is called with: one tensor, several in their order, or several by name; each `[B, ...]`."""
+
+
+def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return inputs as (positional, by name): a network is called as `model(*positional, **named)`."""
+    if isinstance(inputs, dict):
+        return (), inputs
+    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
 
 
 class Batch(NamedTuple):
@@ -71,6 +81,10 @@ class DatasetSplits:
     def split(self, name: str) -> Split:
         """Return `train`, `validation` or `test`."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    def example(self) -> Inputs:
+        """Return two examples' inputs on the CPU, of the type that the network expects: what it is traced with."""
+        return self.train.batch(torch.arange(2) % len(self.train), torch.device("cpu")).inputs
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
-        "Batch", "DatasetSplits", "Split", "TensorSplit", "evaluation_batches", "evaluation_size", "holdout", "some",
+        "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "evaluation_batches",
+        "evaluation_size", "holdout", "some",
     ),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
