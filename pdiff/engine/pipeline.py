@@ -96,7 +96,7 @@ class Pipeline:
         recipe = self.recipe
 
         def do(folder: Path, ctx: Context) -> None:
-            model = build_network(recipe.architecture, self.data, recipe.seed)
+            model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
             do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
 
         return self._do(self.plan.train, ("train",), do)
