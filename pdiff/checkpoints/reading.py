@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from pdiff.checkpoints.opening import opened
 from pdiff.errors import UserError, did_you_mean
 from pdiff.zoo import tied
 
+ADAPTER = re.compile(r"(\blora_\w+)\.(\w+?)((?:\.weight)?)$")
+"""The end of a low-rank adapter's name in memory: its layer, its own name, "weight"."""
 DEPTH = 4
 """Of mappings within mappings in which a state dict is looked for."""
 
@@ -108,7 +111,7 @@ class Reader:
             raise UserError(f"{path}: holds no state dict (a mapping of names to tensors){keys}")
         places, found = self._asked(path, places, [one for place in places for one in self._named(*place)])
         fitting = [candidate for candidate in found if self._misfit(candidate.state) is None]
-        if not fitting and self.convert and self.match == "names":
+        if not fitting and self.match == "names":
             fitting = [new for place in places for new in self._converted(*place)]
         if not fitting:
             raise UserError(self._told(path, found, places))
@@ -130,7 +133,8 @@ class Reader:
         done, new = list(_taken(place, others)), renamed(list(state), self.rename)
         if new:
             self.unused -= {rule for rule in self.rename if renamed(list(state), {rule: ""})}
-            done.append(f"renamed {listed(f'{old} to {to}' if to else f'{old} (left out)' for old, to in new.items())}")
+            kept, gone = [f"{old} to {to}" for old, to in new.items() if to], [old for old, to in new.items() if not to]
+            done += [f"renamed {listed(kept)}"] * bool(kept) + [f"left out {listed(gone)}"] * bool(gone)
         names = {unwrapped(new.get(name, name), self.expected): name for name in state if new.get(name, name)}
         kept = [name for name in state if new.get(name, name)]
         if len(names) < len(kept):
@@ -170,26 +174,34 @@ class Reader:
             for names in (theirs, sorted(theirs, key=by_number)):
                 pairs = dict(zip(ours, names, strict=False))
                 same = len(ours) == len(names) and all(
-                    state[old].shape == self.expected[new].shape for new, old in pairs.items()
+                    state[old].shape == self.expected[new].shape
+                    and not _other_kind(new, state[old], self.expected[new])
+                    for new, old in pairs.items()
                 )
                 if same and ours:
                     return pairs
         return None
 
-    def _converted(self, place: str, state: State, others: list[str]) -> list[Found]:
-        """Return what a published state dict is in the network's names, where it then fits."""
-        assert self.convert is not None
-        for prefix in ("", *(p for p in ("module.", "model.") if all(name.startswith(p) for name in state))):
-            names = {unwrapped(name, self.expected).removeprefix(prefix): name for name in state}
-            try:
-                new = dict(self.convert({name: state[old] for name, old in names.items()}))
-            except Exception:  # a converter of one published kind can fail on another in any way
-                continue
-            if self._misfit(new) is None:
+    def _converted(self, place: str, state: State, others: list[str]) -> Iterator[Found]:
+        """Yield what a published state dict is in the network's names, where it then fits."""
+        for convert in filter(None, (self.convert, self._adapters)):
+            for shared in _shared_prefixes(list(state)):
+                names = {unwrapped(name, self.expected).removeprefix(shared): name for name in state}
+                try:
+                    new = dict(convert({name: state[old] for name, old in names.items()}))
+                except Exception:  # a converter of one published kind can fail on another in any way
+                    continue
                 pairs = [f"{old} as {name}" for old, name in zip(names, new, strict=False) if old != name]
-                done = f"published names read ({listed(pairs, 2)})" if pairs else "published entries read"
-                return [Found(place, new, (*_taken(place, others), done))]
-        return []
+                done = f"published names read ({listed(pairs, 2)})" if pairs else "read as its publisher does"
+                fitting = [one for one in self._named(place, new, others) if self._misfit(one.state) is None]
+                yield from (replace(one, done=(*one.done, done)) for one in fitting)
+                if fitting:
+                    return
+
+    def _adapters(self, state: State) -> State:
+        """Return low-rank adapters as PEFT has them in memory: its files leave out the adapter's name."""
+        full = {ADAPTER.sub(r"\1\3", name): name for name in self.expected}
+        return {full.get(name, name): value for name, value in state.items()}
 
     def _asked(self, path: Path, places: list[Place], found: list[Found]) -> tuple[list[Place], list[Found]]:
         """Return the mappings and candidates that `key` names; all without. Raises UserError where there is none."""
@@ -200,7 +212,7 @@ class Reader:
         named = [one for one in found if one.place == self.key] or [one for one in found if one.place.startswith(below)]
         if mine or named:
             return mine, named
-        known = dict.fromkeys([place for place, _, _ in places if place] + [one.place for one in found if one.place])
+        known = dict.fromkeys([one.place for one in found if one.place] or [place for place, _, _ in places if place])
         there = listed(known, 8) if known else "one state dict, at its top"
         near = did_you_mean(self.key, known)
         raise UserError(f"{path}: {self.table}.key = {self.key!r}: is not there{near}; there: {there}")
@@ -264,6 +276,17 @@ class Reader:
 
 def _taken(place: str, others: Sequence[str]) -> tuple[str, ...]:
     return (f"taken from {place!r}",) * bool(place) + (f"ignored {listed(others)}",) * bool(others)
+
+
+def _shared_prefixes(names: Sequence[str]) -> Iterator[str]:
+    """Yield "", and what all names begin with, ended by a dot: shorter ones first."""
+    shared = ""
+    while names:
+        yield shared
+        first, dot, _ = names[0].removeprefix(shared).partition(".")
+        shared += first + dot
+        if not dot or not all(name.startswith(shared) for name in names):
+            return
 
 
 def _alike(one: State, other: State) -> bool:
