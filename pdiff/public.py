@@ -10,7 +10,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff": ("UserError", "hookimpl", "open_run", "prepare", "run"),
     "pdiff.api": ("Run", "open_run"),
     "pdiff.bench": ("Bench",),
-    "pdiff.checkpoints.names": ("in_names", "is_counter", "listed", "natural"),
+    "pdiff.checkpoints.names": ("in_names", "is_counter", "listed", "natural", "whole"),
     "pdiff.checkpoints.opening": ("ENDINGS", "weights_in"),
     "pdiff.checkpoints.reading": ("Reader", "load_state"),
     "pdiff.cli.options": (

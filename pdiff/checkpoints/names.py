@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -22,6 +22,12 @@ def natural(text: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
 def is_counter(name: str) -> bool:
     """Return whether an entry counts batches."""
     return name.rpartition(".")[2] == COUNTER
+
+
+def whole(state: Mapping[str, Any]) -> list[str]:
+    """Return the names of a state dict's entries of whole numbers, which nothing generates; counters are none."""
+    kinds = {name: value.is_floating_point() or value.is_complex() for name, value in state.items()}
+    return [name for name, real in kinds.items() if not real and not is_counter(name)]
 
 
 def listed(names: Iterable[str], most: int = 3) -> str:
