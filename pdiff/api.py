@@ -66,7 +66,7 @@ class Run:
 
     def theta(self, source: str = "") -> Tensor:
         """Return the parameter vectors theta_MD of a source (default: the method)."""
-        return self.pipeline.sample(self._source(source))
+        return self.pipeline.sample(self._source(source), quiet=True)
 
     @property
     def zoo(self) -> Zoo:
@@ -154,10 +154,17 @@ class Run:
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""
+        return self.pipeline.zoo.state_dict(self.theta(source)[self.number(which, source)])
+
+    def number(self, which: str | int = "best", source: str = "") -> int:
+        """Return the number of a network; which is best the run's scores say, so that no data is needed."""
         source = self._source(source)
-        theta_MD = self.theta(source)
-        index = self._order(source)[0] if which == "best" else number_of(which, len(theta_MD), source)
-        return self.pipeline.zoo.state_dict(theta_MD[index])
+        if which != "best":
+            return number_of(which, len(self.theta(source)), source)
+        scores = {} if self.drawn_with else self.scores
+        scored = scores.get("networks", {}).get(source, {}).get(scores.get("scored_by"), {})
+        best: int = scored["best_index"] if "best_index" in scored else self._order(source)[0]
+        return best
 
     def export(
         self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False, overwrite: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class Bench(Protocol):
 
     def build(self, seed: int) -> nn.Module:
         """Return a new network on the CPU, as its architecture initialises it from the seed."""
+        ...
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Return a published state dict under the network's own names, as its architecture knows how."""
         ...
 
     def start(self, seed: int) -> Tensor:

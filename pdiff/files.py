@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-import pickle
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -154,14 +153,14 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    _check_opens(path)
+    check_opens(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}); it is truncated or damaged") from None
 
 
-def _check_opens(path: Path) -> None:
+def check_opens(path: Path) -> None:
     """Raise UserError that says why a file cannot be opened: safetensors calls every such file missing."""
     try:
         with open(path, "rb"):
@@ -181,42 +180,6 @@ def read_metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}); it is truncated or damaged") from None
-
-
-def load_state(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from .safetensors, or from .pt / .pth / .bin with `weights_only=True`.
-
-    A state dict wrapped as `{"state_dict": ...}` or `{"model": ...}` is unwrapped, and a common `module.` prefix
-    (DataParallel) is dropped. Raises UserError for a missing, damaged or code-carrying file.
-    """
-    import torch
-
-    path = Path(path)
-    _check_opens(path)
-    if path.suffix == ".safetensors":
-        return load_tensors(path)
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path}: holds more than tensors, and pdiff runs no code from a checkpoint; "
-            "save it as torch.save(model.state_dict(), ...) or as .safetensors"
-        ) from None
-    except Exception as error:  # a damaged zip or pickle can fail in any way
-        why = " ".join(f"{type(error).__name__} {error}".split())[:120]
-        raise UserError(f"{path}: not a whole checkpoint file ({why}); it is truncated or something else") from None
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
-    if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path}: holds no state dict (a mapping of names to tensors)")
-    for key, value in state.items():
-        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
-            raise UserError(f"{path}: {key} is no dense tensor of real numbers; save it as one")
-    prefix = "module."
-    wrapped = bool(state) and all(key.startswith(prefix) for key in state)
-    return {key[len(prefix) :] if wrapped else key: value for key, value in state.items()}
 
 
 def read_json(path: Path) -> Any:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
+from pdiff.checkpoints.names import listed
+from pdiff.checkpoints.reading import Reader
 from pdiff.components import Architecture
 from pdiff.context import derive
 from pdiff.data import DatasetSplits
@@ -12,20 +17,49 @@ from pdiff.errors import UserError
 from pdiff.files import PRETRAINED
 
 
-def build_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:
-    """Return a new network, its weights file loaded where the recipe names one. Raises UserError."""
+def build_network(
+    architecture: Architecture, data: DatasetSplits, seed: int, say: Callable[[str], None] = lambda line: None
+) -> nn.Module:
+    """Return a new network, its weights file loaded where the recipe names one; `say` is told how. Raises UserError."""
     torch.manual_seed(derive(seed, "init"))
     model = architecture.build(input_shape=data.input_shape, outputs=data.outputs)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         model.eval()(torch.zeros(2, *data.input_shape))
     if architecture.weights and architecture.weights != PRETRAINED:
-        load_into(model, architecture.state(), f"architecture.weights = {architecture.weights!r}")
+        load_weights(model, architecture, say)
     return model
 
 
 def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:
     """Return a new network as its architecture initialises it, whatever weights the recipe names."""
     return build_network(architecture.model_copy(update={"weights": ""}), data, seed)
+
+
+def load_weights(model: nn.Module, architecture: Architecture, say: Callable[[str], None] = lambda line: None) -> None:
+    """Load the file that `architecture.weights` names; `say` is told what of it was changed. Raises UserError."""
+    heads = tuple(f"{name}." for name in architecture.classifier(model))
+    head = [name for name in model.state_dict() if name.startswith(heads)] if heads else []
+
+    def reader(new: Sequence[str]) -> Reader:
+        return Reader(
+            model, "architecture", key=architecture.key, rename=architecture.rename, match=architecture.match, new=new,
+            convert=lambda state: architecture.converted(state, model),
+        )  # fmt: skip
+
+    reads, path = reader(head if architecture.head == "new" else ()), architecture.weights_path()
+    try:
+        state = reads.read(path)
+    except UserError as error:
+        hint = ""
+        with contextlib.suppress(UserError):
+            if head and architecture.head == "same" and reader(head).read(path):
+                hint = f'; only the head is another: architecture.head = "new" leaves {listed(head)} newly initialised'
+        raise UserError(f"architecture.weights: {error}{hint}") from None
+    model.load_state_dict(model.state_dict() | state)
+    for line in reads.said():
+        say(line)
+    if architecture.head == "new":
+        say(f"architecture.head: {listed(head)} newly initialised")
 
 
 def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:

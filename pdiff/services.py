@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from pdiff.errors import UserError
@@ -49,6 +49,9 @@ class Through:
 
     def build(self, seed: int) -> nn.Module:
         return self._bench.build(seed)
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        return self._bench.converted(state, model)
 
     def start(self, seed: int) -> Tensor:
         return self._bench.start(seed)

@@ -27,6 +27,10 @@ class Entry:
     start: int
     positive: bool = False
     """True for variances: values must stay above zero."""
+    also: tuple[str, ...] = ()
+    """Further names of the same tensor: parameters that are tied count once."""
+    is_complex: bool = False
+    """Whether the last side of `shape`, which is 2, holds real and imaginary parts."""
 
     @property
     def stop(self) -> int:
@@ -39,6 +43,16 @@ class Entry:
         return slice(self.start, self.stop)
 
 
+def tied(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return the names of each tensor that a network's state dict holds under several, by each of them."""
+    names: dict[Any, list[str]] = {}
+    for key, value in state.items():
+        if value.numel() and value.layout == torch.strided and not value.is_meta:
+            at = (value.data_ptr(), value.dtype, value.shape, value.stride())
+            names.setdefault(at, []).append(key)
+    return {key: alike for alike in names.values() if len(alike) > 1 for key in alike}
+
+
 @dataclass(frozen=True)
 class Layout:
     """The selected entries of a state dict, in order."""
@@ -47,16 +61,21 @@ class Layout:
 
     @classmethod
     def of(cls, model: nn.Module, keys: Sequence[str]) -> Layout:
-        """Return the layout of `keys`; integer entries (step counters) stay with the anchor."""
-        state, entries, start = model.state_dict(), [], 0
+        """Return the layout of `keys`; entries of whole numbers (step counters, masks) stay with the anchor."""
+        state, entries, start, known = model.state_dict(), list[Entry](), 0, set[str]()
+        names = tied(state)
         for key in keys:
             if key not in state:
                 raise UserError(f"selector: names {key!r}, which is not in the network's state dict")
-            if not state[key].is_floating_point():
+            value, is_complex = state[key], state[key].is_complex()
+            if key in known or not (value.is_floating_point() or is_complex):
                 continue
             positive = key.rsplit(".", 1)[-1] == "running_var"
-            entries.append(Entry(key, tuple(state[key].shape), start, positive))
+            also = tuple(name for name in names.get(key, ()) if name != key)
+            shape = (*value.shape, 2) if is_complex else tuple(value.shape)
+            entries.append(Entry(key, shape, start, positive, also, is_complex))
             start = entries[-1].stop
+            known |= {key, *also}
         if not start:
             raise UserError("selector: the selected entries hold no floating-point numbers; select others")
         return cls(tuple(entries))
@@ -68,8 +87,13 @@ class Layout:
 
     @property
     def keys(self) -> list[str]:
-        """The entries' keys in the state dict."""
-        return [entry.key for entry in self.entries]
+        """The entries' keys in the state dict, and their further names."""
+        return [key for entry in self.entries for key in (entry.key, *entry.also)]
+
+    @property
+    def shared(self) -> list[str]:
+        """Those of `keys` that name a tensor with several names: what changes one changes all."""
+        return [key for entry in self.entries if entry.also for key in (entry.key, *entry.also)]
 
     def vector(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return theta_D, float32 on the CPU, from a state dict."""
@@ -77,11 +101,18 @@ class Layout:
 
     def joined(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return theta_D, float32 on the device of the state dict: from there it is one copy."""
-        return torch.cat([state[e.key].detach().to(torch.float32).reshape(-1) for e in self.entries])
+        values = ((e, state[e.key].detach()) for e in self.entries)
+        reals = [torch.view_as_real(value.resolve_conj()) if e.is_complex else value for e, value in values]
+        return torch.cat([value.to(torch.float32).reshape(-1) for value in reals])
 
     def tensors(self, theta: Tensor) -> dict[str, Tensor]:
         """Return state-dict entries as views of `theta` `[..., D]`, each `[..., *shape]`."""
-        return {e.key: theta[..., e.columns].reshape(*theta.shape[:-1], *e.shape) for e in self.entries}
+        tensors = dict[str, Tensor]()
+        for e in self.entries:
+            value = theta[..., e.columns].reshape(*theta.shape[:-1], *e.shape)
+            value = torch.complex(value[..., 0], value[..., 1]) if e.is_complex else value
+            tensors |= dict.fromkeys((e.key, *e.also), value)
+        return tensors
 
     def to_free(self, theta: Tensor) -> Tensor:
         """Return coordinates without bounds: the logarithm where an entry must be positive, else itself."""
@@ -107,14 +138,19 @@ class Layout:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return what `from_json` reads."""
-        return [{"key": e.key, "shape": list(e.shape), "positive": e.positive} for e in self.entries]
+        rows = []
+        for e in self.entries:
+            more = ({"also": list(e.also)} if e.also else {}) | ({"is_complex": True} if e.is_complex else {})
+            rows.append({"key": e.key, "shape": list(e.shape), "positive": e.positive} | more)
+        return rows
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> Layout:
         """Rebuild a layout."""
         entries, start = [], 0
         for row in rows:
-            entries.append(Entry(row["key"], tuple(row["shape"]), start, row["positive"]))
+            also, is_complex = tuple(row.get("also", ())), bool(row.get("is_complex"))
+            entries.append(Entry(row["key"], tuple(row["shape"]), start, row["positive"], also, is_complex))
             start = entries[-1].stop
         return cls(tuple(entries))
 

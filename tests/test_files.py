@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors import torch as library
 
+from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
-from pdiff.files import DTYPES, load_state, load_tensors, save_tensors, sha256_of, write_json
+from pdiff.files import DTYPES, load_tensors, save_tensors, sha256_of, write_json
 
 
 class Evil:

@@ -17,7 +17,7 @@ from tests.helpers import ROOT
 
 FLOORS = (  # of the core, from the ground up
     "errors files deprecation public",
-    "data zoo running results",
+    "data zoo running results checkpoints",
     "components context objective bench view hookspecs networks services steps way",
     "training populations",
     "plugins",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
-from pdiff.files import load_state, read_json, read_metadata
+from pdiff.files import read_json, read_metadata
 from pdiff.running.memory import needs, ran_out, told_when_out
 from pdiff_plugins.fields.shapes import folder as mesh_folder
 from pdiff_plugins.images.on_disk import ImageFolder

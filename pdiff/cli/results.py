@@ -110,5 +110,10 @@ def export(
 
     opened = open_run(run, out=out, set=overrides(set), console=console())
     paths = opened.export(Path(to), which=which, source=source, every=all, overwrite=overwrite)
-    said = f"{len(paths)} networks in {to}" if all else str(paths[0])
+    one = f"{paths[0]}: network {opened.number(which, source)} of {source or opened.pipeline.plan.method}"
+    said = (
+        f"{len(paths)} networks in {to}"
+        if all
+        else one + f" (best on the {opened.recipe.selection} split)" * (which == "best")
+    )
     console().print(said, markup=False, highlight=False, soft_wrap=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff.components.base import CONTENT, Component
+from pdiff.components.base import CONTENT, IF_SET, Component
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +21,24 @@ class Architecture(Component):
     kind: ClassVar[str] = "architecture"
     weights: str = Field(
         "", json_schema_extra=CONTENT,
-        description="start from: a .safetensors or .pt file, 'pretrained' where the component offers it, or nothing",
+        description="start from: a checkpoint's file, a folder that is one network, 'pretrained' where the component "
+        "offers it, or nothing",
+    )  # fmt: skip
+    key: str = Field(
+        "", json_schema_extra=IF_SET,
+        description="which state dict of the file, where it holds several, such as 'state_dict_ema' or 'ema.model'",
+    )  # fmt: skip
+    rename: dict[str, str] = Field(
+        {}, json_schema_extra=IF_SET,
+        description='globs of names in the file and what they are here, as { "layers.*" = "hidden.*" }; "" leaves out',
+    )  # fmt: skip
+    match: Literal["names", "order"] = Field(
+        "names", json_schema_extra=IF_SET,
+        description="how the file's entries are told: by their names, or by their shapes and order alone",
+    )  # fmt: skip
+    head: Literal["same", "new"] = Field(
+        "same", json_schema_extra=IF_SET,
+        description="new: the last layer stays newly initialised, as for a file that was trained on other classes",
     )  # fmt: skip
 
     @abstractmethod
@@ -30,8 +49,31 @@ class Architecture(Component):
         Raises UserError for sizes that the network cannot take.
         """
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the state dict that `weights` names, where it names a file. Raises UserError."""
-        from pdiff.files import load_state
+    def options(self) -> dict[str, Any]:
+        """Return the component's own options: without those that every architecture has."""
+        return self.model_dump(exclude=set(Architecture.model_fields))
 
-        return load_state(self.weights)
+    def weights_path(self) -> Path:
+        """Return the file or folder that `weights` names. Raises UserError where it is of another network."""
+        return Path(self.weights)
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Return a published state dict under the network's own names; it is asked where those do not fit."""
+        return state
+
+    def classifier(self, model: nn.Module) -> tuple[str, ...]:
+        """Return the modules that `head = "new"` leaves alone: the last that multiplies by a matrix."""
+        from torch import nn
+
+        kinds = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
+        layers = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+        return tuple(layers[-1:])
+
+    def content_of(self, option: str) -> str:
+        """Take a folder for the files of weights in it."""
+        from pdiff.checkpoints.opening import weights_in
+        from pdiff.files import digest_of
+
+        folder = Path(self.weights)
+        files = weights_in(folder) if option == "weights" and self.weights and folder.is_dir() else ()
+        return " ".join(digest_of(str(file)) for file in files) or super().content_of(option)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,9 @@ class RunBench:
 
     def build(self, seed: int) -> nn.Module:
         return blank_network(self.architecture, self.data, seed)
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        return self.architecture.converted(state, model)
 
     def start(self, seed: int) -> Tensor:
         return self.zoo.layout.vector(self.build(seed).state_dict())

@@ -96,7 +96,7 @@ class Pipeline:
         recipe = self.recipe
 
         def do(folder: Path, ctx: Context) -> None:
-            model = build_network(recipe.architecture, self.data, recipe.seed)
+            model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
             do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
 
         return self._do(self.plan.train, ("train",), do)
@@ -161,8 +161,8 @@ class Pipeline:
         folder = self._do(self.plan.fit(source), ("fit", method.name), do)
         return work.load_generator(method, zoo, self.bench, folder, self.context("fit", method.name))
 
-    def sample(self, source: str, count: int = 0, draw: int = 0) -> Tensor:
-        """Return theta_MD of a source; `original` gives the zoo."""
+    def sample(self, source: str, count: int = 0, draw: int = 0, quiet: bool = False) -> Tensor:
+        """Return theta_MD of a source; `original` gives the zoo. `quiet`: without warnings, which need the data."""
         if source == ORIGINAL:
             return self.zoo.theta_ND
         stage, steps = self.plan.sample(source, count, draw), self.plan.steps(source)
@@ -175,7 +175,7 @@ class Pipeline:
             work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do)
-        for line in self.generator(source).warnings():
+        for line in () if quiet else self.generator(source).warnings():
             self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -72,6 +72,9 @@ class Points:
 
     def build(self, seed: int) -> nn.Module:
         return self._build(seed) if self._build else _absent("network")
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        return state
 
     def start(self, seed: int) -> Tensor:
         noise_D = torch.randn(self.zoo.layout.dim, generator=torch.Generator().manual_seed(seed))

@@ -18,6 +18,8 @@ def optimizer_for(name: str, parameters: list[Tensor], lr: float, weight_decay: 
     if name == "sgd":
         return SGD(parameters, lr=rate, momentum=0.9, weight_decay=weight_decay, fused=cuda or None)
     kind: type[Adam] = {"adamw": AdamW, "adam": Adam}[name]
+    if any(parameter.is_complex() for parameter in parameters):  # which a fused step cannot take
+        return kind(parameters, lr=rate, weight_decay=weight_decay, capturable=cuda)
     if not cuda:
         return kind(parameters, lr=lr, weight_decay=weight_decay, fused=True)
     return kind(parameters, lr=rate, weight_decay=weight_decay, fused=True, capturable=True)

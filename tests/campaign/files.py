@@ -84,7 +84,7 @@ def diffusers_folders(folder: Path) -> Trial:
 
     def trial(chance: random.Random) -> list[Attempt]:
         (folder / "config.json").write_bytes(of_json(chance, json.dumps(config)))
-        return [unet.state]
+        return [unet.weights_path]
 
     return trial
 

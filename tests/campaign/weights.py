@@ -16,14 +16,15 @@ import torch
 from safetensors.torch import save as as_safetensors
 from torch import nn
 
+from pdiff.checkpoints.reading import load_state
 from pdiff.context import Context
-from pdiff.files import load_state, load_tensors, read_metadata
+from pdiff.files import load_tensors, read_metadata
 from pdiff.networks import load_into
 from pdiff.running.snapshot import Snapshot
 from pdiff.services import Absent
 from pdiff.testing import TinyTask, tiny_splits
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.collectors.folder.collector import Folder
 from tests.campaign.mutation import of_bytes
 
 Attempt = Callable[[], Any]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import pdiff
-from pdiff.files import load_state, load_tensors, save_tensors
+from pdiff.checkpoints.reading import load_state
+from pdiff.files import load_tensors, save_tensors
 from pdiff_plugins.networks.small import MlpMini
 from tests.helpers import call, mistake, pdiff_command
 

@@ -15,7 +15,7 @@ from pdiff.files import save_tensors
 from pdiff.services import Absent
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.collectors.folder.collector import Folder
 from pdiff_plugins.collectors.trajectory import Trajectory
 from pdiff_plugins.images.classification import Classification
 

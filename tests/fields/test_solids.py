@@ -15,7 +15,7 @@ from pdiff.files import save_tensors
 from pdiff.networks import build_network
 from pdiff.services import Absent
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.collectors.folder.collector import Folder
 from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes import solids as field_solids
 from pdiff_plugins.fields.shapes.polygons import grid

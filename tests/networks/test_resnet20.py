@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pdiff.files import load_state
+from pdiff.checkpoints.reading import load_state
 from pdiff_plugins.networks.small import (
     ResNet20,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pdiff import hookimpl
-from pdiff_plugins.collectors.folder import Folder
+from pdiff_plugins.collectors.folder.collector import Folder
 from pdiff_plugins.collectors.trajectory import Trajectory
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pdiff.checkpoints.names import listed, whole
 from pdiff.components import Collector, Task
 from pdiff.errors import UserError
 
@@ -72,6 +73,10 @@ class Trajectory(Collector):
             weight_decay=self.weight_decay, schedule=self._factor(per_epoch), observer=recorder,
             draw=draw,
         )  # fmt: skip
+        state = model.state_dict()
+        moved = [key for key in whole(state) if not state[key].cpu().equal(anchor[key])]
+        if moved:
+            ctx.warn(f"collect: {listed(moved)} changed in training; whole numbers stay as the base network has them")
         rows = [{"run": 0, "step": step, "metrics": {}} for step in saved]
         return Zoo(recorder.theta(), layout, anchor, rows)
 

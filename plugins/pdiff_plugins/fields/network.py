@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pdiff.checkpoints.names import in_names
 from pdiff.components import Architecture
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class Siren(Architecture):
@@ -46,3 +48,7 @@ class Siren(Architecture):
             )
         w0 = self.w0 if self.activation == "sine" else 0.0
         return FieldNet(input_shape[0], outputs, self.hidden, self.width, w0, self.frequencies)
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Take the names of HyperDiffusion's own files: layers.0 to layers.N, the last of which is the output."""
+        return in_names(state, {"layers.*": "hidden.*", f"layers.{self.hidden}.*": "out.*"})

@@ -89,14 +89,14 @@ class Features:
 def feature_network(component: Architecture, shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Return the network, its weights loaded where the recipe names a file. Raises UserError."""
     from pdiff.files import PRETRAINED
-    from pdiff.networks import load_into
+    from pdiff.networks import load_weights
 
     network = component.build(input_shape=shape, outputs=outputs)
     if component.weights and component.weights != PRETRAINED:
         try:
-            load_into(network, component.state(), component.name)
+            load_weights(network, component)
         except UserError as error:
-            raise UserError(f"task.features.weights = {component.weights!r}: {error}") from None
+            raise UserError(f"task.features: {component.name}: {error}") from None
     return network
 
 

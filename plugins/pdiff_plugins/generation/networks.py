@@ -63,7 +63,7 @@ class DdpmUnet(Architecture):
                 f"architecture {self.name}: {len(self.widths)} levels need sides that {factor} divides, "
                 f"found {sides[0]}x{sides[1]}; choose another dataset.images.image_size or fewer widths"
             )
-        network = UNet(channels, **self.model_dump(exclude={"weights"}))
+        network = UNet(channels, **self.options())
         if self.weights == PRETRAINED:
             from pdiff.networks import load_into
             from pdiff_plugins.generation.weights import HUB, published
@@ -71,19 +71,15 @@ class DdpmUnet(Architecture):
             load_into(network, published(), f"architecture.weights = 'pretrained' ({HUB})")
         return network
 
-    def state(self) -> dict[str, Tensor]:
-        from pdiff_plugins.generation.weights import read
+    def weights_path(self) -> Path:
+        from pdiff_plugins.generation.weights import file_of
 
-        return read(self)
+        return file_of(self)
 
-    def content_of(self, option: str) -> str:
-        """Take a folder for the file of weights in it."""
-        from pdiff.files import digest_of
-        from pdiff_plugins.generation.weights import weights_file
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        from pdiff_plugins.generation.nets.unet import renamed
 
-        folder = Path(self.weights)
-        file = weights_file(folder) if option == "weights" and self.weights and folder.is_dir() else None
-        return digest_of(str(file)) if file else super().content_of(option)
+        return renamed(dict(state))
 
 
 class Inception(Architecture):

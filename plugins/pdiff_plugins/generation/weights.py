@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
-from pdiff.files import load_state, read_json
+from pdiff.files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,28 +25,20 @@ FIXED: dict[str, tuple[Any, Any]] = {
 """What our UNet is, whatever its sizes, and what a config.json that does not say so means."""
 
 
-def read(architecture: DdpmUnet) -> dict[str, Tensor]:
-    """Return the state dict that `weights` names. Raises UserError for a folder or a network of another kind."""
-    from pdiff_plugins.generation.nets.unet import renamed
-
+def file_of(architecture: DdpmUnet) -> Path:
+    """Return the file that `weights` names. Raises UserError for a folder or a network of another kind."""
     path = Path(architecture.weights)
     if not path.is_dir():
-        return renamed(load_state(path))
-    file = weights_file(path)
+        return path
+    file = next((path / name for name in FILES if (path / name).is_file()), None)
     if file is None or not (path / "config.json").is_file():
-        lacks = "config.json" if file else f"neither {' nor '.join(FILES)}"
-        lacks = f"no {lacks}" if file else lacks
+        lacks = "no config.json" if file else f"neither {' nor '.join(FILES)}"
         raise UserError(
             f"architecture.weights = {architecture.weights!r}: not a folder in diffusers' layout, it holds {lacks}; "
             "name the folder of the UNet itself (often called unet), or a file"
         )
     _compare(read_json(path / "config.json"), architecture)
-    return renamed(load_state(file))
-
-
-def weights_file(folder: Path) -> Path | None:
-    """Return the file of weights in a folder, None where there is none."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+    return file
 
 
 def _compare(config: dict[str, Any], architecture: DdpmUnet) -> None:

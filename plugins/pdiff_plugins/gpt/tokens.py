@@ -73,11 +73,11 @@ def by_neuron(layout: Layout, symmetry: Symmetry) -> Kinds:
     Units have no positions, so that permuting them permutes their tokens; but where the weights of other units are
     told apart by the unit that they read, it has one. Such permutations are known by `Kind.placed`.
     """
-    columns = layout.tensors(torch.arange(layout.dim))
     owned: dict[int | None, list[Tensor]] = {}
     told_apart = set[int | None]()
-    for key in layout.keys:
-        value, permuted = columns[key].reshape(symmetry.shape(key)), _permuted(symmetry, key)
+    for entry in layout.entries:
+        columns, permuted = torch.arange(entry.start, entry.stop), _permuted(symmetry, entry.key)
+        value = columns.reshape(*symmetry.shape(entry.key), *(2,) * entry.is_complex)
         axis, owner = permuted[0] if permuted else (0, None)
         told_apart |= {of for _, of in permuted[1:]}
         units = value.movedim(axis, 0) if permuted else value[None]
@@ -111,7 +111,7 @@ def shuffled(x_BD: Tensor, layout: Layout, symmetry: Symmetry, order: list[Tenso
     """
     entries = []
     for entry in layout.entries:
-        value = x_BD[:, entry.columns].reshape(-1, *symmetry.shape(entry.key))
+        value = x_BD[:, entry.columns].reshape(-1, *symmetry.shape(entry.key), *(2,) * entry.is_complex)
         for axis, (_, of) in enumerate(symmetry.factors(entry.key), start=1):
             if of is not None:
                 moved = value.movedim(axis, 1)

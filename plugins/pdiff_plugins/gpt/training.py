@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from pdiff.bench import Bench
+from pdiff.checkpoints.reading import load_state
 from pdiff.components import Generator
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
-from pdiff.files import below, load_state
+from pdiff.files import below
 from pdiff.running.memory import in_chunks
 from pdiff.training.capture import captured
 from pdiff.training.loop import threads_for, train

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from pdiff import hookimpl
+from pdiff.checkpoints.names import in_names
 from pdiff.components import Architecture
 from pdiff.errors import UserError
 from pdiff_plugins.networks.inputs import image_shape, refuse_pretrained
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FULL_NETS = "Wang et al. 2024, arXiv 2402.13144, full-network experiments; sizes as in the authors' code, dataset/full"
 
@@ -101,7 +103,7 @@ class VitMini(Architecture):
                 f"architecture {self.name}: patch = {self.patch} does not divide images of {shape[1]}x{shape[2]}; "
                 "choose a patch that divides both sides"
             )
-        sizes = self.model_dump(exclude={"weights"})
+        sizes = self.options()
         return SimpleViT(shape, outputs, **sizes)
 
 
@@ -177,11 +179,23 @@ class HyperCnn(Architecture):
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.networks.nets.minis import hyper_cnn, initialise
 
-        sizes = self.model_dump(exclude={"weights", "init"})
+        sizes = {option: value for option, value in self.options().items() if option != "init"}
         network = hyper_cnn(_image(self, input_shape, 20, "another architecture"), outputs, **sizes)
         if self.init != "default":
             initialise(network, self.init)
         return network
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Take the names of the model zoos' own files: module_list.N, where every layer and activation counts."""
+        from pdiff_plugins.networks.nets.minis import HYPER_STAGES
+
+        after, number, places = 1 + (self.dropout > 0), 0, dict[str, str]()
+        for stage, (_, window) in enumerate(HYPER_STAGES):
+            places[f"module_list.{number}.*"] = f"{stage}.0.*"
+            number += 1 + (window > 1) + after
+        flat = len(HYPER_STAGES)
+        places[f"module_list.{number + 1}.*"] = f"{flat + 1}.0.*"
+        return in_names(state, places | {f"module_list.{number + 2 + after}.*": f"{flat + 2}.*"})
 
 
 class Mlp(Architecture):
@@ -198,6 +212,10 @@ class Mlp(Architecture):
         refuse_pretrained(self)
         return mlp(input_shape, self.hidden, outputs, self.activation)
 
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Take the names of G.pt's own files: fc1, fc2, ..."""
+        return in_names(state, {f"fc{layer + 1}.*": f"{2 * layer + 1}.*" for layer in range(len(self.hidden) + 1)})
+
 
 class TwoConvolutions(Architecture):
     """Two 3x3 convolutions without biases, the mean over the image, one linear layer."""
@@ -210,6 +228,10 @@ class TwoConvolutions(Architecture):
         from pdiff_plugins.networks.nets.minis import two_convolutions
 
         return two_convolutions(_image(self, input_shape, 1, "")[0], self.channels, outputs)
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Take the names of G.pt's own files: conv1, conv2, fc."""
+        return in_names(state, {"conv1.*": "0.*", "conv2.*": "2.*", "fc.*": "6.*"})
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from pdiff.files import PRETRAINED
 from pdiff_plugins.networks.inputs import image_shape
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class TimmModel(Architecture):
@@ -44,6 +44,26 @@ class TimmModel(Architecture):
         if resized:
             self._try(network, shape)
         return network
+
+    def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+        """Take the names and sizes of other publishers' files, and files for other channels, as timm itself does."""
+        import sys
+
+        from timm.models import adapt_input_conv
+
+        names_of = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        new = dict(names_of(dict(state), model) if names_of else state)
+        first = model.pretrained_cfg.get("first_conv") or ()  # type: ignore[union-attr, operator]
+        for name in (f"{module}.weight" for module in ((first,) if isinstance(first, str) else first)):
+            wanted, weight = model.state_dict()[name], new.get(name)
+            if weight is not None and weight.ndim == 4 and weight.shape[1] != wanted.shape[1]:
+                new[name] = adapt_input_conv(wanted.shape[1], weight)
+        return new
+
+    def classifier(self, model: nn.Module) -> tuple[str, ...]:
+        """Return timm's own word for it."""
+        names = model.pretrained_cfg.get("classifier") or super().classifier(model)  # type: ignore[union-attr, operator]
+        return (names,) if isinstance(names, str) else tuple(names)
 
     def _config(self) -> Any:
         """Return timm's description of the model. Raises UserError for a name or a tag that timm does not know."""
@@ -75,10 +95,12 @@ class TimmModel(Architecture):
         except Exception as error:
             if not pretrained:
                 raise
+            head = ' and head = "new"' if options["num_classes"] != config.num_classes else ""
             where = f"model.safetensors of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
             raise UserError(
                 f"architecture.weights: the pretrained weights of {self.model} ({where}) could not be fetched "
-                f'({_first_line(error)}); connect and run again, or write weights = "path/to/file.safetensors"'
+                f"({_first_line(error)}); connect and run again, "
+                f'or write weights = "path/to/file.safetensors"{head}'
             ) from None
 
     def _try(self, network: nn.Module, shape: tuple[int, int, int]) -> None:

@@ -21,7 +21,7 @@ from pdiff_plugins.symmetry.scaling import Scaling
 
 def symmetry_within(model: nn.Module, inputs: Tensor, layout: Layout, key: str) -> Symmetry:
     """Return the permutations that touch nothing but selected entries. Raises UserError where there are none."""
-    symmetry = Symmetry.of(model, inputs).within(layout.keys)
+    symmetry = Symmetry.of(model, inputs).within(layout.keys, still=layout.shared)
     if not symmetry.sizes:
         raise UserError(
             f"{key}: no hidden units can be reordered within the selected entries alone; select whole layers and "
@@ -69,7 +69,8 @@ def scaling_of(bench: Bench, layout: Layout, key: str) -> Scaling:
     Those before a LayerNorm are none of them: its eps is not rescaled.
     """
     graph = Graph.of(bench.build(0), torch.zeros(2, *bench.input_shape))
-    scaling = Scaling.in_graph(graph, layout.keys, norms=False)
+    alone = [key for key in layout.keys if key not in layout.shared]
+    scaling = Scaling.in_graph(graph, alone, norms=False)
     if not scaling.units:
         raise UserError(
             f"{key}: no hidden units can be rescaled within the selected entries alone; leave it out, or select whole "
@@ -127,7 +128,8 @@ def aligner_in(
     The reference is `reference_D` in its canonical scales, or of each network one of `to_MD`, which has been brought to
     these already. None where no units can be scaled or reordered.
     """
-    symmetry, scaling = Symmetry.in_graph(graph).within(layout.keys), Scaling.in_graph(graph, layout.keys)
+    symmetry = Symmetry.in_graph(graph).within(layout.keys, still=layout.shared)
+    scaling = Scaling.in_graph(graph, [key for key in layout.keys if key not in layout.shared])
     if not symmetry.sizes and not scaling.units:
         return None
     longer_U = scaling.lengths(reference_D, layout)

@@ -57,9 +57,9 @@ class Symmetry:
         }
         return cls(axes, [factor.size for factor in number])
 
-    def within(self, keys: Sequence[str]) -> Symmetry:
-        """Return the permutations that touch nothing but the entries `keys`, for these."""
-        touched = {of for key in self.axes if key not in keys for _, of in self.factors(key)}
+    def within(self, keys: Sequence[str], still: Sequence[str] = ()) -> Symmetry:
+        """Return the permutations that touch nothing but the entries `keys`, for these; those in `still` stay."""
+        touched = {of for key in self.axes if key not in keys or key in still for _, of in self.factors(key)}
         indices = [index for index in range(len(self.sizes)) if index not in touched]
         number: dict[int | None, int] = {old: new for new, old in enumerate(indices)}
         axes = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pdiff.checkpoints.names import whole
 from pdiff.components import NEVER, Collector, Task
 from pdiff.errors import UserError
 
@@ -99,7 +100,7 @@ class Seeds(Collector):
             model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
             return model, lambda run: model
         _require_all(model, layout)
-        return model, lambda run: bench.build(derive(ctx.seed, "run", run))
+        return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
 
     def _finite(self, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
         """Return the runs that did not diverge."""
@@ -112,6 +113,18 @@ class Seeds(Collector):
         if len(runs) < self.count:
             ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {self.lr:.3g}) would keep them")
         return runs
+
+
+def _like(model: nn.Module, started: nn.Module) -> nn.Module:
+    """Return the network that a run starts with. Raises UserError where whole numbers in it are its own."""
+    state, ours = started.state_dict(), model.state_dict()
+    odd = next((key for key in whole(state) if not state[key].equal(ours[key].to(state[key].device))), None)
+    if odd:
+        raise UserError(
+            f"collect.start = 'independent': {odd!r} is drawn anew for each network, and whole numbers are not "
+            "generated; use collect.start = 'shared' or 'base', or files and the collector 'folder'"
+        )
+    return started
 
 
 def _require_all(model: nn.Module, layout: Layout) -> None:

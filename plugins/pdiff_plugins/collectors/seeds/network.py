@@ -40,6 +40,12 @@ class Network:
         selected = {self.owner[key] for key in layout.keys if key in self.owner}
         self.shapes = {name: p.shape for name, p in model.named_parameters() if name in selected}
         self.buffers = [name for name, _ in model.named_buffers()]
+        odd = next((name for name, p in model.named_parameters() if name in selected and p.is_complex()), None)
+        if odd:
+            raise UserError(
+                f"collect: {odd!r} is complex, which networks trained together cannot have; train them one by one and "
+                "use the collector 'folder', or use 'trajectory'"
+            )
         if not self.shapes:
             raise UserError("selector: names no trainable parameter (buffers alone do not learn); select some")
 
@@ -76,7 +82,8 @@ class Network:
     def vectors(self, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Tensor:
         """Return the selected parameters `[G, D]`, float32 on the CPU."""
         tensors = dict(zip(self.buffers, buffers, strict=True)) | self.parameters(theta_GT)
-        values = [tensors[self.owner.get(key, key)].reshape(len(theta_GT), -1) for key in self.layout.keys]
+        keys = [entry.key for entry in self.layout.entries]
+        values = [tensors[self.owner.get(key, key)].reshape(len(theta_GT), -1) for key in keys]
         return torch.cat(values, 1).to("cpu", torch.float32)
 
     def trace(self, batch: Batch, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Step:
