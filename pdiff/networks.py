@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pdiff.components import Architecture
 from pdiff.context import derive
-from pdiff.data import DatasetSplits
+from pdiff.data import DatasetSplits, Inputs, arguments
 from pdiff.errors import UserError
 from pdiff.files import PRETRAINED
 
 
 def build_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:
     """Return a new network, its weights file loaded where the recipe names one. Raises UserError."""
+    example = data.example() if len(data.train) else None
     torch.manual_seed(derive(seed, "init"))
     model = architecture.build(input_shape=data.input_shape, outputs=data.outputs)
+    if isinstance(example, tuple | dict):
+        model.register_forward_pre_hook(_apart(model, example), with_kwargs=True)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        model.eval()(torch.zeros(2, *data.input_shape))
+        model.eval()(example)
     if architecture.weights and architecture.weights != PRETRAINED:
         load_into(model, architecture.state(), f"architecture.weights = {architecture.weights!r}")
     return model
+
+
+def _apart(model: nn.Module, example: Inputs) -> Callable[..., Any]:
+    """Return what hands several inputs over as the network takes them: one by one (by name), or all as one argument.
+
+    Everything calls a network with the inputs of a batch as they are. Raises UserError where it takes neither.
+    """
+    takes = inspect.signature(model.forward)
+    positional, named = arguments(example)
+    if not _binds(takes, *positional, **named):
+        if not _binds(takes, example):
+            known = f"(several inputs: {', '.join(named)})" if named else f"({len(positional)} inputs in their order)"
+            raise UserError(
+                f"network {type(model).__name__}: forward{takes} does not take what the dataset gives {known}; name "
+                "its arguments as the dataset names its inputs, or let forward take them all as one argument"
+            )
+        return lambda module, args, options: (args, options)
+
+    def unpack(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return arguments(args[0]) if len(args) == 1 and not options and isinstance(args[0], tuple | dict) else None
+
+    return unpack
+
+
+def _binds(takes: inspect.Signature, *args: Any, **named: Any) -> bool:
+    try:
+        takes.bind(*args, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:

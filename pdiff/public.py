@@ -21,8 +21,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
-        "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "evaluation_batches",
-        "evaluation_size", "holdout", "some",
+        "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each", "evaluation_batches",
+        "evaluation_size", "holdout", "leaves", "require_finite", "some",
     ),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
@@ -57,7 +57,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "tiny_run", "tiny_splits", "tiny_zoo",
     ),
     "pdiff.training.capture": ("Step", "captured"),
-    "pdiff.training.loop": ("Observer", "ahead", "epoch_order", "threads_for", "train"),
+    "pdiff.training.loop": (
+        "Observer", "ahead", "enough_for_batch_norm", "epoch_length", "epoch_order", "threads_for", "train",
+    ),
     "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),
     "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),

@@ -26,7 +26,7 @@ class Untraceable(Exception):
 class Parted:
     """A network in eval mode, for arguments of fixed shapes, in two parts: prefix and suffix."""
 
-    def __init__(self, model: nn.Module, keys: Iterable[str], arguments: Sequence[Tensor]):
+    def __init__(self, model: nn.Module, keys: Iterable[str], arguments: Sequence[Any]):
         """Trace the model and part it at the entries `keys`. Raises Untraceable."""
         try:
             # Without a table nothing is decomposed, but operations in place become ordinary ones.
@@ -56,7 +56,7 @@ class Parted:
         self.bytes = sum(_bytes(node) for node in back if node not in self.key_of)
         """Of all that the suffix computes, for one network."""
 
-    def prefix(self, *arguments: Tensor) -> tuple[Any, ...]:
+    def prefix(self, *arguments: Any) -> tuple[Any, ...]:
         """Return what the suffix needs of the frozen part, for one batch."""
         return *self.constants, *self._prefix(*pytree.tree_leaves(arguments), *self.constants)
 
