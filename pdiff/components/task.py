@@ -59,6 +59,13 @@ class Task(Component):
         """Return log-probabilities of classes `[B, K]`, as `targets` number them; None where there are no classes."""
         return None
 
+    def log_density(self, predictions: Tensor, targets: Tensor, known: tuple[Tensor, Tensor]) -> Tensor | None:
+        """Return each network's log-density of each target, `[M, E]`; None where targets are no quantities.
+
+        `known`: predictions and targets of the selection split, which tell how far networks are off.
+        """
+        return None
+
     def examine(self, model: Any, inputs: Any) -> Tensor:
         """Return what `measured` reads of a batch, `[B, ...]`: the predictions, unless overridden."""
         return self.predict(model, inputs)

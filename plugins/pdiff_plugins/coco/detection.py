@@ -43,8 +43,8 @@ class Detection(Task):
         """See `Task.checked`. Raises UserError where there is no object to find: no precision is defined then."""
         if not (targets[..., 4] >= 0).any():
             raise UserError(
-                f"none of its {len(targets)} images holds an object: there is nothing to find, and AP is not defined; add "
-                "annotations, or check that their image ids are those of the images"
+                f"none of its {len(targets)} images holds an object: nothing is to be found, and AP is not defined; "
+                "add annotations, or check that their image ids are those of the images"
             )
         return targets
 

@@ -7,10 +7,9 @@ from typing import Any
 from pdiff import hookimpl
 from pdiff_plugins.tables.arrays import Arrays
 from pdiff_plugins.tables.csv_file import Csv
-from pdiff_plugins.tables.text_folder import TextFolder
 
 
 @hookimpl
 def register_datasets(register: Any) -> None:
-    for dataset in (Arrays, Csv, TextFolder):
+    for dataset in (Arrays, Csv):
         register(dataset)

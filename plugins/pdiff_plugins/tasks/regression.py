@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pdiff.data import Batch
 
+SMALLEST = 1e-12
+"""Variance of errors that a network has at least: of one without an error no density is finite."""
 LOSSES = {"mse": "mse_loss", "mae": "l1_loss", "huber": "huber_loss"}
 
 
@@ -24,7 +26,8 @@ class Regression(Task):
     R2 is 1 less the squared error over that of the split's mean, the mean over outputs where there are several: 1 is
     right, 0 no better than the mean, below 0 worse. The evaluator `errors` gives RMSE and MAE in the targets' unit. For
     overlaps of errors, an example counts as wrong where any output is off by more than `tolerance` standard deviations
-    of that output over the split.
+    of that output over the split. The audit's likelihood is that of a Gaussian around each prediction, whose variance,
+    by output, is the network's own mean squared error on the selection split.
     """
 
     name = "regression"
@@ -62,6 +65,16 @@ class Regression(Task):
     def predict(self, model: Any, inputs: Any) -> Tensor:
         """Return the quantities, float32 `[B]` or `[B, K]`."""
         return self._given(model, inputs)
+
+    def log_density(self, predictions: Tensor, targets: Tensor, known: tuple[Tensor, Tensor]) -> Tensor:
+        """See `Task.log_density`: the sum over outputs."""
+        import math
+
+        error, before = (
+            (p.double() - t.double()).reshape(*p.shape[:2], -1) for p, t in ((predictions, targets), known)
+        )
+        variance = before.square().mean(dim=1, keepdim=True).clamp_min(SMALLEST)
+        return -0.5 * (error.square() / variance + variance.log() + math.log(2 * math.pi)).sum(dim=2)
 
     def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
         """See `Task.measured`: squared and absolute error, each the mean over outputs."""
