@@ -59,15 +59,15 @@ class Cast:
 
 
 def _checked(split: Split, data: DatasetSplits, task: Task) -> Split:
-    if isinstance(split, TensorSplit):
+    if type(split) is TensorSplit:  # one with a batch() of its own is read by that
         split = TensorSplit(_cast(split.inputs), _tensor(split.targets, "targets"))
-    for values in leaves(split.inputs) if isinstance(split, TensorSplit) else [split]:
+    for values in leaves(split.inputs) if type(split) is TensorSplit else [split]:
         if len(values) != len(split.targets):
             raise UserError(f"{len(values)} examples have {len(split.targets)} targets; there must be as many")
     first = split.batch(torch.zeros(1, dtype=torch.int64), CPU)
-    _check_shape(_cast(first.inputs), data.input_shape, exact=isinstance(split, TensorSplit))
+    _check_shape(_cast(first.inputs), data.input_shape, exact=type(split) is TensorSplit)
     targets = task.checked(split.targets, data.outputs)
-    if isinstance(split, TensorSplit):
+    if type(split) is TensorSplit:
         each(lambda values: require_finite(values, "the input"), split.inputs)
         return split if targets is split.targets else TensorSplit(split.inputs, targets)
     if len(split) * sum(values.numel() for values in leaves(first.inputs)) <= READ:

@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Arrays(Dataset):
-    """Arrays of your own in one .npz file: x_train, y_train, x_test, y_test, or x and y alone.
+    """Your own arrays in one .npz file: x_train, y_train, x_test, ..., or x and y.
 
     Whole numbers stay whole, as networks of tokens take them; bytes of images (at least two dimensions an example) are
     scaled to 0..1. Of several inputs each has its name, and a network gets them by it.

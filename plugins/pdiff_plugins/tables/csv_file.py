@@ -28,7 +28,7 @@ Rows = list[tuple[int, list[str]]]
 
 
 class Csv(Dataset):
-    """A table of your own as CSV: rows are examples, one column or some are to be predicted.
+    """Your own table as CSV: rows are examples, a column or some are predicted.
 
     A column is of numbers where every cell of it is one; all others are of words, and known words are those of the
     training rows. A cell that is empty, NA, NaN, null or ? is missing. Inputs are one row of numbers for each example;

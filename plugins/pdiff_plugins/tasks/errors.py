@@ -21,7 +21,10 @@ class SourceErrors(TypedDict):
 
 
 class Errors(Evaluator):
-    """Errors of predicted quantities on the test split, in the targets' own unit (task `regression`)."""
+    """RMSE and MAE of predicted quantities, in the targets' own unit.
+
+    On the test split; of the task `regression`, or another that predicts numbers like its targets.
+    """
 
     name = "errors"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Binary(Task):
-    """Yes or no, by one logit: binary cross-entropy; yes where the logit is above zero.
+    """Yes or no, by one logit and binary cross-entropy.
 
-    The network gives `[B, 1]` or `[B]`. Targets are 0 and 1.
+    It is yes where the logit is above zero. The network gives `[B, 1]` or `[B]`. Targets are 0 and 1.
     """
 
     name = "binary"
@@ -82,9 +82,9 @@ class Binary(Task):
 
 
 class Multilabel(Task):
-    """Several labels at once, a logit for each: binary cross-entropy; a label is given where its logit is above zero.
+    """Several labels at once, by a logit and binary cross-entropy for each.
 
-    Targets are rows of 0 and 1, `[E, K]`. The score is the F1 measure, 2 TP / (2 TP + FP + FN), of all labels and
+    A label is given where its logit is above zero. Targets are rows of 0 and 1, `[E, K]`. The score is the F1 measure, 2 TP / (2 TP + FP + FN), of all labels and
     examples together (micro), or the mean over labels (macro); a label that is neither there nor given has 0, as in
     scikit-learn. An example is wrong where any of its labels is.
     """

@@ -21,7 +21,7 @@ LOSSES = {"mse": "mse_loss", "mae": "l1_loss", "huber": "huber_loss"}
 
 
 class Regression(Task):
-    """One quantity or several; the score is R2, the share of the variance that is explained.
+    """One quantity or several, scored by R2, the share of variance explained.
 
     R2 is 1 less the squared error over that of the split's mean, the mean over outputs where there are several: 1 is
     right, 0 no better than the mean, below 0 worse. The evaluator `errors` gives RMSE and MAE in the targets' unit. For

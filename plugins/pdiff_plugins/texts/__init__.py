@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TokenNet(Architecture):
-    """Small network of tokens: an embedding, then their mean, an LSTM or a transformer, then a linear layer.
+    """Small network of tokens: embedding, mean or LSTM or transformer, linear.
 
     Inputs are rows of whole numbers below `vocabulary`, as `text_folder` gives them.
     """

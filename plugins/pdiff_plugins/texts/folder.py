@@ -28,7 +28,7 @@ BYTES = 256 + FIRST
 
 
 class TextFolder(Dataset):
-    """Your own texts: one subfolder per class with .txt files, or those below train/ and test/.
+    """Your own texts: a folder of .txt files per class, or train/ and test/ of such.
 
     An example is a row of token numbers (int64): 0 fills it up, 1 is a word that is not known, tokens count from 2.
     Bytes of UTF-8 make 258 numbers; words, in lower case, as many as `vocabulary` says, the most frequent of the
