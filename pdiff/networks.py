@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ def build_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
     example = data.example() if len(data.train) else None
     torch.manual_seed(derive(seed, "init"))
     model = architecture.build(input_shape=data.input_shape, outputs=data.outputs)
-    if isinstance(example, tuple | dict):
-        model.register_forward_pre_hook(_apart(model, example), with_kwargs=True)
+    if isinstance(example, tuple | dict) and not any(whole is example for whole in handed(model, example)[0]):
+        model.register_forward_pre_hook(_apart, with_kwargs=True)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         model.eval()(example)
     if architecture.weights and architecture.weights != PRETRAINED:
@@ -30,34 +30,27 @@ def build_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
     return model
 
 
-def _apart(model: nn.Module, example: Inputs) -> Callable[..., Any]:
-    """Return what hands several inputs over as the network takes them: one by one (by name), or all as one argument.
+def handed(model: nn.Module, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return inputs as the network's `forward` takes them (positional, by name): each by itself, else all as one.
 
-    Everything calls a network with the inputs of a batch as they are. Raises UserError where it takes neither.
+    Raises UserError where it takes neither.
     """
     takes = inspect.signature(model.forward)
-    positional, named = arguments(example)
-    if not _binds(takes, *positional, **named):
-        if not _binds(takes, example):
-            known = f"(several inputs: {', '.join(named)})" if named else f"({len(positional)} inputs in their order)"
-            raise UserError(
-                f"network {type(model).__name__}: forward{takes} does not take what the dataset gives {known}; name "
-                "its arguments as the dataset names its inputs, or let forward take them all as one argument"
-            )
-        return lambda module, args, options: (args, options)
-
-    def unpack(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return arguments(args[0]) if len(args) == 1 and not options and isinstance(args[0], tuple | dict) else None
-
-    return unpack
+    positional, named = arguments(inputs)
+    for args, options in ((positional, named), ((inputs,), {})):
+        with contextlib.suppress(TypeError):
+            bound = takes.bind(*args, **options)
+            return bound.args, bound.kwargs
+    known = f"(several inputs: {', '.join(named)})" if named else f"({len(positional)} inputs in their order)"
+    raise UserError(
+        f"network {type(model).__name__}: forward{takes} does not take what the dataset gives {known}; name its "
+        "arguments as the dataset names its inputs, or let forward take them all as one argument"
+    )
 
 
-def _binds(takes: inspect.Signature, *args: Any, **named: Any) -> bool:
-    try:
-        takes.bind(*args, **named)
-    except TypeError:
-        return False
-    return True
+def _apart(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Hand several inputs over one by one, where they come as a batch has them."""
+    return arguments(args[0]) if len(args) == 1 and not options and isinstance(args[0], tuple | dict) else None
 
 
 def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:

@@ -30,7 +30,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "save_tensors", "sha256_of", "write_bytes", "write_json", "write_text",
     ),
     "pdiff.hookspecs": (),
-    "pdiff.networks": ("build_network", "entry_of", "load_into"),
+    "pdiff.networks": ("build_network", "entry_of", "handed", "load_into"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
     "pdiff.plugins.listing": ("check_kind",),

@@ -84,9 +84,9 @@ class Binary(Task):
 class Multilabel(Task):
     """Several labels at once, by a logit and binary cross-entropy for each.
 
-    A label is given where its logit is above zero. Targets are rows of 0 and 1, `[E, K]`. The score is the F1 measure, 2 TP / (2 TP + FP + FN), of all labels and
-    examples together (micro), or the mean over labels (macro); a label that is neither there nor given has 0, as in
-    scikit-learn. An example is wrong where any of its labels is.
+    A label is given where its logit is above zero. Targets are rows of 0 and 1, `[E, K]`. The score is the F1 measure,
+    2 TP / (2 TP + FP + FN), of all labels and examples together (micro), or the mean over labels (macro); a label that
+    is neither there nor given has 0, as in scikit-learn. An example is wrong where any of its labels is.
     """
 
     name = "multilabel"
