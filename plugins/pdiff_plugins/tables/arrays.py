@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from pydantic import Field
 
@@ -76,9 +78,10 @@ class Arrays(Dataset):
         import numpy as np
 
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (ValueError, OSError, AttributeError, EOFError, KeyError) as error:
+            with path.open("rb") as file:
+                found = np.load(file, allow_pickle=False)
+                return {name: found[name] for name in found.files}
+        except (ValueError, OSError, AttributeError, EOFError, KeyError, BadZipFile, zlib.error) as error:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"dataset arrays: {path} is no .npz file of plain arrays ({reason})") from None
 

@@ -64,7 +64,10 @@ class Csv(Dataset):
         """See `Dataset.load`. Raises UserError that names the file, the line and the column."""
         import torch
 
+        from pdiff.data import DatasetSplits, TensorSplit, each
+
         names, rows = self._read(folder_below(ctx.data_root, self.path))
+        kept, targets = self._chosen(names)
         parts = parted(self.name, len(rows), 0.0 if self.test_path else self.test, self.validation, ctx)
         if self.test_path:
             path = folder_below(ctx.data_root, self.test_path)
@@ -75,25 +78,24 @@ class Csv(Dataset):
                 )
             parts["test"] = torch.arange(len(rows), len(rows) + len(more))
             rows += more
-        return self._splits(names, rows, parts)
+        cells = {name: [row[column] for _, row in rows] for column, name in enumerate(names)}
+        inputs = self._inputs({name: cells[name] for name in kept}, parts["train"])
+        values, outputs = self._targets({name: cells[name] for name in targets}, parts["train"])
+        train, validation, test = (
+            TensorSplit(each(lambda tensor, index=index: tensor[index], inputs), values[index])
+            for index in parts.values()
+        )
+        return DatasetSplits(train, validation, test, shape_of(inputs), outputs)
 
-    def _splits(self, names: list[str], rows: Rows, parts: dict[str, Tensor]) -> DatasetSplits:
-        from pdiff.data import DatasetSplits, TensorSplit, each
-
+    def _chosen(self, names: list[str]) -> tuple[list[str], list[str]]:
+        """Return the names of the columns that are read, and of those to be predicted."""
         wanted = self.target if isinstance(self.target, tuple) else (self.target,)
         targets = [self._column(names, column) for column in wanted]
         left_out = {*targets, *(self._column(names, column) for column in self.drop)}
         kept = [column for column in range(len(names)) if column not in left_out]
         if not kept or not targets:
             raise UserError(f"dataset csv: {self.path} leaves no column to learn from, or none to predict")
-        cells = [[row[column] for _, row in rows] for column in range(len(names))]
-        inputs = self._inputs({names[column]: cells[column] for column in kept}, parts["train"])
-        values, outputs = self._targets({names[column]: cells[column] for column in targets}, parts["train"])
-        train, validation, test = (
-            TensorSplit(each(lambda tensor, index=index: tensor[index], inputs), values[index])
-            for index in parts.values()
-        )
-        return DatasetSplits(train, validation, test, shape_of(inputs), outputs)
+        return [names[column] for column in kept], [names[column] for column in targets]
 
     def _read(self, path: Path) -> tuple[list[str], Rows]:
         """Return (names of the columns, rows)."""
