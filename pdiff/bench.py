@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +24,8 @@ class Bench(Protocol):
         ...
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one example, as networks read it."""
+    def input_shape(self) -> Any:
+        """Of one example, as networks read it; of several inputs a tuple or a dict of shapes."""
         ...
 
     def score(self, theta_MD: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from pdiff.errors import UserError
 from pdiff.running.device import sent
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
@@ -23,15 +26,38 @@ def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
 
 
-class Batch(NamedTuple):
-    """Inputs `[B, *input_shape]` (float32) and targets `[B, ...]`."""
+def each(function: Callable[..., Any], *trees: Any) -> Any:
+    """Return what a function gives for each tensor of inputs, or of a batch, in the same form."""
+    return pytree.tree_map(function, *trees)
 
-    inputs: Tensor
+
+def leaves(inputs: Any) -> list[Tensor]:
+    """Return the tensors of inputs, in their order."""
+    return pytree.tree_leaves(inputs)
+
+
+def require_finite(values: Tensor, what: str, first: int = 0) -> None:
+    """Raise UserError that names the first of the examples `[E, ...]`, counted from `first`, that is not finite."""
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        example, *place = bad.nonzero()[0].tolist()
+        at = f" at {place}" if place and values[0].numel() > 1 else ""
+        raise UserError(
+            f"example {first + example}: {what}{at} is {values[(example, *place)].item()}; give a number, or leave "
+            "such examples out"
+        )
+
+
+class Batch(NamedTuple):
+    """Inputs, each `[B, ...]`: float32, or whole numbers where they are tokens or the like; and targets `[B, ...]`."""
+
+    inputs: Any
+    """See `Inputs`."""
     targets: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(sent(self.inputs, device), sent(self.targets, device))
+        return Batch(*each(lambda tensor: sent(tensor, device), tuple(self)))
 
 
 class Split(Protocol):
@@ -57,7 +83,8 @@ class Split(Protocol):
 class TensorSplit:
     """A split of ready tensors, without a training transform."""
 
-    inputs: Tensor
+    inputs: Any
+    """See `Inputs`."""
     targets: Tensor
 
     def __len__(self) -> int:
@@ -65,7 +92,7 @@ class TensorSplit:
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the examples `index`; see `Split.batch`."""
-        return Batch(self.inputs[index], self.targets[index]).to(device)
+        return each(lambda tensor: sent(tensor[index], device), Batch(self.inputs, self.targets))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -75,7 +102,8 @@ class DatasetSplits:
     train: Split
     validation: Split
     test: Split
-    input_shape: tuple[int, ...]
+    input_shape: Any
+    """Of one example, without the batch: `(3, 32, 32)`; of several inputs a tuple or a dict of such shapes."""
     outputs: int
 
     def split(self, name: str) -> Split:
@@ -84,7 +112,11 @@ class DatasetSplits:
 
     def example(self) -> Inputs:
         """Return two examples' inputs on the CPU, of the type that the network expects: what it is traced with."""
-        return self.train.batch(torch.arange(2) % len(self.train), torch.device("cpu")).inputs
+        return self._example
+
+    @functools.cached_property
+    def _example(self) -> Inputs:
+        return self.train.batch(torch.arange(2) % len(self.train), torch.device("cpu")).inputs  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -127,8 +159,8 @@ def evaluation_size(split: Split, wanted: int, device: torch.device) -> int:
     """
     if not wanted:
         most, numbers = (512, 2**26) if device.type == "cuda" else (128, 2**23)
-        each = split.batch(torch.zeros(1, dtype=torch.int64), torch.device("cpu")).inputs.numel()
-        wanted = min(most, 2 ** int(math.log2(max(numbers / each, 1))))
+        inputs = split.batch(torch.zeros(1, dtype=torch.int64), torch.device("cpu")).inputs
+        wanted = min(most, 2 ** int(math.log2(max(numbers / max(sum(x.numel() for x in leaves(inputs)), 1), 1))))
     return min(wanted, len(split))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from pdiff.checkpoints.names import listed
 from pdiff.checkpoints.reading import Reader
 from pdiff.components import Architecture
 from pdiff.context import derive
-from pdiff.data import DatasetSplits
+from pdiff.data import DatasetSplits, Inputs, arguments
 from pdiff.errors import UserError
 from pdiff.files import PRETRAINED
 
@@ -21,13 +23,39 @@ def build_network(
     architecture: Architecture, data: DatasetSplits, seed: int, say: Callable[[str], None] = lambda line: None
 ) -> nn.Module:
     """Return a new network, its weights file loaded where the recipe names one; `say` is told how. Raises UserError."""
+    example = data.example() if len(data.train) else None
     torch.manual_seed(derive(seed, "init"))
     model = architecture.build(input_shape=data.input_shape, outputs=data.outputs)
+    if isinstance(example, tuple | dict) and not any(whole is example for whole in handed(model, example)[0]):
+        model.register_forward_pre_hook(_apart, with_kwargs=True)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        model.eval()(torch.zeros(2, *data.input_shape))
+        model.eval()(example)
     if architecture.weights and architecture.weights != PRETRAINED:
         load_weights(model, architecture, say)
     return model
+
+
+def handed(model: nn.Module, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return inputs as the network's `forward` takes them (positional, by name): each by itself, else all as one.
+
+    Raises UserError where it takes neither.
+    """
+    takes = inspect.signature(model.forward)
+    positional, named = arguments(inputs)
+    for args, options in ((positional, named), ((inputs,), {})):
+        with contextlib.suppress(TypeError):
+            bound = takes.bind(*args, **options)
+            return bound.args, bound.kwargs
+    known = f"(several inputs: {', '.join(named)})" if named else f"({len(positional)} inputs in their order)"
+    raise UserError(
+        f"network {type(model).__name__}: forward{takes} does not take what the dataset gives {known}; name its "
+        "arguments as the dataset names its inputs, or let forward take them all as one argument"
+    )
+
+
+def _apart(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Hand several inputs over one by one, where they come as a batch has them."""
+    return arguments(args[0]) if len(args) == 1 and not options and isinstance(args[0], tuple | dict) else None
 
 
 def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:

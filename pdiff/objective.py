@@ -42,7 +42,7 @@ class Objective:
         """Return the task's loss of every network on the batch, `[M]`."""
         return torch.stack([self.task.loss(self._network(theta_D), batch) for theta_D in self.decode(theta_MD)])
 
-    def log_probabilities(self, theta_MD: Tensor, inputs: Tensor) -> Tensor | None:
+    def log_probabilities(self, theta_MD: Tensor, inputs: Any) -> Tensor | None:
         """Return log-probabilities of classes `[M, B, K]`; None where the task has no classes."""
         rows = []
         for theta_D in self.decode(theta_MD):
@@ -52,11 +52,11 @@ class Objective:
             rows.append(row)
         return torch.stack(rows)
 
-    def outputs(self, theta_MD: Tensor, inputs: Tensor) -> Tensor:
+    def outputs(self, theta_MD: Tensor, inputs: Any) -> Tensor:
         """Return what networks put out, `[M, B, ...]`, all at once; they must give one tensor."""
         return self._together(lambda network: network(inputs), theta_MD)
 
-    def predictions(self, theta_MD: Tensor, inputs: Tensor) -> Tensor:
+    def predictions(self, theta_MD: Tensor, inputs: Any) -> Tensor:
         """Return the task's predictions `[M, B, ...]`, all at once, with their gradient where they have one."""
         return self._together(lambda network: self.task.predict(network, inputs), theta_MD)
 

@@ -24,8 +24,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
-        "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "evaluation_batches",
-        "evaluation_size", "holdout", "some",
+        "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each", "evaluation_batches",
+        "evaluation_size", "holdout", "leaves", "require_finite", "some",
     ),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
@@ -33,7 +33,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "sha256_of", "write_bytes", "write_json", "write_text",
     ),
     "pdiff.hookspecs": (),
-    "pdiff.networks": ("build_network", "entry_of", "load_into", "load_weights"),
+    "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
     "pdiff.plugins.listing": ("check_kind",),
@@ -60,7 +60,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "tiny_run", "tiny_splits", "tiny_zoo",
     ),
     "pdiff.training.capture": ("Step", "captured"),
-    "pdiff.training.loop": ("Observer", "ahead", "epoch_order", "threads_for", "train"),
+    "pdiff.training.loop": (
+        "Observer", "ahead", "enough_for_batch_norm", "epoch_length", "epoch_order", "threads_for", "train",
+    ),
     "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),
     "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),

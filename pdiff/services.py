@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pdiff.errors import UserError
 
@@ -44,7 +44,7 @@ class Through:
         return self._bench.measures()
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> Any:
         return self._bench.input_shape
 
     def build(self, seed: int) -> nn.Module:

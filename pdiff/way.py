@@ -15,7 +15,7 @@ from pdiff.zoo import Layout
 class Predicts(Protocol):
     """What is asked of a network on a batch: a task, or something that poses as one."""
 
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+    def predict(self, model: Any, inputs: Any) -> Tensor:
         """Return small predictions `[B, ...]`."""
         ...
 
@@ -29,7 +29,7 @@ class Way(Protocol):
 
     at_once: int
 
-    def prepare(self, inputs: Tensor) -> Any:
+    def prepare(self, inputs: Any) -> Any:
         """Do what is done once per batch, and return what `halving` needs of it."""
         ...
 
@@ -41,7 +41,7 @@ class Way(Protocol):
 class Chooser(Protocol):
     """Finds a way for one network."""
 
-    def choose(self, theta_MD: Tensor, inputs: Tensor, batches: int, ctx: Context, what: str) -> Way:
+    def choose(self, theta_MD: Tensor, inputs: Any, batches: int, ctx: Context, what: str) -> Way:
         """Return the way for `batches` batches like `inputs` `[B, ...]`; it may run some networks to find out."""
         ...
 
@@ -54,15 +54,15 @@ class OneAtATime:
     def __init__(self, model: nn.Module, layout: Layout, task: Predicts):
         self.model, self.layout, self.task = model, layout, task
 
-    def choose(self, theta_MD: Tensor, inputs: Tensor, batches: int, ctx: Context, what: str) -> OneAtATime:
+    def choose(self, theta_MD: Tensor, inputs: Any, batches: int, ctx: Context, what: str) -> OneAtATime:
         """Return itself: there is nothing to find out."""
         return self
 
-    def prepare(self, inputs: Tensor) -> Tensor:
+    def prepare(self, inputs: Any) -> Any:
         """Return the inputs as they are."""
         return inputs
 
-    def halving(self, theta_mD: Tensor, ready: Tensor) -> Tensor:
+    def halving(self, theta_mD: Tensor, ready: Any) -> Tensor:
         """Return the predictions `[1, B, ...]` of the first network."""
         for key, value in self.layout.tensors(theta_mD[0]).items():
             entry = entry_of(self.model, key)

@@ -25,13 +25,24 @@ class Task(Component):
     measures: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
     """What networks can be asked for (see `Generator.prompted`), by name: which is better."""
 
+    def checked(self, targets: Tensor, outputs: int) -> Tensor:
+        """Return a split's targets `[E, ...]` as this task takes them, of the right type and shape; asked once.
+
+        Raises UserError that names the first example that is none, what it holds and what is expected. Unless
+        overridden, targets stay as they are, and each number must be finite.
+        """
+        from pdiff.data import require_finite
+
+        require_finite(targets, "the target")
+        return targets
+
     @abstractmethod
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """Return the mean loss of `model` (a module or a function) on the batch, a scalar."""
 
     @abstractmethod
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        """Return small storable predictions `[B, ...]`.
+    def predict(self, model: Any, inputs: Any) -> Tensor:
+        """Return small storable predictions `[B, ...]` of a batch's inputs, which `model` is called with as they are.
 
         It should work under torch.func.vmap; where it does not, networks are run one at a time.
         """
@@ -44,11 +55,18 @@ class Task(Component):
         """
         return predictions
 
-    def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor | None:
+    def log_probabilities(self, model: Any, inputs: Any) -> Tensor | None:
         """Return log-probabilities of classes `[B, K]`, as `targets` number them; None where there are no classes."""
         return None
 
-    def examine(self, model: Any, inputs: Tensor) -> Tensor:
+    def log_density(self, predictions: Tensor, targets: Tensor, known: tuple[Tensor, Tensor]) -> Tensor | None:
+        """Return each network's log-density of each target, `[M, E]`; None where targets are no quantities.
+
+        `known`: predictions and targets of the selection split, which tell how far networks are off.
+        """
+        return None
+
+    def examine(self, model: Any, inputs: Any) -> Tensor:
         """Return what `measured` reads of a batch, `[B, ...]`: the predictions, unless overridden."""
         return self.predict(model, inputs)
 

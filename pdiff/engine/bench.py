@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ class RunBench:
         return self.task.score(self.predictor.predict(theta_MD, split, ctx, "score"), split.targets)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> Any:
         return self.data.input_shape
 
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
@@ -119,9 +120,8 @@ class RunBench:
     @functools.cached_property
     def _aligner(self) -> Callable[[Tensor, Tensor | None], Tensor] | None:
         ctx = self.contexts("align")
-        inputs = torch.zeros(2, *self.input_shape)
         aligner: Callable[[Tensor, Tensor | None], Tensor] | None = ask(
-            ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
+            ctx.progress, "align_networks", model=self.build(0), inputs=self.data.example(), layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
         return aligner

@@ -24,6 +24,7 @@ from pdiff.running.memory import told_when_out
 from pdiff.running.progress import Progress, Told
 from pdiff.running.snapshot import Snapshot
 from pdiff.running.store import Stage, Store
+from pdiff.splits import checked
 from pdiff.training.base_network import do_train
 from pdiff.view import ORIGINAL, View
 from pdiff.zoo import Layout, Zoo
@@ -82,15 +83,15 @@ class Pipeline:
 
     @functools.cached_property
     def data(self) -> DatasetSplits:
-        """The dataset. Raises UserError when a split that the protocol needs is empty."""
-        data = self.recipe.dataset.load(self.context("data"))
-        for split in {"train", "test", self.recipe.selection}:
+        """The dataset. Raises UserError when a split that the protocol needs is empty, or holds what it should not."""
+        data, needed = self.recipe.dataset.load(self.context("data")), {"train", "test", self.recipe.selection}
+        for split in needed:
             if not len(data.split(split)):
                 raise UserError(
                     f"dataset {self.recipe.dataset.name}: the {split} split is empty; "
                     f"protocol = {self.recipe.protocol!r} selects on {self.recipe.selection}"
                 )
-        return data
+        return checked(data, self.recipe.dataset.name, self.recipe.task, needed)
 
     def train(self) -> Path:
         recipe = self.recipe

@@ -17,7 +17,7 @@ class LogProbabilities:
     def __init__(self, task: Task):
         self.task = task
 
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+    def predict(self, model: Any, inputs: Any) -> Tensor:
         logp_BK = self.task.log_probabilities(model, inputs)
         assert logp_BK is not None, f"task {type(self.task).__name__} has no classes"
         least = torch.finfo(torch.float32).min  # also of a network that has diverged
@@ -33,7 +33,7 @@ class Measured:
     def __init__(self, task: Task):
         self.task = task
 
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+    def predict(self, model: Any, inputs: Any) -> Tensor:
         return self.task.examine(model, inputs)
 
     def reduce(self, examined: Tensor, targets: Tensor) -> Tensor:

@@ -16,6 +16,10 @@ SCORE = "score"
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return (head, rows), one row per source, one column per number that an evaluator wants shown."""
     columns = [(name, *column) for name, listed in scores["columns"].items() for column in listed]
+    there = {
+        (n, key) for s in scores["networks"].values() for n, _, key, _ in columns if s.get(n, {}).get(key) is not None
+    }
+    columns = [column for column in columns if (column[0], column[2]) in there]
     head = ["networks", "n", *[title for _, title, _, _ in columns]]
     rows, unit = [], unit_of(scores)
     for source, scored in scores["networks"].items():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.data import Batch
+from pdiff.data import Batch, leaves
 from pdiff.files import load_tensors, save_tensors
 
 
@@ -44,7 +44,7 @@ def same_state(a: dict[str, Tensor], b: dict[str, Tensor], otherwise: str) -> No
 
 
 def same_batch(a: Batch, b: Batch, otherwise: str) -> None:
-    assert torch.equal(a.inputs, b.inputs) and torch.equal(a.targets, b.targets), otherwise
+    assert all(map(torch.equal, leaves(tuple(a)), leaves(tuple(b)))), otherwise
 
 
 def has_gradient(loss: Tensor, model: nn.Module, name: str) -> None:

@@ -49,7 +49,7 @@ class Points:
         return self._objective or _absent("objective")
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> Any:
         if not self._objective:
             return (self.zoo.layout.dim,)
         one = torch.zeros(1, dtype=torch.int64)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from pdiff.components import (
     Transform,
 )
 from pdiff.context import Context
-from pdiff.data import Batch, DatasetSplits, Split
+from pdiff.data import Batch, DatasetSplits, Split, each, leaves
 from pdiff.engine.bench import RunBench
 from pdiff.networks import blank_network, build_network
 from pdiff.objective import Objective
@@ -231,7 +232,7 @@ def _check_measures(task: Task, model: nn.Module, batch: Batch) -> None:
         return
     with torch.no_grad():
         measured = task.measured(task.examine(model, batch.inputs)[None], batch.targets)
-    size = (1, len(batch.inputs), len(task.measures))
+    size = (1, len(batch.targets), len(task.measures))
     assert measured.shape == size, f"{task.name}: measured() gives {list(measured.shape)}, not {list(size)}"
     assert measured.isfinite().all(), f"{task.name}: measured() gives NaN or Inf"
 
@@ -246,11 +247,11 @@ def _predictions(task: Task, model: nn.Module, batch: Batch) -> Tensor:
         return task.predict(lambda *x: torch.func.functional_call(model, state, x), batch.inputs)
 
     with torch.no_grad():
-        each = torch.stack([one(state) for state in states])
+        alone = torch.stack([one(state) for state in states])
         together = torch.func.vmap(one)(stacked)
-    assert each.shape[1] == len(batch.inputs), f"{task.name}: predict() gives {list(each.shape[1:])} for 20 inputs"
-    assert each.shape == together.shape, f"{task.name}: predict() gives other shapes under torch.func.vmap"
-    return each
+    assert alone.shape[1] == len(batch.targets), f"{task.name}: predict() gives {list(alone.shape[1:])} for 20 inputs"
+    assert alone.shape == together.shape, f"{task.name}: predict() gives other shapes under torch.func.vmap"
+    return alone
 
 
 def check_dataset(component: Dataset, *, data_root: str | Path = "data") -> None:
@@ -263,20 +264,31 @@ def check_dataset(component: Dataset, *, data_root: str | Path = "data") -> None
             _check_split(f"{name}.{split}", data.split(split), again.split(split), data.input_shape)
 
 
-def _check_split(name: str, split: Split, again: Split, input_shape: tuple[int, ...]) -> None:
+def _check_split(name: str, split: Split, again: Split, input_shape: Any) -> None:
     index = torch.arange(min(5, len(split)))
     batch = split.batch(index, CPU)
-    shape = (len(index), *input_shape)
-    x = batch.inputs
-    assert x.shape == shape, f"{name}: inputs have {list(x.shape)}, input_shape says {list(shape)}"
-    assert x.dtype == torch.float32 and x.isfinite().all(), f"{name}: inputs are not finite float32"
+    _check_inputs(name, batch.inputs, len(index), input_shape)
     assert len(split.targets) == len(split), f"{name}: {len(split.targets)} targets of {len(split)} examples"
     assert torch.equal(batch.targets, split.targets[index]), f"{name}: a batch's targets are not those of its examples"
     same_batch(batch, again.batch(index, CPU), f"{name}: the same seed gives other examples")
-    same_batch(Batch(x[:1], batch.targets[:1]), split.batch(index[:1], CPU), f"{name}: depends on the batch")
+    same_batch(
+        Batch(*each(lambda x: x[:1], tuple(batch))), split.batch(index[:1], CPU), f"{name}: depends on the batch"
+    )
     batches = [split.batch(index, CPU, torch.Generator().manual_seed(0)) for _ in range(2)]
-    assert batches[0].inputs.shape == shape, f"{name}: the training transform gives {list(batches[0].inputs.shape)}"
+    _check_inputs(f"{name}: the training transform", batches[0].inputs, len(index), input_shape)
     same_batch(batches[0], batches[1], f"{name}: the training transform draws from elsewhere than its generator")
+
+
+def _check_inputs(name: str, inputs: Any, count: int, input_shape: Any) -> None:
+    """Inputs, one or several, of the shapes that the dataset says, finite float32, or whole numbers."""
+    shapes = list(input_shape.values()) if isinstance(input_shape, dict) else input_shape
+    several = bool(shapes) and all(isinstance(shape, tuple) for shape in shapes)
+    for x, wanted in zip(leaves(inputs), shapes if several else [input_shape], strict=True):
+        shape = (count, *wanted)
+        assert x.shape == shape, f"{name}: inputs have {list(x.shape)}, input_shape says {list(shape)}"
+        whole = not x.is_floating_point() and not x.is_complex()
+        assert whole or x.dtype == torch.float32, f"{name}: inputs are {x.dtype}, not float32 or whole numbers"
+        assert x.isfinite().all(), f"{name}: inputs are not finite"
 
 
 def check_transform(component: Transform, *, zoo: Zoo | None = None) -> None:

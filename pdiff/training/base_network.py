@@ -14,7 +14,7 @@ from pdiff.data import Batch, DatasetSplits
 from pdiff.files import save_tensors, write_json
 from pdiff.populations.predictor import score_model
 from pdiff.running.device import placed
-from pdiff.training.loop import epoch_order, train
+from pdiff.training.loop import epoch_length, epoch_order, train
 from pdiff.training.settings import Train
 
 AVERAGE = 0.999
@@ -27,7 +27,7 @@ def do_train(
     """Train the base network and write network.safetensors, log.json and result.json."""
     split, log = data.split(selection), []
     if settings.epochs:
-        per_epoch = -(-len(data.train) // settings.batch_size)
+        per_epoch = epoch_length(len(data.train), settings.batch_size, model.train())
         best = None
         if settings.keep != "average":
             best = _KeepBest(model, per_epoch, settings.keep, lambda: score_model(model, task, split, ctx))
@@ -45,10 +45,10 @@ def _fine_tune(
     best: _KeepBest | None,
 ) -> list[dict[str, float]]:  # fmt: skip
     def draw(step: int, generator: torch.Generator) -> Batch:
-        index = epoch_order(len(data.train), settings.batch_size, step, ctx.seed)
+        index = epoch_order(len(data.train), settings.batch_size, step, ctx.seed, per_epoch)
         return data.train.batch(index, ctx.device, generator)
 
-    def loss(*batch: Tensor) -> Tensor:
+    def loss(*batch: Any) -> Tensor:
         return task.loss(model, Batch(*batch))
 
     cosine = {"cosine": _by_epoch(per_epoch, settings.epochs), "constant": "constant"}[settings.schedule]

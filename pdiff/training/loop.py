@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
 
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
@@ -24,10 +26,12 @@ from pdiff.running.device import seed_torch, sent, steady_attention
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import SCHEDULES, optimizer_for
 
-Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
+Draw = Callable[[int, torch.Generator], tuple[Any, ...]]
 Loss = Callable[..., Tensor]
 LOG_ROWS = 200
 SMALL_NETWORK = 1_000_000
+ALONE = "Expected more than 1 value per channel when training"
+"""What torch says where BatchNorm is to take the spread of one number."""
 
 
 class Observer(Protocol):
@@ -67,32 +71,36 @@ def train(
     Args:
         loss: called as `loss(step, generator)`; the generator is on the CPU and depends on (ctx.seed, step) alone.
             torch's global generator is seeded alike, for dropout.
-        draw: with it, `loss` is called with the tensors that `draw(step, generator)` gives, moved to the device, and
-            must read nothing else that changes: on CUDA such a step is replayed as one graph where shapes are fixed.
+        draw: with it, `loss` is called with what `draw(step, generator)` gives: tensors, or tuples and dicts of them,
+            moved to the device. It must read nothing else that changes: on CUDA such a step is replayed as one graph
+            where shapes are fixed.
         schedule: `cosine` to 0 step by step, `constant`, or the factor on `lr` as a function of the step.
         ema: decay of an exponential moving average of the weights, which `module` holds at the end (0: none).
             The decay is warmed up as (1 + step) / (10 + step).
 
     Raises:
-        UserError: when the loss is not finite.
+        UserError: when the loss is not finite, or a step holds too few examples for BatchNorm.
     """
     loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer, identity=[what, steps, optimizer, bool(ema)])
     factor = schedule if callable(schedule) else SCHEDULES[schedule](steps)
     start = loop.resume()
     every = max(1, steps // LOG_ROWS)
+    form: Any = None
 
     def update(*inputs: Any) -> Tensor:
         half = torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16")
-        with half, steady_attention(ctx.device):
-            value = loss(*inputs)
+        with half, steady_attention(ctx.device), enough_for_batch_norm(what):
+            value = loss(*pytree.tree_unflatten(inputs, form))
         loop.update(value, clip)
         return value.detach()
 
     fixed = captured(update, ctx.device, ctx.graphs, ctx.warn, undo=loop.optimizer.zero_grad)
 
-    def drawn_at(step: int) -> tuple[Any, ...]:
+    def drawn_at(step: int) -> list[Any]:
+        nonlocal form
         generator = torch.Generator().manual_seed(derive(ctx.seed, "step", step))
-        return tuple(draw(step, generator)) if draw else (step, generator)
+        values, form = pytree.tree_flatten(tuple(draw(step, generator)) if draw else (step, generator))
+        return values
 
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
         for step, inputs in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
@@ -258,10 +266,38 @@ def threads_for(module: nn.Module, threads: int = 0) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def epoch_order(count: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """Return the indices of step's batch when `count` examples are shuffled anew each epoch (last batch short)."""
-    epoch, position = divmod(step, math.ceil(count / batch_size))
-    return _shuffled(count, derive(seed, "epoch", epoch))[position * batch_size : (position + 1) * batch_size]
+@contextlib.contextmanager
+def enough_for_batch_norm(what: str) -> Iterator[None]:
+    """Say in one line that a step holds one example, where BatchNorm needs more."""
+    try:
+        yield
+    except ValueError as error:
+        if ALONE not in str(error):
+            raise
+        raise UserError(
+            f"{what}: a step of one example, of which BatchNorm learns nothing; raise batch_size, or have more"
+        ) from None
+
+
+def epoch_length(count: int, batch_size: int, model: nn.Module) -> int:
+    """Return how many batches make an epoch: the last may be short.
+
+    One example that is left over joins the batch before where BatchNorm is in training mode: of one it learns nothing.
+    """
+    alone = count % batch_size == 1 and 1 < batch_size < count
+    learns = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+    return math.ceil(count / batch_size) - (alone and learns)
+
+
+def epoch_order(count: int, batch_size: int, step: int, seed: int, per_epoch: int = 0) -> Tensor:
+    """Return the indices of step's batch when `count` examples are shuffled anew each epoch.
+
+    `per_epoch`: see `epoch_length`; the last batch takes what is left. 0: as many as it takes, the last short.
+    """
+    per_epoch = per_epoch or math.ceil(count / batch_size)
+    epoch, position = divmod(step, per_epoch)
+    end = (position + 1) * batch_size if position + 1 < per_epoch else count
+    return _shuffled(count, derive(seed, "epoch", epoch))[position * batch_size : end]
 
 
 @functools.lru_cache(maxsize=2)

@@ -38,6 +38,12 @@ def pixel_splits():
     return DatasetSplits(*draw, input_shape=(3, 16, 16), outputs=3)
 
 
+def rows(target, outputs):
+    """Return three splits of 20 rows of two numbers, and what `target` makes of them."""
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    return DatasetSplits(*[TensorSplit(part, target(part)) for part in x.split(20)], (2,), outputs)
+
+
 DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,)}
 TINY_UNET = {"widths": (4, 8), "groups": 4}
 GENERATION = {"features": {"name": "digit_features"}, "steps": 2}
@@ -87,6 +93,9 @@ CASES: dict[str, dict[str, Any]] = {
                 "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
     "task": {
         "classification": {"label_smoothing": 0.1}, "field": FIELD,
+        "binary": {"data": rows(lambda x: (x[:, 0] > 0).long(), 1)},
+        "multilabel": {"data": rows(lambda x: (x > 0).to(torch.int8), 2)},
+        "regression": {"data": rows(lambda x: x.sin(), 2)},
         "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
         "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
         "control": {"steps": 4, "horizon": 3, "data": Cartpole().load(Context(seed=0)), "architecture": Mlp()},
@@ -158,6 +167,12 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/images/test_published_sets.py writes such",
     ),
+    ("architecture", "token_net"): "reads tokens; tests/texts has what it promises",
+    ("evaluator", "errors"): "of quantities; tests/tasks has what it promises",
+    **dict.fromkeys(
+        [("dataset", name) for name in ("arrays", "csv", "text_folder")],
+        "needs files; tests/tables and tests/texts write such, and check them whole",
+    ),
     (
         "transform",
         "moved",
@@ -166,6 +181,8 @@ DEFINITION_ONLY = {
 }
 OPTIONS = {
     ("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"},
-    ("transform", "moved"): {"copies": 1},
+    ("transform", "moved"): {"copies": 1}, ("dataset", "text_folder"): {"root": "texts"},
+    ("dataset", "arrays"): {"path": "data.npz", "predict": "classes"},
+    ("dataset", "csv"): {"path": "table.csv", "target": "y", "predict": "classes"},
 }  # fmt: skip
 """Options that a component without a full check has to be given."""

@@ -27,7 +27,13 @@ from tests.populations.helpers import InPlace, networks, plain, predict
 
 CTX = Context(seed=0, batch_size=5)
 FIELDS = {"siren": (2,), "relu_pe": (2,), "hyperdiffusion_mlp": (3,)}
-SHAPES = {"hyper_cnn": (1, 28, 28), "mlp_mini": (1, 16, 16), "convnext_mini": (3, 64, 64), "cnn_medium": (1, 32, 32)}
+SHAPES = {
+    "hyper_cnn": (1, 28, 28),
+    "mlp_mini": (1, 16, 16),
+    "convnext_mini": (3, 64, 64),
+    "cnn_medium": (1, 32, 32),
+    "token_net": (12,),
+}
 SHAPES |= FIELDS
 BIG = ("convnext_base", "vit_base", "resnet50", "vit_tiny")  # timm's attention cannot be batched over networks
 
@@ -46,11 +52,12 @@ def test_every_way_gives_the_predictions_of_the_plain_loop(name: str, selector) 
     shape = SHAPES.get(name, (3, 32, 32))
     torch.manual_seed(0)
     model = found(**values).build(input_shape=shape, outputs=10).eval()
-    if name in ("cnn_medium", "hyper_cnn", "mlp", "gpt_cnn", *FIELDS) and not isinstance(selector, Entire):
+    if name in ("cnn_medium", "hyper_cnn", "mlp", "gpt_cnn", "token_net", *FIELDS) and not isinstance(selector, Entire):
         selector = Layers(layer="linear", positions=(-1,))  # they have no norm
     keys = selector.select(model)
     layout, theta_MD = networks(model, keys, count=2 if name in BIG else 3)
     x = torch.randn(4 if name in BIG else 9, *shape)
+    x = torch.randint(1000, x.shape) if name == "token_net" else x
     expected, logits = plain(model, layout, theta_MD, x)
     tied = logits.topk(2, dim=2).values.diff(dim=2).abs().squeeze(2) < 1e-5 * logits.abs().amax(dim=2)
     assert tied.float().mean() < 0.2

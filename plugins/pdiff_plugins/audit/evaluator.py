@@ -122,14 +122,17 @@ class Audit(Evaluator):
         self, view: View, source: str, scores: dict[str, dict[str, Tensor]], far: Distances, bar: float, ctx: Context
     ) -> tuple[dict[str, Any], Behaviour | None]:
         """Return what is said of a source, and how its networks differ from one another."""
-        from pdiff_plugins.audit.noise import behaviour
+        from pdiff_plugins.audit.noise import behaviour, density
         from pdiff_plugins.audit.novelty import disagreement, manifold
+        from pdiff_plugins.audit.probabilities import as_classes
 
         predicted = view.bench.log_probabilities(view.theta[source], "test", self.examples)
-        behaves = behaviour(view, source, predicted)
+        density_ME = density(view, *(view.predictions(source, split) for split in ("test", view.selection)))
+        behaves = behaviour(view, source, predicted if density_ME is None else as_classes(density_ME))
         told = (
             self._novel(scores["test"][source], far, source, bar)
             | (self._likely(*predicted, ctx) if predicted else {})
+            | (self._dense(density_ME, ctx) if density_ME is not None else {})
             | manifold(view, source)
             | {
                 "selection": float(scores[view.selection][source].mean()),
@@ -151,6 +154,17 @@ class Audit(Evaluator):
         named = {f"np_{k:g}": share for k, share in zip(self.multiples, curve, strict=True) if k in SHOWN}
         after = {"aligned": median(ratio_M)} if far.quotient else {}
         return named | after | {"np": curve, "novelty": median(far.raw[source])}
+
+    def _dense(self, logp_ME: Tensor, ctx: Context) -> dict[str, Any]:
+        """Return likelihoods of quantities, of networks and of ensembles: the mean of their densities."""
+        from pdiff_plugins.audit.probabilities import as_classes, ensembles
+
+        most_E = logp_ME.amax(dim=0)  # a density can be of any size, and float32 holds few
+        shown = {"nll": -float(logp_ME.mean())}
+        if len(logp_ME) < 16 or 16 not in self.members:
+            return shown
+        drawn = ensembles(*as_classes(logp_ME - most_E), 16, self.draws, ctx.generator("ensembles", 16))
+        return shown | {"ensemble_nll": drawn.nll - float(most_E.mean())}
 
     def _likely(self, logp_MEK: Tensor, targets_E: Tensor, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.audit.probabilities import calibration_error, ensembles, likelihood

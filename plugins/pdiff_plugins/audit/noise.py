@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pdiff_plugins.audit.probabilities import likelihood
+from pdiff_plugins.audit.probabilities import as_classes, likelihood
 from pdiff_plugins.baselines.spreads import around_average
 from pdiff_plugins.evaluators.telling import answers, apart, evenly
 from pdiff_plugins.maths.median import median
@@ -90,8 +90,20 @@ def behaviour(view: View, source: str, logp: tuple[Tensor, Tensor] | None) -> Be
 def of_noise(view: View, examples: int, generator: torch.Generator) -> Behaviour:
     """Return the behaviour of noise around the average, as long as the checkpoints' own spread."""
     theta_MD = around_average(view.zoo, NETWORKS, 1.0, generator)
+    predictions = view.bench.predict(theta_MD, "test")
     logp = view.bench.log_probabilities(theta_MD, "test", examples)
-    return _behaviour(view, view.bench.predict(theta_MD, "test"), logp)
+    if (
+        logp is None
+        and (logp_ME := density(view, predictions, view.bench.predict(theta_MD, view.selection))) is not None
+    ):
+        logp = as_classes(logp_ME)
+    return _behaviour(view, predictions, logp)
+
+
+def density(view: View, predictions: Tensor, known: Tensor) -> Tensor | None:
+    """Return log-densities `[M, E]` of the test split's targets, from predictions on it and on the selection split."""
+    targets = view.targets("test")
+    return view.recipe.task.log_density(predictions, targets, (known, view.targets(view.selection)))
 
 
 def _behaviour(view: View, predictions: Tensor, logp: tuple[Tensor, Tensor] | None) -> Behaviour:

@@ -40,6 +40,11 @@ def ensemble(logp_MEK: Tensor, targets_E: Tensor) -> tuple[float, float]:
     return float(right_R), float(nll_R)
 
 
+def as_classes(logp_ME: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-densities of targets as log-probabilities of a single class, which all targets are."""
+    return logp_ME[..., None], torch.zeros(logp_ME.shape[1], dtype=torch.int64)
+
+
 class Ensembles(NamedTuple):
     """Means over ensembles of one size, with the standard errors that so many draws leave."""
 

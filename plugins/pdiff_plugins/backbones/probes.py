@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -65,12 +65,12 @@ class Probes(Codec):
         z_NZ = codec.encode_all(x_ND)
         codec.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
 
-        def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        def draw(step: int, generator: torch.Generator) -> tuple[Any, ...]:
             rows = torch.randint(len(x_ND), (self.batch_size,), generator=generator)
             noise_BZ = torch.randn(self.batch_size, codec.latent_dim, generator=generator)
             return rows, noise_BZ, objective.batch(self.points, generator, torch.device("cpu")).inputs
 
-        def loss(rows: Tensor, noise_BZ: Tensor, inputs: Tensor) -> Tensor:
+        def loss(rows: Tensor, noise_BZ: Tensor, inputs: Any) -> Tensor:
             x_BD = x_ND[rows]
             decoded_BD = codec.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
             said, known = (objective.predictions(theta_BD, inputs) for theta_BD in (decoded_BD, x_BD))

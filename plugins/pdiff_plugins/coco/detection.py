@@ -39,6 +39,15 @@ class Detection(Task):
     metric = "AP"
     unit = "%"
 
+    def checked(self, targets: Tensor, outputs: int) -> Tensor:
+        """See `Task.checked`. Raises UserError where there is no object to find: no precision is defined then."""
+        if not (targets[..., 4] >= 0).any():
+            raise UserError(
+                f"none of its {len(targets)} images holds an object: nothing is to be found, and AP is not defined; "
+                "add annotations, or check that their image ids are those of the images"
+            )
+        return targets
+
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """See `Task.loss`: the sum of the detector's losses; crowds and boxes without area are left out."""
         images = cut(batch.inputs)

@@ -36,6 +36,22 @@ class Segmentation(Task):
     unit = "%"
     classes: int = Field(21, gt=1, lt=255, description="K, the network's outputs, background included")
 
+    def checked(self, targets: Tensor, outputs: int) -> Tensor:
+        """See `Task.checked`. Raises UserError where no pixel counts, or the class of one is none of `classes`."""
+        counted = targets != IGNORED
+        if not counted.any():
+            raise UserError(
+                f"no pixel of its {len(targets)} examples counts: all are {IGNORED}, the number of no class"
+            )
+        outside = counted & ((targets < 0) | (targets >= self.classes))
+        if outside.any():
+            example, *place = outside.nonzero()[0].tolist()
+            raise UserError(
+                f"example {example}: the class of pixel {place} is {int(targets[(example, *place)])}, where 0 to "
+                f"{self.classes - 1} (task.classes = {self.classes}) or {IGNORED} are expected"
+            )
+        return targets
+
     def loss(self, model: Any, batch: Batch) -> Tensor:
         from torch.nn.functional import cross_entropy
 

@@ -48,7 +48,7 @@ class Trajectory(Collector):
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:
         from pdiff.data import Batch
-        from pdiff.training.loop import epoch_order, train
+        from pdiff.training.loop import epoch_length, epoch_order, train
         from pdiff.zoo import Zoo
 
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
@@ -57,14 +57,14 @@ class Trajectory(Collector):
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise UserError("selector: names no trainable parameter (buffers alone do not learn); select some")
         model.train(self.batch_norm == "train")
-        per_epoch = math.ceil(len(data.train) / self.batch_size)
+        per_epoch = epoch_length(len(data.train), self.batch_size, model)
         saved = self.saved_steps(per_epoch)
 
         def draw(step: int, generator: Any) -> Batch:
-            index = epoch_order(len(data.train), self.batch_size, step, ctx.seed)
+            index = epoch_order(len(data.train), self.batch_size, step, ctx.seed, per_epoch)
             return data.train.batch(index, ctx.device, generator)
 
-        def loss(*batch: Tensor) -> Tensor:
+        def loss(*batch: Any) -> Tensor:
             return task.loss(model, Batch(*batch))
 
         recorder = _Recorder(model, layout, set(saved))

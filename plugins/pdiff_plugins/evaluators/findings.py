@@ -17,7 +17,7 @@ CLOSE = 0.001
 """Mean scores that differ by no more (0.1 points, or so much of the originals' mean) are called equal: fewer test
 examples than anyone should bet on."""
 ELSEWHERE = (
-    "the {what} were made elsewhere: what was trained on images of the {split} split, or of the test split, looks "
+    "the {what} were made elsewhere: what was trained on examples of the {split} split, or of the test split, looks "
     "better there than it is, and this run cannot know"
 )
 

@@ -59,6 +59,9 @@ def _chance(view: View, scores: dict[str, TaskScore]) -> str:
         return ""
     share = float(torch.unique(targets_E, return_counts=True)[1].max()) / len(targets_E)
     mean = scores[ORIGINAL]["mean"]
+    wrong = view.recipe.task.wrong(view.predictions(ORIGINAL, "test")[:1], targets_E)
+    if not math.isclose(scores[ORIGINAL]["values"][0], 1 - float(wrong.double().mean()), abs_tol=1e-6):
+        return ""  # the score is no share of right answers
     if mean > share + 2 * math.sqrt(share * (1 - share) / len(targets_E)):
         return ""
     return f"the originals are at chance ({mean:.2%}; always the most frequent class: {share:.2%})"

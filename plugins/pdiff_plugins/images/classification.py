@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Task
+from pdiff.errors import UserError
+from pdiff_plugins.tasks.outputs import Output, tensor_of, whole, within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,21 +25,32 @@ class Classification(Task):
     unit = "%"
     measures = {"loss": "lower", "error": "lower"}
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    output: Output = ""
+
+    def checked(self, targets: Tensor, outputs: int) -> Tensor:
+        """See `Task.checked`: int64 `[E]`, from numbers of any type."""
+        if targets.ndim > 1 and targets[0].numel() != 1:
+            raise UserError(
+                f"targets have shape {list(targets.shape)}, and task 'classification' takes one class number for each "
+                "example; of rows of 0 and 1 give the place of the 1, or take task 'multilabel' for several labels"
+            )
+        labels = whole(targets.reshape(len(targets)))
+        return within(labels, outputs, "" if outputs > 1 else "with one output take task 'binary'")
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(model(batch.inputs), batch.targets, label_smoothing=self.label_smoothing)
+        return cross_entropy(tensor_of(self, model(batch.inputs)), batch.targets, label_smoothing=self.label_smoothing)
 
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
+    def predict(self, model: Any, inputs: Any) -> Tensor:
         import torch
 
-        return model(inputs).argmax(dim=1).to(torch.int16)
+        return tensor_of(self, model(inputs)).argmax(dim=1).to(torch.int16)
 
-    def log_probabilities(self, model: Any, inputs: Tensor) -> Tensor:
-        return model(inputs).float().log_softmax(dim=1)
+    def log_probabilities(self, model: Any, inputs: Any) -> Tensor:
+        return tensor_of(self, model(inputs)).float().log_softmax(dim=1)
 
-    def examine(self, model: Any, inputs: Tensor) -> Tensor:
+    def examine(self, model: Any, inputs: Any) -> Tensor:
         return self.log_probabilities(model, inputs)
 
     def measured(self, examined: Tensor, targets: Tensor) -> Tensor:

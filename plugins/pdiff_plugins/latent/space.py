@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pdiff.bench import Bench
 from pdiff.components import Codec
 from pdiff.context import Context
+from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.results.scores import Unit
 from pdiff.running.memory import in_chunks
@@ -150,7 +151,7 @@ def gate(
         "score_average": zoo.theta_ND.mean(dim=0, keepdim=True),
     }
     facts |= {name: float(bench.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
-    _tell(facts, ctx)
+    _tell(facts, _unit(bench), ctx)
     return facts
 
 
@@ -166,9 +167,16 @@ def _mean_square(a_ND: Tensor, b_ND: Tensor) -> float:
     return total / a_ND.numel()
 
 
-def _tell(facts: dict[str, Any], ctx: Context) -> None:
+def _unit(bench: Bench) -> str | None:
+    try:
+        return bench.objective.task.unit
+    except UserError:  # a bench of points has no task
+        return None
+
+
+def _tell(facts: dict[str, Any], named: str | None, ctx: Context) -> None:
     kept = [facts[key] for key in ("score_original", "score_decoded", "score_average")]
-    original, decoded, average = map(Unit.of(kept).text, kept)
+    original, decoded, average = map(Unit.of(kept, named).text, kept)
     scores = (
         f"; of {facts['networks']} of them the mean score (selection split) is {original}, decoded {decoded}; that of "
         f"the average checkpoint {average}"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pdiff.context import Context
+from pdiff.data import leaves
 from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes
 from pdiff.zoo import Layout
@@ -52,7 +53,7 @@ class Chooser:
         self.parted: dict[Any, Parted | None] = {}
         self.known: dict[Any, tuple[int, Way]] = {}
 
-    def choose(self, theta_MD: Tensor, inputs: Tensor, batches: int, ctx: Context, what: str) -> Way:
+    def choose(self, theta_MD: Tensor, inputs: Any, batches: int, ctx: Context, what: str) -> Way:
         """Return the way for `batches` batches like `inputs`; what was found for a larger population is used again."""
         whole, count = Way(self.model, self.layout, self.task), len(theta_MD)
         shape = _shape(inputs)
@@ -68,7 +69,7 @@ class Chooser:
             return whole
         way, quick = whole, slow
         if slow * count * batches > WORTH_S and self._parted(pair, inputs, ctx):
-            parted = Way(self.model, self.layout, self.task, self._parted(pair, inputs, ctx), 1, len(inputs))
+            parted = Way(self.model, self.layout, self.task, self._parted(pair, inputs, ctx), 1, batch.examples)
             ready = parted.prepare(inputs)
             if (seconds := _seconds(parted, pair.split(1), ready)) < slow:
                 way, quick, batch = parted, seconds, ready
@@ -81,7 +82,7 @@ class Chooser:
             )
         return way
 
-    def _steady(self, whole: Way, theta_MD: Tensor, inputs: Tensor, ctx: Context) -> Way:
+    def _steady(self, whole: Way, theta_MD: Tensor, inputs: Any, ctx: Context) -> Way:
         """Return so many whole networks at once that their activations stay small, or one where that cannot be."""
         batch = whole.prepare(inputs)
         most = min(STEADY_BYTES // max(int(_activations(whole, batch)), 1), STEADY_MOST)
@@ -89,7 +90,7 @@ class Chooser:
         fits = more.at_once > 1 and _try(more, whole, theta_MD[:FEWEST].to(ctx.device), batch) < math.inf
         return more if fits else whole
 
-    def _parted(self, pair_2D: Tensor, inputs: Tensor, ctx: Context) -> Parted | None:
+    def _parted(self, pair_2D: Tensor, inputs: Any, ctx: Context) -> Parted | None:
         """Return the network parted for inputs of this shape, or None where that cannot be or gives nothing."""
         shape = _shape(inputs)
         if shape not in self.parted:
@@ -101,20 +102,18 @@ class Chooser:
                 self.parted[shape] = None
         return self.parted[shape]
 
-    def _part(self, pair_2D: Tensor, inputs: Tensor) -> Parted | None:
+    def _part(self, pair_2D: Tensor, inputs: Any) -> Parted | None:
         chosen = {id(entry_of(self.model, key)) for key in self.layout.keys}
         if all(id(parameter) in chosen for parameter in self.model.parameters()):
             return None
-        if not isinstance(inputs, Tensor):
-            raise Untraceable("its inputs are not one tensor")
         arguments = arguments_of(self.task, inputs)
-        if not all(isinstance(argument, Tensor) for argument in arguments):
+        if not all(isinstance(leaf, Tensor) for leaf in leaves(arguments)):
             raise Untraceable("the task does not hand it plain tensors")
         parted = Parted(self.model, self.layout.keys, arguments)
         self._check(parted, arguments, pair_2D, inputs)
         return parted if parted.shares_work else None
 
-    def _check(self, parted: Parted, arguments: tuple[Any, ...], pair_2D: Tensor, inputs: Tensor) -> None:
+    def _check(self, parted: Parted, arguments: tuple[Any, ...], pair_2D: Tensor, inputs: Any) -> None:
         """Compare outputs for two networks: what a graph does not say would show as another output."""
         frozen, outputs = parted.prefix(*arguments), []
         for theta_D in pair_2D:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from pdiff.networks import entry_of
+from pdiff.networks import entry_of, handed
 from pdiff_plugins.populations.algebra import shrink
 
 STATE = (InputKind.PARAMETER, InputKind.BUFFER)
@@ -26,11 +26,12 @@ class Untraceable(Exception):
 class Parted:
     """A network in eval mode, for arguments of fixed shapes, in two parts: prefix and suffix."""
 
-    def __init__(self, model: nn.Module, keys: Iterable[str], arguments: Sequence[Tensor]):
+    def __init__(self, model: nn.Module, keys: Iterable[str], arguments: Sequence[Any]):
         """Trace the model and part it at the entries `keys`. Raises Untraceable."""
+        self._model = model
         try:
             # Without a table nothing is decomposed, but operations in place become ordinary ones.
-            exported = torch.export.export(model, tuple(arguments), strict=False).run_decompositions({})
+            exported = torch.export.export(model, *self._handed(model, arguments), strict=False).run_decompositions({})
         except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
             raise Untraceable(" ".join(f"{type(error).__name__}: {error}".split())[:100]) from None
         signature, graph = exported.graph_signature, exported.graph
@@ -56,9 +57,16 @@ class Parted:
         self.bytes = sum(_bytes(node) for node in back if node not in self.key_of)
         """Of all that the suffix computes, for one network."""
 
-    def prefix(self, *arguments: Tensor) -> tuple[Any, ...]:
+    @staticmethod
+    def _handed(model: nn.Module, arguments: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what `forward` is called with, of which a graph's inputs are made: a batch's inputs taken apart."""
+        one = arguments[0] if len(arguments) == 1 else None
+        return handed(model, one) if isinstance(one, tuple | dict) else (tuple(arguments), {})
+
+    def prefix(self, *arguments: Any) -> tuple[Any, ...]:
         """Return what the suffix needs of the frozen part, for one batch."""
-        return *self.constants, *self._prefix(*pytree.tree_leaves(arguments), *self.constants)
+        leaves = pytree.tree_leaves(self._handed(self._model, arguments))
+        return *self.constants, *self._prefix(*leaves, *self.constants)
 
     def suffix(self, selected: Mapping[str, Tensor], frozen: tuple[Any, ...]) -> Any:
         """Return the network's output, for selected entries by key and what `prefix` gave."""

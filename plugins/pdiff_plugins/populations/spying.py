@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 if TYPE_CHECKING:
     from pdiff.way import Predicts
 
@@ -14,7 +12,7 @@ class _Seen(BaseException):
     """Carries what a task hands to the model."""
 
 
-def arguments_of(task: Predicts, inputs: Tensor) -> tuple[Any, ...]:
+def arguments_of(task: Predicts, inputs: Any) -> tuple[Any, ...]:
     """Return the arguments of the task's first call of the model, which is not run."""
 
     def spy(*arguments: Any, **options: Any) -> Any:
@@ -27,7 +25,7 @@ def arguments_of(task: Predicts, inputs: Tensor) -> tuple[Any, ...]:
     return ()
 
 
-def count_calls(task: Predicts, inputs: Tensor, output: Any) -> int:
+def count_calls(task: Predicts, inputs: Any, output: Any) -> int:
     """Return how often the task calls a model that gives `output`; more than once where it hands over options."""
     calls = 0
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from pdiff.data import each, leaves
 from pdiff.networks import entry_of
 from pdiff.running.memory import ran_out
 from pdiff.zoo import Layout
@@ -40,13 +40,14 @@ class Way:
     batch: int = 0
     """Examples per batch, which are fixed in a parted network."""
 
-    def prepare(self, inputs: Tensor) -> Prepared:
+    def prepare(self, inputs: Any) -> Prepared:
         """Do what is done once per batch."""
+        count = len(leaves(inputs)[0])
         if self.parted is None:
-            return Prepared(inputs, len(inputs))
-        count, missing = len(inputs), self.batch - len(inputs)
-        if missing:  # the graph's shapes are fixed
-            inputs = F.pad(inputs.flatten(1), (0, 0, 0, missing)).unflatten(1, inputs.shape[1:])
+            return Prepared(inputs, count)
+        if count < self.batch:  # the graph's shapes are fixed
+            filled = torch.arange(self.batch).clamp_max(count - 1)
+            inputs = each(lambda tensor: tensor[filled.to(tensor.device)], inputs)
         return Prepared(inputs, count, self.parted.prefix(*arguments_of(self.task, inputs)))
 
     def run(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
@@ -63,7 +64,7 @@ class Way:
                     raise
             self.at_once = (self.at_once + 1) // 2
 
-    def _joint(self, theta_mD: Tensor, inputs: Tensor, frozen: Any) -> Tensor:
+    def _joint(self, theta_mD: Tensor, inputs: Any, frozen: Any) -> Tensor:
         if self.at_once == 1:
             return torch.stack([self._one(theta_D, inputs, frozen) for theta_D in theta_mD])
 
@@ -72,7 +73,7 @@ class Way:
 
         return torch.vmap(one)(self._entries(theta_mD))
 
-    def _one(self, theta_D: Tensor, inputs: Tensor, frozen: Any) -> Tensor:
+    def _one(self, theta_D: Tensor, inputs: Any, frozen: Any) -> Tensor:
         entries = self._entries(theta_D)
         if self.parted is not None:
             return self.task.predict(self._function(entries, frozen), inputs)

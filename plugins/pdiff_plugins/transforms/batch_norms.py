@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ def recalibrated(
     return torch.stack(rows)
 
 
-def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Tensor]) -> None:
+def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Any]) -> None:
     """Set the running statistics of `norms` to the mean of those of the batches; all else is in eval mode."""
     model.eval()
     momenta = [norm.momentum for norm in norms]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from pdiff.context import derive
-from pdiff.data import Batch
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import optimizer_for
 
@@ -80,17 +80,21 @@ class Block:
             else:
                 group["lr"] = lr
 
-    def _batch(self, step: int) -> Batch:
+    def _batch(self, step: int) -> list[Tensor]:
         examples, (epoch, position) = self.training.examples, divmod(step, self.training.examples.per_epoch)
         if epoch != self.epoch:
             self.epoch, self.order_GE = epoch, examples.orders(epoch, self.seeds)
         begin = position * examples.batch_size
-        return examples.batch(self.order_GE[:, begin : begin + examples.batch_size], step, self.seeds)
+        end = begin + examples.batch_size if position + 1 < examples.per_epoch else None
+        batch = examples.batch(self.order_GE[:, begin:end], step, self.seeds)
+        tensors, self.form = pytree.tree_flatten(batch)
+        return tensors
 
-    def _update(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Make one step with all networks and return their losses, `[G]`."""
-        step = self.training.step_for(Batch(inputs, targets), self.theta_GT, self.buffers)
-        self.theta_GT.grad, losses_G, *buffers = step(self.theta_GT, inputs, targets, *self.buffers)
+    def _update(self, *tensors: Tensor) -> Tensor:
+        """Make one step with all networks, on the tensors of a batch, and return their losses, `[G]`."""
+        batch = pytree.tree_unflatten(tensors, self.form)
+        step = self.training.step_for(batch, self.theta_GT, self.buffers)
+        self.theta_GT.grad, losses_G, *buffers = step(self.theta_GT, *tensors, *self.buffers)
         for buffer, new in zip(self.buffers, buffers, strict=True):
             buffer.copy_(new)
         self.optimizer.step()

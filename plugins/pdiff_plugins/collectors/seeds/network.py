@@ -6,17 +6,19 @@ Shapes: G networks, T trained parameters of each, D selected parameters, B batch
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
 
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.running.device import steady_attention
+from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
 from pdiff_plugins.networks.activations import layer_outputs
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from pdiff.components import Task
 
 Step = Callable[..., tuple[Tensor, ...]]
-"""(theta_GT, inputs `[G, B, ...]`, targets `[G, B, ...]`, *buffers) -> (gradient_GT, losses_G, *new buffers)."""
+"""(theta_GT, *tensors of a batch, each `[G, B, ...]`, *buffers) -> (gradient_GT, losses_G, *new buffers)."""
 
 
 class Network:
@@ -89,9 +91,13 @@ class Network:
     def trace(self, batch: Batch, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Step:
         """Return the step for batches of this shape as a graph. Raises UserError for networks that vmap cannot take."""
 
-        def step(theta_GT: Tensor, inputs: Tensor, targets: Tensor, *buffers: Tensor) -> tuple[Tensor, ...]:
+        examples, form = pytree.tree_flatten(batch)
+
+        def step(theta_GT: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            batch = pytree.tree_unflatten(tensors[: len(examples)], form)
+
             def total(theta_GT: Tensor) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
-                losses_G, new = vmap(self._loss)(theta_GT, inputs, targets, list(buffers))
+                losses_G, new = vmap(self._loss)(theta_GT, batch, list(tensors[len(examples) :]))
                 return losses_G.sum(), (losses_G, new)
 
             gradient_GT, (losses_G, new) = grad(total, has_aux=True)(theta_GT)
@@ -100,27 +106,31 @@ class Network:
         try:
             with torch.enable_grad():
                 traced = make_fx(step, decomposition_table=DECOMPOSED if self.cpu else None)
-                graph = traced(theta_GT, batch.inputs, batch.targets, *buffers)
+                graph = traced(theta_GT, *examples, *buffers)
+        except UserError:
+            raise
         except Exception as error:  # tracing runs the author's code, which can fail in any way
             raise UserError(_why(error)) from error
         graph.graph.eliminate_dead_code()
         graph.recompile()
         return graph
 
-    def _loss(
-        self, theta_T: Tensor, inputs: Tensor, targets: Tensor, buffers: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _loss(self, theta_T: Tensor, batch: Batch, buffers: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return one network's loss, and its buffers afterwards."""
         new = {name: buffer.clone() for name, buffer in zip(self.buffers, buffers, strict=True)}
         state = self.parameters(theta_T) | new
         bfloat16 = self.ctx.precision == "bfloat16"
 
-        def network(*arguments: Tensor) -> Tensor:
-            return functional_call(self.model, state, arguments)
+        def network(*arguments: Any, **options: Any) -> Any:
+            return functional_call(self.model, state, arguments, options)
 
         layers = JointLayers() if self.cpu and not bfloat16 else steady_attention(self.ctx.device)
-        with layers, torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-            return self.task.loss(network, Batch(inputs, targets)), list(new.values())
+        with (
+            enough_for_batch_norm("collect"),
+            layers,
+            torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False),
+        ):
+            return self.task.loss(network, batch), list(new.values())
 
 
 def _why(error: Exception) -> str:

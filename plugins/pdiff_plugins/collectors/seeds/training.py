@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.context import Context, derive
-from pdiff.data import Batch, Split, evaluation_batches
+from pdiff.data import Batch, Split, each, evaluation_batches, leaves
 from pdiff.running.device import sent
-from pdiff.training.loop import epoch_order, threads_for
+from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
 from pdiff_plugins.collectors.seeds.network import Network, Step
@@ -46,18 +46,17 @@ READY_BYTES = 2**30
 class Examples:
     """The training examples of many runs, each in its own order."""
 
-    def __init__(self, split: Split, options: Seeds, ctx: Context):
+    def __init__(self, split: Split, options: Seeds, model: nn.Module, ctx: Context):
         self.split, self.augment, self.device = split, options.augment, ctx.device
         self.count, self.batch_size = len(split), min(options.batch_size, len(split))
-        self.per_epoch = math.ceil(self.count / self.batch_size)
+        self.per_epoch = epoch_length(self.count, self.batch_size, model)
         self.first = split.batch(torch.arange(1), ctx.device)
-        fits = self.count * self.first.inputs.nbytes <= READY_BYTES
+        fits = self.count * sum(x.nbytes for x in leaves(self.first.inputs)) <= READY_BYTES
         self.ready = self._prepared() if fits and not self.augment else None
 
     def _prepared(self) -> Batch:
         batches = evaluation_batches(self.split, 1024, self.device)
-        inputs, targets = zip(*batches, strict=True)
-        return Batch(torch.cat(inputs), torch.cat(targets))
+        return Batch(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
 
     def orders(self, epoch: int, seeds: Iterable[int]) -> Tensor:
         """Return each run's order of the examples in an epoch, `[G, E]`: that of `epoch_order` with the run's seed."""
@@ -67,12 +66,13 @@ class Examples:
         """Return the runs' batches, `[G, B, ...]`."""
         if self.ready is not None:
             index_GB = sent(index_GB, self.device)
-            return Batch(self.ready.inputs[index_GB], self.ready.targets[index_GB])
+            return Batch(*each(lambda values: values[index_GB], tuple(self.ready)))
         if not self.augment:
-            return Batch(*(x.unflatten(0, index_GB.shape) for x in self.split.batch(index_GB.flatten(), self.device)))
+            flat = self.split.batch(index_GB.flatten(), self.device)
+            return Batch(*each(lambda values: values.unflatten(0, index_GB.shape), tuple(flat)))
         generators = (torch.Generator().manual_seed(derive(seed, "step", step)) for seed in seeds)
-        each = [self.split.batch(*run) for run in zip(index_GB, [self.device] * len(index_GB), generators, strict=True)]
-        return Batch(*(torch.stack(runs) for runs in zip(*each, strict=True)))
+        runs = [self.split.batch(*run) for run in zip(index_GB, [self.device] * len(index_GB), generators, strict=True)]
+        return Batch(*each(lambda *values: torch.stack(values), *map(tuple, runs)))
 
 
 class JointTraining:
@@ -85,7 +85,7 @@ class JointTraining:
         """`model` holds what is frozen. Raises UserError where the selection holds nothing to train."""
         self.options, self.start, self.ctx = options, start, ctx
         self.network = Network(model.train(), layout, task, ctx)
-        self.examples = Examples(split, options, ctx)
+        self.examples = Examples(split, options, model, ctx)
         self.saved = options.saved_steps()
         self.factor = SCHEDULES[options.schedule](options.steps)
         self.lock, self.stopped = threading.Lock(), threading.Event()
