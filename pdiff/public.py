@@ -11,7 +11,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.api": ("Run", "open_run"),
     "pdiff.bench": ("Bench",),
     "pdiff.cli.options": (
-        "Out", "Overrides", "Overwrite", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
+        "Out", "Overrides", "Overwrite", "Plugins", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
+        "use_plugins",
     ),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
@@ -24,6 +25,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "evaluation_batches",
         "evaluation_size", "holdout", "some",
     ),
+    "pdiff.ensembles": ("Ensemble",),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_state", "load_tensors", "make_folder", "read_json",
@@ -33,6 +35,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.networks": ("build_network", "entry_of", "load_into"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
+    "pdiff.plugins.files": ("DIGEST", "check_kept", "find_file", "kept", "load_file", "told_at"),
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("load_recipe",),
     "pdiff.recipe.tables": ("Recipe",),

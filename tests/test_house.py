@@ -18,7 +18,7 @@ from tests.helpers import ROOT
 FLOORS = (  # of the core, from the ground up
     "errors files deprecation public",
     "data zoo running results",
-    "components context objective bench view hookspecs networks services steps way",
+    "components context objective bench view hookspecs networks ensembles services steps way",
     "training populations",
     "plugins",
     "recipe",
