@@ -318,7 +318,8 @@ def open_run(
     train, collect = map(store.stage, read_scores(folder)["stages"])
     for keyword in given:
         table = "dataset" if keyword == "data" else keyword
-        if identity(getattr(recipe, table)).items() - train.config[table].items():
+        counted = identity(getattr(recipe, table))
+        if any(train.config[table].get(key) != value for key, value in counted.items()):
             raise UserError(
                 f"{folder.name}: {keyword} is not what the run was made with; hand over the same, or run again"
             )

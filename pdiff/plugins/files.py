@@ -20,7 +20,9 @@ from pdiff.plugins.loading import told
 DIGEST = "@sha256:"
 """Parts a file from the digest of its code where a finished run names it."""
 _imported: dict[str, tuple[str, str]] = {}
-"""Module -> (file, its digest) of those that were imported from here, and are so again when they have changed."""
+"""Module -> (file, its digest) of those that are imported from here, and are so again when they have changed."""
+_roots: list[Path] = []
+"""Folders of such modules, the last one used first: behind all other places, for imports inside functions."""
 
 
 def find_file(named: str, folders: Iterable[Path]) -> Path:
@@ -104,7 +106,7 @@ def code_digest(file: Path) -> str:
 def load_file(file: Path) -> ModuleType:
     """Import a file as Python itself would from its folder, anew where it or what it imports has changed.
 
-    Its folder stays importable, behind all others, for imports inside functions. Whatever its code raises is raised.
+    Its folder stays importable, for imports inside functions. Whatever its code raises is raised.
     """
     root, name = _place(file)
     modules = modules_of(file)
@@ -113,9 +115,11 @@ def load_file(file: Path) -> ModuleType:
         for module in now.keys() & _imported.keys():
             del _imported[module]
             sys.modules.pop(module, None)
-    new = [module for module in now if module not in sys.modules]
-    if str(root) not in sys.path:
-        sys.path.append(str(root))
+    _imported.update((module, here) for module, here in now.items() if module not in sys.modules)
+    if root in _roots or str(root) not in sys.path:
+        sys.path[:] = [place for place in sys.path if Path(place) not in _roots]
+        _roots[:] = [root, *(other for other in _roots if other != root)]
+        sys.path += map(str, _roots)
     importlib.invalidate_caches()
     sys.path.insert(0, str(root))
     try:
@@ -123,7 +127,6 @@ def load_file(file: Path) -> ModuleType:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(root))
-    _imported.update((module, now[module]) for module in new if module in sys.modules)
     return loaded
 
 

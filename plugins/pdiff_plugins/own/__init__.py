@@ -85,12 +85,13 @@ class PythonArchitecture(Architecture):
 
 
 class PythonDataset(Dataset):
-    """Data of your own: a function of a Python file that returns train, validation and test.
+    """Data of your own: a function of a Python file that returns the splits.
 
-    Each is a torch Dataset, a pair (inputs, targets) of arrays, tensors or lists, or a pdiff split; several inputs are
-    a tuple or a dict of arrays. (train, test) has its validation split cut from train. Arrays become tensors, of
-    float32 where they are fractions or uint8, and nothing is scaled. The data themselves count in keys, of a torch
-    Dataset its class, its length and 64 examples evenly spread: they are loaded before anything is looked for.
+    They are (train, validation, test) or (train, test), whose validation split is cut from train, or a dict of these
+    names. Each is a torch Dataset, a pair (inputs, targets) of arrays, tensors or lists, or a pdiff split; several
+    inputs are a tuple or a dict of arrays. Arrays become tensors, of float32 where they are fractions or uint8, and
+    nothing is scaled. The data themselves count in keys, of a torch Dataset its class, its length and 64 examples
+    evenly spread: they are loaded before anything is looked for.
     """
 
     name = "python"
@@ -137,8 +138,9 @@ _given: dict[tuple[str, str, str], Any] = {}
 
 
 class PythonTask(Task):
-    """A loss function of your own as a task; a task with more to it is a class of a plugin file.
+    """A loss function of your own.
 
+    A task with more to it is a subclass of `pdiff.components.Task` in a plugin file.
     The loss is called as `loss(outputs, targets)` and returns one number. So is what `score_target` names, higher is
     better; without it the score is minus the loss. With class numbers as targets and one output for each class, an
     example is wrong where the largest output is another class's; else where its distance is above the mean of all.

@@ -33,7 +33,10 @@ def splits_of(given: Any, validation: float, outputs: int, generator: torch.Gene
     if "validation" not in parts:
         kept, held = holdout(len(train), validation, generator)
         parts["train"], parts["validation"] = _some(train, kept), _some(train, held)
-    first = train.batch(torch.zeros(min(1, len(train)), dtype=torch.int64), torch.device("cpu")).inputs
+    if isinstance(train, TensorSplit):
+        first: Any = train.inputs
+    else:
+        first = train.batch(torch.zeros(min(1, len(train)), dtype=torch.int64), torch.device("cpu")).inputs
     shape = EACH(lambda tensor: tuple(tensor.shape[1:]), first)
     return DatasetSplits(
         parts["train"], parts["validation"], parts["test"], shape, outputs or outputs_for(train.targets)
@@ -138,7 +141,7 @@ def _array(value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"it holds {type(value).__name__ if array.dtype == object else array.dtype}")
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return np.array(array, array.dtype.newbyteorder("="), order="C", copy=True)
 
 
 def _of_items(items: Any, name: str) -> Split:

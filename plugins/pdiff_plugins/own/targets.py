@@ -154,8 +154,11 @@ def call(target: str, options: Mapping[str, Any], where: str, offered: Mapping[s
     if not callable(function):
         raise UserError(f"{where}.target: {named} is a {type(function).__name__}, which cannot be called")
     given = dict(options)
-    with contextlib.suppress(ValueError):  # what is written in C may have no signature
-        given |= _taken(inspect.signature(function), given, offered or {}, f"{where}.options", named)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # what is written in C may have none
+        return guarded(lambda: function(**given), target, where)
+    given |= _taken(signature, given, offered or {}, f"{where}.options", named)
     return guarded(lambda: function(**given), target, where)
 
 
