@@ -145,7 +145,7 @@ def test_a_file_whose_name_is_a_module_of_pythons_shadows_nothing(tmp_path: Path
 
 
 def test_a_run_is_opened_from_anywhere_unless_its_code_has_changed_or_gone(recipe: Path, tmp_path: Path) -> None:
-    away, quick = tmp_path / "away", {"method": {"name": "gaussian"}, "baseline": [], "expect": []}
+    away, quick = tmp_path / "away", {"method": {"name": "gaussian"}, "baseline": [], "expect": [], "train.epochs": 1}
     away.mkdir()
     run = pdiff.run(recipe, set=quick, out=tmp_path / "runs", quiet=True)
     sampled = pdiff_command("sample", str(run.folder), "-n", "1", "--to", "networks", cwd=away)

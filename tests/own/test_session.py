@@ -137,9 +137,9 @@ def test_a_run_of_objects_is_opened_with_them(run, monkeypatch: pytest.MonkeyPat
     assert torch.equal(opened.theta(), run.theta())
     x = code.splits()[2][0]
     assert torch.equal(opened.predict(x, count=3), run.predict(x, count=3))
-    with pytest.raises(UserError, match="was not made with this architecture; hand over the same"):
+    with pytest.raises(UserError, match="architecture is not what the run was made with"):
         pdiff.open_run(run.folder, architecture=nn.Linear, data=code.splits())
-    with pytest.raises(UserError, match="was not made with this data; hand over the same"):
+    with pytest.raises(UserError, match="data is not what the run was made with"):
         pdiff.open_run(run.folder, architecture=code.Net, data=code.splits(30))
 
 
