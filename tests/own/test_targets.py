@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -116,6 +117,20 @@ def test_a_target_that_cannot_be_built_is_one_line(recipe: Path, fault: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_that_cannot_take_the_data_is_one_line_and_tokens_are_taken(recipe: Path) -> None:
+    made = load_recipe(recipe).architecture
+    with pytest.raises(
+        UserError, match=r"given inputs \[2, 5\]: .*mine\.py, line \d+: RuntimeError: mat1 and mat2"
+    ) as caught:
+        made.build(input_shape=(5,), outputs=3)
+    assert "\n" not in str(caught.value)
+    table = {"name": "python", "options": {"num_embeddings": 9, "embedding_dim": 2}}
+    tokens = KINDS["architecture"].model_validate(table | {"target": "torch.nn:Embedding"})
+    assert tokens.build(input_shape=(4,), outputs=3).training
+    several = load_recipe(recipe).architecture.build(input_shape={"a": (5,)}, outputs=3)
+    assert isinstance(several, code.torch.nn.Module)
+
+
 def test_a_package_with_relative_imports_and_what_is_installed(recipe: Path) -> None:
     package = recipe.parent / "acme_nets" / "deep"
     package.mkdir(parents=True)
@@ -159,6 +174,7 @@ def test_all_forms_of_data_give_the_same_splits() -> None:
         "loaders": [DataLoader(Pairs(a, b), batch_size=3, shuffle=True) for a, b in given],
         "by name": dict(zip(("train", "val", "test"), given, strict=True)),
         "dicts": [{"image": a, "label": b} for a, b in given],
+        "examples": [list(zip(a, b, strict=True)) for a, b in given],
         "pdiff's": DatasetSplits(*(TensorSplit(a, b) for a, b in given), (2,), 3),
     }
     for form, parts in forms.items():
@@ -196,7 +212,7 @@ def test_several_inputs_go_through_as_a_tuple_or_by_name() -> None:
     (((["a"], [1]), (["a"], [1])), "inputs of the train split cannot be made a tensor"),
     (((([[1.0], [1.0, 2.0]]), [1, 2]), ([[1.0]], [1])), "inputs of the train split cannot be made a tensor"),
     ((Pairs(*code.blobs(9, 0), odd=4), Pairs(*code.blobs(9, 0))), r"example 4 of the train split has the shape \(1,\)"),
-    ((Pairs(*code.blobs(9, 0)), [1, 2, 3]), "example 0 of the test split is a int"),
+    ((Pairs(*code.blobs(9, 0)), [1, 2, 3]), "the test split is a list"),
     ((Pairs([], []), Pairs([], [])), "the train split is empty"),
 ])  # fmt: skip
 def test_data_of_another_form_are_told_by_split_and_example(given, told: str) -> None:
@@ -241,6 +257,8 @@ def test_fingerprints_see_code_sizes_and_numbers_and_nothing_else() -> None:
     assert digest(code.Net()) == digest(code.Net()) != digest(code.Net(7))
     assert digest(body(1)()) != digest(body(2)()) != digest(code.Net())
     assert digest(lambda: code.Net(4)) != digest(lambda: code.Net(5))
+    assert digest(functools.partial(code.Net, 4)) != digest(functools.partial(code.Net, 5))
+    assert digest(Pairs(1, 2).__len__) != digest(Pairs(1, 3).__len__)
     assert digest(1) != digest("1") and digest([1, 2]) != digest([12])
     x, y = code.blobs(200, 0)
     moved = x.clone()

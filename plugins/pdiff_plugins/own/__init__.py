@@ -67,12 +67,14 @@ class PythonArchitecture(Architecture):
         """See `Architecture.build`."""
         from torch import nn
 
-        from pdiff_plugins.own.networks import copied
+        from pdiff_plugins.own.networks import check_takes, copied
 
         if isinstance(load(self.target), nn.Module):
             if self.options:
                 raise UserError("architecture.options: the target is a network that stands ready and takes none")
-            return copied(self._ready(), fresh=self.weights != PRETRAINED)
+            built = copied(self._ready(), fresh=self.weights != PRETRAINED)
+            check_takes(built, input_shape, self.target)
+            return built
         if self.weights == PRETRAINED:
             self._ready()
         sizes = {"input_shape": input_shape, "outputs": outputs, "num_classes": outputs}
@@ -81,6 +83,7 @@ class PythonArchitecture(Architecture):
             raise UserError(
                 f"architecture.target: {name_of(self.target)} gives a {type(built).__name__}, not a torch.nn.Module"
             )
+        check_takes(built, input_shape, self.target)
         return built
 
 

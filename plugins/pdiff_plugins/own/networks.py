@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
+from typing import Any
 
+import torch
 from torch import nn
+
+from pdiff_plugins.own.targets import fault_in
+
+OF_SIZES = re.compile(r"shape|size|channel|dimension", re.IGNORECASE)
 
 
 def copied(model: nn.Module, fresh: bool) -> nn.Module:
@@ -20,3 +27,25 @@ def copied(model: nn.Module, fresh: bool) -> nn.Module:
             ):
                 reset()
     return twin.train()
+
+
+def check_takes(model: nn.Module, input_shape: Any, target: str) -> None:
+    """Raise UserError, with the line, where a network cannot take inputs of the data's size; not for several inputs.
+
+    What other fault it shows on zeros may be none on examples, and is left to show on them.
+    """
+    if not isinstance(input_shape, tuple) or not all(isinstance(side, int) for side in input_shape):
+        return
+    trained, faults = model.training, list[Exception]()
+    for kind in (torch.float32, torch.int64):  # numbers, or tokens
+        try:
+            with torch.no_grad():
+                model.eval()(torch.zeros(2, *input_shape, dtype=kind))
+            faults.clear()
+            break
+        except Exception as error:
+            faults.append(error)
+    model.train(trained)
+    of_sizes = next((fault for fault in faults if OF_SIZES.search(str(fault))), None)
+    if of_sizes:
+        raise fault_in(of_sizes, target, f"architecture, given inputs {[2, *input_shape]}") from of_sizes

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import site
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader
 
-from pdiff.data import DatasetSplits
-from pdiff_plugins.own.splits import example_of, parts_of
+from pdiff.data import DatasetSplits, TensorSplit
+from pdiff_plugins.own.splits import example_of, is_read_by_item, parts_of, split_of
 
 EXAMPLES = 64
 """Of a torch Dataset, evenly spread, that are read for its fingerprint."""
@@ -84,8 +85,12 @@ def _of_object(value: Any, seen: set[int]) -> Iterator[bytes]:
                 if isinstance(member, (FunctionType, Tensor, *PLAIN)) and name not in UNCOUNTED:
                     yield name.encode()
                     yield from _words(member, seen)
+    elif isinstance(value, functools.partial):
+        yield from _words([value.func, value.args, value.keywords], seen)
     elif isinstance(_function(value), FunctionType):
         function = _function(value)
+        if isinstance(value, MethodType):
+            yield from _words(value.__self__, seen)
         yield function.__qualname__.encode()
         if _ours(function):
             yield from _of_code(function.__code__, function.__globals__, seen)
@@ -139,27 +144,21 @@ def _ours(code: Any) -> bool:
 
 
 def data_digest(given: Any) -> str:
-    """Return a SHA-256 of the data that a user gives; see `PythonDataset`."""
-    if isinstance(given, DatasetSplits):
-        return digest(
-            *(_of_items(split, name) for name in ("train", "validation", "test") for split in [given.split(name)])
-        )
-    return digest({name: _of_part(part, name) for name, part in parts_of(given).items()})
+    """Return a SHA-256 of the data that a user gives; see `PythonDataset`. Raises UserError for what is no data."""
+    whole = isinstance(given, DatasetSplits)
+    parts = {name: given.split(name) for name in ("train", "validation", "test")} if whole else parts_of(given)
+    return digest({name: _of_part(part, name) for name, part in parts.items()})
 
 
 def _of_part(part: Any, name: str) -> Any:
-    if isinstance(part, DataLoader):
-        part = part.dataset
-    if isinstance(part, TensorDataset):
-        return part.tensors
-    if isinstance(part, Dataset) or (hasattr(part, "__getitem__") and not isinstance(part, Mapping | tuple | list)):
-        return _of_items(part, name)
-    return part
-
-
-def _of_items(items: Any, name: str) -> Any:
-    numbers = np.unique(np.linspace(0, max(len(items) - 1, 0), EXAMPLES).astype(int)).tolist() if len(items) else []
-    if hasattr(items, "batch"):
-        batch = items.batch(torch.tensor(numbers, dtype=torch.int64), torch.device("cpu"))
-        return [type(items), len(items), list(batch), items.targets]
-    return [type(items), len(items), [example_of(items, number, number, name) for number in numbers]]
+    items: Any = part.dataset if isinstance(part, DataLoader) else part
+    if is_read_by_item(items):
+        numbers = np.unique(np.linspace(0, max(len(items) - 1, 0), EXAMPLES).astype(int)).tolist() if len(items) else []
+        return [type(items), len(items), [example_of(items, number, number, name) for number in numbers]]
+    split = split_of(items, name)
+    if isinstance(split, TensorSplit):
+        return [split.inputs, split.targets]
+    index = (
+        torch.linspace(0, len(split) - 1, EXAMPLES).long().unique() if len(split) else torch.zeros(0, dtype=torch.int64)
+    )
+    return [type(split), len(split), list(split.batch(index, torch.device("cpu"))), split.targets]

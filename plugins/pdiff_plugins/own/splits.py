@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from pdiff.data import Batch, DatasetSplits, Split, TensorSplit, holdout
 from pdiff.errors import UserError
@@ -28,7 +28,7 @@ def splits_of(given: Any, validation: float, outputs: int, generator: torch.Gene
     """Return the splits of what a user gives; see `PythonDataset`. Raises UserError that names split and example."""
     if isinstance(given, DatasetSplits):
         return given
-    parts = {name: _split(part, name) for name, part in parts_of(given).items()}
+    parts = {name: split_of(part, name) for name, part in parts_of(given).items()}
     train = parts["train"]
     if "validation" not in parts:
         kept, held = holdout(len(train), validation, generator)
@@ -78,7 +78,8 @@ def _some(split: Split, index: Tensor) -> Split:
     return Items(split.items, split.name, index, split.known[index])
 
 
-def _split(part: Any, name: str) -> Split:
+def split_of(part: Any, name: str) -> Split:
+    """Return the split that a part of the data is. Raises UserError."""
     if isinstance(part, DataLoader):
         part = part.dataset
     if hasattr(part, "batch") and hasattr(part, "targets") and hasattr(part, "__len__"):
@@ -93,9 +94,18 @@ def _split(part: Any, name: str) -> Split:
         return _of_arrays(part[0], part[1], name)
     if isinstance(part, IterableDataset):
         raise UserError(f"dataset: the {name} split is an IterableDataset, which has no order; give one with a length")
-    if isinstance(part, Dataset) or (hasattr(part, "__getitem__") and hasattr(part, "__len__")):
+    if is_read_by_item(part):
         return _of_items(part, name)
     raise UserError(f"{WANTED}; the {name} split is a {type(part).__name__}")
+
+
+def is_read_by_item(part: Any) -> bool:
+    """Whether a part of the data is a torch Dataset, or the like, and neither arrays nor a split."""
+    if isinstance(part, list):
+        return len(part) > 2 and isinstance(part[0], tuple | Mapping)  # a list of examples
+    if isinstance(part, TensorDataset | IterableDataset | Mapping | tuple) or hasattr(part, "batch"):
+        return False
+    return hasattr(part, "__getitem__") and hasattr(part, "__len__")
 
 
 def parted(example: Mapping[Any, Any], what: str) -> tuple[Any, Any]:

@@ -169,9 +169,14 @@ def guarded(function: Callable[[], Any], target: str, where: str) -> Any:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        file = file_of(target) or _file_of_live(load(target))
-        shown = f"{file}, " if file else ""
-        raise UserError(f"{where}: {shown}{told_at(error, file or Path('?'))}") from error
+        raise fault_in(error, target, where) from error
+
+
+def fault_in(error: BaseException, target: str, where: str) -> UserError:
+    """Return what an error says that arose in the user's code, with the file and the line."""
+    file = file_of(target) or _file_of_live(load(target))
+    shown = f"{file}, " if file else ""
+    return UserError(f"{where}: {shown}{told_at(error, file or Path('?'))}")
 
 
 def _file_of_live(value: Any) -> Path | None:
