@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
+from pdiff.ensembles import Ensemble
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json, write_text
 from pdiff.networks import build_network
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
-from pdiff.recipe.loading import find_recipe, load_recipe
+from pdiff.recipe.given import Given, completed, recipe_given
+from pdiff.recipe.loading import find_recipe, load_recipe, read_tables, recipe_of, validated
 from pdiff.recipe.tables import Recipe
 from pdiff.results import pages
 from pdiff.results.changes import changed_keys
@@ -46,6 +48,7 @@ class Run:
         """`drawing`: the options of sampling that are not the recipe's, as names of files show them."""
         self.folder, self.pipeline, self.drawn_with = folder, pipeline, drawing
         self._order = functools.cache(self._order)  # type: ignore[method-assign]
+        self._ensemble = functools.lru_cache(1)(self._placed)
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {', '.join(self.sources)}>"
@@ -94,6 +97,25 @@ class Run:
     def sample(self, count: int, draw: int = 1, source: str = "") -> list[nn.Module]:
         """Draw `count` more networks; another `draw` gives others, the same gives the same."""
         return [self._network(theta_D) for theta_D in self.draw(count, draw=draw, source=source)]
+
+    @functools.cached_property
+    def preprocess(self) -> nn.Module | None:
+        """What makes the networks' inputs of raw examples (of images: bytes of 0..255, or floats of 0..1); or None."""
+        return self.recipe.dataset.preprocess()
+
+    def ensemble(self, count: int = 16, source: str = "", raw: bool = False) -> Ensemble:
+        """Return the `count` best networks of a source as one module; see `pdiff.ensembles.Ensemble`.
+
+        With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known.
+        """
+        return Ensemble(self.networks(count, source), self.recipe.task, self.preprocess, raw)
+
+    def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:
+        """Return what an ensemble says of examples: the mean probabilities `[E, K]`, or else the mean outputs.
+
+        `x`: an array (then so is what is returned), a tensor, or a tuple or a dict of such, on the run's device.
+        """
+        return self._ensemble(count, self._source(source), raw).predict(x)
 
     def drawing(self, source: str = "", **options: Any) -> Run:
         """Return this run with other options of a source's method that are read when sampling (default: the method).
@@ -226,6 +248,9 @@ class Run:
         model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
         return model.eval()
 
+    def _placed(self, count: int, source: str, raw: bool) -> Ensemble:
+        return self.ensemble(count, source, raw).to(self.pipeline.device)
+
 
 def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
@@ -254,19 +279,21 @@ def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) ->
 
 
 def run(
-    recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None, quiet: bool = False, console: Any = None
-) -> Run:
+    recipe: Given = None, *, plugins: Sequence[str | PathLike[str]] = (), set: Mapping[str, Any] | None = None,
+    quiet: bool = False, console: Any = None, out: str | PathLike[str] = "", name: str = "", **objects: Any,
+) -> Run:  # fmt: skip
     """See `pdiff.run`."""
-    path = find_recipe(Path(recipe))
-    loaded = load_recipe(path, set)
-    pipeline = pipeline_of(loaded, path, Progress() if quiet else _progress(console))
+    set = {**(set or {}), **({"run.out": fspath(out)} if out else {})}
+    loaded, path = recipe_given(recipe, objects, set, plugins)
+    pipeline = pipeline_of(loaded, Path(name or path), Progress() if quiet else _progress(console))
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     scores = scores_of(pipeline, _added(kept, loaded))
+    resolved = tomli_w.dumps(loaded.table())
     with run_locked(folder):
-        write_text(folder / "recipe.toml", path.read_text(encoding="utf-8"))
-        write_text(folder / RESOLVED, tomli_w.dumps(loaded.table()))
+        write_text(folder / "recipe.toml", path.read_text(encoding="utf-8") if path.is_file() else resolved)
+        write_text(folder / RESOLVED, resolved)
         write_json(folder / SCORES, scores)
     done = Run(folder, pipeline)
     done.report()
@@ -282,20 +309,27 @@ def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None
 
 
 def open_run(
-    name: str | PathLike[str],
-    *,
-    out: str | PathLike[str] = "runs",
-    set: Mapping[str, Any] | None = None,
-    console: Any = None,
-) -> Run:
+    name: str | PathLike[str], *, out: str | PathLike[str] = "runs", set: Mapping[str, Any] | None = None,
+    console: Any = None, **objects: Any,
+) -> Run:  # fmt: skip
     """See `pdiff.open_run`."""
     folder = find_run(Path(name), Path(out))
     others = [key for key in set or {} if not key.startswith("run.") or key.removeprefix("run.") in COUNTED]
     if others:
         raise UserError(f"--set {others[0]}: a finished run takes run.* only, no {' or '.join(COUNTED)}; run it again")
-    recipe = load_recipe(folder / RESOLVED, {**(set or {}), "run.out": str(folder.parent)})
+    changes = {**(set or {}), "run.out": str(folder.parent)}
+    given = [keyword for keyword, value in objects.items() if value is not None]
+    tables = read_tables(folder / RESOLVED)
+    recipe = recipe_of(completed(tables, objects, changes, False) if given else tables, folder / RESOLVED, changes)
     store = Store(folder.parent / "store")
     train, collect = map(store.stage, read_scores(folder)["stages"])
+    for keyword in given:
+        table = "dataset" if keyword == "data" else keyword
+        counted = identity(getattr(recipe, table))
+        if any(train.config[table].get(key) != value for key, value in counted.items()):
+            raise UserError(
+                f"{folder.name}: {keyword} is not what the run was made with; hand over the same, or run again"
+            )
     return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, _progress(console)))
 
 
@@ -311,8 +345,8 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
     if not runs or folder in runs:
         return
     try:
-        before = load_recipe(runs[0] / RESOLVED)
+        before = validated(read_tables(runs[0] / RESOLVED), runs[0] / RESOLVED)
     except UserError:
-        return progress.say(f"{runs[0].name} (kept) is of another version of pdiff: its stages are computed again")
+        return progress.say(f"{runs[0].name} (kept) is of other code, pdiff's or yours: its stages are computed again")
     changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")

@@ -309,6 +309,27 @@ def register_commands(app: typer.Typer) -> None:
     """
 
 
+@hookspec(firstresult=True)
+def complete_recipe(given: dict[str, Any]) -> dict[str, object] | None:
+    """Return the tables of a recipe for what a caller of `pdiff.run` or `pdiff.open_run` hands over, or None.
+
+    Of several plugins the first that returns something is taken. What it raises reaches the caller.
+
+    Args:
+        given: `recipe` (its tables so far, which may hold components), `out` (folder of results), `complete` (whether
+            tables that are missing get defaults), and of `architecture`, `data`, `checkpoints`, `task`, `method` and
+            `selector` those that were given, whatever they are.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def complete_recipe(given):
+            if given.get("data") == "nothing but zeros":
+                return given["recipe"] | {"dataset": {"name": "zeros"}}
+    """
+
+
 @hookspec
 def align_networks(
     model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context

@@ -14,7 +14,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.checkpoints.opening": ("ENDINGS", "weights_in"),
     "pdiff.checkpoints.reading": ("Reader", "load_state"),
     "pdiff.cli.options": (
-        "Out", "Overrides", "Overwrite", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
+        "Out", "Overrides", "Overwrite", "Plugins", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
+        "use_plugins",
     ),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
@@ -27,6 +28,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each", "evaluation_batches",
         "evaluation_size", "holdout", "leaves", "require_finite", "some",
     ),
+    "pdiff.ensembles": ("Ensemble",),
     "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_tensors", "make_folder", "read_json", "save_tensors",
@@ -36,6 +38,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
+    "pdiff.plugins.files": ("DIGEST", "check_kept", "find_file", "kept", "load_file", "told_at"),
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("load_recipe",),
     "pdiff.recipe.tables": ("Recipe",),

@@ -18,7 +18,7 @@ from tests.helpers import ROOT
 FLOORS = (  # of the core, from the ground up
     "errors files deprecation public",
     "data zoo running results checkpoints",
-    "components context objective bench view hookspecs networks services splits steps way",
+    "components context objective bench view hookspecs networks ensembles services splits steps way",
     "training populations",
     "plugins",
     "recipe",

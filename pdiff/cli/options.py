@@ -16,6 +16,10 @@ RunOverrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="run.KEY=VALUE", help="Change a key of [run]: --set run.device=cpu."),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE", help="A Python file of your own that is a plugin. Repeatable."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 Sampling = Annotated[
     list[str] | None,
@@ -39,3 +43,13 @@ def sampling(texts: list[str] | None) -> dict[str, Any]:
     from pdiff.recipe.loading import nested, parse_override
 
     return nested(dict(parse_override(text, "-o guidance=3") for text in texts or []))
+
+
+def use_plugins(files: list[str] | None) -> None:
+    """Load `--plugin` files, where there are any. Raises UserError."""
+    from pathlib import Path
+
+    from pdiff.plugins.discovery import registry
+    from pdiff.plugins.files import find_file
+
+    registry().use_files([find_file(file, [Path()]) for file in files or ()])

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pdiff.cli.options import Plugins, use_plugins
+
 
 def register(app: typer.Typer) -> None:
     app.command()(list_plugins)
@@ -16,8 +18,10 @@ def register(app: typer.Typer) -> None:
 def list_plugins(
     kind: Annotated[str, typer.Option(help="Only what is of this kind: architecture, dataset, method, ...")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """List the plugins that are installed, and what each provides."""
+    use_plugins(plugin)
     from pdiff.cli.text import console, print_table
     from pdiff.plugins.discovery import registry
     from pdiff.plugins.listing import about_plugin, check_kind

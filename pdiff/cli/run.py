@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pdiff.cli.options import Overrides, overrides
+from pdiff.cli.options import Overrides, Plugins, overrides
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
@@ -23,13 +23,15 @@ def run(
     set: Overrides = None,
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
+    plugin: Plugins = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run a recipe from start to report; what is computed already is re-used."""
-    from pdiff import api
+    import pdiff
     from pdiff.cli.text import console, print_run
 
-    done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, console=console())
+    changes = overrides(set, device, out)
+    done = pdiff.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, console=console())
     print_run(done.scores)
     for path in done.report():
         if path.suffix in (".html", ".md"):
@@ -37,7 +39,7 @@ def run(
     console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def check(recipe: RecipeName, set: Overrides = None) -> None:
+def check(recipe: RecipeName, set: Overrides = None, plugin: Plugins = None) -> None:
     """Validate a recipe; print it with every option, and what is cached and what is to do."""
     import tomli_w
 
@@ -46,7 +48,7 @@ def check(recipe: RecipeName, set: Overrides = None) -> None:
     from pdiff.recipe.loading import find_recipe, load_recipe
 
     path = find_recipe(recipe)
-    loaded = load_recipe(path, overrides(set))
+    loaded = load_recipe(path, overrides(set), plugin or ())
     console().print(tomli_w.dumps(loaded.table()), markup=False, highlight=False, soft_wrap=True)
     pipeline = api.pipeline_of(loaded, path)
     states = {True: "cached", False: "to do"}

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
@@ -68,7 +68,7 @@ class Component(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _from_table(cls, value: Any, handler: Any) -> Any:
+    def _from_table(cls, value: Any, handler: Any, info: ValidationInfo) -> Any:
         """Turn a recipe table into the component that its `name` asks for, where the field says only the kind."""
         if cls.name and isinstance(value, Mapping):
             return handler(_with_defaults(cls, value))
@@ -82,7 +82,7 @@ class Component(BaseModel):
             component, values = names().find(cls.kind, wanted)
         except NoSuchComponent as error:
             raise PydanticCustomError("no_component", "{why}", {"why": str(error)}) from None
-        return component.model_validate(merge(values, table))
+        return component.model_validate(merge(values, table), context=info.context)
 
     def table(self) -> dict[str, Any]:
         """Return the recipe table that rebuilds this component, every option written out."""

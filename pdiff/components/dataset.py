@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pdiff.components.base import Component
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
 
@@ -21,6 +23,10 @@ class Dataset(Component):
     def content(self, data_root: Path) -> str:
         """Return what tells the user's own files apart, for the keys of stages; nothing for published sets."""
         return ""
+
+    def preprocess(self) -> nn.Module | None:
+        """Return what makes a network's inputs of raw examples, without any parameters; None where nobody knows."""
+        return None
 
     @abstractmethod
     def load(self, ctx: Context) -> DatasetSplits:

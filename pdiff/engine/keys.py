@@ -62,5 +62,6 @@ def evaluate_stage(recipe: Recipe, populations: dict[str, Stage], evaluator: Eva
 
 def run_key(recipe: Recipe) -> str:
     """Return the first 8 digits of the hash of everything that decides the run."""
-    parts = {name: identity(getattr(recipe, name)) for name in type(recipe).model_fields if name != "run"}
+    tables = type(recipe).model_fields.keys() - {"run", "plugins"}  # a plugin counts by what the recipe takes of it
+    parts = {name: identity(getattr(recipe, name)) for name in tables}
     return Stage("run", parts | {"train": train_stage(recipe).key}).key[:8]

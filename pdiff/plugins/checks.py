@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from types import ModuleType
 
 from pdiff.components.base import Component
 from pdiff.plugins.loading import Plugin, told
@@ -17,6 +18,13 @@ def kinds_of(hook: str) -> tuple[str, ...]:
     """Return the kinds that a register hook takes."""
     kind = hook.removeprefix("register_").removesuffix("s")
     return ("codec", "denoiser") if kind == "backbone" else (kind,)
+
+
+def defined_in(module: ModuleType) -> list[type[Component]]:
+    """Return the components that a module itself defines; a class without a name is a base of others."""
+    classes = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Component)]
+    own = [component for component in classes if component.__module__ == module.__name__]
+    return [component for component in dict.fromkeys(own) if component.kind and component.__dict__.get("name")]
 
 
 def take(plugin: Plugin, kinds: tuple[str, ...], component: type[Component]) -> None:

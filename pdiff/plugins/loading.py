@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 from pdiff.components.base import Component
 from pdiff.errors import UserError, did_you_mean, short
@@ -22,7 +23,7 @@ OURS = "pdiff_plugins"
 
 @dataclass
 class Plugin:
-    """One entry point: what it provides, or why it failed."""
+    """One entry point, or a file that the user names: what it provides, or why it failed."""
 
     name: str
     distribution: str
@@ -31,13 +32,15 @@ class Plugin:
     components: list[type[Component]] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     failure: str = ""
+    file: str = ""
+    """Of a plugin that is a file of the user's own, with its digest; empty for what is installed."""
 
     def fail(self, why: str) -> None:
         self.failure = why
 
     @property
     def package(self) -> str:
-        return re.split("[.:]", self.module)[0]
+        return Path(self.module).stem if self.file else re.split("[.:]", self.module)[0]
 
 
 def told(error: BaseException) -> str:
@@ -49,8 +52,8 @@ def told(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def contained(failed: Callable[[str], None]) -> Iterator[None]:
-    """Run a plugin's code: what it raises is told to `failed`, and what it prints goes to stderr.
+def contained(failed: Callable[[str], None], tell: Callable[[BaseException], str] = told) -> Iterator[None]:
+    """Run a plugin's code: what it raises is told to `failed`, as `tell` puts it, and what it prints goes to stderr.
 
     Raises KeyboardInterrupt where Ctrl-C was pressed, whatever the plugin made of it, and never where it was not.
     """
@@ -70,7 +73,7 @@ def contained(failed: Callable[[str], None]) -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and not ours and before is not signal.SIG_IGN:
             raise  # a handler of somebody else's may have raised it
-        failed(told(error))
+        failed(tell(error))
     finally:
         if ours:
             signal.signal(signal.SIGINT, before)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 
 from pdiff.errors import VALUE, Faults, UserError
 from pdiff.files import parse_toml
+from pdiff.plugins.discovery import registry
+from pdiff.plugins.files import check_kept, find_file, kept
 from pdiff.recipe.faults import faults, oddities
 from pdiff.recipe.tables import Recipe
 
@@ -53,28 +56,69 @@ def _nearest(path: Path, folders: tuple[Path, ...]) -> str:
     return f"; did you mean {spellings[near[0]]!r}?" if near else ""
 
 
-def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and validate a recipe. Raises Faults with one line per mistake.
+def load_recipe(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, plugins: Sequence[str | PathLike[str]] = ()
+) -> Recipe:
+    """Read and validate a recipe, its plugins loaded first. Raises Faults with one line per mistake.
 
     Args:
         path: TOML file.
         overrides: values by dotted key, as `--set` gives them.
+        plugins: files that are plugins, relative to the current folder, beside those that the recipe names.
     """
     path = Path(path)
+    return recipe_of(read_tables(path), path, overrides, plugins)
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file as it has them. Raises UserError."""
     try:
-        raw = parse_toml(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
+
+
+def recipe_of(
+    raw: dict[str, Any], path: Path, overrides: Mapping[str, Any] | None = None,
+    plugins: Sequence[str | PathLike[str]] = (),
+) -> Recipe:  # fmt: skip
+    """Return the recipe that tables make, which may hold components; see `load_recipe`. `path` is named in faults."""
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     if odd := [f"{path}: {line}" for line in oddities(raw)]:
         raise Faults(odd)
+    _use_plugins(raw, path, plugins)
+    return validated(raw, path)
+
+
+def validated(raw: Mapping[str, Any], path: Path) -> Recipe:
+    """Return the recipe that tables make with the plugins that are loaded. Raises Faults."""
     try:
-        return Recipe.model_validate(raw)
+        return Recipe.model_validate(raw, context={"folder": path.parent})
     except ValidationError as error:
         raise Faults(f"{path}: {line}" for line in faults(error, raw, Recipe)) from None
+
+
+def _use_plugins(raw: dict[str, Any], path: Path, more: Sequence[str | PathLike[str]]) -> None:
+    """Load the plugins that a recipe names, and others, and no others; in the tables they then have whole paths."""
+    named = raw.get("plugins", [])
+    if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
+        raise Faults([f"{path}: plugins: give a list of Python files, such as ['mine.py']"])
+    files = []
+    for name, folders in [
+        *((name, (path.parent, Path())) for name in named),
+        *((fspath(file), (Path(),)) for file in more),
+    ]:
+        try:
+            files.append(find_file(name, folders))
+            check_kept(name, files[-1])
+        except UserError as error:
+            raise Faults([f"{path}: plugins: {error}" if folders[1:] else f"--plugin: {error}"]) from None
+    registry().use_files(files)
+    if files:
+        raw["plugins"] = [kept(file) for file in dict.fromkeys(files)]
 
 
 def parse_override(text: str, example: str = "--set sample.count=50") -> tuple[str, Any]:

@@ -67,6 +67,9 @@ class Recipe(Table):
     """Everything that decides a run."""
 
     seed: int = Field(0, ge=0, lt=2**31, strict=True, description="of every random draw")
+    plugins: tuple[str, ...] = Field(
+        (), description="Python files of your own that are plugins, relative to the recipe"
+    )
     protocol: Literal["holdout", "paper"] = Field(
         "holdout", description="holdout selects on validation and reads test once; paper selects on test"
     )

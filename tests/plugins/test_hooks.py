@@ -16,9 +16,11 @@ from pdiff import hookspecs
 from pdiff.context import Context
 from pdiff.engine.observe import ask
 from pdiff.engine.scores import scores_of
+from pdiff.errors import UserError
 from pdiff.plugins.discovery import Registry
 from pdiff.populations.predictor import Predictor
 from pdiff.public import PUBLIC
+from pdiff.recipe.given import completed
 from pdiff.testing import TinyNet, TinyTask, check_component, tiny_run
 from pdiff.way import OneAtATime
 from pdiff_plugins.selectors import Names
@@ -46,7 +48,8 @@ def load(tmp_path, monkeypatch):
             loaded.append(entry.value)
         registry = Registry(entries)
         assert [plugin.failure for plugin in registry.plugins] == [""] * len(codes)
-        for reader in ("pdiff.engine.observe.registry", "pdiff.plugins.discovery.registry"):
+        for module in ("engine.observe", "plugins.discovery", "recipe.given"):
+            reader = f"pdiff.{module}.registry"
             monkeypatch.setattr(reader, lambda: registry)
         return registry
 
@@ -130,11 +133,19 @@ def ways_are_chosen(hook, registry, tmp_path, capsys):
     assert pipeline.bench.score(pipeline.zoo.theta_ND).equal(TinyTask().score(classes_ME, split.targets))
 
 
+def recipes_are_completed(hook, registry, tmp_path, capsys):
+    made = completed({"seed": 3}, {"data": "nothing but zeros", "task": None}, {}, False)
+    assert made == {"seed": 3, "dataset": {"name": "zeros"}}
+    with pytest.raises(UserError, match="no plugin takes objects"):
+        completed({}, {"data": "something else"}, {}, False)
+
+
 STAGES = ("train", "collect", "fit", "sample")
 CASES = {name: components_work for name in HOOKS if name.startswith("register_") and name != "register_commands"}
 CASES |= {
     "register_commands": commands_work,
     "align_networks": networks_are_aligned,
+    "complete_recipe": recipes_are_completed,
     "choose_ways": ways_are_chosen,
     "render_samples": samples_are_drawn,
     "stage_started": observed(*(f"begins: {stage}" for stage in STAGES)),

@@ -1,7 +1,11 @@
-"""Measures a fresh process: the peak memory of a few training steps."""
+"""Measures a fresh process: the peak memory of a few training steps.
+
+`python -m pdiff_plugins.evaluators.memory_probe` reads what to measure as JSON, and prints MiB.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import warnings
@@ -10,15 +14,16 @@ from typing import cast
 
 import torch
 
+from pdiff.components import Method
 from pdiff.context import Context
+from pdiff.plugins.discovery import registry
+from pdiff.plugins.files import find_file
 from pdiff.services import Absent
 from pdiff.training.loop import train
 from pdiff_plugins.backbones.codec_module import CodecModule
 from pdiff_plugins.latent.pdiff import PDiff
 from pdiff_plugins.latent.pdiff_fit import schedule_of
 from pdiff_plugins.maths import diffusion
-
-PARTS = ("codec", "denoiser")
 
 
 def peak(device: torch.device) -> int:
@@ -65,3 +70,9 @@ def _denoiser(method: PDiff, dim: int, steps: int, ctx: Context) -> None:
         steps=steps, ctx=ctx, what="diffusion", lr=method.lr,
         draw=lambda step, generator: diffusion.draw(len(z_NZ), latent, schedule, generator),
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    registry().use_files([find_file(file, [Path()]) for file in asked.pop("plugins")])
+    print(measure(method=cast(PDiff, Method.model_validate(asked.pop("method"))), **asked))

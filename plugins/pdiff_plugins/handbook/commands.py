@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pdiff.cli.options import Plugins, use_plugins
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -16,8 +18,10 @@ def describe(
     kind: Annotated[str, typer.Argument(help="architecture, dataset, method, ...")],
     name: Annotated[str, typer.Argument(help="A name as `pdiff list-plugins` shows it; none lists them all.")] = "",
     as_json: Json = False,
+    plugin: Plugins = None,
 ) -> None:
     """Describe a component: its options, where it comes from, its presets."""
+    use_plugins(plugin)
     from pdiff.cli.text import print_table
     from pdiff_plugins.handbook.describe import about, names
 

@@ -14,7 +14,7 @@ from pdiff.errors import UserError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
@@ -67,6 +67,12 @@ class ImageDataset(Dataset):
         from pdiff_plugins.images.splits import Transform
 
         return Transform(self.image_size, self.mean, self.std, self.augment, self.crop_scale, self.shape[0])
+
+    def preprocess(self) -> nn.Module:
+        """See `Dataset.preprocess`: resized and normalised as evaluation images are."""
+        from pdiff_plugins.images.splits import Preprocess
+
+        return Preprocess(self.transform())
 
     def cut(self, count: int, ctx: Context) -> tuple[Tensor, Tensor]:
         """Return the indices of train and validation among `count` training examples."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pdiff.data import Batch
@@ -152,12 +152,40 @@ class Transform:
         flips = random_flips(count, generator) if self.augment == "crop_flip" else torch.zeros(count, dtype=torch.bool)
         return boxes_B4, flips
 
+    def evaluated(self, images_BCHW: Tensor) -> Tensor:
+        """Return the images `[B, C, S, S]` as they are evaluated, not normalised."""
+        height, width = images_BCHW.shape[-2:]
+        whole, box = (0.0, 0.0, height, width), self.centre(height, width)
+        if box == whole and height == self.size:
+            return images_BCHW
+        box_14, whole_14 = torch.tensor([box, whole], dtype=torch.float32, device=images_BCHW.device).split(1)
+        return crop_resize(images_BCHW, box_14, self.size, whole_14)
+
     def normalise(self, images_BCSS: Tensor) -> Tensor:
         """Return `(x / 255 - mean) / std`, a grey image repeated to `channels`."""
         if images_BCSS.shape[1] != self.channels:
             images_BCSS = images_BCSS.expand(-1, self.channels, -1, -1)
         mean, std = (torch.tensor(v, device=images_BCSS.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return images_BCSS.float().div(255).sub_(mean).div_(std)
+
+
+class Preprocess(nn.Module):
+    """What evaluated images go through before a network sees them, for images of any one size.
+
+    Those of files were resampled by Pillow, which gives the same to a grey level or so.
+    """
+
+    def __init__(self, transform: Transform):
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Return inputs `[B, C, S, S]`. Images are uint8 of 0..255, or floats of 0..1. Raises UserError for others."""
+        channels = self.transform.channels
+        if images_BCHW.ndim != 4 or images_BCHW.shape[1] not in (1, channels):
+            raise UserError(f"images have the shape {list(images_BCHW.shape)}; give [B, {channels}, height, width]")
+        images = images_BCHW * 255.0 if images_BCHW.is_floating_point() else images_BCHW
+        return self.transform.normalise(self.transform.evaluated(images))
 
 
 class ImageSplit:
@@ -176,7 +204,7 @@ class ImageSplit:
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the examples `index`; see `pdiff.data.Split`."""
         images = sent(self.images[index], device)
-        images = self._evaluated(images) if augment is None else self._augmented(images, augment)
+        images = self.transform.evaluated(images) if augment is None else self._augmented(images, augment)
         return Batch(self.transform.normalise(images), sent(self.targets[index], device))
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -186,15 +214,7 @@ class ImageSplit:
             boxes_B4, flip_B = transform.draw(len(images), height, width, generator)
             boxes_B4, flip_B = sent(boxes_B4, images.device), sent(flip_B, images.device)
             return crop_resize(images, boxes_B4, transform.size, flip_B=flip_B)
-        return self._evaluated(pad_crop_flip(images, generator) if transform.augment == "pad_crop_flip" else images)
-
-    def _evaluated(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        whole, box = (0.0, 0.0, height, width), self.transform.centre(height, width)
-        if box == whole and height == self.transform.size:
-            return images
-        box_14, whole_14 = torch.tensor([box, whole], dtype=torch.float32, device=images.device).split(1)
-        return crop_resize(images, box_14, self.transform.size, whole_14)
+        return transform.evaluated(pad_crop_flip(images, generator) if transform.augment == "pad_crop_flip" else images)
 
 
 class Decoder:
