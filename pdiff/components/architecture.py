@@ -49,7 +49,7 @@ class Architecture(Component):
         Raises UserError for sizes that the network cannot take.
         """
 
-    def options(self) -> dict[str, Any]:
+    def sizes(self) -> dict[str, Any]:
         """Return the component's own options: without those that every architecture has."""
         return self.model_dump(exclude=set(Architecture.model_fields))
 

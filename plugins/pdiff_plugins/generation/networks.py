@@ -63,7 +63,7 @@ class DdpmUnet(Architecture):
                 f"architecture {self.name}: {len(self.widths)} levels need sides that {factor} divides, "
                 f"found {sides[0]}x{sides[1]}; choose another dataset.images.image_size or fewer widths"
             )
-        network = UNet(channels, **self.options())
+        network = UNet(channels, **self.sizes())
         if self.weights == PRETRAINED:
             from pdiff.networks import load_into
             from pdiff_plugins.generation.weights import HUB, published

@@ -103,7 +103,7 @@ class VitMini(Architecture):
                 f"architecture {self.name}: patch = {self.patch} does not divide images of {shape[1]}x{shape[2]}; "
                 "choose a patch that divides both sides"
             )
-        sizes = self.options()
+        sizes = self.sizes()
         return SimpleViT(shape, outputs, **sizes)
 
 
@@ -179,7 +179,7 @@ class HyperCnn(Architecture):
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.networks.nets.minis import hyper_cnn, initialise
 
-        sizes = {option: value for option, value in self.options().items() if option != "init"}
+        sizes = {option: value for option, value in self.sizes().items() if option != "init"}
         network = hyper_cnn(_image(self, input_shape, 20, "another architecture"), outputs, **sizes)
         if self.init != "default":
             initialise(network, self.init)
