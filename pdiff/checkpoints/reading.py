@@ -180,11 +180,13 @@ class Reader:
         for ours in (first, [name for name in self.needed if name in first]):
             for names in (theirs, sorted(theirs, key=by_number)):
                 pairs = dict(zip(ours, names, strict=False))
-                same = len(ours) == len(names) and all(
+                fits = (
                     state[old].shape == self.expected[new].shape
                     and not _other_kind(new, state[old], self.expected[new])
                     for new, old in pairs.items()
+                    if new not in self.new
                 )
+                same = len(ours) == len(names) and all(fits)
                 if same and ours:
                     return pairs
         return None
@@ -275,7 +277,7 @@ class Reader:
         state = {name: value for name, value in state.items() if name in self.expected and name not in self.new}
         small = [name for name, value in state.items() if value.is_floating_point() and value.element_size() == 1]
         state |= {name: state[name].float() for name in small}
-        done = [f"{small[0] and 'float8'!s} read as float32 ({listed(small)})"] if small else []
+        done = [f"float8 read as float32 ({listed(small)})"] if small else []
         completed = []
         for names in {tuple(names) for names in self.tied.values()}:
             there = [name for name in names if name in state]
