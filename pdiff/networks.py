@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -104,6 +104,15 @@ def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
         if ours[key].shape != value.shape:
             raise UserError(f"{where}: {key} has shape {list(value.shape)}, the network {list(ours[key].shape)}")
     model.load_state_dict(state)
+
+
+def once(model: nn.Module, keys: Iterable[str]) -> set[str]:
+    """Return of a module that a network has under several names one: functional_call would not put back what it had.
+
+    To be called with `tie_weights=False`, and with each name of a parameter that several modules share.
+    """
+    places = ((key.rpartition("."), key) for key in keys)
+    return set({(id(model.get_submodule(owner)), name): key for (owner, _, name), key in places}.values())
 
 
 def entry_of(model: nn.Module, key: str) -> Tensor:

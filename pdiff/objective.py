@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from pdiff.data import Batch, Split
+from pdiff.networks import once
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Objective:
     ):  # fmt: skip
         """`model` holds the anchor and is not changed; `decode` turns the vectors asked about into theta_MD."""
         self.model, self.layout, self.task, self.split, self.decode = model, layout, task, split, decode
+        self.names = once(model, layout.keys)
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Objective:
         """Return the objective of vectors that `decode` turns into theta_MD, such as normalised ones."""
@@ -71,9 +73,10 @@ class Objective:
         return {
             key: value.detach() if key.rsplit(".", 1)[-1] in RUNNING else value
             for key, value in self.layout.tensors(theta).items()
+            if key in self.names
         }
 
     def _with(self, entries: dict[str, Tensor]) -> Any:
         """Return the network with these entries, in eval mode, as a function."""
         self.model.eval()
-        return lambda *arguments, **options: functional_call(self.model, entries, arguments, options)
+        return lambda *arguments, **options: functional_call(self.model, entries, arguments, options, tie_weights=False)

@@ -35,7 +35,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "sha256_of", "write_bytes", "write_json", "write_text",
     ),
     "pdiff.hookspecs": (),
-    "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights"),
+    "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights", "once"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
     "pdiff.plugins.files": ("DIGEST", "check_kept", "find_file", "kept", "load_file", "told_at"),

@@ -65,10 +65,10 @@ def in_names(state: Mapping[str, Value], rules: Mapping[str, str]) -> dict[str, 
 
 
 def unwrapped(name: str, known: Iterable[str]) -> str:
-    """Return a name without what torch's wrappers put into it, but for what the network's own names have."""
+    """Return a name without what torch's wrappers put into its midst, but for what the network's own names have."""
     for wrapper in WRAPPERS:
         if wrapper in name and not any(wrapper in own for own in known):
-            name = name.replace(wrapper, "")
+            name = name.replace(f".{wrapper}", ".")
     return name
 
 

@@ -62,13 +62,16 @@ def weights_in(folder: Path) -> tuple[Path, ...]:
     Empty where it is none. Raises UserError for a damaged index.
     """
     for ending in (".safetensors", ".bin"):
-        for stem in WHOLE:
-            file, index = folder / f"{stem}{ending}", folder / f"{stem}{ending}.index.json"
-            if index.is_file():
-                return tuple(folder / name for name in dict.fromkeys(_shards(index).values()))
-            if file.is_file():
-                return (file,)
+        if index := _index(folder, ending):
+            return tuple(folder / name for name in dict.fromkeys(_shards(index).values()))
+        whole = [folder / f"{stem}{ending}" for stem in WHOLE]
+        if file := next((file for file in whole if file.is_file()), None):
+            return (file,)
     return ()
+
+
+def _index(folder: Path, ending: str) -> Path | None:
+    return next(iter(sorted(folder.glob(f"*{ending}.index*.json"))), None)
 
 
 def _shards(index: Path) -> dict[str, str]:
@@ -93,17 +96,14 @@ def opened(path: Path) -> Any:
     files = weights_in(path)
     if not files:
         raise UserError(f"{path}: is a folder without one network's weights ({', '.join(WHOLE)}); name the file")
+    if len(files) == 1:
+        return opened(files[0])
     state: dict[str, Tensor] = {}
     for file in files:
-        part = opened(file)
-        twice = next((key for key in part if key in state), None)
-        if twice:
-            raise UserError(f"{file}: holds {twice!r}, which another shard of {path} holds too")
-        state |= part
-    for index in path.glob("*.index.json") if len(files) > 1 else ():
-        lost = next((key for key in _shards(index) if key not in state), None)
-        if lost:
-            raise UserError(f"{index}: names {lost!r}, which no file holds; fetch the whole folder again")
+        state |= opened(file)
+    index = _index(path, ".safetensors") or _index(path, ".bin")
+    if lost := next((key for key in _shards(index) if key not in state), None) if index else None:
+        raise UserError(f"{index}: names {lost!r}, which no file holds; fetch the whole folder again")
     return state
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pdiff.checkpoints.names import is_counter, listed, natural, prefixes, renamed, unwrapped
+from pdiff.checkpoints.names import WRAPPERS, is_counter, listed, natural, prefixes, renamed, unwrapped
 from pdiff.checkpoints.opening import opened
 from pdiff.errors import UserError, did_you_mean
 from pdiff.zoo import tied
@@ -52,7 +52,8 @@ def load_state(path: str | Path) -> State:
     if odd := next((key for key, value in state.items() if value.is_complex() or not _is_dense(value)), None):
         raise UserError(f"{path}: {odd} is no dense tensor of real numbers; save it as one")
     names = {name: unwrapped(name, ()) for name in state}
-    shared = "module." if all(name.startswith("module.") for name in names.values()) else ""
+    known = re.compile(rf"({'|'.join(map(re.escape, ('module.', *WRAPPERS)))})*")
+    shared = min((match[0] for name in names.values() if (match := known.match(name))), key=len)
     return {names[name].removeprefix(shared): value for name, value in state.items()}
 
 
@@ -115,18 +116,24 @@ class Reader:
             fitting = [new for place in places for new in self._converted(*place)]
         if not fitting:
             raise UserError(self._told(path, found, places))
-        others = [one for one in fitting[1:] if not _alike(one.state, fitting[0].state)]
-        if others:
-            names = listed((repr(one.place or "(its top)") for one in [fitting[0], *others]), 6)
-            example = next(one.place for one in [*others, fitting[0]] if one.place)
-            raise UserError(
-                f"{path}: holds several state dicts that fit: {names}; say which, as {self.table}.key = {example!r}"
-            )
+        self._check_alone(path, fitting[0], [*fitting[1:], *(one for one in found if self._lacking(one.state) is None)])
         state, more = self._finished(path, fitting[0].state)
         self.count += 1
         if what := "; ".join([*fitting[0].done, *more]):
             self.done[what] += 1
         return state
+
+    def _check_alone(self, path: Path, chosen: Found, others: Sequence[Found]) -> None:
+        """Raise UserError where other state dicts of the file have all that is needed, too, and other values."""
+        others = [one for one in others if any(not _same(one.state, chosen.state, name) for name in self.needed)]
+        if others:
+            places = dict.fromkeys(one.place for one in [chosen, *others])
+            shown = listed((repr(place) if place else "its top" for place in places), 6)
+            top = f', or leave it out by {self.table}.rename = {{ "{chosen.place}.*" = "" }}' if "" in places else ""
+            key = [place for place in places if place][-1]
+            raise UserError(
+                f"{path}: holds several state dicts that fit: {shown}; say which, as {self.table}.key = {key!r}{top}"
+            )
 
     def _named(self, place: str, state: State, others: list[str]) -> Iterator[Found]:
         """Yield a mapping's entries under each prefix behind which the network's names stand."""
@@ -173,11 +180,13 @@ class Reader:
         for ours in (first, [name for name in self.needed if name in first]):
             for names in (theirs, sorted(theirs, key=by_number)):
                 pairs = dict(zip(ours, names, strict=False))
-                same = len(ours) == len(names) and all(
+                fits = (
                     state[old].shape == self.expected[new].shape
                     and not _other_kind(new, state[old], self.expected[new])
                     for new, old in pairs.items()
+                    if new not in self.new
                 )
+                same = len(ours) == len(names) and all(fits)
                 if same and ours:
                     return pairs
         return None
@@ -219,21 +228,30 @@ class Reader:
 
     def _misfit(self, state: State) -> str | None:
         """Return the first thing in which a state dict is not the network's; None where it is."""
+        extra = next((name for name in state if name not in self.expected and not self._idle(name)), None)
+        told = self._lacking(state)
+        if extra is None or (told and told.startswith("lacks")):
+            return told
+        return (
+            f"holds {extra!r}, which the architecture has not; is it another network? If it is of no account, "
+            f'leave it out by {self.table}.rename = {{ "{extra}" = "" }}'
+        )
+
+    def _idle(self, name: str) -> bool:
+        """Return whether an entry of a file is passed over."""
+        return name in self.new or (is_counter(name) and name not in self.expected)
+
+    def _lacking(self, state: State) -> str | None:
+        """Return the first of the network's entries that a state dict lacks, or has in another shape or type."""
         for name in self.needed:
             if name not in state and not any(alias in state for alias in self.tied.get(name, ())):
                 return f"lacks {name!r}" + (", which the selector names" if self.table == "collect" else "")
         for name, value in state.items():
-            if name in self.new or (is_counter(name) and name not in self.expected):
-                continue
-            if name not in self.expected:
-                return (
-                    f"holds {name!r}, which the architecture has not; is it another network? If it is of no account, "
-                    f'leave it out by {self.table}.rename = {{ "{name}" = "" }}'
-                )
-            if value.shape != self.expected[name].shape:
-                return f"{name} has shape {list(value.shape)}, expected {list(self.expected[name].shape)}"
-            if fault := _other_kind(name, value, self.expected[name]):
-                return fault
+            if name in self.expected and not self._idle(name):
+                if value.shape != self.expected[name].shape:
+                    return f"{name} has shape {list(value.shape)}, expected {list(self.expected[name].shape)}"
+                if fault := _other_kind(name, value, self.expected[name]):
+                    return fault
         return None
 
     def _told(self, path: Path, found: Sequence[Found], places: Sequence[Place]) -> str:
@@ -259,7 +277,7 @@ class Reader:
         state = {name: value for name, value in state.items() if name in self.expected and name not in self.new}
         small = [name for name, value in state.items() if value.is_floating_point() and value.element_size() == 1]
         state |= {name: state[name].float() for name in small}
-        done = [f"{small[0] and 'float8'!s} read as float32 ({listed(small)})"] if small else []
+        done = [f"float8 read as float32 ({listed(small)})"] if small else []
         completed = []
         for names in {tuple(names) for names in self.tied.values()}:
             there = [name for name in names if name in state]
@@ -289,8 +307,9 @@ def _shared_prefixes(names: Sequence[str]) -> Iterator[str]:
             return
 
 
-def _alike(one: State, other: State) -> bool:
-    return one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
+def _same(one: State, other: State, name: str) -> bool:
+    ours, theirs = one.get(name), other.get(name)
+    return ours is theirs or (ours is not None and theirs is not None and ours.equal(theirs))
 
 
 def _other_kind(name: str, value: Tensor, ours: Tensor) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import pdiff
 from pdiff.checkpoints.reading import load_state
 from pdiff.files import load_tensors, save_tensors
+from pdiff_plugins.images.digits import Digits
 from pdiff_plugins.networks.small import MlpMini
 from tests.helpers import call, mistake, pdiff_command
 
@@ -71,6 +73,21 @@ def test_exported_networks_load_with_strict(copy: Path) -> None:
     assert len(list(Path("all").glob("*.safetensors"))) == 60
     zoo = pdiff.open_run("tiny").theta("original")
     assert pdiff.open_run("tiny").pipeline.zoo.layout.vector(load_state("all/network-0007.safetensors")).equal(zoo[7])
+
+
+def test_export_needs_no_data_and_says_which_network_it_is(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = {source: pdiff.open_run("tiny")._order(source)[0] for source in ("pdiff", "original")}
+    monkeypatch.setattr(Digits, "load", lambda *_: pytest.fail("the data was read"))
+    before = os.umask(0o027)
+    try:
+        said = call("export", "tiny", "--to", "best.safetensors")
+        assert f"best.safetensors: network {best['pdiff']} of pdiff (best on the validation split)" in said
+        said = call("export", "tiny", "--to", "original.safetensors", "--source", "original")
+        assert f"network {best['original']} of original" in said
+        call("export", "tiny", "--to", "all", "--all")
+    finally:
+        os.umask(before)
+    assert Path("best.safetensors").stat().st_mode & 0o777 == 0o640 and len(list(Path("all").iterdir())) == 12
 
 
 def test_sample_draws_more_and_other_networks(copy: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.data import each, leaves
-from pdiff.networks import entry_of
+from pdiff.networks import entry_of, once
 from pdiff.running.memory import ran_out
 from pdiff.zoo import Layout
 from pdiff_plugins.populations.parting import Parted
@@ -84,7 +84,11 @@ class Way:
     def _function(self, entries: dict[str, Tensor], frozen: Any) -> Callable[..., Any]:
         """Return what stands for the model with these entries."""
         if self.parted is None:
-            return lambda *args, **options: torch.func.functional_call(self.model, entries, args, options)
+            names = once(self.model, entries)
+            own = {key: value for key, value in entries.items() if key in names}
+            return lambda *args, **options: torch.func.functional_call(
+                self.model, own, args, options, tie_weights=False
+            )
         parted = self.parted
         return lambda *_: parted.suffix(entries, frozen)
 

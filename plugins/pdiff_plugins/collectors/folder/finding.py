@@ -17,7 +17,12 @@ BESIDE = re.compile(
     r"(optimizer|scheduler|lr_scheduler|scaler|sampler|training_args|trainer_state|rng_state|random_states)([._\d].*)?"
 )
 """Names of what trainers write beside weights."""
-STEP = (r"steps?[-_=]?(\d+)", r"iter(?:ation)?s?[-_=]?(\d+)", r"epochs?[-_=]?(\d+)", r"(?:checkpoint|ckpt)[-_=]?(\d+)")
+STEP = (
+    r"steps?[-_=]?(\d+)",
+    r"(?<![a-z])iter(?:ation)?s?[-_=]?(\d+)",
+    r"epochs?[-_=]?(\d+)",
+    r"(?:checkpoint|ckpt)[-_=]?(\d+)",
+)
 """What says in a name how far a training was, the surest first."""
 COPY = re.compile(r"(^|[-_.])(last|latest|best)([-_.]|$)", re.IGNORECASE)
 """In names of copies of a checkpoint that is there under its step, too."""
