@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pdiff.data import Batch, DatasetSplits, Split, TensorSplit, each, leaves, require_finite
 from pdiff.errors import UserError
@@ -41,6 +42,27 @@ def checked(data: DatasetSplits, name: str, task: Task, needed: Collection[str])
     return replace(data, **splits)  # type: ignore[arg-type]
 
 
+@contextlib.contextmanager
+def told_when_unfit(
+    model: nn.Module, data: DatasetSplits, task: Task, architecture: str, dataset: str
+) -> Iterator[None]:
+    """Say in one line where a network cannot take what the dataset gives, of which torch says where it failed alone."""
+    try:
+        yield
+    except (RuntimeError, IndexError, TypeError) as error:
+        inputs = data.example()
+        try:
+            with torch.no_grad():
+                task.predict(model.cpu().eval(), inputs)
+        except (RuntimeError, IndexError, TypeError) as again:
+            kinds = " and ".join(f"{str(x.dtype)[6:]} {list(x.shape[1:])}" for x in leaves(inputs))
+            raise UserError(
+                f"architecture {architecture}: its network cannot take an example of dataset {dataset}, "
+                f"which is {kinds} ({' '.join(f'{type(again).__name__}: {again}'.split())[:200]})"
+            ) from error
+        raise
+
+
 @dataclass(frozen=True)
 class Cast:
     """A split whose inputs and targets are brought to other types and shapes as they are read."""
@@ -65,14 +87,17 @@ def _checked(split: Split, data: DatasetSplits, task: Task) -> Split:
         if len(values) != len(split.targets):
             raise UserError(f"{len(values)} examples have {len(split.targets)} targets; there must be as many")
     first = split.batch(torch.zeros(1, dtype=torch.int64), CPU)
+    if not isinstance(first, Batch):
+        raise UserError(f"its batch() gives a {type(first).__name__}; return pdiff.data.Batch(inputs, targets)")
     _check_shape(_cast(first.inputs), data.input_shape, exact=type(split) is TensorSplit)
-    targets = task.checked(split.targets, data.outputs)
+    targets = task.checked(_tensor(split.targets, "targets"), data.outputs)
     if type(split) is TensorSplit:
         each(lambda values: require_finite(values, "the input"), split.inputs)
         return split if targets is split.targets else TensorSplit(split.inputs, targets)
     if len(split) * sum(values.numel() for values in leaves(first.inputs)) <= READ:
         _read(split)
-    same = targets is split.targets or (targets.dtype, targets.shape) == (split.targets.dtype, split.targets.shape)
+    before = split.targets  # of another's split perhaps no tensor
+    same = isinstance(before, Tensor) and (targets.dtype, targets.shape) == (before.dtype, before.shape)
     casts = [values.dtype for values in leaves(_cast(first.inputs))] != [x.dtype for x in leaves(first.inputs)]
     return split if same and not casts and not isinstance(first.inputs, list) else Cast(split, targets)
 

@@ -24,7 +24,7 @@ from pdiff.running.memory import told_when_out
 from pdiff.running.progress import Progress, Told
 from pdiff.running.snapshot import Snapshot
 from pdiff.running.store import Stage, Store
-from pdiff.splits import checked
+from pdiff.splits import checked, told_when_unfit
 from pdiff.training.base_network import do_train
 from pdiff.view import ORIGINAL, View
 from pdiff.zoo import Layout, Zoo
@@ -98,7 +98,8 @@ class Pipeline:
 
         def do(folder: Path, ctx: Context) -> None:
             model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
-            do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
+            with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
+                do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
 
         return self._do(self.plan.train, ("train",), do)
 

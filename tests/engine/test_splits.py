@@ -154,6 +154,45 @@ def test_nothing_to_find_is_said() -> None:
         given(X, pixels, task=Segmentation(classes=3))
 
 
+class Loader(Own):
+    """Targets as a list, and batches as plain pairs, as other libraries have them."""
+
+    pairs = False
+
+    def __init__(self, inputs, targets):
+        super().__init__(inputs, targets)
+        self.targets = targets.tolist()
+
+    def batch(self, index, device, augment=None):
+        pair = self.inputs[index], torch.tensor(self.targets)[index]
+        return pair if self.pairs else Batch(*pair)
+
+
+def test_splits_of_another_kind_are_taken_or_told_what_to_give(monkeypatch) -> None:
+    data = given(X, Y, Loader)
+    assert torch.equal(data.train.targets, Y)
+    assert torch.equal(data.train.batch(torch.tensor([3, 1]), CPU).targets, Y[[3, 1]])
+    monkeypatch.setattr(Loader, "pairs", True)
+    with pytest.raises(UserError, match=r"train split, its batch\(\) gives a tuple; return pdiff\.data\.Batch"):
+        given(X, Y, Loader)
+
+
+class Whole(Dataset):
+    """A table of whole numbers, which no linear layer takes."""
+
+    name = "whole"
+
+    def load(self, ctx):
+        return DatasetSplits(*[TensorSplit((10 * X).long(), Y)] * 3, (3,), 2)
+
+
+def test_a_network_that_cannot_take_the_inputs_is_told_with_their_type(tmp_path) -> None:
+    run = tiny_run(tmp_path, dataset=Whole(), task=Classification(), train={"epochs": 0})
+    says = r"^architecture tiny_net: its network .* dataset whole, which is int64 \[3\] \(RuntimeError"
+    with pytest.raises(UserError, match=says):
+        run.train()
+
+
 class Odd(Dataset):
     """Labels counted from 1."""
 
