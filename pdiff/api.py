@@ -340,6 +340,8 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
     try:
         before = validated(read_tables(runs[0] / RESOLVED), runs[0] / RESOLVED)
     except UserError:
-        return progress.say(f"{runs[0].name} (kept) is of other code, pdiff's or yours: its stages are computed again")
+        return progress.say(
+            f"{runs[0].name} (kept) is of another version of pdiff or of your code: its stages are computed again"
+        )
     changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")

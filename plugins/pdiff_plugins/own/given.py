@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pdiff.components import KINDS, Component, NoSuchComponent
+from pdiff.components import KINDS, Component, NoSuchComponent, Task
 from pdiff.data import DatasetSplits
 from pdiff.errors import UserError
 from pdiff.files import PRETRAINED, make_folder, save_tensors, sha256_of
@@ -124,7 +125,17 @@ def _with_defaults(tables: dict[str, Any], data: Any) -> dict[str, Any]:
     if "collect" not in tables:
         weights = tables["architecture"].get("weights") if isinstance(tables["architecture"], Mapping) else ""
         tables |= {"collect": TRAJECTORY} | ({} if weights or "train" in tables else {"train": TRAIN})
-    return DEFAULTS | tables
+    method = DEFAULTS["method"] | ({} if _has_classes(tables["task"]) else {"together": 0.0})
+    return DEFAULTS | {"method": method} | tables
+
+
+def _has_classes(task: Any) -> bool:
+    """Whether a task gives probabilities of classes, which the ensemble's loss of a posterior is made of."""
+    try:
+        made = Task.model_validate(task)
+    except ValidationError:  # told of where the whole recipe is validated
+        return True
+    return type(made).log_probabilities is not Task.log_probabilities
 
 
 def _whole_targets(data: Any) -> bool:
