@@ -33,6 +33,8 @@ DEFAULTS: dict[str, Any] = {
     "report": [{"name": "html"}],
 }  # fmt: skip
 """What a recipe gets that is no file and leaves them out: quickstart's, but for the method and the base network."""
+CLASSLESS = {"method": {"name": "posterior", "together": 0.0}}
+"""For tasks that give no probabilities of classes, of which an ensemble's loss could be made."""
 TRAJECTORY = {"name": "trajectory", "count": 200, "lr": 1e-3, "batch_size": 64}
 TRAIN = {"epochs": 30, "lr": 1e-3, "batch_size": 64}
 
@@ -125,12 +127,11 @@ def _with_defaults(tables: dict[str, Any], data: Any) -> dict[str, Any]:
     if "collect" not in tables:
         weights = tables["architecture"].get("weights") if isinstance(tables["architecture"], Mapping) else ""
         tables |= {"collect": TRAJECTORY} | ({} if weights or "train" in tables else {"train": TRAIN})
-    method = DEFAULTS["method"] | ({} if _has_classes(tables["task"]) else {"together": 0.0})
-    return DEFAULTS | {"method": method} | tables
+    return DEFAULTS | ({} if _has_classes(tables["task"]) else CLASSLESS) | tables
 
 
 def _has_classes(task: Any) -> bool:
-    """Whether a task gives probabilities of classes, which the ensemble's loss of a posterior is made of."""
+    """Whether a task gives probabilities of classes."""
     try:
         made = Task.model_validate(task)
     except ValidationError:  # told of where the whole recipe is validated
