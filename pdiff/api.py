@@ -278,9 +278,10 @@ def run(
     """See `pdiff.run`."""
     set = {**(set or {}), **({"run.out": fspath(out)} if out else {})}
     loaded, path = recipe_given(recipe, objects, set, plugins)
-    pipeline = pipeline_of(loaded, Path(name or path), Progress() if quiet else _progress(console))
+    called = Path(name or path)
+    pipeline = pipeline_of(loaded, called, Progress() if quiet else _progress(console))
     folder = Path(loaded.run.out) / pipeline.name
-    _say_what_changed(loaded, path, folder, pipeline.progress)
+    _say_what_changed(loaded, called, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     scores = scores_of(pipeline, _added(kept, loaded))
     resolved = tomli_w.dumps(loaded.table())

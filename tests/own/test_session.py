@@ -168,6 +168,9 @@ def test_recipes_may_be_tables_or_a_recipe_and_keywords_replace_their_tables(tmp
     made = recipe_of(tables, architecture="mlp", data=data, checkpoints="there")
     assert (made.seed, made.method.name, made.architecture.name, made.collect.path) == (3, "soup", "mlp", "there")
     assert tables.keys() == {"seed", "method", "run"}  # which is the caller's
+    assert recipe_given(made, {}, {"run.out": "there"}, ())[0].run.out == "there"
+    recipe_given(None, {"architecture": "mlp", "data": data}, {"collect.count": 5}, ())
+    assert recipe_of(architecture="mlp", data=data).collect.count != 5  # defaults stay as they are
     again = recipe_of(made, method={"name": "gaussian", "spreads": [2.0]}, selector="last_norms")
     assert (again.seed, again.method.spreads, again.selector.name) == (3, (2.0,), "last_norms")
     write_code(tmp_path)
