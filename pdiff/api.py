@@ -285,9 +285,10 @@ def run(
     """See `pdiff.run`."""
     set = {**(set or {}), **({"run.out": fspath(out)} if out else {})}
     loaded, path = recipe_given(recipe, objects, set, plugins)
-    pipeline = pipeline_of(loaded, Path(name or path), Progress() if quiet else _progress(console))
+    called = Path(name or path)
+    pipeline = pipeline_of(loaded, called, Progress() if quiet else _progress(console))
     folder = Path(loaded.run.out) / pipeline.name
-    _say_what_changed(loaded, path, folder, pipeline.progress)
+    _say_what_changed(loaded, called, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     scores = scores_of(pipeline, _added(kept, loaded))
     resolved = tomli_w.dumps(loaded.table())
@@ -347,6 +348,8 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
     try:
         before = validated(read_tables(runs[0] / RESOLVED), runs[0] / RESOLVED)
     except UserError:
-        return progress.say(f"{runs[0].name} (kept) is of other code, pdiff's or yours: its stages are computed again")
+        return progress.say(
+            f"{runs[0].name} (kept) is of another version of pdiff or of your code: its stages are computed again"
+        )
     changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
     progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")

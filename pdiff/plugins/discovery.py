@@ -78,13 +78,14 @@ class Registry:
         loaded = [self._of_file(file) for file in dict.fromkeys(files)]
         if failed := [f"plugin {plugin.module}: {plugin.failure}" for plugin, _ in loaded if plugin.failure]:
             raise Faults(failed)
+        named: dict[str, Plugin] = {}
+        for plugin, _ in loaded:
+            if (twin := named.setdefault(plugin.name, plugin)) is not plugin:
+                raise UserError(f"plugin {plugin.module}: {twin.module} has the same name; rename one of the files")
         for plugin in [plugin for plugin in self.plugins if plugin.file]:
             self.plugins.remove(plugin)
             self.manager.unregister(name=plugin.name)
         for plugin, module in loaded:
-            twin = next((other for other in self.plugins if other.file and other.name == plugin.name), None)
-            if twin:
-                raise UserError(f"plugin {plugin.module}: {twin.module} has the same name; rename one of the files")
             self.plugins.append(plugin)
             self.manager.register(module, plugin.name)
 

@@ -7,9 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pdiff.components import Table
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
-from pdiff.recipe.loading import find_recipe, load_recipe, read_tables, recipe_of
+from pdiff.recipe.loading import find_recipe, load_recipe, read_tables, recipe_of, use_plugins
 from pdiff.recipe.tables import Recipe
 
 CALL = Path("pdiff.run")
@@ -34,11 +35,19 @@ def recipe_given(
         path = find_recipe(Path(recipe))
         if all(value is None for value in objects.values()):
             return load_recipe(path, set, plugins), path
-        return recipe_of(completed(read_tables(path), objects, set, False), path, set, plugins), path
+        return _assembled(read_tables(path), objects, set, path, plugins, False), path
     if recipe is not None and not isinstance(recipe, Mapping | Recipe):
         raise UserError(f"pdiff.run: a recipe is a path, a name, a dict or a Recipe, not a {type(recipe).__name__}")
-    tables = {name: getattr(recipe, name) for name in Recipe.model_fields} if isinstance(recipe, Recipe) else recipe
-    return recipe_of(completed(dict(tables or {}), objects, set, True), CALL, set, plugins), NAME
+    tables = {key: dict(value) if isinstance(value, Table) else value for key, value in dict(recipe or {}).items()}
+    return _assembled(tables, objects, set, CALL, plugins, True), NAME
+
+
+def _assembled(
+    tables: dict[str, Any], objects: Mapping[str, Any], set: Mapping[str, Any] | None, path: Path,
+    plugins: Sequence[str | PathLike[str]], complete: bool,
+) -> Recipe:  # fmt: skip
+    use_plugins(tables, path, plugins)  # first, so that what the objects become can be of them
+    return recipe_of(completed(tables, objects, set, complete), path, set)
 
 
 def completed(
@@ -46,11 +55,7 @@ def completed(
 ) -> dict[str, Any]:
     """Return the tables with the objects in their places, and where asked for with defaults, as plugins make them."""
     run = tables.get("run")
-    out = (
-        (set or {}).get("run.out")
-        or (run.get("out") if isinstance(run, Mapping) else getattr(run, "out", ""))
-        or "runs"
-    )
+    out = (set or {}).get("run.out") or (run if isinstance(run, Mapping) else {}).get("out", "runs")
     given = {"recipe": tables, "out": out, "complete": complete}
     given |= {name: value for name, value in objects.items() if value is not None}
     made: dict[str, Any] | None = registry().manager.hook.complete_recipe(given=given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -85,11 +86,12 @@ def recipe_of(
     plugins: Sequence[str | PathLike[str]] = (),
 ) -> Recipe:  # fmt: skip
     """Return the recipe that tables make, which may hold components; see `load_recipe`. `path` is named in faults."""
+    raw = dict(raw)
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     if odd := [f"{path}: {line}" for line in oddities(raw)]:
         raise Faults(odd)
-    _use_plugins(raw, path, plugins)
+    use_plugins(raw, path, plugins)
     return validated(raw, path)
 
 
@@ -101,7 +103,7 @@ def validated(raw: Mapping[str, Any], path: Path) -> Recipe:
         raise Faults(f"{path}: {line}" for line in faults(error, raw, Recipe)) from None
 
 
-def _use_plugins(raw: dict[str, Any], path: Path, more: Sequence[str | PathLike[str]]) -> None:
+def use_plugins(raw: dict[str, Any], path: Path, more: Sequence[str | PathLike[str]]) -> None:
     """Load the plugins that a recipe names, and others, and no others; in the tables they then have whole paths."""
     named = raw.get("plugins", [])
     if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
@@ -148,7 +150,9 @@ def _set(raw: dict[str, Any], dotted: str, value: Any, fault: str = "--set {}: n
     node: Any = raw
     try:
         for part in path:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+            key: Any = int(part) if isinstance(node, list) else part
+            inner = node[key] if isinstance(node, list) else node.get(key, {})
+            node[key] = node = copy.copy(inner)  # the tables may be the caller's
         node[int(last) if isinstance(node, list) else last] = value
     except (IndexError, ValueError, TypeError, AttributeError):
         raise Faults([fault.format(dotted)]) from None

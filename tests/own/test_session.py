@@ -168,6 +168,9 @@ def test_recipes_may_be_tables_or_a_recipe_and_keywords_replace_their_tables(tmp
     made = recipe_of(tables, architecture="mlp", data=data, checkpoints="there")
     assert (made.seed, made.method.name, made.architecture.name, made.collect.path) == (3, "soup", "mlp", "there")
     assert tables.keys() == {"seed", "method", "run"}  # which is the caller's
+    assert recipe_given(made, {}, {"run.out": "there"}, ())[0].run.out == "there"
+    recipe_given(None, {"architecture": "mlp", "data": data}, {"collect.count": 5}, ())
+    assert recipe_of(architecture="mlp", data=data).collect.count != 5  # defaults stay as they are
     again = recipe_of(made, method={"name": "gaussian", "spreads": [2.0]}, selector="last_norms")
     assert (again.seed, again.method.spreads, again.selector.name) == (3, (2.0,), "last_norms")
     write_code(tmp_path)
@@ -185,6 +188,8 @@ def test_the_task_follows_the_targets() -> None:
     named = defaults._with_defaults({"dataset": {}, "architecture": {}}, ((x, y * 0.5), (x, y * 0.5)))
     assert named["task"] == {"name": "regression"}
     task = recipe_of(architecture="mlp", data=((x, y), (x, y)), checkpoints="f", task=code.loss).task
+    asked = defaults._with_defaults({"dataset": {}, "architecture": {}, "task": task}, None)["method"]
+    assert asked.get("together") == 0  # a posterior's ensemble is of probabilities, which a loss does not give
     assert task.name == "python" and float(task.score(torch.eye(3)[y][None], y)) == pytest.approx(-0.5514447)
 
 

@@ -242,8 +242,9 @@ def test_a_loss_is_a_task_with_a_score_of_its_own(recipe: Path) -> None:
     assert float(scored.score(outputs, y)) == pytest.approx(float((net(x).argmax(dim=1) == y).float().mean()))
     assert (task.metric, scored.metric) == ("minus loss", "hits")
     assert torch.equal(task.wrong(outputs, y)[0], net(x).argmax(dim=1) != y)
-    far = torch.tensor([[[0.0], [5.0]]])
-    assert task.wrong(far, torch.zeros(2, 1)).tolist() == [[False, True]]
+    numbers, far = torch.tensor([[1.0], [-1.0]]), torch.tensor([[[0.5], [1.5]], [[3.0], [-1.0]]])  # 1 off on the mean
+    assert task.wrong(far, numbers).tolist() == [[False, True], [True, False]]
+    assert task.wrong(far[..., 0], numbers[:, 0]).tolist() == [[False, True], [True, False]]
 
 
 def test_fingerprints_see_code_sizes_and_numbers_and_nothing_else() -> None:

@@ -146,7 +146,8 @@ class PythonTask(Task):
     A task with more to it is a subclass of `pdiff.components.Task` in a plugin file.
     The loss is called as `loss(outputs, targets)` and returns one number. So is what `score_target` names, higher is
     better; without it the score is minus the loss. With class numbers as targets and one output for each class, an
-    example is wrong where the largest output is another class's; else where its distance is above the mean of all.
+    example is wrong where the largest output is another class's; else where the output is further from the target than
+    the targets' average is from them, on the mean.
     """
 
     name = "python"
@@ -187,8 +188,9 @@ class PythonTask(Task):
         if not targets.is_floating_point() and predictions.ndim == targets.ndim + 2:
             missed = predictions.argmax(dim=2) != targets
             return missed.flatten(2).any(dim=2) if missed.ndim > 2 else missed
-        distance_ME = (predictions.flatten(2) - targets.flatten(1)[None]).abs().mean(dim=2)
-        return distance_ME > distance_ME.mean()
+        aims_E = targets.reshape(len(targets), -1).float()
+        far_ME = (predictions.reshape(*predictions.shape[:2], -1) - aims_E).abs().mean(dim=2)
+        return far_ME > (aims_E - aims_E.mean(dim=0)).abs().mean()
 
 
 @hookimpl

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from pdiff.components import KINDS, Component, NoSuchComponent
+from pdiff.components import KINDS, Component, NoSuchComponent, Task
 from pdiff.data import DatasetSplits
 from pdiff.errors import UserError
 from pdiff.files import PRETRAINED, make_folder, save_tensors, sha256_of
@@ -32,6 +33,8 @@ DEFAULTS: dict[str, Any] = {
     "report": [{"name": "html"}],
 }  # fmt: skip
 """What a recipe gets that is no file and leaves them out: quickstart's, but for the method and the base network."""
+CLASSLESS = {"method": {"name": "posterior", "together": 0.0}}
+"""For tasks that give no probabilities of classes, of which an ensemble's loss could be made."""
 TRAJECTORY = {"name": "trajectory", "count": 200, "lr": 1e-3, "batch_size": 64}
 TRAIN = {"epochs": 30, "lr": 1e-3, "batch_size": 64}
 
@@ -124,7 +127,16 @@ def _with_defaults(tables: dict[str, Any], data: Any) -> dict[str, Any]:
     if "collect" not in tables:
         weights = tables["architecture"].get("weights") if isinstance(tables["architecture"], Mapping) else ""
         tables |= {"collect": TRAJECTORY} | ({} if weights or "train" in tables else {"train": TRAIN})
-    return DEFAULTS | tables
+    return DEFAULTS | ({} if _has_classes(tables["task"]) else CLASSLESS) | tables
+
+
+def _has_classes(task: Any) -> bool:
+    """Whether a task gives probabilities of classes."""
+    try:
+        made = Task.model_validate(task)
+    except ValidationError:  # told of where the whole recipe is validated
+        return True
+    return type(made).log_probabilities is not Task.log_probabilities
 
 
 def _whole_targets(data: Any) -> bool:
