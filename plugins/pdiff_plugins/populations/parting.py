@@ -5,11 +5,14 @@ The graph is traced by torch.export, so the parting holds for any architecture a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
@@ -21,6 +24,29 @@ STATE = (InputKind.PARAMETER, InputKind.BUFFER)
 
 class Untraceable(Exception):
     """The network cannot be traced, or its graph does not say all that it does."""
+
+
+@contextmanager
+def _slowly() -> Iterator[None]:
+    """Let attention be what its layers say, not one operation that does all of them."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of attributes that a network sets while it runs
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def exported(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> ExportedProgram:
+    """Return a network's graph; without a table nothing is taken apart, but operations in place become ordinary ones.
+
+    Tracing runs the author's code on symbols, which can fail in any way.
+    """
+    with _slowly():
+        program = torch.export.export(model, tuple(positional), dict(named), strict=False)
+        return program.run_decompositions({})
 
 
 class Parted:

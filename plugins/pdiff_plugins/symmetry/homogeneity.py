@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from pdiff_plugins.symmetry.propagation import CHUNKS, POOLS, SHAPES
+from pdiff_plugins.symmetry.rules.layers import POOLS
+from pdiff_plugins.symmetry.rules.shapes import CHUNKS, SHAPES
 from pdiff_plugins.symmetry.scales import Label, Scales, Term, flat, led, moved, parted, read_as, to_power
 
 aten = torch.ops.aten
