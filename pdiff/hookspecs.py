@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.components.base import Component
     from pdiff.context import Context
+    from pdiff.data import Inputs
     from pdiff.view import Setup
     from pdiff.way import Chooser, Predicts
     from pdiff.zoo import Layout, Zoo
@@ -311,7 +312,7 @@ def register_commands(app: typer.Typer) -> None:
 
 @hookspec
 def align_networks(
-    model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
+    model: nn.Module, inputs: Inputs, layout: Layout, reference_D: Tensor, ctx: Context
 ) -> Callable[[Tensor, Tensor | None], Tensor] | None:
     """Return what brings networks (theta_MD, to_MD) nearest to others without changing a function, or None.
 
@@ -319,7 +320,7 @@ def align_networks(
 
     Args:
         model: a network of the run's architecture.
-        inputs: a batch of zeros, `[2, *input_shape]`.
+        inputs: two examples' inputs, as the network reads them.
         layout: the map between state-dict entries and columns of theta.
         reference_D: the network to come near to where to_MD, of each network one that was brought near, is None.
         ctx: of this purpose; its seed is the same every time.

@@ -116,9 +116,8 @@ class RunBench:
     @functools.cached_property
     def _aligner(self) -> Callable[[Tensor, Tensor | None], Tensor] | None:
         ctx = self.contexts("align")
-        inputs = torch.zeros(2, *self.input_shape)
         aligner: Callable[[Tensor, Tensor | None], Tensor] | None = ask(
-            ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
+            ctx.progress, "align_networks", model=self.build(0), inputs=self.data.example(), layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
         return aligner

@@ -39,14 +39,13 @@ def _slowly() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def exported(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> ExportedProgram:
+def traced(model: nn.Module, arguments: Sequence[Any], named: Mapping[str, Any] | None = None) -> ExportedProgram:
     """Return a network's graph; without a table nothing is taken apart, but operations in place become ordinary ones.
 
-    Tracing runs the author's code on symbols, which can fail in any way.
+    It runs the author's code on symbols, which can fail in any way.
     """
     with _slowly():
-        program = torch.export.export(model, tuple(positional), dict(named), strict=False)
-        return program.run_decompositions({})
+        return torch.export.export(model, tuple(arguments), dict(named or {}), strict=False).run_decompositions({})
 
 
 class Parted:
@@ -55,9 +54,8 @@ class Parted:
     def __init__(self, model: nn.Module, keys: Iterable[str], arguments: Sequence[Tensor]):
         """Trace the model and part it at the entries `keys`. Raises Untraceable."""
         try:
-            # Without a table nothing is decomposed, but operations in place become ordinary ones.
-            exported = torch.export.export(model, tuple(arguments), strict=False).run_decompositions({})
-        except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
+            exported = traced(model, arguments)
+        except Exception as error:
             raise Untraceable(" ".join(f"{type(error).__name__}: {error}".split())[:100]) from None
         signature, graph = exported.graph_signature, exported.graph
         if any(spec.kind != OutputKind.USER_OUTPUT for spec in signature.output_specs):

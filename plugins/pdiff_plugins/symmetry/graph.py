@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch.export import ExportedProgram, default_decompositions
 
 from pdiff.data import Inputs, arguments
 from pdiff.errors import UserError
-from pdiff_plugins.populations.parting import STATE, exported
+from pdiff_plugins.populations.parting import STATE, traced
 from pdiff_plugins.symmetry.propagation import rule_of
 
 DEEP = 8
@@ -41,6 +41,16 @@ class _Flat(nn.Module):
 
     def forward(self, *positional: Any, **named: Any) -> list[Tensor]:
         return tensors(self.network(*positional, **named))
+
+
+def called(model: nn.Module, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return how a network is called: with inputs one by one (by name), or as one argument where it takes them so."""
+    positional, named = arguments(inputs)
+    try:
+        inspect.signature(model.forward).bind(*positional, **named)
+    except TypeError:
+        return (inputs,), {}
+    return positional, named
 
 
 def tensors(outputs: Any) -> list[Tensor]:
@@ -81,9 +91,8 @@ class Graph:
     def of(cls, model: nn.Module, inputs: Inputs) -> Graph:
         """Trace a network on example inputs. Raises UserError where that is not possible."""
         model.eval()
-        positional, named = arguments(inputs)
         with _told(type(model).__name__), redirect_stderr(StringIO()):  # to which torch writes the graph of a failure
-            program = _apart(exported(_Flat(model), positional, named))
+            program = _apart(traced(_Flat(model), *called(model, inputs)))
         nodes, state = list(program.graph.nodes), model.state_dict()
         places = [node for node in nodes if node.op == "placeholder"]
         keys = {}

@@ -33,8 +33,8 @@ class Symmetry:
     sizes: list[int] = field(default_factory=list)
     names: dict[str, list[str]] = field(default_factory=dict, compare=False)
     """Of entries that are one tensor all their names."""
-    unknown: list[str] = field(default_factory=list, compare=False)
-    """The operations without a rule, which fix what they read."""
+    unknown: dict[str, set[str]] = field(default_factory=dict, compare=False)
+    """The operations without a rule, and the entries some of whose units they keep in order."""
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Inputs) -> Symmetry:
@@ -57,7 +57,10 @@ class Symmetry:
             key: entries.get(alike.get(key, key)) or still(value.shape) for key, value in graph.state.items()
         })  # fmt: skip
         symmetry.names = {key: named[key] for key in alike}
-        symmetry.unknown = list(dict.fromkeys(plain(node) for node in walk.unknown))
+        for node, held in walk.unknown:
+            now = set(root(held))
+            keys = {key for key, axes in entries.items() if not now.isdisjoint(root(tuple(every(axes))))}
+            symmetry.unknown.setdefault(plain(node), set()).update(keys)
         return symmetry
 
     @classmethod

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import fx
 
-from pdiff_plugins.symmetry.factors import every, fix, root, still
+from pdiff_plugins.symmetry.factors import Axis, every, fix, root, still
 from pdiff_plugins.symmetry.rules import layers, places, recurrent, shapes
 from pdiff_plugins.symmetry.rules.reading import Rule, results
 
@@ -31,10 +31,11 @@ def _nodes(arguments: Any) -> list[fx.Node]:
 
 
 class Walk:
-    """The labels of a graph's tensors, node after node; `unknown` are the operations that fixed what could have moved."""
+    """The labels of a graph's tensors, node after node."""
 
     def __init__(self) -> None:
-        self.unknown: list[fx.Node] = []
+        self.unknown: list[tuple[fx.Node, Axis]] = []
+        """Operations without a rule, and what they fixed that could have moved."""
 
     def propagate(self, node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
         """Return the labels of what an operation gives, and tie those of what it reads."""
@@ -47,7 +48,8 @@ class Walk:
 
     def _unknown(self, node: fx.Node, labels: Mapping[fx.Node, Any]) -> Any:
         read = [labels.get(source, ()) for source in node.all_input_nodes]
-        if any(not factor.fixed for factor in root(tuple(every(read)))):
-            self.unknown.append(node)
+        held = tuple(factor for factor in root(tuple(every(read))) if not factor.fixed)
+        if held:
+            self.unknown.append((node, held))
         fix(read)
         return results(node, still) if node.meta.get("val") is not None else ()
