@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
+
+from pdiff.components import base
 
 if TYPE_CHECKING:
     from pdiff.components.transform import Transform
     from pdiff.context import Context
 
 PLACES = {"zoo": "[[zoo]]", "samples": "[[sample.step]]"}
+
+
+def listed(steps: Any) -> Any:
+    """Return steps that stand in one table as a list: `align = true`, `first = 5`, `permuted = { copies = 2 }`.
+
+    A number is the step's first option, and false or 0 leaves it out. A list is returned as it is.
+    """
+    if not isinstance(steps, Mapping) or "name" in steps:
+        return [steps] if isinstance(steps, Mapping) else steps
+    return [{"name": name} | _options(name, given) for name, given in steps.items() if given or given == {}]
+
+
+def _options(name: str, given: Any) -> dict[str, Any]:
+    if given is True or isinstance(given, Mapping):
+        return {} if given is True else dict(given)
+    try:
+        component, _ = base.names().find("transform", name)
+    except base.NoSuchComponent:
+        return {}  # which validation tells
+    return {next(iter(component.model_fields), "value"): given}
 
 
 def steps_on(what: str, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pdiff.components import Component, merge
 from pdiff.errors import VALUE, did_you_mean, short
+from pdiff.steps import listed
 
 DEEPEST = 30
 """Tables and lists in one another."""
@@ -91,7 +92,7 @@ def _known_keys(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> list[st
         field = parts.pop(0)
         about, raw = model.model_fields[field], raw[field]
         if parts and isinstance(parts[0], int):
-            raw = raw[parts.pop(0)]
+            raw = listed(raw)[parts.pop(0)]
         model = _component_of(about.annotation) or about.annotation
         if issubclass(model, Component):
             default = about.default.table() if isinstance(about.default, Component) else {}

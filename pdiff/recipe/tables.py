@@ -20,7 +20,7 @@ from pdiff.components import (
     Transform,
     plain,
 )
-from pdiff.steps import steps_on
+from pdiff.steps import listed, steps_on
 from pdiff.training.settings import Train
 
 
@@ -30,6 +30,8 @@ class Sample(Table):
     count: int = Field(200, gt=0, description="networks drawn from the method")
     baseline_count: int = Field(100, gt=0, description="networks drawn from each baseline")
     step: tuple[Transform, ...] = Field((), description="what drawn networks go through, in this order")
+
+    _listed = field_validator("step", mode="before")(listed)
 
     @field_validator("step")
     @classmethod
@@ -82,6 +84,8 @@ class Recipe(Table):
     report: tuple[Report, ...] = ()
     expect: tuple[Expect, ...] = ()
     run: RunSettings = RunSettings()
+
+    _listed = field_validator("zoo", mode="before")(listed)
 
     @field_validator("zoo")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,25 @@ def test_text_that_is_not_toml_is_one_line(tiny: Path) -> None:
     with pytest.raises(UserError, match=r"tiny.toml: not valid TOML: .*line 1") as caught:
         load_recipe(tiny)
     assert "\n" not in str(caught.value)
+
+
+def test_steps_can_stand_in_one_table_in_their_order(tiny: Path) -> None:
+    """As recipes once had them, and as `[zoo]` for `[[zoo]]` is soon written."""
+
+    def steps(zoo: object) -> list[dict[str, object]]:
+        return load_recipe(tiny, {"zoo": zoo}).table()["zoo"]
+
+    assert steps({"first": 5, "permuted": {"copies": 2}, "align": True, "holdout": 0}) == steps(
+        [{"name": "first", "count": 5}, {"name": "permuted", "copies": 2}, {"name": "align"}]
+    )
+    assert steps({"name": "align"}) == steps([{"name": "align"}])
+    for table, fault in (
+        ({"alin": True}, "zoo[0]: no transform 'alin'; did you mean 'align'?"),
+        ({"align": {"scal": True}}, "zoo[0].scal: unknown key; did you mean 'scale'?; known: name, scale"),
+        ({"first": "x"}, "zoo[0].count = 'x': input should be a valid integer, unable to parse string as an integer"),
+    ):
+        with pytest.raises(Faults, match=re.escape(fault)):
+            steps(table)
 
 
 def test_overrides_reach_tables_and_lists(tiny: Path) -> None:

@@ -41,7 +41,8 @@ INTRO = """# Recipe reference
 
 A recipe is one TOML file: `seed`, `protocol`, and the tables below. A table that asks for a component has a `name`;
 its other keys are the component's options. `pdiff check RECIPE` prints a recipe with every option written out, and
-`pdiff describe KIND NAME` says what stands here for one component, with its presets.
+`pdiff describe KIND NAME` says what stands here for one component, with its presets. Steps can also stand in one
+table, in their order: `[zoo]` with `first = 50`, `align = true` and `permuted = { copies = 2 }` is three `[[zoo]]`.
 
 This page is written by `python -m pdiff_plugins.handbook.reference` from the components themselves.
 
