@@ -81,7 +81,7 @@ class Layout:
 
     def tensors(self, theta: Tensor) -> dict[str, Tensor]:
         """Return state-dict entries as views of `theta` `[..., D]`, each `[..., *shape]`."""
-        return {e.key: theta[..., e.columns].reshape(*theta.shape[:-1], *e.shape) for e in self.entries}
+        return {e.key: theta[..., e.columns].reshape((*theta.shape[:-1], *e.shape)) for e in self.entries}
 
     def to_free(self, theta: Tensor) -> Tensor:
         """Return coordinates without bounds: the logarithm where an entry must be positive, else itself."""

@@ -130,8 +130,11 @@ class Graph:
 
 
 def plain(node: fx.Node) -> str:
-    """Return an operation in words: its name, and the module that calls it."""
+    """Return an operation in words: its name, the function of torch that it is a part of, and the module that calls it."""
     name = ".".join(str(node.target).split(".")[:2])
-    module = str(next(reversed((node.meta.get("nn_module_stack") or {"": ("", "")}).values()))[0])
-    module = module.removeprefix("network").removeprefix(".")
-    return f"{name} (in module {module})" if module else name
+    function = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")[2]
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    module = str(stack[-1][0]).removeprefix("network").removeprefix(".") if stack else ""
+    where = [f"of {function}"] if function not in ("", *name.split(".")) else []
+    where += [f"in module {module}"] if module else []
+    return f"{name} ({', '.join(where)})" if where else name
