@@ -152,8 +152,8 @@ def shared() -> Net:
     return rows(lambda s, h: F.relu(s.three(F.relu(s.two(F.relu(h))))), two=block, three=block)
 
 
-def whole(module: nn.Module) -> Net:
-    return Net(lambda s, *x: s.own(*x), own=module)
+def whole(first: nn.Module, last: nn.Module, told: bool = False) -> Net:
+    return Net(lambda s, x: (s.last(h := s.first(x)), h if told else []), first=first, last=last)
 
 
 def last_token(s: Net, h: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def last_token(s: Net, h: Tensor) -> Tensor:
 
 CASES: dict[str, tuple[Callable[[], nn.Module], Any, list[int]]] = {
     "bag of words": (lambda: text(lambda s, h: h.mean(dim=1)), IDS, [8]),
-    "embedding bag": (lambda: Net(lambda s, x: s.out(s.emb(x)), emb=nn.EmbeddingBag(9, 8), out=nn.Linear(8, 3)), IDS, [8]),
+    "embedding bag": (lambda: whole(nn.EmbeddingBag(9, 8), nn.Linear(8, 3)), IDS, [8]),
     "tied": (tied, IDS, [8]),
     "gpt": (gpt, IDS, [2, 4, 8, 12]),
     "lstm": (lambda: recurrent("LSTM"), IDS, [6, 8]),
@@ -258,8 +258,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Any, list[int]]] = {
     "over time": (lambda: text(lambda s, h: h.max(dim=1).values + h.std(dim=1) + h.logsumexp(dim=1)), IDS, [8]),
     "along time": (lambda: text(lambda s, h: h.cumsum(dim=1).flip(1).roll(1, 1).sort(dim=1)[0][:, 0]), IDS, [8]),
     "stacked": (lambda: rows(lambda s, h: torch.stack([h, h.tanh()]).mean(dim=0)), ROWS, [8]),
-    "side by side": (lambda: rows(lambda s, h: torch.cat([h, s.two(h)], dim=1), two=nn.Linear(8, 8), read=16), ROWS, [8]),
-    "repeated": (lambda: rows(lambda s, h: h.repeat(1, 2) + h.repeat_interleave(2, dim=1), read=16), ROWS, [2]),
+    "side by side": (lambda: rows(lambda s, h: torch.cat([h, s.two(h)], 1), two=nn.Linear(8, 8), read=16), ROWS, [8]),
+    "repeated": (lambda: rows(lambda s, h: h.repeat(1, 2), read=16), ROWS, [2, 8]),
     "einsum": (
         lambda: rows(lambda s, h: torch.einsum("bi,oi->bo", h, s.w) + torch.where(h > 0, h, 0.1 * h),
                      w=nn.Parameter(torch.randn(8, 8))),
@@ -281,7 +281,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Any, list[int]]] = {
                     b=nn.Linear(6, 8), out=nn.Linear(8, 3)),
         (IDS[:, 0], ROWS), [8],
     ),
-    "features told": (lambda: Net(lambda s, x: (s.out(h := F.relu(s.fc(x))), h), fc=nn.Linear(6, 8), out=nn.Linear(8, 3)), ROWS, []),
+    "features told": (lambda: whole(nn.Linear(6, 8), nn.Linear(8, 3), told=True), ROWS, []),
     "dead units": (lambda: rows(lambda s, h: h.relu() * s.alive, alive=nn.Buffer(torch.rand(8) > 0.3)), ROWS, [8]),
     "encoder and decoder": (
         lambda: Net(

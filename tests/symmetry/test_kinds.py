@@ -23,8 +23,8 @@ from tests.symmetry.nets import CASES, IDS, ROWS, Net, rows, text
 
 SCALES = {  # of each scaled unit one, of a weight norm's also one of what it divides
     "bag of words": 8, "tied": 0, "gpt": 8 + 8 + 8, "lstm": 0, "attention": 8 + 8, "encoder, norm first": 72,
-    "weight norm": 8 + 8, "weight norm, old": 8 + 8, "weight norm, whole": 0, "spectral norm": 0, "prelu": 8, "swiglu": 8,
-    "cubes": 8 + 8, "mask and tokens": 6, "two inputs": 8, "dead units": 8, "attention by einsum": 8 + 6,
+    "weight norm": 8 + 8, "weight norm, old": 8 + 8, "weight norm, whole": 0, "spectral norm": 0, "prelu": 8,
+    "swiglu": 8, "cubes": 8 + 8, "mask and tokens": 6, "two inputs": 8, "dead units": 8, "attention by einsum": 8 + 6,
 }  # fmt: skip
 
 
@@ -100,8 +100,8 @@ def test_an_operation_without_a_rule_is_named_with_its_module() -> None:
     with pytest.raises(UserError) as caught:
         symmetry_within(model, ROWS, layout_of(model), "zoo: align")
     assert str(caught.value) == (
-        "zoo: align: no hidden units can be reordered: there is no rule for aten._fft_r2c (of fft_rfft, in module mid), "
-        "which leaves the units that it reads in their order"
+        "zoo: align: no hidden units can be reordered: there is no rule for aten._fft_r2c (of fft_rfft, in module mid)"
+        ", which leaves the units that it reads in their order"
     )
 
 
@@ -118,10 +118,10 @@ def test_what_is_not_understood_is_said_where_the_rest_is_aligned_and_not_where_
 
 def test_why_nothing_can_be_reordered() -> None:
     alone = nn.Linear(6, 3)
-    with pytest.raises(UserError, match=r"^x: no hidden units can be reordered: the network tells all of its units apar"):
+    with pytest.raises(UserError, match=r"^x: no hidden units can be reordered: the network tells all of its units"):
         symmetry_within(alone, ROWS, layout_of(alone), "x")
     model, inputs, _ = case("dead units")
-    with pytest.raises(UserError, match=r"as they move with alive, of which all networks have the same, as it holds no"):
+    with pytest.raises(UserError, match=r"as they move with alive, of which all networks have the same, as it holds"):
         symmetry_within(model, inputs, layout_of(model), "x")
     model, inputs, _ = case("weight norm")
     some = Layout.of(model, [key for key in model.state_dict() if key != "out.weight"])

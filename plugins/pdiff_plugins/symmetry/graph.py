@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, default_decompositions
 
@@ -68,10 +67,11 @@ def tensors(outputs: Any) -> list[Tensor]:
 
 def _apart(program: ExportedProgram) -> ExportedProgram:
     """Take operations without a rule apart, as far as torch knows how."""
-    known = default_decompositions()
     for _ in range(DEEP):
-        targets = {node.target for node in program.graph.nodes if node.op == "call_function" and node.all_input_nodes}
-        table = {target: known[target] for target in targets if rule_of(target) is None and target in known}
+        calls = [node for node in program.graph.nodes if node.op == "call_function" and node.all_input_nodes]
+        unknown = {node.target for node in calls if rule_of(node.target) is None}
+        known = default_decompositions() if unknown else {}
+        table = {target: known[target] for target in unknown if target in known}
         if not table:
             break
         program = program.run_decompositions(table)
@@ -93,7 +93,8 @@ class Graph:
         model.eval()
         with _told(type(model).__name__), redirect_stderr(StringIO()):  # to which torch writes the graph of a failure
             program = _apart(traced(_Flat(model), *called(model, inputs)))
-        nodes, state = list(program.graph.nodes), model.state_dict()
+        nodes = list(program.graph.nodes)
+        state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
         places = [node for node in nodes if node.op == "placeholder"]
         keys = {}
         for node, spec in zip(places, program.graph_signature.input_specs, strict=True):
@@ -130,7 +131,7 @@ class Graph:
 
 
 def plain(node: fx.Node) -> str:
-    """Return an operation in words: its name, the function of torch that it is a part of, and the module that calls it."""
+    """Return an operation in words: its name, the function that it is part of, and the module that calls it."""
     name = ".".join(str(node.target).split(".")[:2])
     function = str((node.meta.get("torch_fn") or ("", ""))[1]).rpartition(".")[2]
     stack = list((node.meta.get("nn_module_stack") or {}).values())

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.data import Inputs
-
 from pdiff_plugins.symmetry.factors import Axes, Factor, every, fix, free, root, still
 from pdiff_plugins.symmetry.graph import Graph, plain
 from pdiff_plugins.symmetry.propagation import Walk

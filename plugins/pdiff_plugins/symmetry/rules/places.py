@@ -24,10 +24,10 @@ UNIFORM = overloads(
     aten.zeros, aten.ones, aten.full, aten.zeros_like, aten.ones_like, aten.full_like, aten.new_zeros, aten.new_ones,
     aten.new_full, aten.scalar_tensor,
 )  # fmt: skip
-REDUCTIONS = overloads(
-    aten.mean, aten.sum, aten.prod, aten.amax, aten.amin, aten.var, aten.std, aten.var_mean, aten.std_mean, aten.any,
-    aten.all, aten.logsumexp, aten.nansum, aten.nanmean, aten.count_nonzero, aten.linalg_vector_norm,
-) + [
+REDUCTIONS = [
+    *overloads(aten.mean, aten.sum, aten.prod, aten.amax, aten.amin, aten.var, aten.std, aten.var_mean, aten.std_mean),
+    *overloads(aten.any, aten.all, aten.logsumexp, aten.nansum, aten.nanmean, aten.count_nonzero),
+    *overloads(aten.linalg_vector_norm),
     aten.max.default, aten.min.default, aten.norm.Scalar, aten.norm.ScalarOpt_dim, aten.norm.ScalarOpt_dim_dtype,
 ]  # fmt: skip
 EXTREMES = [aten.max.dim, aten.min.dim]
@@ -143,7 +143,7 @@ def _indexed(node: fx.Node, x: Axes, indices: Sequence[Axes | None]) -> Axes | N
     """Look places up along some axes at once; numpy's rule says where the looked-up ones come."""
     nodes: Any = node.args[1]
     told = [at for at, index in enumerate(indices) if index is not None]
-    if any(not isinstance(nodes[at], fx.Node) or nodes[at].meta["val"].dtype in (torch.bool, torch.uint8) for at in told):
+    if any(nodes[at].meta["val"].dtype in (torch.bool, torch.uint8) for at in told):
         return None
     fix([x[at] for at in told])
     shapes = [shape_of(nodes[at]) for at in told]

@@ -13,7 +13,7 @@ from pdiff_plugins.symmetry.rules.places import UNIFORM
 from pdiff_plugins.symmetry.rules.reading import Rule, named
 
 aten = torch.ops.aten
-GATES = {
+GATES: dict[Any, int] = {
     aten.lstm.input: 4, aten.gru.input: 3, aten.rnn_tanh.input: 1, aten.rnn_relu.input: 1,
     aten.lstm_cell.default: 4, aten.gru_cell.default: 3, aten.rnn_tanh_cell.default: 1, aten.rnn_relu_cell.default: 1,
 }  # fmt: skip
@@ -43,38 +43,32 @@ def _step(gates: int, x: Axis, weights: Sequence[Axes], biased: bool) -> tuple[A
 def _layers(node: fx.Node, x: Axes, states: Any, weights: Sequence[Axes], *rest: Any) -> Any:
     """Tie layer after layer; those of both directions move alike, and places in time are told apart."""
     arguments, gates = named(node), GATES[node.target]
-    both = 2 if arguments["bidirectional"] else 1
-    steps = arguments["num_layers"] * both
+    directions = 2 if arguments["bidirectional"] else 1
+    count = arguments["num_layers"] * directions
+    each, time = len(weights) // count, 1 if arguments["batch_first"] else 0
     if len(x) != 3:
         return None
-    fix(x[1 if arguments["batch_first"] else 0])
-    each = len(weights) // steps
-    hidden, cells, reads = list[Axis](), list[Axis](), x[2]
-    for layer in range(0, steps, both):
-        ends = [
-            _step(gates, reads, weights[each * step : each * (step + 1)], arguments["has_biases"])
-            for step in range(layer, layer + both)
-        ]
-        if None in ends:
-            return None
-        hidden += [end[0] for end in ends if end]
-        cells += [end[1] for end in ends if end]
-        reads = hidden[layer]
-        if both == 2:
-            tie(hidden[layer], hidden[layer + 1])
-            reads = (*still([2])[0], *hidden[layer])
-    sources: Any = node.args[1] if isinstance(node.args[1], list | tuple) else [node.args[1]]
-    batch = x[0 if arguments["batch_first"] else 1]
-    lasts = []
-    for index, (source, axes) in enumerate(zip(sources, (hidden, cells), strict=False)):
-        label = (states if isinstance(node.args[1], list | tuple) else [states])[index]
+    fix(x[time])
+    ends, reads = list[tuple[Axis, Axis]](), x[2]
+    for first in range(0, count, directions):
+        for layer in range(first, first + directions):
+            end = _step(gates, reads, weights[each * layer : each * (layer + 1)], arguments["has_biases"])
+            if end is None:
+                return None
+            ends.append(end)
+        tie(ends[first][0], ends[-1][0])
+        reads = (*still([directions])[0], *ends[first][0])
+    sources: Any = node.args[1]
+    sources, states = (sources, states) if isinstance(sources, list | tuple) else ([sources], [states])
+    hidden_cells = tuple(zip(*ends, strict=True))
+    for source, state, axes in zip(sources, states, hidden_cells, strict=False):
         if source.target not in UNIFORM:
-            fix(label[0])
-            tie(label[1], batch)
+            fix(state[0])
+            tie(state[1], x[1 - time])
             for axis in axes:
-                tie(axis, label[2])
-        lasts.append((still([steps])[0], batch, _told(node, index + 1, axes)))
-    return ((*x[:2], reads), *lasts)
+                tie(axis, state[2])
+    lasts = [_told(node, output, axes) for output, axes in enumerate(hidden_cells[: len(sources)], start=1)]
+    return ((*x[:2], reads), *((still([count])[0], x[1 - time], last) for last in lasts))
 
 
 def _told(node: fx.Node, output: int, axes: Sequence[Axis]) -> Axis:

@@ -57,7 +57,7 @@ def _repeated(node: fx.Node, x: Axes, times: Sequence[int]) -> Axes:
 
 
 def _cut(axis: Axis, sizes: Sequence[int]) -> Axis | None:
-    """Part an axis in blocks of the largest size that cuts of these sizes keep whole, which stay; return what is in one.
+    """Part an axis in the largest blocks that cuts of these sizes keep whole, which stay; return what is in one.
 
     It is permuted alike in all blocks. None where the axis was fixed, as its factors do not allow that.
     """
@@ -146,7 +146,7 @@ def _padded(node: fx.Node, x: Axes, pad: Sequence[int], *rest: Any) -> Axes:
 RULES: dict[Any, Rule] = {
     **dict.fromkeys(SHAPES, _reshaped), **dict.fromkeys(CHUNKS, _chunks), operator.getitem: _item,
     aten.permute.default: _moved, aten.transpose.int: _transposed, aten.t.default: _transposed,
-    aten.expand.default: _expanded, aten.repeat.default: _repeated, aten.cat.default: _joined, aten.stack.default: _stacked,
-    aten.unbind.int: _unbound, aten.select.int: _selected, aten.slice.Tensor: _sliced,
+    aten.expand.default: _expanded, aten.repeat.default: _repeated, aten.cat.default: _joined,
+    aten.stack.default: _stacked, aten.unbind.int: _unbound, aten.select.int: _selected, aten.slice.Tensor: _sliced,
     aten.glu.default: _gated, aten.constant_pad_nd.default: _padded, aten.pad.default: _padded,
 }  # fmt: skip
