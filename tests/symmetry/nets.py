@@ -259,6 +259,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Any, list[int]]] = {
     "along time": (lambda: text(lambda s, h: h.cumsum(dim=1).flip(1).roll(1, 1).sort(dim=1)[0][:, 0]), IDS, [8]),
     "stacked": (lambda: rows(lambda s, h: torch.stack([h, h.tanh()]).mean(dim=0)), ROWS, [8]),
     "side by side": (lambda: rows(lambda s, h: torch.cat([h, s.two(h)], 1), two=nn.Linear(8, 8), read=16), ROWS, [8]),
+    "bilinear": (lambda: rows(lambda s, h: s.two(h, h.tanh()), two=nn.Bilinear(8, 8, 6), read=6), ROWS, [6, 8]),
     "repeated": (lambda: rows(lambda s, h: h.repeat(1, 2), read=16), ROWS, [2, 8]),
     "einsum": (
         lambda: rows(lambda s, h: torch.einsum("bi,oi->bo", h, s.w) + torch.where(h > 0, h, 0.1 * h),

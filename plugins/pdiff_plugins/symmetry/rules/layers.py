@@ -47,6 +47,13 @@ def _linear(node: fx.Node, x: Axes, weight: Axes, bias: Axes | None = None) -> A
     return (*x[:-1], weight[0])
 
 
+def _bilinear(node: fx.Node, x: Axes, y: Axes, weight: Axes, bias: Axes | None = None) -> Axes:
+    tie_all((*x[:-1], x[-1], y[-1]), (*y[:-1], *weight[1:]))
+    if bias is not None:
+        tie(weight[0], bias[0])
+    return (*x[:-1], weight[0])
+
+
 def _matmul(node: fx.Node, a: Axes, b: Axes) -> Axes:
     """Tie the axis that is summed over, and the batch's."""
     tie(a[-1], b[-2 if len(b) > 1 else 0])
@@ -146,7 +153,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(CHANNEL_NORMS, _channel_norm), **dict.fromkeys([*CONVOLUTIONS, *TRANSPOSED], _convolution),
     aten.convolution.default: _convolution, aten.linear.default: _linear, aten.layer_norm.default: _layer_norm,
     aten.rms_norm.default: _layer_norm, aten.group_norm.default: _group_norm,
-    aten.addmm.default: _product, aten.baddbmm.default: _product,
+    aten.bilinear.default: _bilinear, aten.addmm.default: _product, aten.baddbmm.default: _product,
     **dict.fromkeys((aten.matmul.default, aten.bmm.default, aten.mm.default, aten.mv.default), _matmul),
     **dict.fromkeys((aten.dot.default, aten.vdot.default), _matmul),
     aten.scaled_dot_product_attention.default: _attention,
