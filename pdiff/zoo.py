@@ -90,11 +90,6 @@ class Layout:
         """The entries' keys in the state dict, and their further names."""
         return [key for entry in self.entries for key in (entry.key, *entry.also)]
 
-    @property
-    def shared(self) -> list[str]:
-        """Those of `keys` that name a tensor with several names: what changes one changes all."""
-        return [key for entry in self.entries if entry.also for key in (entry.key, *entry.also)]
-
     def vector(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return theta_D, float32 on the CPU, from a state dict."""
         return self.joined(state).cpu()
@@ -109,7 +104,7 @@ class Layout:
         """Return state-dict entries as views of `theta` `[..., D]`, each `[..., *shape]`."""
         tensors = dict[str, Tensor]()
         for e in self.entries:
-            value = theta[..., e.columns].reshape(*theta.shape[:-1], *e.shape)
+            value = theta[..., e.columns].reshape((*theta.shape[:-1], *e.shape))
             value = torch.complex(value[..., 0], value[..., 1]) if e.is_complex else value
             tensors |= dict.fromkeys((e.key, *e.also), value)
         return tensors

@@ -5,11 +5,14 @@ The graph is traced by torch.export, so the parting holds for any architecture a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
@@ -23,6 +26,28 @@ class Untraceable(Exception):
     """The network cannot be traced, or its graph does not say all that it does."""
 
 
+@contextmanager
+def _slowly() -> Iterator[None]:
+    """Let attention be what its layers say, not one operation that does all of them."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of attributes that a network sets while it runs
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def traced(model: nn.Module, arguments: Sequence[Any], named: Mapping[str, Any] | None = None) -> ExportedProgram:
+    """Return a network's graph; without a table nothing is taken apart, but operations in place become ordinary ones.
+
+    It runs the author's code on symbols, which can fail in any way.
+    """
+    with _slowly():
+        return torch.export.export(model, tuple(arguments), dict(named or {}), strict=False).run_decompositions({})
+
+
 class Parted:
     """A network in eval mode, for arguments of fixed shapes, in two parts: prefix and suffix."""
 
@@ -30,9 +55,8 @@ class Parted:
         """Trace the model and part it at the entries `keys`. Raises Untraceable."""
         self._model = model
         try:
-            # Without a table nothing is decomposed, but operations in place become ordinary ones.
-            exported = torch.export.export(model, *self._handed(model, arguments), strict=False).run_decompositions({})
-        except Exception as error:  # tracing runs the author's code on symbols, which can fail in any way
+            exported = traced(model, *self._handed(model, arguments))
+        except Exception as error:
             raise Untraceable(" ".join(f"{type(error).__name__}: {error}".split())[:100]) from None
         signature, graph = exported.graph_signature, exported.graph
         if any(spec.kind != OutputKind.USER_OUTPUT for spec in signature.output_specs):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.context import Context
+    from pdiff.data import Inputs
     from pdiff.zoo import Layout
 
 
@@ -23,7 +24,7 @@ def register_transforms(register: Any) -> None:
 
 @hookimpl
 def align_networks(
-    model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
+    model: nn.Module, inputs: Inputs, layout: Layout, reference_D: Tensor, ctx: Context
 ) -> Callable[[Tensor, Tensor | None], Tensor] | None:
     from pdiff_plugins.symmetry.align import aligner
 

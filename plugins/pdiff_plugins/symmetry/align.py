@@ -11,28 +11,38 @@ from torch import Tensor, nn
 
 from pdiff.bench import Bench
 from pdiff.context import Context
+from pdiff.data import Inputs
 from pdiff.errors import UserError
 from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.symmetry.checks import INEXACT, is_exact, unknown_line, why_none
 from pdiff_plugins.symmetry.graph import Graph
 from pdiff_plugins.symmetry.matching import match
 from pdiff_plugins.symmetry.permutations import Symmetry
 from pdiff_plugins.symmetry.scaling import Scaling
 
 
-def symmetry_within(model: nn.Module, inputs: Tensor, layout: Layout, key: str) -> Symmetry:
+def symmetry_within(model: nn.Module, inputs: Inputs, layout: Layout, key: str) -> Symmetry:
     """Return the permutations that touch nothing but selected entries. Raises UserError where there are none."""
-    symmetry = Symmetry.of(model, inputs).within(layout.keys, still=layout.shared)
+    whole = Symmetry.of(model, inputs)
+    symmetry = whole.within(layout.keys)
     if not symmetry.sizes:
-        raise UserError(
-            f"{key}: no hidden units can be reordered within the selected entries alone; select whole layers and "
-            "those that read them (selector 'entire')"
-        )
+        raise UserError(f"{key}: {why_none(whole, layout, model)}")
+    if not is_exact(model, inputs, symmetry):
+        raise UserError(f"{key}: {INEXACT}")
     return symmetry
 
 
 def symmetry_of(bench: Bench, layout: Layout, key: str) -> Symmetry:
     """Return the permutations of a run's networks, as `symmetry_within` does."""
-    return symmetry_within(bench.build(0), torch.zeros(2, *bench.input_shape), layout, key)
+    return symmetry_within(bench.build(0), example(bench), layout, key)
+
+
+def example(bench: Bench) -> Inputs:
+    """Return two training examples' inputs."""
+    split = bench.objective.split
+    if not len(split):
+        return torch.zeros(2, *bench.input_shape)
+    return split.batch(torch.arange(2) % len(split), torch.device("cpu")).inputs
 
 
 def aligned(
@@ -68,15 +78,19 @@ def scaling_of(bench: Bench, layout: Layout, key: str) -> Scaling:
 
     Those before a LayerNorm are none of them: its eps is not rescaled.
     """
-    graph = Graph.of(bench.build(0), torch.zeros(2, *bench.input_shape))
-    alone = [key for key in layout.keys if key not in layout.shared]
-    scaling = Scaling.in_graph(graph, alone, norms=False)
-    if not scaling.units:
+    graph = Graph.of(bench.build(0), example(bench))
+    scaling = Scaling.in_graph(graph, layout.keys, norms=False)
+    if scaling.units:
+        return scaling
+    if Scaling.in_graph(graph, list(graph.state), norms=False).units:
         raise UserError(
             f"{key}: no hidden units can be rescaled within the selected entries alone; leave it out, or select whole "
             "layers with ReLU behind them and those that read them (selector 'entire')"
         )
-    return scaling
+    raise UserError(
+        f"{key}: no hidden units of this network can be rescaled, for which it needs ReLU, or BatchNorm, between its "
+        "layers; leave it out"
+    )
 
 
 def balance(zoo: Zoo, scaling: Scaling) -> Zoo:
@@ -111,13 +125,21 @@ def with_copies(
 
 
 def aligner(
-    model: nn.Module, inputs: Tensor, layout: Layout, reference_D: Tensor, ctx: Context
+    model: nn.Module, inputs: Inputs, layout: Layout, reference_D: Tensor, ctx: Context
 ) -> Callable[[Tensor, Tensor | None], Tensor] | None:
-    """Return what `aligner_in` does; None, too, where the network has no graph."""
+    """Return what `aligner_in` does; None, with a line that says so, where the network's graph does not tell."""
     try:
-        return aligner_in(Graph.of(model, inputs), layout, reference_D, ctx)
-    except UserError:
+        graph = Graph.of(model, inputs)
+    except UserError as error:
+        ctx.warn(f"{error}; distances are taken as they are")
         return None
+    whole = Symmetry.in_graph(graph)
+    if unknown := [name for name, held in whole.unknown.items() if held <= set(layout.keys)]:
+        ctx.warn(f"symmetry: {unknown_line(unknown)}")
+    if not is_exact(model, inputs, whole.within(layout.keys)):
+        ctx.warn(f"symmetry: {INEXACT}; distances are taken as they are")
+        return None
+    return aligner_in(graph, layout, reference_D, ctx)
 
 
 def aligner_in(
@@ -128,8 +150,8 @@ def aligner_in(
     The reference is `reference_D` in its canonical scales, or of each network one of `to_MD`, which has been brought to
     these already. None where no units can be scaled or reordered.
     """
-    symmetry = Symmetry.in_graph(graph).within(layout.keys, still=layout.shared)
-    scaling = Scaling.in_graph(graph, [key for key in layout.keys if key not in layout.shared])
+    symmetry = Symmetry.in_graph(graph).within(layout.keys)
+    scaling = Scaling.in_graph(graph, layout.keys)
     if not symmetry.sizes and not scaling.units:
         return None
     longer_U = scaling.lengths(reference_D, layout)

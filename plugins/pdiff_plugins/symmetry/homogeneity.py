@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from pdiff_plugins.symmetry.propagation import CHUNKS, POOLS, SHAPES
+from pdiff_plugins.symmetry.rules.layers import CONVOLUTIONS, POOLS
+from pdiff_plugins.symmetry.rules.reading import named, shape_of
+from pdiff_plugins.symmetry.rules.shapes import CHUNKS, SHAPES
 from pdiff_plugins.symmetry.scales import Label, Scales, Term, flat, led, moved, parted, read_as, to_power
 
 aten = torch.ops.aten
@@ -23,6 +25,7 @@ KEEPS = {
     aten.contiguous.default, aten.alias.default, aten._to_copy.default, aten.to.dtype,
 }  # fmt: skip
 """f(s x) = s f(x) for every s > 0."""
+SUMS = (aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
 
 
 class Walk:
@@ -73,10 +76,6 @@ class Walk:
             self.scales.fix(var)
 
 
-def _shape(node: Any) -> list[int]:
-    return [int(size) for size in node.meta["val"].shape]
-
-
 def _kept(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label | None:
     return x if node.meta["val"].is_floating_point() else None  # a cast may round
 
@@ -94,20 +93,22 @@ def _item(walk: Walk, node: fx.Node, results: Sequence[Label], index: int) -> La
     return results[index]
 
 
-def _pooled(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label:
-    last = len(_shape(node)) - 2
+def _pooled(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label | None:
+    if not isinstance(node.meta["val"], Tensor):
+        return None
+    last = len(shape_of(node)) - POOLS[node.target]
     return walk.keep(x, lambda axes: max(axes) < last)
 
 
 def _added(walk: Walk, node: fx.Node, a: Any, b: Any) -> Label:
     """Let both have the same scale, a number none."""
-    a, b = (led(x, len(_shape(node))) if isinstance(x, tuple) else () for x in (a, b))
+    a, b = (led(x, len(shape_of(node))) if isinstance(x, tuple) else () for x in (a, b))
     walk.scales.equal(a, b)
     return a if a else b
 
 
 def _multiplied(walk: Walk, node: fx.Node, a: Any, b: Any) -> Label:
-    a, b = (led(x, len(_shape(node))) if isinstance(x, tuple) else () for x in (a, b))
+    a, b = (led(x, len(shape_of(node))) if isinstance(x, tuple) else () for x in (a, b))
     return (*a, *(to_power(b, -1) if node.target is aten.div.Tensor else b))
 
 
@@ -121,33 +122,45 @@ def _reads(walk: Walk, x: Label, axis: int, weight: Label) -> tuple[Label, Label
 
 
 def _linear(walk: Walk, node: fx.Node, x: Label, weight: Label, bias: Label | None = None) -> Label:
-    rest, outer = _reads(walk, x, len(_shape(node)) - 1, weight)
+    rest, outer = _reads(walk, x, len(shape_of(node)) - 1, weight)
     if bias is not None:
         walk.scales.fix(rest)
         walk.scales.equal(outer, bias)
-    return (*rest, *led(outer, len(_shape(node))))
+    return (*rest, *led(outer, len(shape_of(node))))
 
 
 def _convolution(
-    walk: Walk, node: fx.Node, x: Label, weight: Label, bias: Label | None = None,
-    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
-) -> Label | None:  # fmt: skip
+    walk: Walk, node: fx.Node, x: Label, weight: Label, bias: Label | None = None, *rest: Any
+) -> Label | None:
+    shape, groups = shape_of(node), named(node)["groups"]
+    if len(shape) != len(shape_of(node.args[1])):
+        return None
     x = walk.keep(x, lambda axes: axes == (1,))
     if groups == 1:
         _, outer = _reads(walk, x, 1, weight)
-    elif groups == _shape(node.args[0])[1] == _shape(node)[1]:  # one filter for each channel
+    elif groups == shape_of(node.args[0])[1] == shape[1]:  # one filter for each channel
         outer = (*flat(x), *flat(walk.keep(weight, lambda axes: axes == (0,))))
     else:
         return None
     if bias is not None:
         walk.scales.equal(outer, bias)
-    return moved(outer, lambda array: array.reshape(1, -1, 1, 1))
+    return moved(outer, lambda array: array.reshape(1, -1, *[1] * (len(shape) - 2)))
+
+
+def _embedded(walk: Walk, node: fx.Node, weight: Label, index: Label, *rest: Any) -> Label:
+    return led(flat(walk.keep(weight, lambda axes: axes == (1,))), len(shape_of(node)))
+
+
+def _weight_normed(walk: Walk, node: fx.Node, v: Label, g: Label, dim: int = 0) -> Label:
+    """Lose the scale that all have which are normalised together."""
+    walk.lost += walk.keep(v, lambda axes: dim >= 0 and axes == (dim,))
+    return g
 
 
 def _matmul(walk: Walk, node: fx.Node, a: Label, b: Label) -> Label | None:
     """Undo the scale of one operand in the other along the axis that is summed over."""
-    ndim = len(_shape(node))
-    if min(len(_shape(arg)) for arg in node.args) < 2:
+    ndim = len(shape_of(node))
+    if min(len(shape_of(arg)) for arg in node.args) < 2:
         return None
     a, b = led(a, ndim), led(b, ndim)
     inner_a, rest_a = parted(a, lambda axes: ndim - 1 in axes)
@@ -166,7 +179,7 @@ def _attention(
     if dropout or node.kwargs.get("enable_gqa"):
         return None
     walk.fix(mask)
-    positions = len(_shape(node)) - 2
+    positions = len(shape_of(node)) - 2
     q, k, v = (walk.keep(x, lambda axes: positions not in axes) for x in (q, k, v))
     walk.scales.equal(q, to_power(k, -1))
     return v
@@ -196,7 +209,7 @@ def _layer_norm(
     walk: Walk, node: fx.Node, x: Label, shape: Sequence[int], weight: Any = None, bias: Any = None, *rest: Any
 ) -> Label:
     """Lose a scale that all have which are normalised together."""
-    first = len(_shape(node)) - len(shape)
+    first = len(shape_of(node)) - len(shape)
     if walk.norms:
         inside, _ = parted(x, lambda axes: max(axes) >= first)
         for term in walk.keep(inside, lambda axes: min(axes) >= first):
@@ -204,20 +217,21 @@ def _layer_norm(
             walk.lost.append(term)
     else:
         walk.scales.fix(x)
-    return led(_affine(walk, weight, bias), len(_shape(node)))
+    return led(_affine(walk, weight, bias), len(shape_of(node)))
 
 
-def _mean(walk: Walk, node: fx.Node, x: Label, dims: Sequence[int] | None = None, keep: bool = False) -> Label | None:
+def _summed(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label | None:
+    """Take sums, means and extremes along axes on which a scale does not depend."""
+    dims, ndim = named(node)["dim"], len(shape_of(node.args[0]))
     if not dims:
         return None
-    ndim = len(_shape(node.args[0]))
     away = {dim % ndim for dim in dims}
     kept = walk.keep(x, lambda axes: away.isdisjoint(axes))
-    return kept if keep else moved(kept, lambda array: array.squeeze(tuple(away)))
+    return kept if named(node)["keepdim"] else moved(kept, lambda array: array.squeeze(tuple(away)))
 
 
 def _reshaped(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label:
-    return read_as(x, _shape(node.args[0]), _shape(node))
+    return read_as(x, shape_of(node.args[0]), shape_of(node))
 
 
 def _moved(walk: Walk, node: fx.Node, x: Label, order: Sequence[int]) -> Label:
@@ -229,11 +243,11 @@ def _transposed(walk: Walk, node: fx.Node, x: Label, a: int, b: int) -> Label:
 
 
 def _expanded(walk: Walk, node: fx.Node, x: Label, *rest: Any) -> Label:
-    return led(x, len(_shape(node)))
+    return led(x, len(shape_of(node)))
 
 
 def _selected(walk: Walk, node: fx.Node, x: Label, dim: int, index: int) -> Label:
-    shape = _shape(node.args[0])
+    shape = shape_of(node.args[0])
     dim %= len(shape)
     return moved(x, lambda array: array.take(index if array.shape[dim] > 1 else 0, axis=dim))
 
@@ -244,9 +258,9 @@ def _unbound(walk: Walk, node: fx.Node, x: Label, dim: int = 0) -> tuple[Label, 
 
 def _joined(walk: Walk, node: fx.Node, operands: Sequence[Label], dim: int = 0) -> Label | None:
     """Join parts of one scale, which does not depend on that axis, or parts that each have theirs along it alone."""
-    dim %= len(_shape(node))
+    dim %= len(shape_of(node))
     if any(dim in term.axes for operand in operands for term in operand):
-        return _joined_along(walk, [_shape(part) for part in cast(Sequence[Any], node.args[0])], operands, dim)
+        return _joined_along(walk, [shape_of(part) for part in cast(Sequence[Any], node.args[0])], operands, dim)
     for operand in operands[1:]:
         walk.scales.equal(operands[0], operand)
     return operands[0]
@@ -272,11 +286,11 @@ def _places(x: Label, dim: int, places: slice) -> Label:
 def _sliced(
     walk: Walk, node: fx.Node, x: Label, dim: int = 0, start: int | None = None, stop: int | None = None, step: int = 1
 ) -> Label:
-    return _places(x, dim % len(_shape(node)), slice(start, stop, step))
+    return _places(x, dim % len(shape_of(node)), slice(start, stop, step))
 
 
 def _chunks(walk: Walk, node: fx.Node, x: Label, size: Any, dim: int = 0) -> tuple[Label, ...]:
-    dim %= len(_shape(node.args[0]))
+    dim %= len(shape_of(node.args[0]))
     stops = np.cumsum([int(value.shape[dim]) for value in node.meta["val"]]).tolist()
     return tuple(_places(x, dim, slice(*ends)) for ends in zip([0, *stops], stops, strict=False))
 
@@ -287,9 +301,10 @@ RULES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((aten.mul.Tensor, aten.div.Tensor), _multiplied), aten.dropout.default: _dropout,
     aten.prelu.default: _prelu, aten.batch_norm.default: _batch_norm,
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
-    operator.getitem: _item, aten.linear.default: _linear, aten.conv2d.default: _convolution,
-    aten.layer_norm.default: _layer_norm, aten.mean.dim: _mean, aten.permute.default: _moved,
+    operator.getitem: _item, aten.linear.default: _linear, **dict.fromkeys(CONVOLUTIONS, _convolution),
+    aten.layer_norm.default: _layer_norm, **dict.fromkeys(SUMS, _summed), aten.permute.default: _moved,
     aten.transpose.int: _transposed, aten.matmul.default: _matmul, aten.bmm.default: _matmul,
     aten.scaled_dot_product_attention.default: _attention, aten.expand.default: _expanded,
+    aten.embedding.default: _embedded, aten._weight_norm.default: _weight_normed,
     aten.cat.default: _joined, aten.unbind.int: _unbound, aten.select.int: _selected, aten.slice.Tensor: _sliced,
 }  # fmt: skip

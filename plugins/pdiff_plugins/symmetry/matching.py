@@ -73,7 +73,7 @@ class _Matching:
         left = [step for step in self.steps if len(step) > 1 or step[0] not in inner]
         settled: set[int | None] = {None}
         while left:
-            keys = {step: self._touched(step, settled | set(step)) for step in left}
+            keys = {step: self._telling(step, settled | set(step)) for step in left}
             step = max(left, key=lambda step: sum(self.state[key].numel() for key in keys[step]))
             similarity = self._similarity(step, keys[step])
             self._set(step, assigned(similarity) if len(step) == 1 else nested(similarity))
@@ -83,6 +83,14 @@ class _Matching:
         if after < before:
             self.permutations = self.symmetry.identity()
         return max(before, after)
+
+    def _telling(self, step: Step, within: Collection[int | None]) -> list[str]:
+        """Return the entries that tell a step's units; those on two axes of which they stand only where no other does.
+
+        With either axis in the wrong order such an entry tells nothing of the other.
+        """
+        touched = self._touched(step, within)
+        return [key for key in touched if self._once(step, key)] or touched
 
     def improve(self, step: Step) -> float:
         """Match a step's units, all others as they are; return what that gains, and undo it where it loses."""

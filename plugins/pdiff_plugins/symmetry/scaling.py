@@ -61,7 +61,8 @@ class Scaling:
             return entries.setdefault(key, _axes(scales, shape))
 
         graph.label(entry, lambda shape: (), walk.propagate, walk.fix)
-        for key in [*graph.shared(), *(key for key in entries if key not in keys)]:
+        tied = [key for same in graph.shared() for key in same]
+        for key in [*tied, *(key for key in entries if key not in keys)]:
             scales.fix(entries.get(key, ()))
         scales.settle()
         found = {key: [(term.axes[0], _products(scales, term)) for term in label] for key, label in entries.items()}

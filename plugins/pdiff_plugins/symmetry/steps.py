@@ -23,6 +23,7 @@ class Align(Transform):
     """
 
     name = "align"
+    version = 2
     exact: ClassVar[bool] = True
     source = "Ainsworth et al. 2022, Git Re-Basin, arXiv 2209.04836"
     scale: bool = Field(
@@ -44,6 +45,7 @@ class Permuted(Transform):
     """
 
     name = "permuted"
+    version = 2
     exact: ClassVar[bool] = True
     copies: int = Field(gt=0, description="further copies of each checkpoint")
     scale: float = Field(

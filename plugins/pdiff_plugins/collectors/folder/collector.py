@@ -95,7 +95,7 @@ class Folder(Collector):
         if len(found) < 2:
             raise UserError(
                 f"collect.path = {self.path!r}: holds {len(found)} checkpoints {self.pattern!r} ({', '.join(ENDINGS)}, "
-                "or folders of one network each); at least 2 are needed; collect.pattern names others: 'net_*', '*/*/NAME'"
+                "or folders of one network each); at least 2 are needed; collect.pattern names others: '*/*/NAME'"
             )
         return found, out
 

@@ -25,11 +25,12 @@ CANDIDATES = 5
 """Networks that are matched one by one, where the nearest cannot be found exactly; the nearest after alignment."""
 
 
-def known_symmetry(view: View) -> Symmetry | None:
-    """Return the permutations of hidden units within the selected entries; None where there are none."""
+def known_symmetry(view: View, ctx: Context) -> Symmetry | None:
+    """Return the permutations of hidden units within the selected entries; None where there are none, which is said."""
     try:
         return symmetry_of(view.bench, view.zoo.layout, "evaluate prompts")
-    except UserError:
+    except UserError as error:
+        ctx.warn(f"{error}; distances are taken as they are")
         return None
 
 

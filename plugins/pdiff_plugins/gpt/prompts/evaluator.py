@@ -100,7 +100,7 @@ class Prompts(Evaluator):
             scores["curves"] = gradients.curves(
                 asker, starts.theta_MD, best_MD, self.optimizer_starts, self.optimizer_steps, self.batch_size, ctx
             )
-        symmetry = distances.known_symmetry(asker.view)
+        symmetry = distances.known_symmetry(asker.view, ctx)
         finite_M = best_MD.isfinite().all(dim=1)
         if self.nearest and finite_M.any():
             scores["nearest"] = distances.nearness(asker.view, starts, best_MD, self.nearest, symmetry, ctx)
