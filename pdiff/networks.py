@@ -63,14 +63,20 @@ def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) ->
     return build_network(architecture.model_copy(update={"weights": ""}), data, seed)
 
 
-def load_weights(model: nn.Module, architecture: Architecture, say: Callable[[str], None] = lambda line: None) -> None:
-    """Load the file that `architecture.weights` names; `say` is told what of it was changed. Raises UserError."""
+def load_weights(
+    model: nn.Module, architecture: Architecture, say: Callable[[str], None] = lambda line: None,
+    table: str = "architecture",
+) -> None:  # fmt: skip
+    """Load the file that `architecture.weights` names; `say` is told what of it was changed. Raises UserError.
+
+    `table`: of the recipe, where it stands.
+    """
     heads = tuple(f"{name}." for name in architecture.classifier(model))
     head = [name for name in model.state_dict() if name.startswith(heads)] if heads else []
 
     def reader(new: Sequence[str]) -> Reader:
         return Reader(
-            model, "architecture", key=architecture.key, rename=architecture.rename, match=architecture.match, new=new,
+            model, table, key=architecture.key, rename=architecture.rename, match=architecture.match, new=new,
             convert=lambda state: architecture.converted(state, model),
         )  # fmt: skip
 
@@ -81,13 +87,13 @@ def load_weights(model: nn.Module, architecture: Architecture, say: Callable[[st
         hint = ""
         with contextlib.suppress(UserError):
             if head and architecture.head == "same" and reader(head).read(path):
-                hint = f'; only the head is another: architecture.head = "new" leaves {listed(head)} newly initialised'
-        raise UserError(f"architecture.weights: {error}{hint}") from None
+                hint = f'; only the head is another: {table}.head = "new" leaves {listed(head)} newly initialised'
+        raise UserError(f"{table}.weights: {error}{hint}") from None
     model.load_state_dict(model.state_dict() | state)
     for line in reads.said():
         say(line)
     if architecture.head == "new":
-        say(f"architecture.head: {listed(head)} newly initialised")
+        say(f"{table}.head: {listed(head)} newly initialised")
 
 
 def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:

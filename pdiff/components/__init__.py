@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from pdiff.components.architecture import Architecture
 from pdiff.components.backbone import Codec, Denoiser
-from pdiff.components.base import CONTENT, IF_SET, NEVER, Component, NoSuchComponent, Table, identity, merge, plain
+from pdiff.components.base import (
+    CONTENT,
+    IF_SET,
+    NEVER,
+    Component,
+    NoSuchComponent,
+    Renames,
+    Table,
+    identity,
+    merge,
+    plain,
+)
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
 from pdiff.components.evaluator import Evaluator
@@ -38,6 +49,7 @@ __all__ = [
     "Method",
     "NoSuchComponent",
     "Page",
+    "Renames",
     "Report",
     "Selector",
     "Table",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff.components.base import CONTENT, IF_SET, Component
+from pdiff.components.base import CONTENT, IF_SET, Component, Renames
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Architecture(Component):
         "", json_schema_extra=IF_SET,
         description="which state dict of the file, where it holds several, such as 'state_dict_ema' or 'ema.model'",
     )  # fmt: skip
-    rename: dict[str, str] = Field(
+    rename: Renames = Field(
         {}, json_schema_extra=IF_SET,
         description='globs of names in the file and what they are here, as { "layers.*" = "hidden.*" }; "" leaves out',
     )  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
@@ -50,6 +50,17 @@ CONFIG = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_
 def _mode(field: FieldInfo) -> Any:
     extra = field.json_schema_extra
     return extra.get("key", "always") if isinstance(extra, Mapping) else "always"
+
+
+class _Names(dict[str, str]):
+    """A table of names that can be hashed, as components are."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+Renames = Annotated[dict[str, str], AfterValidator(_Names)]
+"""Of a field: globs of names, and what they become."""
 
 
 class Component(BaseModel):

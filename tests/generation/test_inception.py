@@ -29,7 +29,7 @@ def test_inception_says_what_is_missing(tmp_path, monkeypatch):
     save_tensors(other, {"conv1.weight": torch.zeros(3)})
     for weights, said in (
         (tmp_path / "no.pth", "no.pth: no such file"),
-        (other, "inception: not this network's state dict: it lacks"),
+        (other, r"resnet\.safetensors: lacks"),
     ):
         with pytest.raises(UserError, match=said) as error:
             features = {"name": "inception", "weights": str(weights)}

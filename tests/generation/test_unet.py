@@ -100,7 +100,7 @@ def test_bad_weights_are_one_line(tmp_path, monkeypatch):
     write_folder(folder, state, CONFIG | {"downsample_padding": 1})
     assert "config.json has downsample_padding = 1, this UNet 0" in said(folder)
     write_folder(folder, {key: value for key, value in state.items() if key != "conv_in.bias"})
-    assert "it lacks 'conv_in.bias'" in said(folder)
+    assert ": lacks 'conv_in.bias'" in said(folder)
     (folder / "config.json").unlink()
     assert "holds no config.json" in said(folder)
     (folder / f"{STEM}.safetensors").unlink()

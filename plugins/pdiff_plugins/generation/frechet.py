@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pdiff.errors import UserError
-
 if TYPE_CHECKING:
     from pdiff.components import Architecture
 
@@ -93,10 +91,7 @@ def feature_network(component: Architecture, shape: tuple[int, ...], outputs: in
 
     network = component.build(input_shape=shape, outputs=outputs)
     if component.weights and component.weights != PRETRAINED:
-        try:
-            load_weights(network, component)
-        except UserError as error:
-            raise UserError(f"task.features: {component.name}: {error}") from None
+        load_weights(network, component, table="task.features")
     return network
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.opening import ENDINGS
-from pdiff.components import CONTENT, IF_SET, NEVER, Collector, Task
+from pdiff.components import CONTENT, IF_SET, NEVER, Collector, Renames, Task
 from pdiff.errors import UserError
 from pdiff_plugins.collectors.folder.finding import Checkpoint, checkpoints
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Folder(Collector):
-    """Your own checkpoints, as torch, Lightning, timm, Hugging Face or Ray write them.
+    """Your own checkpoints, as torch, Lightning, timm, Hugging Face or Ray write.
 
     Files of .safetensors, .pt, .pth, .bin, .ckpt or .pth.tar, and folders that are one network each (shards with an
     index, a file of weights beside config.json). Each folder of such is one run, and so are files side by side whose
@@ -48,7 +48,7 @@ class Folder(Collector):
         "", json_schema_extra=IF_SET,
         description="which state dict of a file, where it holds several, such as 'state_dict_ema' or 'ema.model'",
     )  # fmt: skip
-    rename: dict[str, str] = Field(
+    rename: Renames = Field(
         {}, json_schema_extra=IF_SET,
         description='globs of names in the files and what they are here, as { "layers.*" = "hidden.*" }; "" leaves out',
     )  # fmt: skip
@@ -95,7 +95,7 @@ class Folder(Collector):
         if len(found) < 2:
             raise UserError(
                 f"collect.path = {self.path!r}: holds {len(found)} checkpoints {self.pattern!r} ({', '.join(ENDINGS)}, "
-                "or folders of one network each); at least 2 are needed; collect.pattern names others: '*/*/NAME'"
+                "or folders of one network each); at least 2 are needed; collect.pattern names others, as 'net_*'"
             )
         return found, out
 
