@@ -17,14 +17,14 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
         "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
-        "Table", "Task", "Transform", "identity", "merge", "plain",
+        "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
         "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "evaluation_batches",
         "evaluation_size", "holdout", "some",
     ),
-    "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
+    "pdiff.errors": ("Faults", "UserError", "did_you_mean", "naming"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_state", "load_tensors", "make_folder", "read_json",
         "save_tensors", "sha256_of", "write_bytes", "write_json", "write_text",

@@ -23,13 +23,17 @@ def run(
     set: Overrides = None,
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
+    track: Annotated[
+        list[str] | None, typer.Option(help="Let a tracker follow the run: --track tensorboard. Repeatable.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run a recipe from start to report; what is computed already is re-used."""
     from pdiff import api
     from pdiff.cli.text import console, print_run
 
-    done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, console=console())
+    changed = overrides(set, device, out) | ({"run.track": [{"name": name} for name in track]} if track else {})
+    done = api.run(recipe, set=changed, quiet=quiet, console=console())
     print_run(done.scores)
     for path in done.report():
         if path.suffix in (".html", ".md"):

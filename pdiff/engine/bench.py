@@ -29,7 +29,7 @@ def predictor_of(model: nn.Module, layout: Layout, task: Predicts, ctx: Context,
 
     `steady`: by a way that follows from shapes alone, for numbers that decide what comes after them.
     """
-    chooser = ask(ctx.progress, "choose_ways", model=model, layout=layout, task=task, steady=steady)
+    chooser = ask(ctx.warn, "choose_ways", model=model, layout=layout, task=task, steady=steady)
     return Predictor(model, layout, task, chooser)
 
 
@@ -118,7 +118,7 @@ class RunBench:
         ctx = self.contexts("align")
         inputs = torch.zeros(2, *self.input_shape)
         aligner: Callable[[Tensor, Tensor | None], Tensor] | None = ask(
-            ctx.progress, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
+            ctx.warn, "align_networks", model=self.build(0), inputs=inputs, layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
         return aligner
