@@ -202,3 +202,27 @@ def test_a_licence_file_goes_with_the_weights(finished, tmp_path: Path) -> None:
     call("push", str(finished.folder), "--to", str(tmp_path / "net"), "--licence", str(tmp_path / "terms.txt"))
     assert (tmp_path / "net" / "LICENSE").read_text() == "Do no harm."
     assert re.search(r"^license_link: LICENSE$", (tmp_path / "net" / CARD).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["net", "vit"])
+def test_a_network_is_pushed_where_the_data_are_not(name, finished, vit, tmp_path: Path, monkeypatch) -> None:
+    run = {"net": finished, "vit": vit}[name]
+    call("push", str(run.folder), "--to", str(tmp_path / "a"), "--source", "original", "--which", "3")
+
+    def absent(self, ctx):
+        raise UserError("dataset digits: not here")
+
+    monkeypatch.setattr(type(run.recipe.dataset), "load", absent)
+    call("push", str(run.folder), "--to", str(tmp_path / "b"), "--source", "original", "--which", "3")
+    for file in (WEIGHTS, CONFIG, RECIPE):
+        assert (tmp_path / "b" / file).read_bytes() == (tmp_path / "a" / file).read_bytes(), file
+
+
+def test_a_plugin_that_has_the_architecture_is_named(finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdiff.plugins.discovery import registry
+
+    owner = next(plugin for plugin in registry().plugins if plugin.name == "networks")
+    for field, value in (("module", "pdiff_acme"), ("distribution", "pdiff-acme"), ("version", "2.0")):
+        monkeypatch.setattr(owner, field, value)
+    call("push", str(finished.folder), "--to", str(tmp_path / "net"))
+    assert "and `pdiff-acme 2.0`, which has its architecture" in (tmp_path / "net" / CARD).read_text()

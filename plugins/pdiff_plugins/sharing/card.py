@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from pdiff.plugins.discovery import registry
 from pdiff.results.scores import TaskScore, scored, unit_of
 from pdiff.results.shown import Showing
 from pdiff.results.summary import notes, table
@@ -78,11 +79,12 @@ def _metadata(choice: Choice, about: Mapping[str, Any], name: str) -> dict[str, 
     images = len(_shape(about)) == 3
     task = TASKS.get(recipe.task.name, "") if images else ""
     timm = "library" not in about
+    results = list(_results(choice, task or recipe.task.name))
     return {
         **choice.licence.metadata, "library_name": "timm" if timm else "pdiff", "pipeline_tag": task or None,
         "tags": [*filter(None, [task]), *(["timm"] if timm else ["pytorch"]), "pdiff", "weight-generation"],
         "datasets": [_identifier(recipe.dataset.name)], "metrics": [recipe.task.metric],
-        "model_name": name.rpartition("/")[2], "eval_results": list(_results(choice, task or recipe.task.name)) or None,
+        "model_name": name.rpartition("/")[2] if results else None, "eval_results": results or None,
         "seed": recipe.seed, "pdiff_run": scores["run"], "pdiff_source": choice.source,
     }  # fmt: skip
 
@@ -194,10 +196,19 @@ def _loading(choice: Choice, about: Mapping[str, Any], name: str) -> str:
     seen = json.dumps(about["preprocessing"]) if about["preprocessing"] else "see the recipe's [dataset]"
     return (
         f"`model.safetensors` is an ordinary state dict, which the network's own class loads with `strict=True`. With "
-        f"`pip install neural-pdiff`:\n\n```python\n{code}```\n\n"
+        f"{_needs(choice)}:\n\n```python\n{code}```\n\n"
         f"Inputs are `[batch, {', '.join(map(str, shape)) if isinstance(shape, list | tuple) else '...'}]`, "
         f"prepared as the data set prepares them: {seen}."
     )
+
+
+def _needs(choice: Choice) -> str:
+    """Return what has to be installed for the architecture to be known by name."""
+    architecture = type(choice.run.recipe.architecture)
+    owner = next((plugin for plugin in registry().plugins if architecture in plugin.components), None)
+    theirs = f"{owner.distribution} {owner.version}" if owner else registry().qualified(architecture)
+    ours = owner is not None and owner.module.startswith("pdiff_plugins.")
+    return "`pip install neural-pdiff`" + ("" if ours else f", and `{theirs}`, which has its architecture")
 
 
 def _all(scores: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,24 +12,51 @@ from torch import Tensor, nn
 
 import pdiff
 from pdiff.errors import UserError
-from pdiff.networks import build_network
+from pdiff.files import load_tensors
+from pdiff.networks import build_network, load_into
 
 if TYPE_CHECKING:
+    from pdiff.components import Architecture
     from pdiff_plugins.sharing.folder import Choice
 
 
 def config(choice: Choice, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return what config.json holds."""
-    recipe, data = choice.run.recipe, choice.run.pipeline.data
-    network = build_network(recipe.architecture.model_copy(update={"weights": ""}), data, recipe.seed)
-    about = _timm(network, data.input_shape, data.outputs, choice) if _of_timm(network) else {}
-    return about or {
+    """Return what config.json holds. Raises UserError where the network's sizes cannot be known."""
+    shape, outputs, network = _sizes(choice, state)
+    if _of_timm(network):
+        return _timm(network, shape, outputs, choice)
+    return {
         "library": "pdiff", "pdiff_version": pdiff.__version__,
         "network": f"{type(network).__module__}.{type(network).__qualname__}",
         "architecture": choice.recipe["architecture"] | {"weights": ""},
-        "input_shape": data.input_shape, "outputs": data.outputs, "preprocessing": preprocessing(choice),
-        "label_names": labels(choice),
+        "input_shape": shape, "outputs": outputs, "preprocessing": preprocessing(choice),
     }  # fmt: skip
+
+
+def _sizes(choice: Choice, state: Mapping[str, Tensor]) -> tuple[Any, int, nn.Module]:
+    """Return (input shape, outputs, a network of them).
+
+    They are the data set's; where its files are not at hand, what its options say, and the number of outputs with which
+    the architecture has entries of these shapes. Raises UserError where there is none.
+    """
+    run = choice.run
+    try:
+        data = run.pipeline.data
+        return data.input_shape, data.outputs, build_network(_blank(choice), data, run.recipe.seed)
+    except UserError:
+        shape: Any = getattr(run.recipe.dataset, "shape", None)
+        shapes = {key: value.shape for key, value in state.items()}
+        for outputs in sorted({len(value) for value in state.values() if value.ndim == 1}) if shape else ():
+            with contextlib.suppress(Exception):  # of an architecture that cannot have so many
+                network = _blank(choice).build(input_shape=shape, outputs=outputs)
+                if {key: value.shape for key, value in network.state_dict().items()} == shapes:
+                    return shape, outputs, network
+        raise
+
+
+def _blank(choice: Choice) -> Architecture:
+    """Return the architecture without weights to start from."""
+    return choice.run.recipe.architecture.model_copy(update={"weights": ""})
 
 
 def _of_timm(network: nn.Module) -> bool:
@@ -42,13 +70,6 @@ def preprocessing(choice: Choice) -> dict[str, Any]:
     """Return the dataset's options that say what a network sees: sizes, means, deviations, as far as it has them."""
     dataset = choice.recipe["dataset"]
     return {key: dataset[key] for key in ("image_size", "channels", "mean", "std") if key in dataset}
-
-
-def labels(choice: Choice) -> list[str]:
-    """Return the names of the classes in their order, where the dataset knows them."""
-    data = choice.run.pipeline.data
-    names = getattr(data, "classes", None) or getattr(data, "labels", None) or ()
-    return [str(name) for name in names] if len(names) == data.outputs else []
 
 
 def _timm(network: Any, shape: tuple[int, ...], outputs: int, choice: Choice) -> dict[str, Any]:
@@ -67,7 +88,6 @@ def _timm(network: Any, shape: tuple[int, ...], outputs: int, choice: Choice) ->
         "architecture": known["architecture"],
         "num_classes": outputs,
         "num_features": network.num_features,
-        **({"label_names": labels(choice)} if labels(choice) else {}),
         "model_args": arguments,
         "pretrained_cfg": {
             "tag": "pdiff", "custom_load": False, "input_size": list(shape), "num_classes": outputs,
@@ -84,8 +104,7 @@ def _timm(network: Any, shape: tuple[int, ...], outputs: int, choice: Choice) ->
 def checked(choice: Choice, about: Mapping[str, Any], folder: Path, state: Mapping[str, Tensor]) -> None:
     """Load the network again from what was written. Raises UserError where that gives another one."""
     with torch.random.fork_rng(devices=[]):
-        network = _loaded(choice, about, folder)
-    again = network.state_dict()
+        again = _loaded(choice, about, folder).state_dict()
     other = [key for key in state if key not in again or not torch.equal(again[key], state[key])]
     if other or len(again) != len(state):
         key = other[0] if other else next(key for key in again if key not in state)
@@ -97,10 +116,7 @@ def _loaded(choice: Choice, about: Mapping[str, Any], folder: Path) -> nn.Module
         import timm
 
         return timm.create_model(f"local-dir:{folder}", pretrained=True)
-    from pdiff.files import load_tensors
-    from pdiff.networks import load_into
-
-    architecture = choice.run.recipe.architecture.model_copy(update={"weights": ""})
-    network = build_network(architecture, choice.run.pipeline.data, 0)
-    load_into(network, load_tensors(folder / "model.safetensors"), "model.safetensors")
+    state = load_tensors(folder / "model.safetensors")
+    network = _sizes(choice, state)[2]
+    load_into(network, state, "model.safetensors")
     return network
