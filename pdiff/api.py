@@ -16,7 +16,7 @@ from pdiff.bench import Bench
 from pdiff.components import Evaluator, Method, identity
 from pdiff.context import Context
 from pdiff.engine.keys import run_key
-from pdiff.engine.observe import notify
+from pdiff.engine.observe import notify, tracked
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
@@ -154,7 +154,7 @@ class Run:
         """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         notify(
-            self.pipeline.progress, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
+            self.pipeline.warn, "render_samples", recipe=self.recipe, zoo=self.zoo, bench=self.bench,
             theta_MD=self.draw(count, draw=draw, source=source), ctx=self.context("data"), folder=folder,
         )  # fmt: skip
         files = [path for path in sorted(folder.iterdir()) if path.stat().st_mtime_ns != before.get(path)]
@@ -290,14 +290,17 @@ def run(
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, called, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
-    scores = scores_of(pipeline, _added(kept, loaded))
-    resolved = tomli_w.dumps(loaded.table())
-    with run_locked(folder):
-        write_text(folder / "recipe.toml", path.read_text(encoding="utf-8") if path.is_file() else resolved)
-        write_text(folder / RESOLVED, resolved)
-        write_json(folder / SCORES, scores)
-    done = Run(folder, pipeline)
-    done.report()
+    about: dict[str, Any] = {"run": pipeline.name, "folder": folder}
+    stages = {what: stage.key for what, stage in pipeline.plan}
+    with tracked(loaded.run.track, pipeline.warn, recipe=loaded.table(), stages=stages, **about):
+        scores = scores_of(pipeline, _added(kept, loaded))
+        resolved = tomli_w.dumps(loaded.table())
+        with run_locked(folder):
+            write_text(folder / "recipe.toml", path.read_text(encoding="utf-8") if path.is_file() else resolved)
+            write_text(folder / RESOLVED, resolved)
+            write_json(folder / SCORES, scores)
+        done = Run(folder, pipeline)
+        notify(pipeline.warn, "run_finished", scores=scores, files=done.report(), failure="", **about)
     return done
 
 
@@ -318,7 +321,7 @@ def open_run(
     others = [key for key in set or {} if not key.startswith("run.") or key.removeprefix("run.") in COUNTED]
     if others:
         raise UserError(f"--set {others[0]}: a finished run takes run.* only, no {' or '.join(COUNTED)}; run it again")
-    changes = {**(set or {}), "run.out": str(folder.parent)}
+    changes = {**(set or {}), "run.out": str(folder.parent), "run.track": []}
     given = [keyword for keyword, value in objects.items() if value is not None]
     tables = read_tables(folder / RESOLVED)
     recipe = recipe_of(completed(tables, objects, changes, False) if given else tables, folder / RESOLVED, changes)

@@ -295,6 +295,45 @@ def register_reports(register: Register) -> None:
 
 
 @hookspec
+def register_trackers(register: Register) -> None:
+    """Register trackers: subclasses of `pdiff.components.Tracker`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Tracker
+
+        class Diary(Tracker):
+            '''A line for each stage, in a file.'''
+            name = "diary"
+            path: str = "diary.txt"
+
+            def begin(self, *, run, recipe, folder, stages):
+                folder.mkdir(parents=True, exist_ok=True)
+                return Following(folder / self.path)
+
+        class Following:
+            def __init__(self, path):
+                self.path = path
+
+            def write(self, line):
+                with open(self.path, "a") as file:
+                    file.write(line + "\\n")
+
+            @hookimpl
+            def stage_finished(self, stage, seconds):
+                self.write(f"{stage}: {seconds:.1f} s")
+
+            @hookimpl
+            def run_finished(self, failure):
+                self.write(failure or "done")
+
+        @hookimpl
+        def register_trackers(register):
+            register(Diary)
+    """
+
+
+@hookspec
 def register_commands(app: typer.Typer) -> None:
     """Add commands to the `pdiff` program, which is a Typer app.
 
@@ -423,8 +462,10 @@ def stage_started(stage: str, key: str, run: str, config: dict[str, Any]) -> Non
 
 
 @hookspec
-def stage_progress(stage: str, key: str, step: int, values: dict[str, float]) -> None:
-    """Observe a step of a training loop inside a stage, with its loss; called about every second.
+def stage_progress(stage: str, key: str, what: str, step: int, values: dict[str, float]) -> None:
+    """Observe a step of a training loop inside a stage, with its loss; called about every second, and at its end.
+
+    `what` is the loop: a stage may have several, each of which counts its steps anew.
 
     Example:
         from pdiff import hookimpl
@@ -445,4 +486,20 @@ def stage_finished(stage: str, key: str, seconds: float) -> None:
         @hookimpl
         def stage_finished(stage, key, seconds):
             print("ends:", stage, f"{seconds:.1f} s")
+    """
+
+
+@hookspec
+def run_finished(run: str, folder: Path, scores: dict[str, Any], files: list[Path], failure: str) -> None:
+    """Observe that a run has ended, also one whose stages were all in the store.
+
+    `scores` are what `scores.json` holds, `files` the reports'; where the run failed there are none of either, and
+    `failure` says why in a line, else it is empty.
+
+    Example:
+        from pdiff import hookimpl
+
+        @hookimpl
+        def run_finished(run, scores, failure):
+            print("run", run, failure or f"gave {len(scores['networks'])} populations")
     """

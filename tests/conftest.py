@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from tests.helpers import TINY
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers share the cores
+os.environ |= {  # what trackers' libraries would send, ask for or refuse
+    "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_X_DISABLE_STATS": "true", "WANDB_MODE": "offline",
+    "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true", "DO_NOT_TRACK": "true",
+}  # fmt: skip
 
 MOST_WORKERS = 8
 """Each worker holds torch and its own session fixtures, about 1 GiB."""

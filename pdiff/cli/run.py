@@ -24,13 +24,16 @@ def run(
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
     plugin: Plugins = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Let a tracker follow the run: --track tensorboard. Repeatable.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run a recipe from start to report; what is computed already is re-used."""
     import pdiff
     from pdiff.cli.text import console, print_run
 
-    changes = overrides(set, device, out)
+    changes = overrides(set, device, out) | ({"run.track": [{"name": name} for name in track]} if track else {})
     done = pdiff.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, console=console())
     print_run(done.scores)
     for path in done.report():

@@ -28,6 +28,7 @@ from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
+from pdiff.components.tracker import Tracker
 from pdiff.components.transform import Transform
 from pdiff.results.shown import Figure, Finding, Page
 
@@ -54,6 +55,7 @@ __all__ = [
     "Selector",
     "Table",
     "Task",
+    "Tracker",
     "Transform",
     "identity",
     "merge",
@@ -64,5 +66,6 @@ KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
         Architecture, Dataset, Task, Selector, Collector, Transform, Codec, Denoiser, Method, Evaluator, Report,
+        Tracker,
     )
 }  # fmt: skip

@@ -30,7 +30,7 @@ def predictor_of(model: nn.Module, layout: Layout, task: Predicts, ctx: Context,
 
     `steady`: by a way that follows from shapes alone, for numbers that decide what comes after them.
     """
-    chooser = ask(ctx.progress, "choose_ways", model=model, layout=layout, task=task, steady=steady)
+    chooser = ask(ctx.warn, "choose_ways", model=model, layout=layout, task=task, steady=steady)
     return Predictor(model, layout, task, chooser)
 
 
@@ -121,7 +121,7 @@ class RunBench:
     def _aligner(self) -> Callable[[Tensor, Tensor | None], Tensor] | None:
         ctx = self.contexts("align")
         aligner: Callable[[Tensor, Tensor | None], Tensor] | None = ask(
-            ctx.progress, "align_networks", model=self.build(0), inputs=self.data.example(), layout=self.zoo.layout,
+            ctx.warn, "align_networks", model=self.build(0), inputs=self.data.example(), layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
         return aligner

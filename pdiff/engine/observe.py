@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from pdiff.components import Tracker
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.loading import told
-from pdiff.running.progress import Progress
 
 
-def notify(progress: Progress, hook: str, **values: Any) -> None:
+@contextlib.contextmanager
+def tracked(
+    trackers: Iterable[Tracker], warn: Callable[[str], None], run: str, folder: Path, **about: Any
+) -> Iterator[None]:
+    """Let trackers follow a run, and tell them when it fails. Raises UserError where one cannot begin."""
+    manager, following = registry().manager, list[object]()
+    try:
+        for tracker in trackers:
+            observer, name = tracker.begin(run=run, folder=folder, **about), f"tracker {tracker.name}"
+            following.append(observer)
+            manager.register(observer, None if manager.has_plugin(name) else name)
+        yield
+    except BaseException as error:
+        notify(warn, "run_finished", run=run, folder=folder, scores={}, files=[], failure=told(error))
+        raise
+    finally:
+        for observer in filter(manager.is_registered, following):
+            manager.unregister(observer)
+
+
+def notify(warn: Callable[[str], None], hook: str, **values: Any) -> None:
     """Call a hook of every plugin that has it; one that raises is named and passed over."""
-    for _ in _answers(progress, hook, values):
+    for _ in _answers(warn, hook, values):
         pass
 
 
-def ask(progress: Progress, hook: str, **values: Any) -> Any:
+def ask(warn: Callable[[str], None], hook: str, **values: Any) -> Any:
     """Return the first answer that is not None, None where there is none; a plugin that raises is passed over."""
-    return next((answer for answer in _answers(progress, hook, values) if answer is not None), None)
+    return next((answer for answer in _answers(warn, hook, values) if answer is not None), None)
 
 
-def _answers(progress: Progress, hook: str, values: Mapping[str, Any]) -> Iterator[Any]:
+def _answers(warn: Callable[[str], None], hook: str, values: Mapping[str, Any]) -> Iterator[Any]:
     for implementation in reversed(getattr(registry().manager.hook, hook).get_hookimpls()):  # as pluggy calls them
         arguments = {name: values[name] for name in implementation.argnames}
         try:
             yield implementation.function(**arguments)
         except (Exception, SystemExit) as error:
-            progress.say(f"warning: plugin {implementation.plugin_name}: {hook} raised {told(error)}")
+            warn(f"plugin {implementation.plugin_name}: {hook} raised {told(error)}")

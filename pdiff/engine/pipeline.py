@@ -51,10 +51,10 @@ class Pipeline:
             nonlocal computed
             computed = True
             named = {"stage": stage.name, "key": stage.key}
-            notify(self.progress, "stage_started", run=self.name, config=stage.config, **named)
+            notify(self.warn, "stage_started", run=self.name, config=stage.config, **named)
 
-            def tell(step: int, values: dict[str, float]) -> None:
-                notify(self.progress, "stage_progress", step=step, values=values, **named)
+            def tell(what: str, step: int, values: dict[str, float]) -> None:
+                notify(self.warn, "stage_progress", what=what, step=step, values=values, **named)
 
             with told_when_out(stage.name):
                 do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
@@ -62,7 +62,7 @@ class Pipeline:
         folder = self.store.compute(stage, observed, self.progress.say)
         if computed:  # and not waited for, while another run computed it
             seconds = self.store.seconds(stage)
-            notify(self.progress, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
+            notify(self.warn, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
         return folder
 
     def warn(self, line: str) -> None:

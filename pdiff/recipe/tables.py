@@ -17,6 +17,7 @@ from pdiff.components import (
     Selector,
     Table,
     Task,
+    Tracker,
     Transform,
     plain,
 )
@@ -52,6 +53,7 @@ class RunSettings(Table):
         "auto", description="of training (keyed); auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
     )
     graphs: bool = Field(True, description="on CUDA, replay training and sampling steps as CUDA graphs")
+    track: tuple[Tracker, ...] = Field((), description='what follows the run: [[run.track]] name = "tensorboard"')
 
 
 class Expect(Table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,15 +32,17 @@ class Progress:
 
 
 class Told(Progress):
-    """Progress that also tells a function, about once a second, of (units done, values)."""
+    """Progress that also tells a function, about once a second and at the end, of (step, units done, values)."""
 
-    def __init__(self, inner: Progress, tell: Callable[[int, dict[str, float]], None]):
+    def __init__(self, inner: Progress, tell: Callable[[str, int, dict[str, float]], None]):
         self.inner, self.tell = inner, tell
 
     @contextmanager
     def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:
         with self.inner.step(what, total, done) as step:
-            yield _ToldStep(step, self.tell, done)
+            told = _ToldStep(step, functools.partial(self.tell, what), done)
+            yield told
+            told.close()
 
     def say(self, line: str) -> None:
         self.inner.say(line)
@@ -48,14 +51,21 @@ class Told(Progress):
 class _ToldStep(Step):
     def __init__(self, inner: Step, tell: Callable[[int, dict[str, float]], None], done: int):
         self.inner, self.tell, self.done, self.last = inner, tell, done, 0.0
+        self.untold: dict[tuple[str, ...], tuple[int, dict[str, float]]] = {}
 
     def advance(self, count: int = 1, **values: float) -> None:
         self.inner.advance(count, **values)
         self.done += count
-        now = time.monotonic()
-        if values and now - self.last >= 1.0:
-            self.last = now
-            self.tell(self.done, values)
+        if values:
+            self.untold[tuple(values)] = self.done, values
+        if time.monotonic() - self.last >= 1.0:
+            self.last = time.monotonic()
+            self.close()
+
+    def close(self) -> None:
+        for done, values in sorted(self.untold.values(), key=lambda pair: pair[0]):
+            self.tell(done, values)
+        self.untold = {}
 
 
 def _values(values: dict[str, float]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypedDict, Union, get_args, get_origin, is_typeddict
 
-from pdiff.components import Evaluator, Report
+from pdiff.components import Evaluator, Report, Tracker
 from pdiff.context import Context
+from pdiff.engine.observe import notify, tracked
 from pdiff.engine.scores import scores_of
 from pdiff.results.scores import Key, TaskScore, Unit, keys
 from pdiff.results.shown import Showing
@@ -123,3 +125,25 @@ def check_report(component: Report, *, run: dict[str, Any] | None = None) -> Non
             for path in paths:
                 assert path.resolve().is_relative_to(out.resolve()), f"{component.name}: {path} is not below {out}"
                 assert path.is_file() and path.stat().st_size, f"{component.name}: {path.name} is empty or not there"
+
+
+def check_tracker(component: Tracker) -> None:
+    """It follows a tiny run to its end, and one that fails, and no hook of it raises."""
+    said: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline, recipe = tiny_run(Path(folder) / "runs"), {"seed": 0, "method": {"name": "tiny_method"}}
+        stages = {what: stage.key for what, stage in pipeline.plan}
+        for fails in (False, True):
+            about: dict[str, Any] = {"run": pipeline.name, "folder": Path(folder) / f"run-{fails}"}
+            about["folder"].mkdir()
+            with (
+                contextlib.suppress(ArithmeticError),
+                tracked([component], said.append, recipe=recipe, stages=stages, **about),
+            ):
+                scores = scores_of(pipeline)
+                if fails:
+                    raise ArithmeticError("as a test asks for")
+                for name in ("recipe.toml", "resolved.toml", "scores.json"):
+                    (about["folder"] / name).write_text("{}")
+                notify(said.append, "run_finished", scores=scores, files=[], failure="", **about)
+    assert not said, f"{component.name}: {said[0]}"

@@ -73,7 +73,10 @@ SOLIDS = FIELDS | {
     "method": {"name": "copy"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
-EXTRAS = {("report", "meshes"): ("skimage", "trimesh")}
+EXTRAS = {
+    ("report", "meshes"): ("skimage", "trimesh"),
+    **{("tracker", name): (name,) for name in ("tensorboard", "wandb", "mlflow")},
+}
 """What a component needs beside pdiff's own dependencies."""
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
@@ -139,6 +142,7 @@ CASES: dict[str, dict[str, Any]] = {
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
                   "audit": {"examples": 50, "draws": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
+    "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
 }  # fmt: skip
 """Kind -> name -> options of the component and of its check."""
 DEFINITION_ONLY = {

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import pdiff.api
 from pdiff import hookspecs
 from pdiff.context import Context
-from pdiff.engine.observe import ask
+from pdiff.engine.observe import ask, tracked
 from pdiff.engine.scores import scores_of
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import Registry
@@ -125,9 +125,9 @@ def networks_are_aligned(hook, registry, tmp_path, capsys):
 def ways_are_chosen(hook, registry, tmp_path, capsys):
     pipeline = tiny_run(tmp_path / "runs")
     about = {"model": pipeline.bench.network, "layout": pipeline.zoo.layout, "task": TinyTask()}
-    chooser = ask(pipeline.progress, hook, steady=True, **about)
+    chooser = ask(pipeline.warn, hook, steady=True, **about)
     assert isinstance(chooser, OneAtATime) and chooser.model is about["model"]
-    assert ask(pipeline.progress, hook, steady=False, **about) is None
+    assert ask(pipeline.warn, hook, steady=False, **about) is None
     split = pipeline.data.validation
     classes_ME = Predictor(**about, chooser=chooser).predict(pipeline.zoo.theta_ND, split, Context(seed=0), "predict")
     assert pipeline.bench.score(pipeline.zoo.theta_ND).equal(TinyTask().score(classes_ME, split.targets))
@@ -138,6 +138,13 @@ def recipes_are_completed(hook, registry, tmp_path, capsys):
     assert made == {"seed": 3, "dataset": {"name": "zeros"}}
     with pytest.raises(UserError, match="no plugin takes objects"):
         completed({}, {"data": "something else"}, {}, False)
+
+
+def the_end_of_a_run_is_told(hook, registry, tmp_path, capsys):
+    opened = pdiff.api.Run(tmp_path, tiny_run(tmp_path / "runs"))
+    with pytest.raises(ZeroDivisionError), tracked((), print, opened.pipeline.name, tmp_path, recipe={}, stages={}):
+        _ = 1 / 0
+    assert capsys.readouterr().out == "run tiny ZeroDivisionError: division by zero\n"
 
 
 STAGES = ("train", "collect", "fit", "sample")
@@ -151,6 +158,7 @@ CASES |= {
     "stage_started": observed(*(f"begins: {stage}" for stage in STAGES)),
     "stage_progress": observed("train 1 {'loss': "),
     "stage_finished": observed(*(f"ends: {stage}" for stage in STAGES)),
+    "run_finished": the_end_of_a_run_is_told,
 }
 
 

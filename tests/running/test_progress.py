@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pdiff.running import progress as running_progress
-from pdiff.running.progress import PlainProgress, progress_for
+from pdiff.running.progress import PlainProgress, Progress, Told, progress_for
 
 
 class Clock:
@@ -64,3 +64,14 @@ def test_long_steps_say_how_much_time_is_left(clock: Clock) -> None:
         clock.seconds += 11
         step.advance(50, loss=2.0)
     assert said == ["collect: 200/300  2.5/s  40.0s left  loss 2", "collect: 200/300 in 40.0s  loss 2"]
+
+
+def test_an_observer_is_told_each_second_and_the_last_of_every_value(clock: Clock) -> None:
+    told: list[tuple[str, int, dict[str, float]]] = []
+    with Told(Progress(), lambda *values: told.append(values)).step("codec", total=9, done=10) as step:
+        for loss in (3.0, 2.0, 1.0):
+            clock.seconds += 0.4
+            step.advance(1, loss=loss)
+        step.advance(1, score=0.5)
+        step.advance(2)
+    assert told == [("codec", 11, {"loss": 3.0}), ("codec", 13, {"loss": 1.0}), ("codec", 14, {"score": 0.5})]

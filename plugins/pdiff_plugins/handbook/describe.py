@@ -23,10 +23,11 @@ HEADERS = {
     "codec": "method.codec",
     "denoiser": "method.denoiser",
     "evaluator": "evaluate",
+    "tracker": "run.track",
     "transform": "zoo",
 }
 """Where a kind stands in a recipe, unless the table is called like the kind."""
-REPEATED = ("evaluator", "report", "transform")
+REPEATED = ("evaluator", "report", "tracker", "transform")
 BOUNDS = {
     "exclusiveMinimum": "> {}", "minimum": ">= {}", "exclusiveMaximum": "< {}", "maximum": "<= {}",
     "multipleOf": "multiple of {}", "minLength": "at least {} long", "pattern": "like {}",
