@@ -24,6 +24,8 @@ AVERAGES = 0.02
 originals leave less than twice so much room, half of that room."""
 COPIES = 0.5
 """Median novelty below which it is said to copy."""
+LARGE = 0.5
+"""Of the deviation between checkpoints, what a difference from them must be to be named."""
 NEW = {
     "copies": "they are copies of checkpoints, or nearly",
     "averages": "they agree with each other more than checkpoints do, as averages of them would",
@@ -51,7 +53,8 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
     """Say it for who reads such a table for the first time: as good, what does better, and whether it is new."""
     ours_ME, theirs_NE = (per_example(view, source) for source in (view.method, ORIGINAL))
     low, high = difference(ours_ME, theirs_NE).interval()
-    level = "better than" if low > 0 else "worse than" if high < 0 else "about as good as"
+    gap, least = float(ours_ME.mean() - theirs_NE.mean()), LARGE * float(theirs_NE.mean(dim=1).std())
+    level = "better than" if low > 0 and gap > least else "worse than" if high < 0 and -gap > least else "as good as"
     means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
     said = [f"{view.method} gives networks {level} the checkpoints it learnt from ({means})"]
     ahead = [source for source, gain in gained.items() if gain["worse"]]
@@ -61,7 +64,13 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
     elif better(gained):
         said.append("no baseline does as well")
     elif gained:
-        said.append("no baseline is clearly better, nor is it better than all of them")
+        rival, gain = next(iter(gained.items()))
+        higher = (
+            f"{rival} scores higher (by {unit.difference(-gain['mean'])})"
+            if gain["mean"] < 0
+            else "no baseline scores higher"
+        )
+        said.append(f"{higher}, which may be chance")
     return f"in short: {'; '.join([*said, NEW.get(kind, f'it {kind}')])}"
 
 
