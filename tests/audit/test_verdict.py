@@ -160,3 +160,23 @@ def test_groups_give_the_difference_that_the_table_shows() -> None:
     seen, task = view(errors, MinusError()), MinusError()
     shown = [float(task.score(errors[name], seen.targets("test")).mean()) for name in ("pdiff", "wide")]
     assert said(seen, "km")["gain"]["mean"] == pytest.approx(shown[0] - shown[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("right", "baselines", "words"),
+    [
+        (0.9, {"poor": 0.7}, ("better than the checkpoints it learnt from (9", "no baseline does as well")),
+        (0.7, {"good": 0.9, "fine": 0.85}, ("worse than the checkpoints", "good does better, as 1 more (by 2")),
+        (0.8, {"poor": 0.5, "level": 0.8}, (" as good as the checkpoints", ", which may be chance")),
+    ],
+)
+def test_in_short_it_says_how_good_and_what_does_better(right, baselines, words) -> None:
+    others = {name: answers(30, share, 2 + i) for i, (name, share) in enumerate(baselines.items())}
+    text = said(view(ORIGINAL | {"pdiff": answers(30, right, 1)} | others))["plain"]
+    assert text.startswith("in short: pdiff gives networks ") and all(word in text for word in words)
+
+
+def test_in_short_it_says_whether_networks_are_new() -> None:
+    seen = view(ORIGINAL | {"pdiff": answers(30, 0.8, 1), "soup": answers(1, 0.8, 2)})
+    assert verdict(seen, torch.ones(5), Unit("%"))["plain"].endswith("hardly more alike than checkpoints are")
+    assert verdict(seen, torch.zeros(5), Unit("%"))["plain"].endswith("they are copies of checkpoints, or nearly")

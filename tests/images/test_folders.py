@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from pdiff.components import identity
 from pdiff_plugins.images.on_disk import ImageFolder, ImageNet
@@ -149,3 +150,70 @@ def test_an_image_that_changes_in_place_counts_as_other_data(tmp_path):
     image.write_bytes(data)
     (tmp_path / "notes.txt").write_text("not read")
     assert dataset.content(tmp_path) == before
+
+
+# --- a network with more outputs than the folder has classes
+
+NUMBERS = {"cat": 7, "ant": 2, "bee": 4}
+
+
+def test_classes_say_which_output_a_folder_is(tmp_path):
+    write_folder(tmp_path, train=6, val=2, test=2)
+    splits = ImageFolder(root=str(tmp_path), classes=NUMBERS, outputs=9, image_size=16).load(context())
+    assert splits.outputs == 9
+    for split in (splits.train, splits.validation, splits.test):
+        assert all(NUMBERS[file.parent.name] == target for file, target in zip(split.files, split.targets, strict=True))
+    assert ImageFolder(root=str(tmp_path), classes=NUMBERS).load(context()).outputs == 8
+    plain = ImageFolder(root=str(tmp_path), outputs=9).load(context())
+    assert plain.outputs == 9 and set(plain.train.targets.tolist()) == {0, 1, 2}
+
+
+def test_two_folders_may_be_one_class(tmp_path):
+    write_folder(tmp_path, train=4, test=1)
+    splits = ImageFolder(root=str(tmp_path), classes={"ant": 0, "bee": 0, "cat": 1}).load(context())
+    assert splits.outputs == 2 and splits.test.targets.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classes": {"ant": 0, "bee": 1}}, "dataset.classes: does not name the class 'cat' of"),
+        ({"classes": {"ant": 0, "bees": 1, "cat": 2}}, "'bee'"),
+        ({"classes": {"ant": 0, "bee": 1, "cat": 2, "cow": 3}}, "dataset.classes.cow: "),
+        ({"outputs": 2}, "dataset.outputs = 2: "),
+    ],
+)
+def test_classes_that_are_not_the_folders_are_refused(tmp_path, options, words):
+    write_folder(tmp_path, train=2, test=2)
+    text = message(ImageFolder(root=str(tmp_path), **options), context())
+    assert words in text and "\n" not in text
+
+
+@pytest.mark.parametrize("options", [{"classes": {"ant": 3}, "outputs": 3}, {"classes": {"ant": -1}}, {"outputs": -1}])
+def test_outputs_that_cannot_be_are_refused_with_the_recipe(options):
+    with pytest.raises(ValidationError):
+        ImageFolder(root="pets", **options)
+
+
+def test_new_options_leave_the_keys_of_runs_as_they_are():
+    assert not {"classes", "outputs", "resize"} & set(identity(ImageFolder(root="pets")))
+    assert identity(ImageFolder(root="pets", classes=NUMBERS)) != identity(ImageFolder(root="pets"))
+
+
+def test_images_of_the_right_size_are_taken_as_they_are(tmp_path):
+    """Without `resize` an image of 224 pixels is enlarged to 256 and cut, as the published settings have it."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (224, 224, 3), generator=generator, dtype=torch.uint8)
+    for part in ("train", "test"):
+        (tmp_path / part / "one").mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(pixels.numpy()).save(tmp_path / part / "one" / f"{i}.png")
+    options = {"root": str(tmp_path), "mean": (0.0,), "std": (1.0,), "validation": 0.0}
+    whole, cut = (everything(ImageFolder(**options, resize=r).load(context()).test).inputs for r in (224, 0))
+    assert torch.equal((whole[0] * 255).round().byte(), pixels.permute(2, 0, 1))
+    assert (whole - cut).abs().mean() > 0.05
+
+
+def test_less_than_what_is_cut_from_it_is_refused():
+    with pytest.raises(ValidationError, match="resize = 200 is less than image_size = 224"):
+        ImageFolder(root="pets", resize=200)

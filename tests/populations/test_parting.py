@@ -141,3 +141,22 @@ def test_what_is_overwritten_in_place_is_parted_rightly() -> None:
             ours = parted.suffix({"last.weight": other}, kept)
             model.last.weight.data = other
             torch.testing.assert_close(ours, model(x))
+
+
+def test_what_is_frozen_is_computed_once_for_a_batch_that_comes_again(monkeypatch) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    first, second = torch.randn(2, 5, 6)
+    key, other = "2.weight", torch.randn(3, 8)
+    with torch.no_grad():
+        parted, calls = Parted(model, [key], (first,)), []
+        front = parted._prefix
+        monkeypatch.setattr(parted, "_prefix", lambda *tensors: calls.append(1) or front(*tensors))
+        monkeypatch.setattr(parted, "_room", 5 * 8 * 4)  # one batch
+        for batch in (first, second, first.clone(), second, first):
+            ours = parted.suffix({key: other}, parted.prefix(batch))
+            hidden = model[:2](batch)
+            assert torch.allclose(ours, hidden @ other.T + model[2].bias, atol=1e-6)
+        assert len(calls) == 3  # the second found no room
+    parted.prefix(first)
+    assert len(calls) == 4  # what has gradients is not kept, nor given what has none

@@ -125,3 +125,8 @@ def test_every_source_keeps_one_look():
     assert len({(look.colour, look.marker) for look in list(found.values())[:9]}) == 9
     assert found["noise 0.1"].marker == found["noise 0.2"].marker != found["soup"].marker
     assert looks(["original", "vae"], "vae")["vae"] == found["pdiff"]
+
+
+def test_sources_that_share_a_hue_have_other_markers():
+    found = looks(["original", "pdiff", *(f"kind{i}" for i in range(20))], "pdiff")
+    assert len(set(found.values())) == len(found)

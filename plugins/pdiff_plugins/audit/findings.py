@@ -14,6 +14,8 @@ PASSES = 0.5
 def notes(scores: Mapping[str, Any]) -> Iterator[str]:
     """Return the verdict, and what takes the meaning from a column."""
     audit, method = scores["audit"], scores["method"]
+    if not nothing(scores) and "plain" in audit:  # scores of an earlier version have none
+        yield audit["plain"]
     if audit.get("matters") is False:
         ours, noise = given_by(scores, "audit")[method]["spread"], audit["noise"]
         likelihood = ""

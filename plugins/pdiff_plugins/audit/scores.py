@@ -71,4 +71,5 @@ class AuditScores(TypedDict):
     rival: Annotated[str, "the strongest baseline on the test split; empty where there is none"]
     gain: NotRequired[Annotated[Gain, "of the method over that one"]]
     kind: Annotated[str, "whether the method copies, averages, neither, or is too poor to tell"]
+    plain: Annotated[str, "the verdict for who reads such a table for the first time"]
     verdict: Annotated[list[str], "all of it in words, a sentence each, without full stops"]

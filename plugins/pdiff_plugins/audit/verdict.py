@@ -24,6 +24,14 @@ AVERAGES = 0.02
 originals leave less than twice so much room, half of that room."""
 COPIES = 0.5
 """Median novelty below which it is said to copy."""
+LARGE = 0.5
+"""Of the deviation between checkpoints, what a difference from them must be to be named."""
+NEW = {
+    "copies": "they are copies of checkpoints, or nearly",
+    "averages": "they agree with each other more than checkpoints do, as averages of them would",
+    "neither copies nor averages": "they are new: no copies, and hardly more alike than checkpoints are",
+}
+"""What a kind is called where nothing is known of the words."""
 NAMED = 3
 """Baselines that a sentence names."""
 
@@ -34,10 +42,36 @@ def verdict(view: View, novelty_M: Tensor, unit: Unit) -> dict[str, Any]:
     rival = next(iter(gained), "")
     judged: dict[str, Any] = {"gains": gained, "rival": rival} | ({"gain": gained[rival]} if rival else {})
     judged["kind"], why = _kind(view, novelty_M)
+    judged["plain"] = _plain(view, gained, judged["kind"], unit)
     lines = [f"{view.method} {judged['kind']}: {why}"]
     if rival:
         lines.insert(0, _compared(view, gained, unit))
     return judged | {"verdict": lines}
+
+
+def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str:
+    """Say it for who reads such a table for the first time: as good, what does better, and whether it is new."""
+    ours_ME, theirs_NE = (per_example(view, source) for source in (view.method, ORIGINAL))
+    low, high = difference(ours_ME, theirs_NE).interval()
+    gap, least = float(ours_ME.mean() - theirs_NE.mean()), LARGE * float(theirs_NE.mean(dim=1).std())
+    level = "better than" if low > 0 and gap > least else "worse than" if high < 0 and -gap > least else "as good as"
+    means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
+    said = [f"{view.method} gives networks {level} the checkpoints it learnt from ({means})"]
+    ahead = [source for source, gain in gained.items() if gain["worse"]]
+    if ahead:
+        more = f", as {len(ahead) - 1} more" * (len(ahead) > 1)
+        said.append(f"{ahead[0]} does better{more} (by {unit.difference(-gained[ahead[0]]['mean'])})")
+    elif better(gained):
+        said.append("no baseline does as well")
+    elif gained:
+        rival, gain = next(iter(gained.items()))
+        higher = (
+            f"{rival} scores higher (by {unit.difference(-gain['mean'])})"
+            if gain["mean"] < 0
+            else "no baseline scores higher"
+        )
+        said.append(f"{higher}, which may be chance")
+    return f"in short: {'; '.join([*said, NEW.get(kind, f'it {kind}')])}"
 
 
 def _compared(view: View, gained: Mapping[str, Gain], unit: Unit) -> str:
@@ -51,6 +85,8 @@ def _compared(view: View, gained: Mapping[str, Gain], unit: Unit) -> str:
         said = f"worse than {_listed(view, worse, unit)}"
     else:
         said = f"not better than every baseline: not distinguishable from {_listed(view, level, unit)}"
+        if any(gain["high"] < 0 for gain in level.values()):
+            said += f" (an interval below 0 is no claim where {len(gained)} baselines are tried: by Holm's correction)"
     if view.selection == "test":
         said += "; no claim about new data, because networks and epochs were selected on the test split too"
     alone = ", which is one network," if len(view.theta[view.method]) == 1 else ""

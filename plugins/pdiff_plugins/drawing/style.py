@@ -61,7 +61,8 @@ def looks(sources: Sequence[str], method: str) -> dict[str, Look]:
     baselines = [members for family, members in families.items() if family not in (ORIGINAL, method)]
     for number, members in enumerate(baselines):
         for index, source in enumerate(members):
-            colour, marker = shade(HUES[number % len(HUES)], index, len(members)), MARKERS[number % len(MARKERS)]
+            colour, again = shade(HUES[number % len(HUES)], index, len(members)), number // len(HUES)
+            marker = MARKERS[(number + again) % len(MARKERS)]  # who shares a hue has another marker
             look_of[source] = Look(colour, marker, 34 if marker == "*" else 18)
     return {source: look_of[source] for source in sources}
 

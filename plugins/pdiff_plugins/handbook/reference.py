@@ -50,7 +50,8 @@ This page is written by `python -m pdiff_plugins.handbook.reference` from the co
 ## Recipes that come with pdiff
 
 `recipes/` holds `quickstart`, `vit_tiny_stl10` and `resnet18_cifar100` (two cells of the paper's Table 1),
-`cifar10_resnet20` (start from your own weights), `bring_your_own_checkpoints` (a folder of files),
+`cifar10_resnet20` (start from your own weights), `efficientnet_lite0_imagenette` (a network of timm with its head, on a
+folder of images), `bring_your_own_checkpoints` (a folder of files),
 `coco_tiny_detection`, `coco_tiny_segmentation`, `digits_generation` (tasks beyond classification), `fields_digits` with
 `fields_digits_independent` and `fields_digits_biases`, `fields_shapes3d` and `hyperdiffusion_mesh_folder` (shapes in
 space), `gpt_digits`, `gpt_digits_error`, `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole` (networks on demand), two

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pdiff import hookimpl
-from pdiff.components import Dataset
+from pdiff.components import IF_SET, Dataset
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ class ImageDataset(Dataset):
     """What the image sets of this package share; itself no dataset."""
 
     image_size: Side = 224
+    resize: int = Field(
+        0, ge=0, json_schema_extra=IF_SET,
+        description="side to which an image's shorter one is brought before the central crop of image_size, when it is "
+        "evaluated; 0: 256 for 224, else image_size",
+    )  # fmt: skip
     mean: Mean = HALF
     std: Std = HALF
     augment: Augment = "crop_flip"
@@ -55,6 +60,10 @@ class ImageDataset(Dataset):
             raise ValueError(f"std = {list(self.std)}: each must be above 0")
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"crop_scale = {list(self.crop_scale)}: give 0 < least <= greatest <= 1")
+        if 0 < self.resize < self.image_size:
+            raise ValueError(
+                f"resize = {self.resize} is less than image_size = {self.image_size}, which is cut from it"
+            )
         return self
 
     @property
@@ -66,7 +75,9 @@ class ImageDataset(Dataset):
         """Return the transforms that the options describe."""
         from pdiff_plugins.images.splits import Transform
 
-        return Transform(self.image_size, self.mean, self.std, self.augment, self.crop_scale, self.shape[0])
+        return Transform(
+            self.image_size, self.mean, self.std, self.augment, self.crop_scale, self.shape[0], self.resize
+        )
 
     def preprocess(self) -> nn.Module:
         """See `Dataset.preprocess`: resized and normalised as evaluation images are."""

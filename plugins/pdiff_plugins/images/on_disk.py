@@ -7,13 +7,13 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, model_validator
 
 from pdiff import hookimpl
-from pdiff.components import NEVER
-from pdiff.errors import UserError
+from pdiff.components import IF_SET, NEVER
+from pdiff.errors import UserError, did_you_mean
 from pdiff.files import folder_below
 from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
 
@@ -159,13 +159,31 @@ class ImageNet(FileDataset):
 
 
 class ImageFolder(FileDataset):
-    """Your own images: train/ and test/ (or val/), one subfolder per class."""
+    """Your own images: train/ and test/ (or val/), one subfolder per class.
+
+    A network that knows more classes than the folder holds, such as one of ImageNet with its head, is told by `classes`
+    which of its outputs a subfolder is, and by `outputs` how many it has.
+    """
 
     name = "image_folder"
     source: ClassVar[str] = "layout of torchvision.datasets.ImageFolder"
     root: str = Field(min_length=1, description="folder that holds train/ and test/ or val/; relative to run.data")
+    classes: dict[str, NonNegativeInt] = Field(
+        {}, json_schema_extra=IF_SET,
+        description="subfolder -> its output, from 0; empty: they are counted in the order of their names",
+    )  # fmt: skip
+    outputs: int = Field(0, ge=0, json_schema_extra=IF_SET, description="outputs of the network; 0: one for each class")
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
+
+    @model_validator(mode="after")
+    def _within_outputs(self) -> Self:
+        for name, number in self.classes.items() if self.outputs else ():
+            if number >= self.outputs:
+                raise ValueError(
+                    f"classes.{name} = {number}: outputs = {self.outputs} are counted 0 to {self.outputs - 1}"
+                )
+        return self
 
     def content(self, data_root: Path) -> str:
         """Return a digest of the files' names and bytes, which are read once a process, at about 1 GB/s."""
@@ -181,13 +199,40 @@ class ImageFolder(FileDataset):
         root = folder_below(ctx.data_root, self.root)
         folders = {name: _listed(root / name) for name in SUBSETS if (root / name).is_dir()}
         _same_classes(root, folders)
-        samples, validation = {name: _samples(listed) for name, listed in folders.items()}, None
+        numbers, outputs = self._numbered(root, folders["train"].classes)
+        samples = {
+            name: [(path, numbers[target]) for path, target in _samples(listed)] for name, listed in folders.items()
+        }
+        validation = None
         if "test" in samples and "val" in samples:
             if "validation" in self.model_fields_set:
                 ctx.warn(f"dataset.validation = {self.validation} is ignored: {root / 'val'} is the validation split")
             validation = samples["val"]
         test = samples["test" if "test" in samples else "val"]
-        return self.file_splits(samples["train"], validation, test, len(folders["train"].classes), ctx)
+        return self.file_splits(samples["train"], validation, test, outputs, ctx)
+
+    def _numbered(self, root: Path, names: Sequence[str]) -> tuple[list[int], int]:
+        """Return the output of each subfolder, and how many there are. Raises UserError where they do not fit."""
+        if not self.classes:
+            if 0 < self.outputs < len(names):
+                raise UserError(
+                    f"dataset.outputs = {self.outputs}: {root / 'train'} has {len(names)} classes; "
+                    "set it to at least that many"
+                )
+            return list(range(len(names))), self.outputs or len(names)
+        for name in names:
+            if name not in self.classes:
+                raise UserError(
+                    f"dataset.classes: does not name the class {name!r} of {root / 'train'}"
+                    f"{did_you_mean(name, self.classes)}; give its output, or take the subfolder away"
+                )
+        for name in self.classes:
+            if name not in names:
+                raise UserError(
+                    f"dataset.classes.{name}: {root / 'train'} has no such subfolder{did_you_mean(name, names)}; "
+                    "add it, or take the line away"
+                )
+        return [self.classes[name] for name in names], self.outputs or max(self.classes.values()) + 1
 
 
 def _flowers(where: Path, subset: str) -> Samples:

@@ -133,10 +133,11 @@ class Transform:
     augment: str = "none"
     crop_scale: tuple[float, float] = (0.08, 1.0)
     channels: int = 3
+    resize: int = 0
 
     def centre(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """Return the box that Resize(R) and CenterCrop(S) keep; R is 256 for S = 224, otherwise S."""
-        resize = 256 if self.size == 224 else self.size
+        """Return the box that Resize(R) and CenterCrop(S) keep; where R = 0 it is 256 for S = 224, otherwise S."""
+        resize = self.resize or (256 if self.size == 224 else self.size)
         box = []
         for side in (height, width):
             resized = int(resize * side / min(height, width))

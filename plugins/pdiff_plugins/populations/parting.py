@@ -5,6 +5,7 @@ The graph is traced by torch.export, so the parting holds for any architecture a
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from torch.utils import _pytree as pytree
 from pdiff.networks import entry_of, handed
 from pdiff_plugins.populations.algebra import shrink
 
+KEPT_BYTES = 2**29
+"""Of what is frozen that a network keeps at most: one population after the other is run on the same batches."""
 STATE = (InputKind.PARAMETER, InputKind.BUFFER)
 
 
@@ -80,6 +83,8 @@ class Parted:
         """True where something besides the input itself is frozen."""
         self.bytes = sum(_bytes(node) for node in back if node not in self.key_of)
         """Of all that the suffix computes, for one network."""
+        self._kept: dict[bytes, tuple[Any, ...]] = {}
+        self._room = KEPT_BYTES
 
     @staticmethod
     def _handed(model: nn.Module, arguments: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -88,14 +93,35 @@ class Parted:
         return handed(model, one) if isinstance(one, tuple | dict) else (tuple(arguments), {})
 
     def prefix(self, *arguments: Any) -> tuple[Any, ...]:
-        """Return what the suffix needs of the frozen part, for one batch."""
+        """Return what the suffix needs of the frozen part, for one batch; on a CPU it is kept, as far as there is room.
+
+        The first batches stay: of batches that come round again and again, the latest would be gone each time.
+        """
         leaves = pytree.tree_leaves(self._handed(self._model, arguments))
-        return *self.constants, *self._prefix(*leaves, *self.constants)
+        key = _digest(leaves) if self.shares_work else b""
+        if key in self._kept:
+            return *self.constants, *self._kept[key]
+        front = self._prefix(*leaves, *self.constants)
+        size = sum(value.nbytes for value in front if isinstance(value, Tensor))
+        if key and size <= self._room:
+            self._room -= size
+            self._kept[key] = front
+        return *self.constants, *front
 
     def suffix(self, selected: Mapping[str, Tensor], frozen: tuple[Any, ...]) -> Any:
         """Return the network's output, for selected entries by key and what `prefix` gave."""
         entries = [selected[key] for key in self.key_of.values()]
         return pytree.tree_unflatten(self._suffix(*entries, *frozen), self.out_spec)
+
+
+def _digest(leaves: Sequence[Any]) -> bytes:
+    """Return what tells a batch from others, or nothing where that would take long or its results have gradients."""
+    if torch.is_grad_enabled() or not all(isinstance(leaf, Tensor) and leaf.device.type == "cpu" for leaf in leaves):
+        return b""
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(leaf.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.digest()
 
 
 def _selected(model: nn.Module, keys: list[str], specs: Mapping[fx.Node, Any]) -> dict[fx.Node, str]:
