@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,12 +14,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Method, identity
+from pdiff.components import Ahead, Evaluator, Method, identity
 from pdiff.context import Context
 from pdiff.engine.keys import run_key
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
+from pdiff.engine.preflight import look_ahead
 from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json, write_text
@@ -183,10 +185,13 @@ class Run:
             wanted = Stage("report", {"scores": scores, "reports": identity(self.recipe.report)}).key
             if not again and (there := pages.whole(self.folder, wanted)) is not None:
                 return there
-            view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
-            with pages.marked(self.folder, wanted) as paths:
+            view, progress = self.pipeline.view(scores, _added(scores["columns"], self.recipe)), self.pipeline.progress
+            with progress.stage("report"), pages.marked(self.folder, wanted) as paths:
                 for report in self.recipe.report:
+                    progress.begins("report", report.name)
+                    start = time.monotonic()
                     paths.extend(map(Path, report.render(view, self.folder)))
+                    progress.took("report", report.name, time.monotonic() - start)
         return paths
 
     def _source(self, source: str) -> str:
@@ -246,13 +251,36 @@ def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) ->
     return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
 
 
+def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple[Pipeline, Ahead]:
+    """Return the pipeline of a recipe, and what its components say before anything is fetched or computed.
+
+    Raises Faults that name all that keeps the run from its end.
+    """
+    pipeline, lines, done, trained = None, list[str](), False, False
+    try:
+        pipeline = pipeline_of(recipe, path, progress)
+        done = all(pipeline.store.has(stage) for _, stage in pipeline.plan)
+        trained = pipeline.store.has(pipeline.plan.train)
+    except UserError as error:
+        lines = str(error).splitlines()
+    ahead = look_ahead(recipe, done, trained)
+    if pipeline is None or ahead.what("lacks"):
+        raise Faults(dict.fromkeys([*ahead.what("lacks"), *lines]))
+    return pipeline, ahead
+
+
 def run(
-    recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None, quiet: bool = False, console: Any = None
-) -> Run:
+    recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None, quiet: bool = False, verbose: bool = False,
+    console: Any = None,
+) -> Run:  # fmt: skip
     """See `pdiff.run`."""
     path = find_recipe(Path(recipe))
     loaded = load_recipe(path, set)
-    pipeline = pipeline_of(loaded, path, Progress() if quiet else _progress(console))
+    pipeline, ahead = ready(loaded, path, Progress() if quiet else _progress(console, verbose))
+    for line in ahead.what("fetches"):
+        pipeline.progress.say(f"to be fetched: {line}")
+    for line in ahead.what("notes"):
+        pipeline.warn(line)
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, path, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
@@ -269,7 +297,7 @@ def run(
 def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None) -> None:
     """See `pdiff.prepare`."""
     path = find_recipe(Path(recipe))
-    pipeline = pipeline_of(load_recipe(path, set), path)
+    pipeline, _ = ready(load_recipe(path, set), path)
     if not pipeline.store.has(pipeline.plan.train):
         build_network(pipeline.recipe.architecture, pipeline.data, pipeline.recipe.seed)
 
@@ -292,10 +320,10 @@ def open_run(
     return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, _progress(console)))
 
 
-def _progress(console: Any) -> Progress:
+def _progress(console: Any, verbose: bool = False) -> Progress:
     from rich.console import Console
 
-    return progress_for(console or Console())
+    return progress_for(console or Console(), verbose)
 
 
 def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progress) -> None:

@@ -15,9 +15,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.cli.text": ("console", "print_table"),
     "pdiff.components": (
-        "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
-        "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report", "Selector",
-        "Table", "Task", "Transform", "identity", "merge", "plain",
+        "CONTENT", "IF_SET", "KINDS", "NEVER", "Ahead", "Architecture", "Codec", "Collector", "Component", "Dataset",
+        "Denoiser", "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report",
+        "Selector", "Table", "Task", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (

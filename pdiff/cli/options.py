@@ -16,6 +16,7 @@ RunOverrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="run.KEY=VALUE", help="Change a key of [run]: --set run.device=cpu."),
 ]
+Wide = Annotated[bool, typer.Option("--wide", help="Show every column, however wide that is.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 Sampling = Annotated[
     list[str] | None,

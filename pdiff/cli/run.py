@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pdiff.cli.options import Overrides, overrides
+from pdiff.cli.options import Overrides, Wide, overrides
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
@@ -23,32 +23,48 @@ def run(
     set: Overrides = None,
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Short for --set run.out=...")] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    wide: Wide = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result and no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show how networks are run, and how fast.")] = False,
 ) -> None:
     """Run a recipe from start to report; what is computed already is re-used."""
-    from pdiff import api
-    from pdiff.cli.text import console, print_run
+    from pdiff.cli.text import console, print_lines, print_run, starting
 
-    done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, console=console())
-    print_run(done.scores)
+    with starting(f"pdiff run {recipe}", quiet):
+        from pdiff import api
+    done = api.run(recipe, set=overrides(set, device, out), quiet=quiet, verbose=verbose, console=console())
+    print_run(done.scores, wide=wide)
     for path in done.report():
         if path.suffix in (".html", ".md"):
-            console().print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
-    console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
+            print_lines([f"report: {path}"])
+    print_lines([f"results in {done.folder}"])
 
 
-def check(recipe: RecipeName, set: Overrides = None) -> None:
-    """Validate a recipe; print it with every option, and what is cached and what is to do."""
-    import tomli_w
-
-    from pdiff import api
-    from pdiff.cli.text import console, print_table
+def check(
+    recipe: RecipeName,
+    set: Overrides = None,
+    full: Annotated[bool, typer.Option("--full", help="Print the recipe with every option, too.")] = False,
+) -> None:
+    """Say whether a recipe can run, what is cached, to do, and to be fetched."""
+    from pdiff.cli.text import print_lines, print_table, starting
     from pdiff.recipe.loading import find_recipe, load_recipe
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set))
-    console().print(tomli_w.dumps(loaded.table()), markup=False, highlight=False, soft_wrap=True)
-    pipeline = api.pipeline_of(loaded, path)
+    with starting("looking for what the recipe needs"):
+        from pdiff import api
+
+        pipeline, ahead = api.ready(loaded, path)
     states = {True: "cached", False: "to do"}
-    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
+    rows = [[what, stage.key, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
     print_table(["stage", "key", "state"], rows)
+    cached = sum(row[-1] == states[True] for row in rows)
+    print_lines(
+        [f"{path}: can run; {len(rows)} stages, {cached} of them cached"]
+        + [f"to be fetched: {line}" for line in ahead.what("fetches")]
+        + [f"note: {line}" for line in ahead.what("notes")]
+    )
+    if full:
+        import tomli_w
+
+        print_lines(["", tomli_w.dumps(loaded.table())])

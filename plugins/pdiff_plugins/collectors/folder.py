@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
@@ -53,6 +54,12 @@ class Folder(Collector):
         description="where entries outside the selection come from: same: the files, which must agree; "
         "first: the first file; base: the base network (files that hold only the subset always take it)",
     )
+
+    def expected(self) -> int:
+        return len(self.files())
+
+    def foresee(self, ahead: Ahead) -> None:
+        self.files()
 
     def content_of(self, option: str) -> str:
         """Return a digest of the files, and of what their folders say of runs and steps."""

@@ -43,6 +43,9 @@ class Trajectory(Collector):
     skip_steps: int = Field(0, ge=0, description="steps before the first is saved")
     skip_first_batch: bool = Field(False, description="do not save after the first batch of an epoch, as some cells do")
 
+    def expected(self) -> int:
+        return self.count
+
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:

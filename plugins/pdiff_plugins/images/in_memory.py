@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from pdiff import hookimpl
 from pdiff.components import Dataset
 from pdiff.errors import UserError
+from pdiff_plugins.reach import ask
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff_plugins.images.splits import Transform
@@ -34,6 +36,23 @@ Augment = Annotated[
 HALF = (0.5, 0.5, 0.5)
 CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 REPLACE = "put the whole files there, or delete the folder and run again with run.download = true"
+
+
+class Published(NamedTuple):
+    """The files of a published set, and how they are fetched."""
+
+    name: str
+    reader: Any
+    """Called with the root, `download=True` and the options, it fetches all of them."""
+    folder: str
+    """Where they lie, below the root."""
+    files: Sequence[tuple[str, str | None]]
+    """Name and md5."""
+    url: str
+    """Where the first of them comes from."""
+    beside: str = ""
+    """What belongs there too."""
+    options: Mapping[str, str] = {}
 
 
 class ImageDataset(Dataset):
@@ -61,6 +80,25 @@ class ImageDataset(Dataset):
     def shape(self) -> tuple[int, int, int]:
         """Input shape (C, S, S)."""
         return getattr(self, "channels", 3), self.image_size, self.image_size
+
+    def published(self) -> Published | None:
+        """Return the files of a published set; nothing where it is the user's own."""
+        return None
+
+    def foresee(self, ahead: Ahead) -> None:
+        """Say whether the files of a published set are there, or can be had."""
+        if (published := self.published()) is None:
+            return
+        where = ahead.data_root / published.folder
+        absent = [file for file, _ in published.files if not (where / file).exists()]
+        if not absent:
+            return
+        if not ahead.download or len(absent) < len(published.files):
+            raise _lacks(published, absent[0], ahead, "")
+        answer = ask(published.url)
+        if answer.why:
+            raise _lacks(published, absent[0], ahead, f", and cannot be fetched from {published.url} ({answer.why})")
+        ahead.fetches(f"dataset {self.name}: {published.url}{answer.said}")
 
     def transform(self) -> Transform:
         """Return the transforms that the options describe."""
@@ -105,11 +143,14 @@ class Cifar10(ImageDataset):
     mean: Mean = CIFAR_MEAN
     std: Std = CIFAR_STD
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import CIFAR10
 
-        return self.splits(*_cifar(CIFAR10, self.name, ctx), 10, ctx)
+        return _cifar(CIFAR10, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_cifar(self.published(), ctx), 10, ctx)
 
 
 class Cifar100(ImageDataset):
@@ -120,11 +161,14 @@ class Cifar100(ImageDataset):
     mean: Mean = CIFAR_MEAN
     std: Std = CIFAR_STD
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import CIFAR100
 
-        return self.splits(*_cifar(CIFAR100, self.name, ctx), 100, ctx)
+        return _cifar(CIFAR100, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_cifar(self.published(), ctx), 100, ctx)
 
 
 class Mnist(ImageDataset):
@@ -138,11 +182,14 @@ class Mnist(ImageDataset):
     std: Std = (0.5,)
     augment: Augment = "crop"
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import MNIST
 
-        return self.splits(*_mnist(MNIST, self.name, ctx), 10, ctx)
+        return _mnist(MNIST, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_mnist(self.published(), ctx), 10, ctx)
 
 
 class FashionMnist(ImageDataset):
@@ -155,11 +202,14 @@ class FashionMnist(ImageDataset):
     mean: Mean = (0.5,)
     std: Std = (0.5,)
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import FashionMNIST
 
-        return self.splits(*_mnist(FashionMNIST, self.name, ctx), 10, ctx)
+        return _mnist(FashionMNIST, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_mnist(self.published(), ctx), 10, ctx)
 
 
 class Stl10(ImageDataset):
@@ -168,16 +218,21 @@ class Stl10(ImageDataset):
     name = "stl10"
     source: ClassVar[str] = "Coates et al. 2011, An Analysis of Single-Layer Networks in Unsupervised Feature Learning"
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
-        import torch
+    def published(self) -> Published:
         from torchvision.datasets import STL10
 
         # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
         labelled: Any = type("LabelledStl10", (STL10,), {"train_list": STL10.train_list[:2]})
-        required = [*labelled.train_list, *labelled.test_list]
-        require(labelled, STL10.base_folder, required, self.name, ctx, split="train")
-        sets = [labelled(ctx.data_root, split=split) for split in ("train", "test")]
+        files = [*labelled.train_list, *labelled.test_list]
+        return Published(self.name, labelled, STL10.base_folder, files, STL10.url, options={"split": "train"})
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        import torch
+
+        published = self.published()
+        require(published, ctx)
+        sets = [published.reader(ctx.data_root, split=split) for split in ("train", "test")]
         train, test = ((torch.from_numpy(s.data), torch.from_numpy(s.labels).long()) for s in sets)
         return self.splits(train, test, 10, ctx)
 
@@ -193,16 +248,22 @@ class Svhn(ImageDataset):
     mean: Mean = (0.5,)
     std: Std = (0.5,)
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import SVHN
 
         def fetch(root: Path, download: bool) -> None:
             for subset in ("train", "test"):
                 SVHN(root / self.name, split=subset, download=download)
 
+        url, *_ = SVHN.split_list["train"]
         files = [tuple(SVHN.split_list[subset][1:]) for subset in ("train", "test")]
-        require(fetch, self.name, files, self.name, ctx)
+        return Published(self.name, fetch, self.name, files, url)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import SVHN
+
+        require(self.published(), ctx)
         train, test = (self._labelled(SVHN(ctx.data_root / self.name, split=subset)) for subset in ("train", "test"))
         return self.splits(train, test, 10, ctx)
 
@@ -215,12 +276,17 @@ class Svhn(ImageDataset):
         return _grey(images) if self.channels == 1 else images, torch.from_numpy(subset.labels)
 
 
-def _cifar(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
+def _cifar(reader: Any, name: str) -> Published:
+    files = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
+    return Published(name, reader, reader.base_folder, files, reader.url)
+
+
+def _read_cifar(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
     import torch
 
-    required = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
-    require(reader, reader.base_folder, required, name, ctx)
+    require(published, ctx)
+    reader = published.reader
 
     def labelled(images: Any) -> Labelled:
         return torch.from_numpy(images.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(images.targets)
@@ -228,13 +294,18 @@ def _cifar(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
     return labelled(reader(ctx.data_root, train=True)), labelled(reader(ctx.data_root, train=False))
 
 
-def _mnist(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
+def _mnist(reader: Any, name: str) -> Published:
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    files = [(f"{subset}-{kind}", None) for subset in ("train", "t10k") for kind in kinds]
+    url = f"{reader.mirrors[-1]}{reader.resources[0][0]}"
+    return Published(name, reader, f"{reader.__name__}/raw", files, url)
+
+
+def _read_mnist(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
-    raw = f"{reader.__name__}/raw"
-    files = [(f"{subset}-images-idx3-ubyte", f"{subset}-labels-idx1-ubyte") for subset in ("train", "t10k")]
-    require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
-    train, test = (_idx_pair(ctx.data_root / raw / images, ctx.data_root / raw / labels) for images, labels in files)
-    return train, test
+    require(published, ctx)
+    files = [ctx.data_root / published.folder / file for file, _ in published.files]
+    return _idx_pair(*files[:2]), _idx_pair(*files[2:])
 
 
 def _idx_pair(image_file: Path, label_file: Path) -> Labelled:
@@ -263,39 +334,37 @@ def _grey(images: Tensor) -> Tensor:
     return torch.cat([chunk.to(torch.uint8) for chunk in chunks])
 
 
-def require(
-    reader: Any, folder: str, required: Sequence[tuple[str, str | None]], name: str, ctx: Context, *,
-    beside: str = "", **options: str,
-) -> None:  # fmt: skip
-    """Raise UserError unless all required files (name, md5) lie there whole; where none does, download them first.
-
-    `reader` is called with the root, `download=True` and the options, and fetches all of them. `beside` names what
-    belongs there too.
-    """
+def require(published: Published, ctx: Context) -> None:
+    """Raise UserError unless all files lie there whole; where none does, download them first."""
     from filelock import FileLock
     from torchvision.datasets.utils import check_integrity
 
     from pdiff.files import make_folder
 
-    where, note = ctx.data_root / folder, ""
-    if ctx.download and not any((where / file).exists() for file, _ in required):
+    where, note = ctx.data_root / published.folder, ""
+    if ctx.download and not any((where / file).exists() for file, _ in published.files):
         make_folder(ctx.data_root)
-        with FileLock(ctx.data_root / f".{name}.lock"):  # of two runs, the second finds what the first fetched
-            if not any((where / file).exists() for file, _ in required):
-                note = _download(reader, ctx.data_root, options)
-    bad = [file for file, md5 in required if not check_integrity(where / file, md5)]
-    if not bad:
-        return
-    present = (where / bad[0]).is_file()
-    files = ", ".join([file for file, _ in required] + [beside] * bool(beside))
-    step = f"delete {where} to download it again, or " if ctx.download and not note else ""
-    raise UserError(
-        f"dataset {name}: {where / bad[0]} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
-        f"put the files {files} there, or set run.data to the folder that holds {folder}"
+        with FileLock(ctx.data_root / f".{published.name}.lock"):  # the second of two finds what the first fetched
+            if not any((where / file).exists() for file, _ in published.files):
+                note = _download(published.reader, ctx.data_root, published.options)
+    bad = [file for file, md5 in published.files if not check_integrity(where / file, md5)]
+    if bad:
+        raise _lacks(published, bad[0], ctx, note)
+
+
+def _lacks(published: Published, file: str, at: Context | Ahead, note: str) -> UserError:
+    """Return the error that says of a file what is wrong; `note`: why it was not fetched."""
+    where = at.data_root / published.folder
+    present = (where / file).is_file()
+    files = ", ".join([file for file, _ in published.files] + [published.beside] * bool(published.beside))
+    step = f"delete {where} to download it again, or " if at.download and not note else ""
+    return UserError(
+        f"dataset {published.name}: {where / file} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
+        f"put the files {files} there, or set run.data to the folder that holds {published.folder}"
     )
 
 
-def _download(reader: Any, root: Path, options: dict[str, str]) -> str:
+def _download(reader: Any, root: Path, options: Mapping[str, str]) -> str:
     """Let torchvision download; return what went wrong, ready to be put into a message, or nothing."""
     import tarfile
     from http.client import HTTPException

@@ -67,6 +67,10 @@ class Seeds(Collector):
             between = list(range(self.every, self.steps, self.every)) if self.every else []
         return [*([0] if self.include_start else []), *(step for step in between if step < self.steps), self.steps]
 
+    def expected(self) -> int:
+        """Return how many checkpoints there are where no run diverges."""
+        return self.count * len(self.saved_steps())
+
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:
