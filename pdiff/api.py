@@ -25,6 +25,7 @@ from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json, write_text
 from pdiff.networks import build_network
+from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.loading import find_recipe, load_recipe
@@ -162,11 +163,17 @@ class Run:
         return self.pipeline.zoo.state_dict(theta_MD[index])
 
     def export(
-        self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False, overwrite: bool = False
-    ) -> list[Path]:
-        """Write one network to a file, or every network of the source to a folder; return the paths."""
+        self, to: Path | None = None, *, which: str | int = "best", source: str = "", every: bool = False,
+        overwrite: bool = False,
+    ) -> list[Path]:  # fmt: skip
+        """Write one network to a file, or every network of the source to a folder; return the paths.
+
+        By default they lie in the run's folder, under names of their own.
+        """
+        named = in_name(self._source(source))
         if every:
-            return write_networks(self.zoo, self.theta(source), to, overwrite)
+            return write_networks(self.zoo, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
+        to = to or self.folder / f"network-{named}-{which}.safetensors"
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
@@ -229,9 +236,11 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
-            known = ", ".join(method.sampling) or "none"
-            near = did_you_mean(option, method.sampling)
-            raise UserError(f"{option}: method {method.name} has no such option of sampling{near}; it has: {known}")
+            known, near = ", ".join(method.sampling) or "none", did_you_mean(option, method.sampling)
+            having = {c.name for *_, c, _ in registry().offers("method") if option in getattr(c, "sampling", ())}
+            others = f"; methods that have it: {', '.join(sorted(having))}" if having else ""
+            none = f"{option}: method {method.name} has no such option of sampling"
+            raise UserError(f"{none}{near}; it has: {known}{others}")
     before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
         return type(method).model_validate(before | dict(options))

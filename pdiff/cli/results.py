@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, overrides, sampling
+from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, Wide, overrides, sampling
 from pdiff.results.scores import Unit
 
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def show(
     run: RunName,
     json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+    wide: Wide = False,
     out: Out = "runs",
 ) -> None:
     """Show the summary of a finished run."""
@@ -31,7 +32,7 @@ def show(
 
         typer.echo(as_json.dumps(scores, indent=1))
     else:
-        print_run(scores)
+        print_run(scores, wide=wide)
 
 
 def sample(
@@ -46,9 +47,9 @@ def sample(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Draw more networks from a finished run, each a whole state dict in safetensors, with its score."""
+    """Draw more networks from a finished run. Each is a whole state dict in safetensors, with its score."""
     from pdiff.api import open_run
-    from pdiff.cli.text import console, print_table
+    from pdiff.cli.text import console, print_lines, print_table
 
     options = sampling(option)
     opened = open_run(run, out=out, set=overrides(set), console=console())
@@ -63,9 +64,8 @@ def sample(
         head += ["asked", f"{name} ({split})"]
         table = [[*row, f"{wanted:g}", f"{got:.4g}"] for row, (wanted, got) in zip(table, measured, strict=True)]
     print_table(head, table)
-    console().print(f"{len(rows)} networks in {folder}", markup=False, highlight=False, soft_wrap=True)
-    for path in opened.render(folder, count=count, draw=draw, source=source) if render else ():
-        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
+    print_lines([f"{len(rows)} networks in {folder}"])
+    print_lines(map(str, opened.render(folder, count=count, draw=draw, source=source) if render else ()))
 
 
 def evaluate(
@@ -73,30 +73,32 @@ def evaluate(
     evaluator: Annotated[
         list[str] | None, typer.Option("--with", help="Add an evaluator that the recipe has not.")
     ] = None,
+    wide: Wide = False,
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Evaluate a run again, with further evaluators if wanted; only what is new is computed."""
+    """Evaluate a run again, also by further evaluators. Only what is new is computed."""
     from pdiff.api import open_run
-    from pdiff.cli.text import console, print_run
+    from pdiff.cli.text import console, print_lines, print_run
 
     opened = open_run(run, out=out, set=overrides(set), console=console())
-    print_run(opened.evaluate(evaluator or []))
-    opened.report()
+    print_run(opened.evaluate(evaluator or []), wide=wide)
+    print_lines(f"report: {path}" for path in opened.report() if path.suffix in (".html", ".md"))
 
 
 def report(run: RunName, set: RunOverrides = None, out: Out = "runs") -> None:
     """Write a run's reports again."""
     from pdiff.api import open_run
-    from pdiff.cli.text import console
+    from pdiff.cli.text import console, print_lines
 
-    for path in open_run(run, out=out, set=overrides(set), console=console()).report(again=True):
-        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
+    print_lines(map(str, open_run(run, out=out, set=overrides(set), console=console()).report(again=True)))
 
 
 def export(
     run: RunName,
-    to: Annotated[str, typer.Option(help="A .safetensors file; with --all a folder.")],
+    to: Annotated[
+        str, typer.Option(help="A .safetensors file; with --all a folder. By default in the run's folder.")
+    ] = "",
     which: Annotated[str, typer.Option(help="best (on the selection split) or the number of a network.")] = "best",
     source: Annotated[str, typer.Option(help="original, the method (default) or a baseline, by its label.")] = "",
     all: Annotated[bool, typer.Option("--all", help="Every network of the source.")] = False,
@@ -104,11 +106,11 @@ def export(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write networks as ordinary state dicts, which the architecture loads with strict=True."""
+    """Write networks as ordinary state dicts. The architecture loads them with strict=True."""
     from pdiff.api import open_run
-    from pdiff.cli.text import console
+    from pdiff.cli.text import console, print_lines
 
     opened = open_run(run, out=out, set=overrides(set), console=console())
-    paths = opened.export(Path(to), which=which, source=source, every=all, overwrite=overwrite)
-    said = f"{len(paths)} networks in {to}" if all else str(paths[0])
-    console().print(said, markup=False, highlight=False, soft_wrap=True)
+    place = Path(to) if to else None
+    paths = opened.export(place, which=which, source=source, every=all, overwrite=overwrite)
+    print_lines([f"{len(paths)} networks in {paths[0].parent}" if all else str(paths[0])])

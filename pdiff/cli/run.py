@@ -27,7 +27,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result and no progress.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show how networks are run, and how fast.")] = False,
 ) -> None:
-    """Run a recipe from start to report; what is computed already is re-used."""
+    """Run a recipe from start to report. What is computed already is used again."""
     from pdiff.cli.text import console, print_lines, print_run, starting
 
     with starting(f"pdiff run {recipe}", quiet):
@@ -45,7 +45,10 @@ def check(
     set: Overrides = None,
     full: Annotated[bool, typer.Option("--full", help="Print the recipe with every option, too.")] = False,
 ) -> None:
-    """Say whether a recipe can run, what is cached, to do, and to be fetched."""
+    """Say whether a recipe can run, and what there is to do.
+
+    It lists what is cached and what would be fetched, and all that keeps the run from its end at once.
+    """
     from pdiff.cli.text import print_lines, print_table, starting
     from pdiff.recipe.loading import find_recipe, load_recipe
 

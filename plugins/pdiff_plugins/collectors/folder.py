@@ -45,6 +45,7 @@ class Folder(Collector):
     elsewhere: ClassVar[bool] = True
     path: str = Field(
         min_length=1,
+        examples=["checkpoints"],
         json_schema_extra=CONTENT,
         description="folder of checkpoint files, taken in the order of their names, or of one per run",
     )

@@ -28,7 +28,7 @@ def render(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Draw new networks that are shapes, and write what they show as one picture."""
+    """Draw new networks that are shapes, as one picture."""
     from pdiff.api import open_run
     from pdiff.cli.text import console
     from pdiff.files import make_folder, write_bytes

@@ -17,7 +17,7 @@ def describe(
     name: Annotated[str, typer.Argument(help="A name as `pdiff list-plugins` shows it; none lists them all.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Describe a component: its options, where it comes from, its presets."""
+    """Describe a component: its options, source and presets."""
     from pdiff.cli.text import print_table
     from pdiff_plugins.handbook.describe import about, names
 
@@ -74,10 +74,11 @@ def _default(option: Mapping[str, Any]) -> str:
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Its name in lower_snake_case; the package becomes pdiff-NAME.")],
+    kind: Annotated[str, typer.Option(help="What it registers: architecture, dataset, method, ...")] = "architecture",
     to: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path("."),
 ) -> None:
-    """Write a package with a working plugin, its test and its README."""
+    """Write a package with a working plugin and its test."""
     from pdiff_plugins.handbook.scaffold import new_plugin as write
 
-    folder = write(name, to)
+    folder = write(name, to, kind)
     _say(f"wrote {folder}\n\n    cd {folder}\n    pip install -e '.[test]'\n    pytest\n    pdiff list-plugins")

@@ -184,7 +184,11 @@ class ImageFolder(FileDataset):
 
     name = "image_folder"
     source: ClassVar[str] = "layout of torchvision.datasets.ImageFolder"
-    root: str = Field(min_length=1, description="folder that holds train/ and test/ or val/; relative to run.data")
+    root: str = Field(
+        min_length=1,
+        examples=["photos"],
+        description="folder that holds train/ and test/ or val/; relative to run.data",
+    )
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
 

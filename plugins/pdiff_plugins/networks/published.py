@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pdiff.errors import UserError
 from pdiff_plugins.networks.inputs import image_shape
-from pdiff_plugins.reach import ask_server, in_torch_cache
+from pdiff_plugins.reach import ask_server, in_torch_cache, offline
 
 if TYPE_CHECKING:
     from pdiff.components import Ahead, Architecture
@@ -30,8 +30,8 @@ def load_published(model: nn.Module, weights: Any, outputs: int) -> None:
 
 def _fetched(weights: Any) -> dict[str, Tensor]:
     try:
-        if not in_torch_cache(weights.url) and (why := ask_server(weights.url).why):
-            raise OSError(why)
+        if offline() and not in_torch_cache(weights.url):
+            raise OSError("HF_HUB_OFFLINE is set")
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise _unreachable(weights.url, " ".join(str(error).split())[:100]) from None

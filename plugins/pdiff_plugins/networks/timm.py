@@ -39,7 +39,9 @@ class TimmModel(Architecture):
         "convnext_tiny": {"model": "convnext_tiny.in12k_ft_in1k"},
         "convnext_base": {"model": "convnext_base.fb_in22k_ft_in1k"},
     }
-    model: str = Field(description="timm name, with or without a tag, e.g. 'resnet18' or 'resnet18.a1_in1k'")
+    model: str = Field(
+        examples=["resnet18"], description="timm name, with or without a tag, e.g. 'resnet18' or 'resnet18.a1_in1k'"
+    )
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)

@@ -25,7 +25,7 @@ class First(Transform):
 
     name = "first"
     exact: ClassVar[bool] = True
-    count: int = Field(gt=0, description="how many; 1 holds that one twice")
+    count: int = Field(gt=0, examples=[100], description="how many; 1 holds that one twice")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         count = at_most("zoo: first.count", self.count, len(zoo), ctx.warn)
@@ -37,7 +37,9 @@ class Largest(Transform):
 
     name = "largest"
     exact: ClassVar[bool] = True
-    limit: float = Field(gt=0, description="runs in which the absolute value of any weight is larger are left out")
+    limit: float = Field(
+        gt=0, examples=[10.0], description="runs in which the absolute value of any weight is larger are left out"
+    )
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         size_N = zoo.theta_ND.abs().amax(dim=1).tolist()
@@ -60,7 +62,7 @@ class Holdout(Transform):
 
     name = "holdout"
     exact: ClassVar[bool] = True
-    count: int = Field(gt=0, description="how many are held out; two must remain")
+    count: int = Field(gt=0, examples=[20], description="how many are held out; two must remain")
 
     def foresee(self, ahead: Ahead) -> None:
         if ahead.checkpoints is not None:

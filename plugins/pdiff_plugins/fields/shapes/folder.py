@@ -46,6 +46,7 @@ class MeshFolder(Dataset):
     )
     root: str = Field(
         min_length=1,
+        examples=["meshes"],
         json_schema_extra=NEVER,
         description="folder of meshes; its subfolders, if any, are the classes; relative to run.data",
     )
