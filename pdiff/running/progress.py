@@ -181,7 +181,7 @@ class RichProgress(_Shown):
         self.console = console
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False)  # broken between words
 
     @contextmanager
     def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:
