@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
 from pydantic import Field
 
 from pdiff import hookimpl
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Finding
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,14 +47,21 @@ class Memory(Evaluator):
         method = view.methods[view.method]
         if not isinstance(method, PDiff):
             raise UserError(f"evaluator memory: method {method.name} has no codec and denoiser; leave it out")
+        method = method.model_copy(update={"batch_size": min(method.batch_size, len(view.zoo))})
         mebibytes: dict[str, Any] = {}
-        for part in PARTS:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                probe = pool.submit(
-                    measure, part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision
-                )
-                mebibytes[part] = probe.result()
+        with ctx.progress.step("a process for each", len(PARTS)) as bar:
+            for part in PARTS:
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                    probe = pool.submit(
+                        measure, part, method, view.zoo.layout.dim, self.steps, str(ctx.device), ctx.precision
+                    )
+                    mebibytes[part] = probe.result()
+                bar.advance()
         return mebibytes
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        peaks = " and ".join(f"{mebibytes} MiB for its {part}" for part, mebibytes in scores["memory"].items())
+        yield Finding(f"memory: training {scores['method']} takes {peaks}, at the peak", note=True)
 
 
 @hookimpl
