@@ -14,13 +14,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Ahead, Evaluator, Method, identity
+from pdiff.components import Evaluator, Method, identity
 from pdiff.context import Context
-from pdiff.engine.keys import run_key
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
-from pdiff.engine.preflight import look_ahead
+from pdiff.engine.preflight import ready
 from pdiff.engine.scores import scores_of
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json, write_text
@@ -34,6 +33,7 @@ from pdiff.results import pages
 from pdiff.results.changes import changed_keys
 from pdiff.results.export import in_name, number_of, write_network, write_networks, write_scored
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
+from pdiff.results.scores import scored
 from pdiff.running.device import COUNTED
 from pdiff.running.locks import run_locked
 from pdiff.running.progress import Progress, progress_for
@@ -159,7 +159,7 @@ class Run:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""
         source = self._source(source)
         theta_MD = self.theta(source)
-        index = self._order(source)[0] if which == "best" else number_of(which, len(theta_MD), source)
+        index = self._best(source) if which == "best" else number_of(which, len(theta_MD), source)
         return self.pipeline.zoo.state_dict(theta_MD[index])
 
     def export(
@@ -219,6 +219,11 @@ class Run:
             )
         return source
 
+    def _best(self, source: str) -> int:
+        """Return the network that is best on the selection split; where the scores have it, no data is needed."""
+        known = None if self.drawn_with else scored(self.scores).get(source)
+        return known["best_index"] if known and "best_index" in known else self._order(source)[0]
+
     def _order(self, source: str) -> list[int]:
         """Return the source's networks by score on the selection split, best first."""
         split = self.recipe.selection
@@ -253,29 +258,6 @@ def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
     recipes = {evaluator.name for evaluator in recipe.evaluate}
     added = [default_evaluator(name) for name in names if name not in recipes]
     return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
-
-
-def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
-    """Return the pipeline of a recipe; its name is the recipe's and a key."""
-    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
-
-
-def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple[Pipeline, Ahead]:
-    """Return the pipeline of a recipe, and what its components say before anything is fetched or computed.
-
-    Raises Faults that name all that keeps the run from its end.
-    """
-    pipeline, lines, done, trained = None, list[str](), False, False
-    try:
-        pipeline = pipeline_of(recipe, path, progress)
-        done = all(pipeline.store.has(stage) for _, stage in pipeline.plan)
-        trained = pipeline.store.has(pipeline.plan.train)
-    except UserError as error:
-        lines = str(error).splitlines()
-    ahead = look_ahead(recipe, done, trained)
-    if pipeline is None or ahead.what("lacks"):
-        raise Faults(dict.fromkeys([*ahead.what("lacks"), *lines]))
-    return pipeline, ahead
 
 
 def run(

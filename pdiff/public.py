@@ -13,7 +13,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.cli.options": (
         "Out", "Overrides", "Overwrite", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
     ),
-    "pdiff.cli.text": ("console", "print_table"),
+    "pdiff.cli.text": ("console", "print_lines", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Ahead", "Architecture", "Codec", "Collector", "Component", "Dataset",
         "Denoiser", "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Report",

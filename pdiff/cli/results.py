@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, Wide, overrides, sampling
 from pdiff.results.scores import Unit
+
+if TYPE_CHECKING:
+    from pdiff.api import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +38,15 @@ def show(
         print_run(scores, wide=wide)
 
 
+def _open(run: str, out: str, set: list[str] | None) -> Run:
+    """Open a finished run, and say so while that loads what it needs."""
+    from pdiff.cli.text import console, starting
+
+    with starting(f"opening {run}"):
+        from pdiff.api import open_run
+    return open_run(run, out=out, set=overrides(set), console=console())
+
+
 def sample(
     run: RunName,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Networks to draw.")] = 10,
@@ -48,11 +60,10 @@ def sample(
     out: Out = "runs",
 ) -> None:
     """Draw more networks from a finished run. Each is a whole state dict in safetensors, with its score."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console, print_lines, print_table
+    from pdiff.cli.text import print_lines, print_table
 
     options = sampling(option)
-    opened = open_run(run, out=out, set=overrides(set), console=console())
+    opened = _open(run, out, set)
     opened = opened.drawing(source, **options) if options else opened
     place = Path(to) if to else None
     folder, rows = opened.sample_to(place, count=count, draw=draw, source=source, overwrite=overwrite)
@@ -78,20 +89,18 @@ def evaluate(
     out: Out = "runs",
 ) -> None:
     """Evaluate a run again, also by further evaluators. Only what is new is computed."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console, print_lines, print_run
+    from pdiff.cli.text import print_lines, print_run
 
-    opened = open_run(run, out=out, set=overrides(set), console=console())
+    opened = _open(run, out, set)
     print_run(opened.evaluate(evaluator or []), wide=wide)
     print_lines(f"report: {path}" for path in opened.report() if path.suffix in (".html", ".md"))
 
 
 def report(run: RunName, set: RunOverrides = None, out: Out = "runs") -> None:
     """Write a run's reports again."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console, print_lines
+    from pdiff.cli.text import print_lines
 
-    print_lines(map(str, open_run(run, out=out, set=overrides(set), console=console()).report(again=True)))
+    print_lines(map(str, _open(run, out, set).report(again=True)))
 
 
 def export(
@@ -107,10 +116,9 @@ def export(
     out: Out = "runs",
 ) -> None:
     """Write networks as ordinary state dicts. The architecture loads them with strict=True."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console, print_lines
+    from pdiff.cli.text import print_lines
 
-    opened = open_run(run, out=out, set=overrides(set), console=console())
+    opened = _open(run, out, set)
     place = Path(to) if to else None
     paths = opened.export(place, which=which, source=source, every=all, overwrite=overwrite)
     print_lines([f"{len(paths)} networks in {paths[0].parent}" if all else str(paths[0])])

@@ -55,9 +55,9 @@ def check(
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set))
     with starting("looking for what the recipe needs"):
-        from pdiff import api
+        from pdiff.engine.preflight import ready
 
-        pipeline, ahead = api.ready(loaded, path)
+        pipeline, ahead = ready(loaded, path)
     states = {True: "cached", False: "to do"}
     rows = [[what, stage.key, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
     print_table(["stage", "key", "state"], rows)

@@ -44,7 +44,7 @@ def width() -> int:
 
 
 def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None:
-    """Print a table, text to the left and numbers to the right; words too long for the last column are folded in it."""
+    """Print a table, text to the left and numbers to the right; a narrow terminal breaks text, not numbers or names."""
     if title:
         print_lines([title])
     cells = [[name, *(row[index] for row in rows)] for index, name in enumerate(head)]
@@ -52,11 +52,8 @@ def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None
     grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for index, column in enumerate(cells):
         numeric = len(column) > 1 and all(map(_numeric, column[1:]))
-        last = index == len(cells) - 1
-        grid.add_column(
-            column[0], justify="right" if numeric else "left", overflow="fold", no_wrap=not last or numeric,
-            min_width=0 if last and not numeric else widths[index],
-        )  # fmt: skip
+        narrowest = widths[index] if numeric or index == 0 else 0  # a narrow window folds the other columns
+        grid.add_column(column[0], justify="right" if numeric else "left", overflow="fold", min_width=narrowest)
     for row in rows:
         grid.add_row(*map(Text, row))
     if console().is_terminal:

@@ -11,14 +11,14 @@ from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from pdiff.components.base import Component
-    from pdiff.view import Setup
 
 
 @dataclass(frozen=True)
 class Ahead:
     """What is known of a run, and takes down what one component says of it."""
 
-    recipe: Setup
+    recipe: Any
+    """See `pdiff.view.Setup`."""
     key: str
     """Where the component stands in the recipe: `method.codec`."""
     data_root: Path

@@ -115,7 +115,9 @@ class Pipeline:
     def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] | None = None) -> RunBench:
         """Return the services of a zoo."""
         recipe = self.recipe
-        return RunBench(recipe.architecture, recipe.task, self.data, recipe.selection, zoo, self.context, measures)
+        return RunBench(
+            recipe.architecture, recipe.task, lambda: self.data, recipe.selection, zoo, self.context, measures
+        )  # fmt: skip
 
     @functools.cached_property
     def bench(self) -> RunBench:

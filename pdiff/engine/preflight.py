@@ -7,9 +7,13 @@ from pathlib import Path
 
 from pdiff.components import Ahead
 from pdiff.components.ahead import parts
-from pdiff.errors import UserError
+from pdiff.engine.keys import run_key
+from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.plan import Plan
+from pdiff.errors import Faults, UserError
 from pdiff.plugins.loading import told
 from pdiff.recipe.tables import Recipe
+from pdiff.running.progress import Progress
 
 
 def look_ahead(recipe: Recipe, done: bool = False, trained: bool = False) -> Ahead:
@@ -39,3 +43,26 @@ def _expected(recipe: Recipe) -> int | None:
         return recipe.collect.expected()
     except Exception:  # what is wrong with it, it says itself
         return None
+
+
+def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
+    """Return the pipeline of a recipe; its name is the recipe's and a key."""
+    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
+
+
+def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple[Pipeline, Ahead]:
+    """Return the pipeline of a recipe, and what its components say before anything is fetched or computed.
+
+    Raises Faults that name all that keeps the run from its end.
+    """
+    pipeline, lines, done, trained = None, list[str](), False, False
+    try:
+        pipeline = pipeline_of(recipe, path, progress)
+        done = all(pipeline.store.has(stage) for _, stage in pipeline.plan)
+        trained = pipeline.store.has(pipeline.plan.train)
+    except UserError as error:
+        lines = str(error).splitlines()
+    ahead = look_ahead(recipe, done, trained)
+    if pipeline is None or ahead.what("lacks"):
+        raise Faults(dict.fromkeys([*ahead.what("lacks"), *lines]))
+    return pipeline, ahead

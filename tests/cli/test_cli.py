@@ -12,6 +12,7 @@ import torch
 import pdiff
 from pdiff.files import load_state, load_tensors, save_tensors
 from pdiff.running.progress import STAGES
+from pdiff_plugins.images.digits import Digits
 from pdiff_plugins.networks.small import MlpMini
 from tests.helpers import call, mistake, pdiff_command
 
@@ -68,7 +69,7 @@ def test_check_prints_the_plan_and_every_option_where_it_is_asked_to(copy: Path)
     assert call("check", "tiny.toml", "--set", "method.sampler=ddim").count("to do") == 4  # fitted is fitted
 
 
-def test_exported_networks_load_with_strict(copy: Path) -> None:
+def test_exported_networks_load_with_strict(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("export", "tiny", "--to", "best.safetensors")
     assert "best.safetensors: is there already" in mistake("export", "tiny", "--to", "best.safetensors")
     call("export", "tiny", "--to", "best.safetensors", "--overwrite")
@@ -80,6 +81,12 @@ def test_exported_networks_load_with_strict(copy: Path) -> None:
         (said,) = {call("export", "tiny", "--overwrite", "--which", "3").strip()}
     assert Path(said).name == "network-pdiff-3.safetensors" and Path(said).parent == copy.relative_to(Path.cwd())
     assert "networks-soup" in call("export", "tiny", "--all", "--source", "soup")
+    with monkeypatch.context() as patch:  # the data may be elsewhere
+        patch.setattr(Digits, "load", None)
+        for source in ("original", "pdiff", "soup"):
+            call("export", "tiny", "--source", source, "--to", f"{source}.safetensors")
+    assert load_tensors(Path("pdiff.safetensors")).keys() == best.keys()
+    assert all(value.equal(best[key]) for key, value in load_tensors(Path("pdiff.safetensors")).items())
     call("export", "tiny", "--all", "--source", "original", "--to", "all")
     assert len(list(Path("all").glob("*.safetensors"))) == 60
     zoo = pdiff.open_run("tiny").theta("original")

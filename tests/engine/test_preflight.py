@@ -13,9 +13,8 @@ import pytest
 from huggingface_hub import constants
 
 import pdiff
-from pdiff.api import ready
 from pdiff.components import Ahead, Report
-from pdiff.engine.preflight import look_ahead
+from pdiff.engine.preflight import look_ahead, ready
 from pdiff.errors import Faults
 from pdiff.recipe.loading import load_recipe
 from pdiff_plugins import reach

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pdiff
-from pdiff.cli.text import console
+from pdiff.cli.text import console, print_lines
 from pdiff.errors import Faults, UserError
 from pdiff.files import make_folder, write_text
 from pdiff_plugins.book.cells import Cell
@@ -127,4 +127,4 @@ def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> 
 
 
 def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines([line])

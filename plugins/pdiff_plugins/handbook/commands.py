@@ -55,9 +55,9 @@ def _score(score: Mapping[str, Any]) -> list[str]:
 
 
 def _say(text: str = "") -> None:
-    from pdiff.cli.text import console
+    from pdiff.cli.text import print_lines
 
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_lines([text])
 
 
 def _indent(lines: Iterable[str]) -> None:

@@ -12,10 +12,11 @@ import keyword
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
-from pdiff import hookspecs
 from pdiff.components import KINDS
 from pdiff.errors import UserError
+from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import check_kind
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -93,8 +94,9 @@ def new_plugin(name: str, to: Path, kind: str = "architecture") -> Path:
 
 def _module(name: str, class_name: str, kind: str) -> str:
     """Return the example of a kind's hook, with another name, and without what it registers of other kinds."""
-    hook = next(f"register_{each}" for each in (f"{kind}s", "backbones") if hasattr(hookspecs, f"register_{each}"))
-    _, _, example = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition("Example:\n")
+    hooks: Any = registry().manager.hook
+    hook = getattr(hooks, f"register_{kind}s", None) or hooks.register_backbones
+    _, _, example = inspect.cleandoc(hook.spec.function.__doc__).partition("Example:\n")
     code, base = textwrap.dedent(example) + "\n", KINDS[kind].__name__
     classes = [node for node in ast.parse(code).body if isinstance(node, ast.ClassDef)]
     bases = {node.name: getattr(node.bases[0], "id", "") for node in classes if node.bases}
@@ -112,8 +114,6 @@ def _module(name: str, class_name: str, kind: str) -> str:
 
 def _check(name: str, class_name: str, kind: str) -> None:
     """Raise UserError for a name that cannot be one, or that is taken."""
-    from pdiff.plugins.discovery import registry
-
     if not NAME.fullmatch(name) or keyword.iskeyword(class_name):
         raise UserError(f"new-plugin {name!r}: not a name for a plugin; write lower_snake_case, for example tiny_mlp")
     taken = [plugin.distribution for plugin in registry().plugins if plugin.name == name]

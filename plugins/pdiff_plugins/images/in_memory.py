@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pdiff import hookimpl
 from pdiff.components import Dataset
 from pdiff.errors import UserError
-from pdiff_plugins.reach import ask
+from pdiff_plugins.images.published import Published, foresee_files, require
 
 if TYPE_CHECKING:
     import torch
@@ -36,23 +35,6 @@ Augment = Annotated[
 HALF = (0.5, 0.5, 0.5)
 CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 REPLACE = "put the whole files there, or delete the folder and run again with run.download = true"
-
-
-class Published(NamedTuple):
-    """The files of a published set, and how they are fetched."""
-
-    name: str
-    reader: Any
-    """Called with the root, `download=True` and the options, it fetches all of them."""
-    folder: str
-    """Where they lie, below the root."""
-    files: Sequence[tuple[str, str | None]]
-    """Name and md5."""
-    url: str
-    """Where the first of them comes from."""
-    beside: str = ""
-    """What belongs there too."""
-    options: Mapping[str, str] = {}
 
 
 class ImageDataset(Dataset):
@@ -86,19 +68,8 @@ class ImageDataset(Dataset):
         return None
 
     def foresee(self, ahead: Ahead) -> None:
-        """Say whether the files of a published set are there, or can be had."""
-        if (published := self.published()) is None:
-            return
-        where = ahead.data_root / published.folder
-        absent = [file for file, _ in published.files if not (where / file).exists()]
-        if not absent:
-            return
-        if not ahead.download or len(absent) < len(published.files):
-            raise _lacks(published, absent[0], ahead, "")
-        answer = ask(published.url)
-        if answer.why:
-            raise _lacks(published, absent[0], ahead, f", and cannot be fetched from {published.url} ({answer.why})")
-        ahead.fetches(f"dataset {self.name}: {published.url}{answer.said}")
+        if published := self.published():
+            foresee_files(published, ahead)
 
     def transform(self) -> Transform:
         """Return the transforms that the options describe."""
@@ -332,48 +303,6 @@ def _grey(images: Tensor) -> Tensor:
     weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(3, 1, 1)
     chunks = (((chunk * weights).sum(1, keepdim=True) + 2**15) >> 16 for chunk in images.split(4096))
     return torch.cat([chunk.to(torch.uint8) for chunk in chunks])
-
-
-def require(published: Published, ctx: Context) -> None:
-    """Raise UserError unless all files lie there whole; where none does, download them first."""
-    from filelock import FileLock
-    from torchvision.datasets.utils import check_integrity
-
-    from pdiff.files import make_folder
-
-    where, note = ctx.data_root / published.folder, ""
-    if ctx.download and not any((where / file).exists() for file, _ in published.files):
-        make_folder(ctx.data_root)
-        with FileLock(ctx.data_root / f".{published.name}.lock"):  # the second of two finds what the first fetched
-            if not any((where / file).exists() for file, _ in published.files):
-                note = _download(published.reader, ctx.data_root, published.options)
-    bad = [file for file, md5 in published.files if not check_integrity(where / file, md5)]
-    if bad:
-        raise _lacks(published, bad[0], ctx, note)
-
-
-def _lacks(published: Published, file: str, at: Context | Ahead, note: str) -> UserError:
-    """Return the error that says of a file what is wrong; `note`: why it was not fetched."""
-    where = at.data_root / published.folder
-    present = (where / file).is_file()
-    files = ", ".join([file for file, _ in published.files] + [published.beside] * bool(published.beside))
-    step = f"delete {where} to download it again, or " if at.download and not note else ""
-    return UserError(
-        f"dataset {published.name}: {where / file} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
-        f"put the files {files} there, or set run.data to the folder that holds {published.folder}"
-    )
-
-
-def _download(reader: Any, root: Path, options: Mapping[str, str]) -> str:
-    """Let torchvision download; return what went wrong, ready to be put into a message, or nothing."""
-    import tarfile
-    from http.client import HTTPException
-
-    try:
-        reader(root, download=True, **options)
-    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
-        return f", and the download failed ({' '.join(str(error).split())[:200]})"
-    return ""
 
 
 @hookimpl

@@ -15,7 +15,8 @@ from pdiff import hookimpl
 from pdiff.components import NEVER
 from pdiff.errors import UserError
 from pdiff.files import folder_below
-from pdiff_plugins.images.in_memory import ImageDataset, Mean, Published, Std, require
+from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std
+from pdiff_plugins.images.published import Published, require
 
 if TYPE_CHECKING:
     from pdiff.components import Ahead

@@ -60,9 +60,9 @@ def clean(
 
 def say(text: str) -> None:
     """Print a line as it is."""
-    from pdiff.cli.text import console
+    from pdiff.cli.text import print_lines
 
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_lines([text])
 
 
 def size(count: int) -> str:
