@@ -33,7 +33,7 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
         "parameters": zoo.layout.dim, "networks": networks,
         "stages": [plan.train.folder_name, plan.collect.folder_name],
         "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
-        "first": [title for e in evaluators for title in e.first],
+        "first": [title for e in evaluators for title in e.first_columns],
         "legends": [e.legend for e in evaluators if e.legend],
         "facts": {source: pipeline.generator(source).facts for source in plan.methods},
         "base": read_json(pipeline.train() / "result.json"), "expect": plain(recipe.expect),

@@ -9,13 +9,14 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 SECONDS = 5.0
 """A server that has not answered by then is not asked for more."""
-ABSENT = {401: "it asks for a login", 404: "it has no such file", 410: "the file is gone"}
-"""What a server's answer means; to any other, the file may be there: not every server likes to be asked."""
+ABSENT = "there is no such file"
+"""What a server may answer; whatever else it says, the file may be there: not every server likes to be asked."""
 
 
 class Answer(NamedTuple):
@@ -49,7 +50,7 @@ def _head(url: str) -> Answer:
         with urllib.request.urlopen(request, timeout=2 * SECONDS) as response:
             return Answer("", int(response.headers.get("Content-Length") or 0))
     except urllib.error.HTTPError as error:
-        return Answer(ABSENT.get(error.code, ""))
+        return Answer(ABSENT if error.code in (404, 410) else "")
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
         if "certificate" in str(why).lower():  # others may know it
@@ -78,11 +79,12 @@ def in_cache(repository: str, file: str) -> Path | None:
     return None
 
 
-def ask_hub(repository: str, file: str) -> Answer:
-    """Return what the hub says of a file."""
+def ask_hub(repository: str, files: Sequence[str]) -> Answer:
+    """Return what the hub says of the first of the files that it has."""
     if offline():
         return Answer("HF_HUB_OFFLINE is set")
-    return ask(f"{endpoint()}/{repository}/resolve/main/{file}")
+    answers = (ask(f"{endpoint()}/{repository}/resolve/main/{file}") for file in files)
+    return next((answer for answer in answers if answer.why != ABSENT), Answer(ABSENT))
 
 
 def in_torch_cache(url: str) -> Path | None:

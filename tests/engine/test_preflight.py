@@ -41,13 +41,14 @@ def ahead(tiny: Path, **changes: Any) -> Ahead:
 
 
 class Server(BaseHTTPRequestHandler):
-    """Has files whose address ends in safetensors or gz."""
+    """Has files whose addresses end as `there` says."""
 
     asked: ClassVar[list[str]] = []
+    there: ClassVar[tuple[str, ...]] = (".safetensors", ".gz")
 
     def do_HEAD(self) -> None:
         Server.asked.append(self.path)
-        there = self.path.endswith((".safetensors", ".gz"))
+        there = self.path.endswith(Server.there)
         self.send_response(200 if there else 404)
         self.send_header("Content-Length", "2500000" if there else "0")
         self.end_headers()
@@ -92,10 +93,15 @@ def test_data_and_weights_are_looked_at_together(tiny: Path, server: str, monkey
         "weights model.safetensors of huggingface.co/timm/resnet18.a1_in1k (2.5 MB)",
     ]
     assert Server.asked[1] == "/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
+    old = {"architecture": {"name": "timm_model", "model": "resnet18.a1_in1k", "weights": "pretrained"}}
+    monkeypatch.setattr(Server, "there", (".bin",))
+    reach.ask.cache_clear()
+    assert not ahead(tiny, **old).what("lacks"), "an older repository has the other file"
+    monkeypatch.setattr(Server, "there", (".safetensors", ".gz"))
     monkeypatch.setattr(Published, "url", f"{server}/gone")
     reach.ask.cache_clear()
     (line,) = ahead(tiny, **STL10, **TIMM).what("lacks")
-    assert "stl10" in line and "it has no such file" in line and "put the files" in line
+    assert "stl10" in line and "there is no such file" in line and "put the files" in line
 
 
 def test_a_hub_that_does_not_answer_is_one_line_in_time(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

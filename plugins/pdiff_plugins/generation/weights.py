@@ -88,7 +88,7 @@ def _fetched() -> str:
 
     if (cached := next(filter(None, (in_cache(HUB, file) for file in FILES)), None)) is not None:
         return str(cached)
-    if why := ask_hub(HUB, FILES[0]).why:  # at once: the hub's library tries for more than a minute
+    if why := ask_hub(HUB, FILES).why:  # at once: the hub's library tries for more than a minute
         raise _unreachable(why)
     try:
         try:
@@ -104,7 +104,7 @@ def _fetched() -> str:
 def foresee_published(ahead: Ahead) -> None:
     """Say whether the hub's network can be had, unless it is there."""
     if not any(in_cache(HUB, file) for file in FILES):
-        answer = ask_hub(HUB, FILES[0])
+        answer = ask_hub(HUB, FILES)
         if answer.why:
             raise _unreachable(answer.why)
         ahead.fetches(f"weights {FILES[0]} of huggingface.co/{HUB}{answer.said}")

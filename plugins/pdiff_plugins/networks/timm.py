@@ -108,7 +108,7 @@ class TimmModel(Architecture):
     def _asked(self, config: Any) -> Answer:
         if not config.hf_hub_id:
             return ask_server(config.url)
-        return ask_hub(config.hf_hub_id, config.hf_hub_filename or HUB_FILES[0])
+        return ask_hub(config.hf_hub_id, [config.hf_hub_filename] if config.hf_hub_filename else HUB_FILES)
 
     def _where(self, config: Any) -> str:
         return f"{HUB_FILES[0]} of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url

@@ -65,7 +65,7 @@ class ShapeMetrics(Evaluator):
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"
     )
-    first: ClassVar[tuple[str, ...]] = ("1-NNA", "coverage", "copies")
+    first_columns: ClassVar[tuple[str, ...]] = ("1-NNA", "coverage", "copies")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("1-NNA", "one_nna", ".3f"),
         ("coverage", "coverage", ".2f"), ("MMD", "mmd", ".4f"), ("to train", "to_train", ".4f"),
