@@ -40,6 +40,10 @@ class Faults(UserError):
         ValueError.__init__(self, "\n".join(self.lines))
 
 
+class Lacking(Faults):
+    """What keeps a run from its end, found before anything was fetched or computed."""
+
+
 @contextlib.contextmanager
 def of_baseline(label: str) -> Iterator[None]:
     """Let a method's mistake, which it tells of `method`, be told of the baseline that it is; none with no label."""

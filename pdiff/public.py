@@ -24,7 +24,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "evaluation_batches",
         "evaluation_size", "holdout", "some",
     ),
-    "pdiff.errors": ("Faults", "UserError", "did_you_mean"),
+    "pdiff.errors": ("Faults", "Lacking", "UserError", "did_you_mean"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_state", "load_tensors", "make_folder", "read_json",
         "save_tensors", "sha256_of", "write_bytes", "write_json", "write_text",

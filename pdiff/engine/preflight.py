@@ -10,7 +10,7 @@ from pdiff.components.ahead import parts
 from pdiff.engine.keys import run_key
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
-from pdiff.errors import Faults, UserError
+from pdiff.errors import Lacking, UserError
 from pdiff.plugins.loading import told
 from pdiff.recipe.tables import Recipe
 from pdiff.running.progress import Progress
@@ -64,5 +64,5 @@ def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple
         lines = str(error).splitlines()
     ahead = look_ahead(recipe, done, trained)
     if pipeline is None or ahead.what("lacks"):
-        raise Faults(dict.fromkeys([*ahead.what("lacks"), *lines]))
+        raise Lacking(dict.fromkeys([*ahead.what("lacks"), *lines]))
     return pipeline, ahead
