@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,15 +16,16 @@ from torch import Tensor, nn
 from pdiff.bench import Bench
 from pdiff.components import Evaluator, Method, identity
 from pdiff.context import Context
-from pdiff.engine.keys import run_key
 from pdiff.engine.observe import notify, tracked
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
+from pdiff.engine.preflight import ready
 from pdiff.engine.scores import scores_of
 from pdiff.ensembles import Ensemble
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json, write_text
 from pdiff.networks import build_network
+from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.given import Given, completed, recipe_given
@@ -33,6 +35,7 @@ from pdiff.results import pages
 from pdiff.results.changes import changed_keys
 from pdiff.results.export import in_name, number_of, write_network, write_networks, write_scored
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
+from pdiff.results.scores import scored
 from pdiff.running.device import COUNTED
 from pdiff.running.locks import run_locked
 from pdiff.running.progress import Progress, progress_for
@@ -183,17 +186,20 @@ class Run:
         source = self._source(source)
         if which != "best":
             return number_of(which, len(self.theta(source)), source)
-        scores = {} if self.drawn_with else self.scores
-        scored = scores.get("networks", {}).get(source, {}).get(scores.get("scored_by"), {})
-        best: int = scored["best_index"] if "best_index" in scored else self._order(source)[0]
-        return best
+        return self._best(source)
 
     def export(
-        self, to: Path, *, which: str | int = "best", source: str = "", every: bool = False, overwrite: bool = False
-    ) -> list[Path]:
-        """Write one network to a file, or every network of the source to a folder; return the paths."""
+        self, to: Path | None = None, *, which: str | int = "best", source: str = "", every: bool = False,
+        overwrite: bool = False,
+    ) -> list[Path]:  # fmt: skip
+        """Write one network to a file, or every network of the source to a folder; return the paths.
+
+        By default they lie in the run's folder, under names of their own.
+        """
+        named = in_name(self._source(source))
         if every:
-            return write_networks(self.zoo, self.theta(source), to, overwrite)
+            return write_networks(self.zoo, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
+        to = to or self.folder / f"network-{named}-{which}.safetensors"
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
@@ -212,10 +218,13 @@ class Run:
             wanted = Stage("report", {"scores": scores, "reports": identity(self.recipe.report)}).key
             if not again and (there := pages.whole(self.folder, wanted)) is not None:
                 return there
-            view = self.pipeline.view(scores, _added(scores["columns"], self.recipe))
-            with pages.marked(self.folder, wanted) as paths:
+            view, progress = self.pipeline.view(scores, _added(scores["columns"], self.recipe)), self.pipeline.progress
+            with progress.stage("report"), pages.marked(self.folder, wanted) as paths:
                 for report in self.recipe.report:
+                    progress.begins("report", report.name)
+                    start = time.monotonic()
                     paths.extend(map(Path, report.render(view, self.folder)))
+                    progress.took("report", report.name, time.monotonic() - start)
         return paths
 
     def _source(self, source: str) -> str:
@@ -235,6 +244,11 @@ class Run:
                 "original networks are collected, not drawn: pdiff export RUN --source original --all --to DIR"
             )
         return source
+
+    def _best(self, source: str) -> int:
+        """Return the network that is best on the selection split; where the scores have it, no data is needed."""
+        known = None if self.drawn_with else scored(self.scores).get(source)
+        return known["best_index"] if known and "best_index" in known else self._order(source)[0]
 
     def _order(self, source: str) -> list[int]:
         """Return the source's networks by score on the selection split, best first."""
@@ -256,9 +270,11 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
-            known = ", ".join(method.sampling) or "none"
-            near = did_you_mean(option, method.sampling)
-            raise UserError(f"{option}: method {method.name} has no such option of sampling{near}; it has: {known}")
+            known, near = ", ".join(method.sampling) or "none", did_you_mean(option, method.sampling)
+            having = {c.name for *_, c, _ in registry().offers("method") if option in getattr(c, "sampling", ())}
+            others = f"; methods that have it: {', '.join(sorted(having))}" if having else ""
+            none = f"{option}: method {method.name} has no such option of sampling"
+            raise UserError(f"{none}{near}; it has: {known}{others}")
     before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
         return type(method).model_validate(before | dict(options))
@@ -273,20 +289,20 @@ def _added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
     return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
 
 
-def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
-    """Return the pipeline of a recipe; its name is the recipe's and a key."""
-    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
-
-
 def run(
     recipe: Given = None, *, plugins: Sequence[str | PathLike[str]] = (), set: Mapping[str, Any] | None = None,
-    quiet: bool = False, console: Any = None, out: str | PathLike[str] = "", name: str = "", **objects: Any,
+    quiet: bool = False, verbose: bool = False, console: Any = None, out: str | PathLike[str] = "", name: str = "",
+    **objects: Any,
 ) -> Run:  # fmt: skip
     """See `pdiff.run`."""
     set = {**(set or {}), **({"run.out": fspath(out)} if out else {})}
     loaded, path = recipe_given(recipe, objects, set, plugins)
     called = Path(name or path)
-    pipeline = pipeline_of(loaded, called, Progress() if quiet else _progress(console))
+    pipeline, ahead = ready(loaded, called, Progress() if quiet else _progress(console, verbose))
+    for line in ahead.what("fetches"):
+        pipeline.progress.say(f"to be fetched: {line}")
+    for line in ahead.what("notes"):
+        pipeline.warn(line)
     folder = Path(loaded.run.out) / pipeline.name
     _say_what_changed(loaded, called, folder, pipeline.progress)
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
@@ -307,7 +323,7 @@ def run(
 def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None) -> None:
     """See `pdiff.prepare`."""
     path = find_recipe(Path(recipe))
-    pipeline = pipeline_of(load_recipe(path, set), path)
+    pipeline, _ = ready(load_recipe(path, set), path)
     if not pipeline.store.has(pipeline.plan.train):
         build_network(pipeline.recipe.architecture, pipeline.data, pipeline.recipe.seed)
 
@@ -337,10 +353,10 @@ def open_run(
     return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, _progress(console)))
 
 
-def _progress(console: Any) -> Progress:
+def _progress(console: Any, verbose: bool = False) -> Progress:
     from rich.console import Console
 
-    return progress_for(console or Console())
+    return progress_for(console or Console(), verbose)
 
 
 def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progress) -> None:

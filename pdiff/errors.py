@@ -40,15 +40,25 @@ class Faults(UserError):
         ValueError.__init__(self, "\n".join(self.lines))
 
 
+class Lacking(Faults):
+    """What keeps a run from its end, found before anything was fetched or computed."""
+
+
 @contextlib.contextmanager
 def of_baseline(label: str) -> Iterator[None]:
     """Let a method's mistake, which it tells of `method`, be told of the baseline that it is; none with no label."""
     try:
         yield
     except UserError as error:
-        if label and str(error).startswith("method."):
-            raise UserError(f"baseline {label!r}: {str(error).removeprefix('method.')}") from None
+        if (line := as_baseline(label, str(error))) != str(error):
+            raise UserError(line) from None
         raise
+
+
+def as_baseline(label: str, line: str) -> str:
+    """Return a line that a method tells of `method` as one of the baseline that it is; none with no label."""
+    mine = label and line.startswith("method.")
+    return f"baseline {label!r}: {line.removeprefix('method.')}" if mine else line
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -189,7 +189,27 @@ def register_backbones(register: Register) -> None:
 
     Example:
         from pdiff import hookimpl
+        from pdiff.components import Codec
         from pdiff.components import Denoiser
+
+        class Tenth(Codec):
+            '''Every tenth number of a vector; the others are taken to be as it.'''
+            name = "tenth"
+
+            def build(self, *, dim, layout=None):
+                import torch
+                from torch import nn
+
+                class Net(nn.Module):
+                    latent_dim = len(range(0, dim, 10))
+
+                    def encode(self, x):
+                        return x[:, ::10]
+
+                    def decode(self, z):
+                        return z.repeat_interleave(10, dim=1)[:, :dim]
+
+                return Net()
 
         class Tiny(Denoiser):
             '''One hidden layer; the step is one more input.'''
@@ -208,6 +228,7 @@ def register_backbones(register: Register) -> None:
 
         @hookimpl
         def register_backbones(register):
+            register(Tenth)
             register(Tiny)
     """
 

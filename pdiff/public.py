@@ -17,11 +17,11 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "Out", "Overrides", "Overwrite", "Plugins", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
         "use_plugins",
     ),
-    "pdiff.cli.text": ("console", "print_table"),
+    "pdiff.cli.text": ("console", "print_lines", "print_table"),
     "pdiff.components": (
-        "CONTENT", "IF_SET", "KINDS", "NEVER", "Architecture", "Codec", "Collector", "Component", "Dataset", "Denoiser",
-        "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Renames", "Report",
-        "Selector", "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
+        "CONTENT", "IF_SET", "KINDS", "NEVER", "Ahead", "Architecture", "Codec", "Collector", "Component", "Dataset",
+        "Denoiser", "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Renames",
+        "Report", "Selector", "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
@@ -29,7 +29,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "evaluation_size", "holdout", "leaves", "require_finite", "some",
     ),
     "pdiff.ensembles": ("Ensemble",),
-    "pdiff.errors": ("Faults", "UserError", "did_you_mean", "naming"),
+    "pdiff.errors": ("Faults", "Lacking", "UserError", "did_you_mean", "naming"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_tensors", "make_folder", "read_json", "save_tensors",
         "sha256_of", "write_bytes", "write_json", "write_text",

@@ -24,7 +24,7 @@ FLOORS = (  # of the core, from the ground up
     "recipe",
     "engine",
     "api",
-    "__init__ testing cli",
+    "__init__ __main__ testing cli",
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine api.py"

@@ -21,7 +21,7 @@ def build() -> typer.Typer:
         help="Generate the parameters of neural networks, and tell how good and how new they are.",
         no_args_is_help=True,
         invoke_without_command=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -44,7 +44,7 @@ def main() -> None:
     """Run the program: exit code 2 for a mistake of the user's, told in one line each, without a traceback."""
     try:
         with naming("a file"):
-            build()()
+            build()(prog_name="pdiff")
     except UserError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)

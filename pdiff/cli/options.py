@@ -20,6 +20,7 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="FILE", help="A Python file of your own that is a plugin. Repeatable."),
 ]
+Wide = Annotated[bool, typer.Option("--wide", help="Show every column, however wide that is.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 Sampling = Annotated[
     list[str] | None,

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_plugins(
-    kind: Annotated[str, typer.Option(help="Only what is of this kind: architecture, dataset, method, ...")] = "",
+    kind: Annotated[str, typer.Option(help="Only of this kind: architecture, dataset, method, ...")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, overrides, sampling
+from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, Wide, overrides, sampling
 from pdiff.results.scores import Unit
+
+if TYPE_CHECKING:
+    from pdiff.api import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +22,7 @@ def register(app: typer.Typer) -> None:
 def show(
     run: RunName,
     json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+    wide: Wide = False,
     out: Out = "runs",
 ) -> None:
     """Show the summary of a finished run."""
@@ -31,7 +35,16 @@ def show(
 
         typer.echo(as_json.dumps(scores, indent=1))
     else:
-        print_run(scores)
+        print_run(scores, wide=wide)
+
+
+def _open(run: str, out: str, set: list[str] | None) -> Run:
+    """Open a finished run, and say so while that loads what it needs."""
+    from pdiff.cli.text import console, starting
+
+    with starting(f"opening {run}"):
+        from pdiff.api import open_run
+    return open_run(run, out=out, set=overrides(set), console=console())
 
 
 def sample(
@@ -46,12 +59,11 @@ def sample(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Draw more networks from a finished run, each a whole state dict in safetensors, with its score."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console, print_table
+    """Draw more networks from a finished run. Each is a whole state dict in safetensors, with its score."""
+    from pdiff.cli.text import print_lines, print_table
 
     options = sampling(option)
-    opened = open_run(run, out=out, set=overrides(set), console=console())
+    opened = _open(run, out, set)
     opened = opened.drawing(source, **options) if options else opened
     place = Path(to) if to else None
     folder, rows = opened.sample_to(place, count=count, draw=draw, source=source, overwrite=overwrite)
@@ -63,9 +75,8 @@ def sample(
         head += ["asked", f"{name} ({split})"]
         table = [[*row, f"{wanted:g}", f"{got:.4g}"] for row, (wanted, got) in zip(table, measured, strict=True)]
     print_table(head, table)
-    console().print(f"{len(rows)} networks in {folder}", markup=False, highlight=False, soft_wrap=True)
-    for path in opened.render(folder, count=count, draw=draw, source=source) if render else ():
-        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
+    print_lines([f"{len(rows)} networks in {folder}"])
+    print_lines(map(str, opened.render(folder, count=count, draw=draw, source=source) if render else ()))
 
 
 def evaluate(
@@ -73,30 +84,30 @@ def evaluate(
     evaluator: Annotated[
         list[str] | None, typer.Option("--with", help="Add an evaluator that the recipe has not.")
     ] = None,
+    wide: Wide = False,
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Evaluate a run again, with further evaluators if wanted; only what is new is computed."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console, print_run
+    """Evaluate a run again, also by further evaluators. Only what is new is computed."""
+    from pdiff.cli.text import print_lines, print_run
 
-    opened = open_run(run, out=out, set=overrides(set), console=console())
-    print_run(opened.evaluate(evaluator or []))
-    opened.report()
+    opened = _open(run, out, set)
+    print_run(opened.evaluate(evaluator or []), wide=wide)
+    print_lines(f"report: {path}" for path in opened.report() if path.suffix in (".html", ".md"))
 
 
 def report(run: RunName, set: RunOverrides = None, out: Out = "runs") -> None:
     """Write a run's reports again."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console
+    from pdiff.cli.text import print_lines
 
-    for path in open_run(run, out=out, set=overrides(set), console=console()).report(again=True):
-        console().print(str(path), markup=False, highlight=False, soft_wrap=True)
+    print_lines(map(str, _open(run, out, set).report(again=True)))
 
 
 def export(
     run: RunName,
-    to: Annotated[str, typer.Option(help="A .safetensors file; with --all a folder.")],
+    to: Annotated[
+        str, typer.Option(help="A .safetensors file; with --all a folder. By default in the run's folder.")
+    ] = "",
     which: Annotated[str, typer.Option(help="best (on the selection split) or the number of a network.")] = "best",
     source: Annotated[str, typer.Option(help="original, the method (default) or a baseline, by its label.")] = "",
     all: Annotated[bool, typer.Option("--all", help="Every network of the source.")] = False,
@@ -104,16 +115,12 @@ def export(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write networks as ordinary state dicts, which the architecture loads with strict=True."""
-    from pdiff.api import open_run
-    from pdiff.cli.text import console
+    """Write networks as ordinary state dicts. The architecture loads them with strict=True."""
+    from pdiff.cli.text import print_lines
 
-    opened = open_run(run, out=out, set=overrides(set), console=console())
-    paths = opened.export(Path(to), which=which, source=source, every=all, overwrite=overwrite)
+    opened = _open(run, out, set)
+    place = Path(to) if to else None
+    paths = opened.export(place, which=which, source=source, every=all, overwrite=overwrite)
     one = f"{paths[0]}: network {opened.number(which, source)} of {source or opened.pipeline.plan.method}"
-    said = (
-        f"{len(paths)} networks in {to}"
-        if all
-        else one + f" (best on the {opened.recipe.selection} split)" * (which == "best")
-    )
-    console().print(said, markup=False, highlight=False, soft_wrap=True)
+    best = f" (best on the {opened.recipe.selection} split)" if which == "best" else ""
+    print_lines([f"{len(paths)} networks in {paths[0].parent}" if all else one + best])

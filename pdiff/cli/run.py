@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pdiff.cli.options import Overrides, Plugins, overrides
+from pdiff.cli.options import Overrides, Plugins, Wide, overrides
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
@@ -27,33 +27,53 @@ def run(
     track: Annotated[
         list[str] | None, typer.Option(help="Let a tracker follow the run: --track tensorboard. Repeatable.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    wide: Wide = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the result and no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show how networks are run, and how fast.")] = False,
 ) -> None:
-    """Run a recipe from start to report; what is computed already is re-used."""
-    import pdiff
-    from pdiff.cli.text import console, print_run
+    """Run a recipe from start to report. What is computed already is used again."""
+    from pdiff.cli.text import console, print_lines, print_run, starting
 
+    with starting(f"pdiff run {recipe}", quiet):
+        from pdiff import api
     changes = overrides(set, device, out) | ({"run.track": [{"name": name} for name in track]} if track else {})
-    done = pdiff.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, console=console())
-    print_run(done.scores)
+    done = api.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, verbose=verbose, console=console())
+    print_run(done.scores, wide=wide)
     for path in done.report():
         if path.suffix in (".html", ".md"):
-            console().print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
-    console().print(f"results in {done.folder}", markup=False, highlight=False, soft_wrap=True)
+            print_lines([f"report: {path}"])
+    print_lines([f"results in {done.folder}"])
 
 
-def check(recipe: RecipeName, set: Overrides = None, plugin: Plugins = None) -> None:
-    """Validate a recipe; print it with every option, and what is cached and what is to do."""
-    import tomli_w
+def check(
+    recipe: RecipeName,
+    set: Overrides = None,
+    plugin: Plugins = None,
+    full: Annotated[bool, typer.Option("--full", help="Print the recipe with every option, too.")] = False,
+) -> None:
+    """Say whether a recipe can run, and what there is to do.
 
-    from pdiff import api
-    from pdiff.cli.text import console, print_table
+    It lists what is cached and what would be fetched, and all that keeps the run from its end at once.
+    """
+    from pdiff.cli.text import print_lines, print_table, starting
     from pdiff.recipe.loading import find_recipe, load_recipe
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set), plugin or ())
-    console().print(tomli_w.dumps(loaded.table()), markup=False, highlight=False, soft_wrap=True)
-    pipeline = api.pipeline_of(loaded, path)
+    with starting("looking for what the recipe needs"):
+        from pdiff.engine.preflight import ready
+
+        pipeline, ahead = ready(loaded, path)
     states = {True: "cached", False: "to do"}
-    rows = [[what, stage.folder_name, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
+    rows = [[what, stage.key, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
     print_table(["stage", "key", "state"], rows)
+    cached = sum(row[-1] == states[True] for row in rows)
+    print_lines(
+        [f"{path}: can run; {len(rows)} stages, {cached} of them cached"]
+        + [f"to be fetched: {line}" for line in ahead.what("fetches")]
+        + [f"note: {line}" for line in ahead.what("notes")]
+    )
+    if full:
+        import tomli_w
+
+        print_lines(["", tomli_w.dumps(loaded.table())])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from pdiff.results.summary import expected, notes, sources, table
+from pdiff.results.summary import expected, notes, shown, sources, table, told
+
+LONGEST = 80
+"""Columns of what is no terminal."""
 
 
 @functools.cache
@@ -16,35 +22,67 @@ def console() -> Console:
     return Console()
 
 
+@contextlib.contextmanager
+def starting(what: str, quiet: bool = False) -> Iterator[None]:
+    """Say at once what begins, while what takes seconds to load is loaded; a terminal forgets it."""
+    if console().is_terminal and not quiet:
+        with console().status(what):
+            yield
+    else:
+        yield
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are: a terminal breaks them between words, elsewhere each stays one."""
+    for line in lines:
+        console().print(Text(line), soft_wrap=not console().is_terminal)
+
+
+def width() -> int:
+    """Return how wide a table can be."""
+    return console().width if console().is_terminal else LONGEST
+
+
 def print_table(head: list[str], rows: list[list[str]], title: str = "") -> None:
-    """Print a table; text columns to the left, numbers to the right."""
+    """Print a table, text to the left and numbers to the right; a narrow terminal breaks text, not numbers or names."""
     if title:
-        console().print(title, markup=False, highlight=False, soft_wrap=True)
-    narrow = console().is_terminal and console().width < 100
-    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1 if narrow else 2, 0, 0))
-    for index, name in enumerate(head):
-        cells = [row[index] for row in rows]
-        numeric = bool(cells) and all(map(_numeric, cells))
-        narrowest = (
-            max(map(len, cells)) if numeric or (cells and index == 0) else 0
-        )  # a narrow window folds the other columns
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=narrowest)
+        print_lines([title])
+    cells = [[name, *(row[index] for row in rows)] for index, name in enumerate(head)]
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in cells]
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index, column in enumerate(cells):
+        numeric = len(column) > 1 and all(map(_numeric, column[1:]))
+        narrowest = widths[index] if numeric or index == 0 else 0  # a narrow window folds the other columns
+        grid.add_column(column[0], justify="right" if numeric else "left", overflow="fold", min_width=narrowest)
     for row in rows:
-        grid.add_row(*row)
-    wide = console() if console().is_terminal else Console(width=200)
-    wide.print(grid, markup=False, highlight=False)
+        grid.add_row(*map(Text, row))
+    if console().is_terminal:
+        console().print(grid)
+        return
+    plain = Console(width=max(LONGEST, sum(widths) + 2 * len(widths)), file=console().file, color_system=None)
+    with plain.capture() as capture:
+        plain.print(grid)
+    print_lines(line.rstrip() for line in capture.get().splitlines())
 
 
 def _numeric(text: str) -> bool:
     return text == "" or (text[0] in "+-0123456789" and text[-1] in "%0123456789")
 
 
-def print_run(scores: dict[str, Any]) -> None:
-    """Print the summary of a run: its table, its notes, and published numbers beside ours."""
-    console().print(f"run: {scores['run']}", markup=False, highlight=False, soft_wrap=True)
-    print_table(*table(scores))
-    for line in notes(scores):
-        console().print(line, markup=False, highlight=False, soft_wrap=True)
+def print_run(scores: dict[str, Any], wide: bool = False) -> None:
+    """Print the summary of a run: its table, what it says, and published numbers beside ours.
+
+    Columns that matter less are left out, and named, unless all are asked for.
+    """
+    print_lines([f"run: {scores['run']}"])
+    head, rows = table(scores)
+    kept = list(range(len(head))) if wide else shown(scores, head, rows, width())
+    print_table([head[index] for index in kept], [[row[index] for index in kept] for row in rows])
+    left = [name for index, name in enumerate(head) if index not in kept]
+    if left:
+        print_lines([f"{len(left)} columns more ({', '.join(left)}): pdiff show {scores['run']} --wide, or --json"])
+    print_lines(["", *told(scores), ""] if told(scores) else [])
+    print_lines(notes(scores, {head[index] for index in kept}))
     head, rows = expected(scores)
     if rows:
         print_table(head, rows, title=f"\nexpected ({sources(scores)})")

@@ -7,6 +7,7 @@ B batch, C condition, K classes, E examples.
 
 from __future__ import annotations
 
+from pdiff.components.ahead import Ahead
 from pdiff.components.architecture import Architecture
 from pdiff.components.backbone import Codec, Denoiser
 from pdiff.components.base import (
@@ -37,6 +38,7 @@ __all__ = [
     "IF_SET",
     "KINDS",
     "NEVER",
+    "Ahead",
     "Architecture",
     "Codec",
     "Collector",

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff.components.base import CONTENT, IF_SET, Component, Renames
+from pdiff.files import PRETRAINED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from pdiff.components.ahead import Ahead
 
 
 class Architecture(Component):
     """Builds a network."""
 
     kind: ClassVar[str] = "architecture"
+    offers_pretrained: ClassVar[bool] = True
+    """Whether `weights = "pretrained"` may be asked of it; what is False is refused before anything is computed."""
     weights: str = Field(
         "", json_schema_extra=CONTENT,
         description="start from: a checkpoint's file, a folder that is one network, 'pretrained' where the component "
@@ -48,6 +53,14 @@ class Architecture(Component):
         The caller seeds torch's global generator first, and afterwards loads `weights` where it names a file.
         Raises UserError for sizes that the network cannot take.
         """
+
+    def foresee(self, ahead: Ahead) -> None:
+        if self.weights == PRETRAINED and not self.offers_pretrained:
+            none = f"{ahead.key}.weights: {self.name} has no pretrained weights"
+            ahead.lacks(f'{none}; name a file, or write weights = ""')
+        if self.weights not in ("", PRETRAINED) and not Path(self.weights).exists():
+            ahead.lacks(f"{ahead.key}.weights = {self.weights!r}: no such file; correct the path")
+        super().foresee(ahead)
 
     def sizes(self) -> dict[str, Any]:
         """Return the component's own options: without those that every architecture has."""

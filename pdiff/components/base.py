@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from pdiff.components.ahead import Ahead, parts
 from pdiff.errors import UserError
 
 
@@ -122,6 +123,16 @@ class Component(BaseModel):
         from pdiff.files import digest_of
 
         return digest_of(getattr(self, option))
+
+    def foresee(self, ahead: Ahead) -> None:
+        """Say what is known before anything is fetched or computed: what is missing, and what will be fetched.
+
+        By `ahead.lacks`, `ahead.fetches` and `ahead.note`; a UserError is something that is missing. Looks at files
+        and asks servers for five seconds at most, and changes nothing. Unless overridden, it asks the components in the
+        options.
+        """
+        for option, component in parts(self):
+            component.foresee(ahead.of(option))
 
 
 class Table(BaseModel):

@@ -24,6 +24,10 @@ class Collector(Component):
     elsewhere: ClassVar[bool] = False
     """Whether the checkpoints were made outside of this run, which then cannot know what they were trained on."""
 
+    def expected(self) -> int | None:
+        """Return how many checkpoints there will be; None where that cannot be known before."""
+        return None
+
     @abstractmethod
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context

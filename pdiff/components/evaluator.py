@@ -24,6 +24,8 @@ class Evaluator(Component):
     kind: ClassVar[str] = "evaluator"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     """What the summary table shows per source: (title, key in the source's scores, format spec, `score` for scores)."""
+    first_columns: ClassVar[tuple[str, ...]] = ()
+    """Titles of those columns that a terminal shows, where there is no room for all."""
     legend: ClassVar[str] = ""
     """What the titles mean, in one line below the table."""
     source_scores: ClassVar[type | None] = None

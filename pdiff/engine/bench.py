@@ -40,7 +40,8 @@ class RunBench:
 
     architecture: Architecture
     task: Task
-    data: DatasetSplits
+    load: Callable[[], DatasetSplits]
+    """Gives the data, which not everything needs."""
     selection: str
     zoo: Zoo
     """Its anchor completes every network, and to its first checkpoint others are aligned."""
@@ -48,6 +49,10 @@ class RunBench:
     """Gives the context of a purpose, which words name."""
     known_measures: Callable[[], dict[str, Tensor]] | None = None
     """The measures of the zoo's checkpoints."""
+
+    @property
+    def data(self) -> DatasetSplits:
+        return self.load()
 
     def build(self, seed: int) -> nn.Module:
         return blank_network(self.architecture, self.data, seed)

@@ -16,7 +16,7 @@ from pdiff.engine import work
 from pdiff.engine.bench import RunBench
 from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
-from pdiff.errors import UserError, of_baseline
+from pdiff.errors import UserError, as_baseline, of_baseline
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import blank_network, build_network
 from pdiff.running.device import device_for, precision_for
@@ -43,13 +43,16 @@ class Pipeline:
         self.store = Store(Path(self.recipe.run.out) / "store", name)
         self.device = device_for(self.recipe.run.device, self.recipe.run.precision)
 
-    def _do(self, stage: Stage, seed_words: tuple[Any, ...], do: Callable[[Path, Context], None]) -> Path:
-        """Compute a stage unless it is there, with its own seed, snapshot and observers."""
+    def _do(
+        self, stage: Stage, seed_words: tuple[Any, ...], do: Callable[[Path, Context], None], what: str = ""
+    ) -> Path:
+        """Compute a stage unless it is there, with its own seed, snapshot and observers; `what` tells it in a line."""
         computed = False
 
         def observed(folder: Path) -> None:
             nonlocal computed
             computed = True
+            self.progress.begins(stage.name, what)
             named = {"stage": stage.name, "key": stage.key}
             notify(self.warn, "stage_started", run=self.name, config=stage.config, **named)
 
@@ -60,8 +63,9 @@ class Pipeline:
                 do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
 
         folder = self.store.compute(stage, observed, self.progress.say)
-        if computed:  # and not waited for, while another run computed it
-            seconds = self.store.seconds(stage)
+        seconds = self.store.seconds(stage) if computed else None  # None too where another run computed it meanwhile
+        self.progress.took(stage.name, what, seconds)
+        if seconds is not None:
             notify(self.warn, "stage_finished", stage=stage.name, key=stage.key, seconds=seconds)
         return folder
 
@@ -113,7 +117,9 @@ class Pipeline:
     def bench_of(self, zoo: Zoo, measures: Callable[[], dict[str, Tensor]] | None = None) -> RunBench:
         """Return the services of a zoo."""
         recipe = self.recipe
-        return RunBench(recipe.architecture, recipe.task, self.data, recipe.selection, zoo, self.context, measures)
+        return RunBench(
+            recipe.architecture, recipe.task, lambda: self.data, recipe.selection, zoo, self.context, measures
+        )  # fmt: skip
 
     @functools.cached_property
     def bench(self) -> RunBench:
@@ -134,7 +140,7 @@ class Pipeline:
         def use(folder: Path, ctx: Context) -> None:
             work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, folder, ctx)
 
-        return self._do(self.plan.zoo, ("zoo",), use)
+        return self._do(self.plan.zoo, ("zoo",), use, "zoo")
 
     def _collect(self, folder: Path, ctx: Context) -> None:
         model = self.base_network()
@@ -157,10 +163,12 @@ class Pipeline:
         method, zoo = self.plan.methods[source], self.zoo
 
         def do(folder: Path, ctx: Context) -> None:
-            with of_baseline(source if source != self.plan.method else ""):
+            label = source if source != self.plan.method else ""
+            with of_baseline(label):
+                ctx = ctx.replace(warn=lambda line: self.warn(as_baseline(label, line)))
                 work.do_fit(method, zoo, self.bench, folder, ctx)
 
-        folder = self._do(self.plan.fit(source), ("fit", method.name), do)
+        folder = self._do(self.plan.fit(source), ("fit", method.name), do, source)
         return work.load_generator(method, zoo, self.bench, folder, self.context("fit", method.name))
 
     def sample(self, source: str, count: int = 0, draw: int = 0, quiet: bool = False) -> Tensor:
@@ -176,7 +184,7 @@ class Pipeline:
             count = stage.config["count"]
             work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
 
-        folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do)
+        folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do, source)
         for line in () if quiet else self.generator(source).warnings():
             self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
@@ -211,6 +219,6 @@ class Pipeline:
         def do(folder: Path, ctx: Context) -> None:
             write_json(folder / "scores.json", evaluator.evaluate(self.view(), ctx))
 
-        folder = self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do)
+        folder = self._do(self.plan.evaluate(evaluator), ("evaluate", evaluator.name), do, evaluator.name)
         scores: dict[str, Any] = read_json(folder / "scores.json")
         return scores

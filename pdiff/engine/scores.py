@@ -14,9 +14,18 @@ from pdiff.results.shown import Showing
 def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str, Any]:
     """Run every stage up to the evaluators, those of the recipe and `extra`, and return what they gave."""
     plan, recipe = pipeline.plan, pipeline.recipe
-    zoo = pipeline.zoo  # first, so that stages come in the order of the table
-    networks = {source: {"count": len(pipeline.sample(source))} for source in plan.populations}
-    evaluators = [*recipe.evaluate, *extra]
+    evaluators, stage = [*recipe.evaluate, *extra], pipeline.progress.stage
+    with stage("train"):
+        pipeline.train()
+    with stage("collect"):
+        zoo = pipeline.zoo
+    with stage("fit"):
+        for source in plan.methods:
+            pipeline.generator(source)
+    with stage("sample"):
+        networks: dict[str, dict[str, Any]] = {
+            source: {"count": len(pipeline.sample(source))} for source in plan.populations
+        }
     scores: dict[str, Any] = {
         "run": pipeline.name, "recipe": recipe.table(), "protocol": recipe.protocol, "selection": recipe.selection,
         "method": plan.method, "main": recipe.task.metric, "device": str(pipeline.device),
@@ -24,16 +33,19 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
         "parameters": zoo.layout.dim, "networks": networks,
         "stages": [plan.train.folder_name, plan.collect.folder_name],
         "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},
+        "first": [title for e in evaluators for title in e.first_columns],
         "legends": [e.legend for e in evaluators if e.legend],
         "facts": {source: pipeline.generator(source).facts for source in plan.methods},
         "base": read_json(pipeline.train() / "result.json"), "expect": plain(recipe.expect),
         "elsewhere": ["weights"] * bool(recipe.architecture.weights) + ["checkpoints"] * recipe.collect.elsewhere,
     }  # fmt: skip
-    for evaluator in evaluators:
-        given = pipeline.evaluate(evaluator)
-        for source, values in given.pop("networks", {}).items():
-            networks[source][evaluator.name] = values
-        scores[evaluator.name] = given
+    with stage("evaluate"):
+        for evaluator in evaluators:
+            given = pipeline.evaluate(evaluator)
+            for source, values in given.pop("networks", {}).items():
+                networks[source][evaluator.name] = values
+            scores[evaluator.name] = given
     scores["seconds"] = {what: pipeline.store.seconds(stage) for what, stage in plan}
     stored: dict[str, Any] = json.loads(json.dumps(scores))
-    return stored | {"notes": Showing({e.name: e for e in evaluators}, pipeline.warn).notes(stored)}
+    showing = Showing({e.name: e for e in evaluators}, pipeline.warn)
+    return stored | {"verdict": showing.findings(stored)[0], "notes": showing.notes(stored)}

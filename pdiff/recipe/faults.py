@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -48,18 +49,21 @@ def _fault(row: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:
         known = _known_keys(row["loc"][:-1], raw, model)
         return f"{where}: unknown key{did_you_mean(str(row['loc'][-1]), known)}; known: {', '.join(known)}"
     if row["type"] == "missing":
-        return f"{where}: missing; add it{_hint(row['loc'], model)}"
+        return f"{where}: missing; add it{_hint(row['loc'], raw, model)}"
     value = f" = {short(repr(row['input']), VALUE)}" if not isinstance(row["input"], Mapping | list) else ""
     message = row["msg"][0].lower() + row["msg"][1:] if row["msg"].startswith("Input") else row["msg"]
     return f"{where}{value}: {message}" if where else message
 
 
-def _hint(loc: tuple[Any, ...], model: type[BaseModel]) -> str:
-    """Name the components that a missing top-level table could ask for."""
+def _hint(loc: tuple[Any, ...], raw: Any, model: type[BaseModel]) -> str:
+    """Name the components that a missing table could ask for, or a value that the option knows to be usual."""
     from pdiff.plugins.discovery import registry
 
-    kind = _component_of(model.model_fields[loc[0]].annotation) if len(loc) == 1 else None
-    return f" with name = one of: {registry().known(kind.kind)}" if kind else ""
+    field = _model_at(loc[:-1], raw, model).model_fields[loc[-1]]
+    if field.examples:
+        return f", for example {loc[-1]} = {json.dumps(field.examples[0])}"
+    kind = getattr(_model_of(field.annotation), "kind", "")
+    return f" with name = one of: {registry().known(kind)}" if kind else ""
 
 
 def _place(loc: tuple[Any, ...]) -> str:
@@ -74,16 +78,23 @@ def dotted(loc: tuple[Any, ...]) -> str:
     return text
 
 
-def _component_of(annotation: Any) -> type[Component] | None:
-    """Return the component kind that an annotation names, alone or inside a tuple."""
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that an annotation names, alone or inside a tuple."""
     for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Component):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
 
 
 def _known_keys(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> list[str]:
     """Return the keys that the table at `loc`, below the model `top`, may have."""
+    model = _model_at(loc, raw, top)
+    named = ["name"] if issubclass(model, Component) else []
+    return named + list(model.model_fields)
+
+
+def _model_at(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> type[BaseModel]:
+    """Return the model of the table at `loc`, below the model `top`."""
     from pdiff.plugins.discovery import registry
 
     model: Any = top
@@ -93,10 +104,9 @@ def _known_keys(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> list[st
         about, raw = model.model_fields[field], raw[field]
         if parts and isinstance(parts[0], int):
             raw = listed(raw)[parts.pop(0)]
-        model = _component_of(about.annotation) or about.annotation
+        model = _model_of(about.annotation)
         if issubclass(model, Component):
             default = about.default.table() if isinstance(about.default, Component) else {}
             model, values = registry().find(model.kind, merge(default, raw)["name"])
             raw = merge(values, raw)
-    named = ["name"] if issubclass(model, Component) else []
-    return named + list(model.model_fields)
+    return model  # type: ignore[no-any-return]

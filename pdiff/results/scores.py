@@ -23,6 +23,8 @@ class RunScores(TypedDict):
     parameters: Annotated[int, "selected parameters of a network"]
     networks: Annotated[dict[str, dict[str, Any]], "source -> its `count`, and its scores by evaluator"]
     columns: Annotated[dict[str, list[list[str]]], "evaluator -> its columns of the table: title, key, format"]
+    first: Annotated[list[str], "titles of the columns that matter most"]
+    verdict: Annotated[str, "what an evaluator says of the run as a whole, in a sentence; empty where none does"]
     legends: Annotated[list[str], "what the columns' titles mean"]
     notes: Annotated[list[str], "what a reader of the table must know"]
     facts: Annotated[dict[str, dict[str, Any]], "source -> what fitting its method found worth telling"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pdiff.results.scores import Spread, Unit, given_by, nothing, unit_of
@@ -26,6 +26,22 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         cells = [cell(scored.get(name, {}).get(key), spec, unit) for name, _, key, spec in columns]
         rows.append([source, str(scored["count"]), *cells])
     return head, rows
+
+
+def shown(scores: Mapping[str, Any], head: list[str], rows: list[list[str]], width: int) -> list[int]:
+    """Return the columns of the table that a terminal shows: the first two, then what matters most, if it fits."""
+    first = set(scores.get("first", ())) or set(head)
+    kept = [index for index, title in enumerate(head) if index < 2 or title in first]
+    widths = [max(map(len, (title, *(row[index] for row in rows)))) for index, title in enumerate(head)]
+    while len(kept) > 2 and sum(widths[index] + 2 for index in kept) - 2 > width:
+        kept.pop()
+    return kept
+
+
+def told(scores: Mapping[str, Any]) -> list[str]:
+    """Return the verdict, in a line, where an evaluator gives one; a run that can tell nothing has none."""
+    verdict = "" if nothing(scores) else scores.get("verdict", "")
+    return [f"verdict: {verdict}"] if verdict else []
 
 
 def cell(value: Any, spec: str, unit: Unit) -> str:
@@ -68,11 +84,24 @@ def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def notes(scores: dict[str, Any]) -> list[str]:
-    """Return what a reader must know beside the numbers."""
+def notes(scores: dict[str, Any], titles: Collection[str] | None = None) -> list[str]:
+    """Return what a reader must know beside the numbers; `titles`: of the columns that are shown, by default all."""
     where = 'the test split itself (protocol = "paper")' if scores["protocol"] == "paper" else "the validation split"
     first = "scores are of the test split; epochs, and the network whose score is `best`, are selected on " + where
-    return [*filter(None, [headline(scores)]), first, *scores["legends"], *scores["notes"]]
+    return [*filter(None, [headline(scores)]), first, *_legends(scores, titles), *scores["notes"]]
+
+
+def _legends(scores: Mapping[str, Any], titles: Collection[str] | None) -> list[str]:
+    """Return the legends, those clauses left out that begin with the title of no column that is shown."""
+    if titles is None:
+        return list(scores["legends"])
+    kept = ("; ".join(clause for clause in legend.split("; ") if _of(clause, titles)) for legend in scores["legends"])
+    return [legend for legend in kept if legend]
+
+
+def _of(clause: str, titles: Collection[str]) -> bool:
+    words = clause.partition(":")[0].split(", ") if ":" in clause else [""]
+    return any(title.startswith(word) for title in titles for word in words)
 
 
 def headline(scores: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Progress of long steps: a live line in a terminal, a plain line now and then elsewhere."""
+"""Progress of long steps: a live line in a terminal that goes when it is done, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+STAGES = ("train", "collect", "fit", "sample", "evaluate", "report")
+"""What a run goes through; each leaves one line."""
 QUICK_S = 1.0
-"""A step that took less, and has no loss to tell, leaves no line in a log file."""
+"""A part of a stage that took less is told together with others of the kind."""
 
 
 class Step:
@@ -30,6 +32,68 @@ class Progress:
     def say(self, line: str) -> None:
         """Print one line above whatever is live."""
 
+    def detail(self, line: str) -> None:
+        """Print one line that helps nobody but who looks for the reason of a time, where such are wanted."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Go through one of the run's stages; at its end one line says what `took` was told meanwhile."""
+        yield
+
+    def begins(self, stage: str, what: str) -> None:
+        """Say what part of a stage is computed now."""
+
+    def took(self, stage: str, what: str, seconds: float | None) -> None:
+        """Say how long a part of a stage took; None: it was there."""
+
+
+class _Shown(Progress):
+    """What both ways of showing share: the line that a stage leaves."""
+
+    verbose = False
+    now = ""
+    """The stage and the part of it that is under way."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[str, float | None]] = []
+        self._stage = ""
+
+    def detail(self, line: str) -> None:
+        if self.verbose:
+            self.say(line)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._stage, self._parts = name, []
+        yield
+        if self._parts:
+            self.say(f"{self._number} {name:<9} {_parts(self._parts)}")
+        self._stage = self.now = ""
+
+    @property
+    def _number(self) -> str:
+        return f"{STAGES.index(self._stage) + 1}/{len(STAGES)}"
+
+    def begins(self, stage: str, what: str) -> None:
+        if self._stage and stage in (self._stage, what):
+            self.now = f"{self._number} {stage} {what}".rstrip()
+
+    def took(self, stage: str, what: str, seconds: float | None) -> None:
+        if stage in (self._stage, what):
+            self._parts.append((what, seconds))
+
+
+def _parts(parts: list[tuple[str, float | None]]) -> str:
+    """Return what each part of a stage took, those that were quick and those that were there together."""
+    slow = [f"{what} {_clock(seconds)}".lstrip() for what, seconds in parts if seconds and seconds >= QUICK_S]
+    quick = [seconds for _, seconds in parts if seconds is not None and seconds < QUICK_S]
+    there = sum(seconds is None for _, seconds in parts)
+    if len(quick) == len(parts) or (quick and not slow):
+        slow, quick = [_clock(sum(quick)), *slow], []
+    others = f"{len(quick)} others {_clock(sum(quick))}" if len(quick) > 1 else f"1 other {_clock(sum(quick))}"
+    known = "cached" if there == len(parts) else f"{there} cached"
+    return ", ".join(slow + [others] * bool(quick) + [known] * bool(there))
+
 
 class Told(Progress):
     """Progress that also tells a function, about once a second and at the end, of (step, units done, values)."""
@@ -46,6 +110,9 @@ class Told(Progress):
 
     def say(self, line: str) -> None:
         self.inner.say(line)
+
+    def detail(self, line: str) -> None:
+        self.inner.detail(line)
 
 
 class _ToldStep(Step):
@@ -92,24 +159,17 @@ class PlainStep(Step):
             line = f"{self.what}: {self.done}/{self.total}  {rate:.3g}/s  {left} left  {_values(self.values)}"
             self.say(line.rstrip())
 
-    def close(self) -> None:
-        took = time.monotonic() - self.start
-        if took < QUICK_S and not self.values:
-            return
-        self.say(f"{self.what}: {self.done}/{self.total} in {_clock(took)}  {_values(self.values)}".rstrip())
 
-
-class PlainProgress(Progress):
+class PlainProgress(_Shown):
     """For pipes and log files."""
 
     def __init__(self, say: Any = None):
+        super().__init__()
         self.say = say or (lambda line: print(line, flush=True))  # type: ignore[method-assign]
 
     @contextmanager
     def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:
-        step = PlainStep(what, total, done, self.say)
-        yield step
-        step.close()
+        yield PlainStep(f"{self.now}: {what}" if self.now else what, total, done, self.say)
 
 
 class RichStep(Step):
@@ -123,36 +183,40 @@ class RichStep(Step):
         self.bar.update(self.task, advance=count, **more)
 
 
-class RichProgress(Progress):
-    """Live bars: what, how far, rate, time left, current values."""
+class RichProgress(_Shown):
+    """Live bars, as long as a step takes: stage, step, how far, time left, current values."""
 
     def __init__(self, console: Any):
+        super().__init__()
         self.console = console
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False)  # broken between words
 
     @contextmanager
     def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:
         from rich import progress as parts
-
-        class Rate(parts.ProgressColumn):
-            def render(self, task: Any) -> str:
-                return f"{task.finished_speed or task.speed or 0:.3g}/s"
+        from rich.table import Column
 
         columns = (
-            parts.TextColumn("{task.description:<28}"), parts.BarColumn(bar_width=24), parts.MofNCompleteColumn(),
-            Rate(), parts.TimeElapsedColumn(), parts.TimeRemainingColumn(), parts.TextColumn("{task.fields[values]}"),
+            parts.TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            parts.BarColumn(bar_width=12), parts.MofNCompleteColumn(), parts.TimeRemainingColumn(compact=True),
+            parts.TextColumn("{task.fields[values]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         )  # fmt: skip
-        with parts.Progress(*columns, console=self.console) as bar:
-            yield RichStep(bar, bar.add_task(what, total=total, completed=done, values=""))
+        label = f"{self.now}: {what}" if self.now else what
+        with parts.Progress(*columns, console=self.console, transient=True, expand=True) as bar:
+            yield RichStep(bar, bar.add_task(label, total=total, completed=done, values=""))
 
 
-def progress_for(console: Any) -> Progress:
-    """Return live bars for a terminal, plain lines otherwise."""
-    if console.is_terminal:
-        return RichProgress(console)
-    return PlainProgress(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+def progress_for(console: Any, verbose: bool = False) -> Progress:
+    """Return live bars for a terminal, plain lines otherwise; `verbose`: details too."""
+    progress: _Shown = (
+        RichProgress(console)
+        if console.is_terminal
+        else PlainProgress(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+    )
+    progress.verbose = verbose
+    return progress
 
 
 def _clock(seconds: float) -> str:

@@ -21,7 +21,7 @@ def bench_of(
     zoo: Zoo, architecture: Architecture, task: Task, data: DatasetSplits, selection: str = "validation", seed: int = 0
 ) -> RunBench:
     """Return the services that a run would give for a zoo of this architecture's networks, on the CPU."""
-    return RunBench(architecture, task, data, selection, zoo, Contexts(seed))
+    return RunBench(architecture, task, lambda: data, selection, zoo, Contexts(seed))
 
 
 class Contexts:

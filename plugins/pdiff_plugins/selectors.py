@@ -45,7 +45,9 @@ class Names(Selector):
     """State-dict entries whose names match a glob, such as `layer4.*.bn?.weight`."""
 
     name = "names"
-    include: tuple[str, ...] = Field(min_length=1, description="globs; an entry that matches one is selected")
+    include: tuple[str, ...] = Field(
+        min_length=1, examples=[["*.bias"]], description="globs; an entry that matches one is selected"
+    )
     exclude: tuple[str, ...] = Field((), description="globs; an entry that matches one is not")
 
     def select(self, model: nn.Module) -> list[str]:
@@ -67,8 +69,10 @@ class Layers(Selector):
 
     name = "layers"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Table 3f"
-    layer: Literal["norm", "conv", "linear"] = Field(description="kind of layer that is counted")
-    positions: tuple[int, ...] = Field(min_length=1, description="which of them: 0 is the first, -1 the last")
+    layer: Literal["norm", "conv", "linear"] = Field(examples=["norm"], description="kind of layer that is counted")
+    positions: tuple[int, ...] = Field(
+        min_length=1, examples=[[-1]], description="which of them: 0 is the first, -1 the last"
+    )
     skip: tuple[str, ...] = Field((), description="globs of module names that are not counted, such as *downsample*")
     buffers: bool = Field(False, description="with running statistics")
 

@@ -7,7 +7,6 @@ import torch
 from pydantic import ValidationError
 
 from pdiff.context import Context
-from pdiff.errors import UserError
 from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, Pca
 from pdiff_plugins.backbones.denoisers import Conv1dDenoiser
 from pdiff_plugins.backbones.transformers import TransformerCodec
@@ -72,9 +71,15 @@ def test_autoencoder_learns_twenty_vectors(codec):
 
 
 @pytest.mark.parametrize("codec", [Conv1dCodec(), Autoencoder(), TransformerCodec(batch_size=50, **SMALL)], ids=named)
-def test_fewer_checkpoints_than_a_batch(codec):
-    with pytest.raises(UserError, match=r"^method\.codec\.batch_size: 50 is more than the 12 checkpoints"):
-        codec.fit(codec.build(dim=8), torch.zeros(12, 8), ALONE, Context(seed=0))
+def test_of_fewer_checkpoints_than_a_batch_holds_all_are_taken(codec):
+    x_ND, fitted, said = low_rank(12, 8, 3), [], []
+    for most in (50, 12):
+        wanted = codec.model_copy(update={"batch_size": most, "steps": 3})
+        torch.manual_seed(0)
+        fitted.append(wanted.build(dim=8))
+        wanted.fit(fitted[-1], x_ND, ALONE, Context(seed=0, warn=said.append))
+    assert said == ["method.codec.batch_size = 50 is more than the 12 checkpoints; all 12 are taken instead"]
+    assert all(value.equal(fitted[1].state_dict()[key]) for key, value in fitted[0].state_dict().items())
 
 
 def test_kernel_must_be_odd():

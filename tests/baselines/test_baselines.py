@@ -146,10 +146,10 @@ def test_swag_has_half_the_diagonal_and_half_the_low_rank_covariance(zoo: Zoo) -
     assert (x.T.cov() - expected).abs().max() < 0.03 * expected.abs().max()
 
 
-def test_a_mistake_in_a_baseline_is_told_of_it_and_not_of_the_method(tiny) -> None:
+def test_what_is_told_of_a_baseline_names_it_and_not_the_method(tiny, capsys) -> None:
     few = {"run.out": str(tiny.parent / "runs"), "evaluate": [], "report": [], "collect.count": 8, "train.epochs": 1}
-    wrong = few | {"method.batch_size": 4, "baseline": [{"name": "pdiff", "batch_size": 9, "steps": 2}]}
-    with pytest.raises(UserError, match=r"^baseline 'pdiff #2': batch_size: 9 is more than the 8 checkpoints; set it"):
-        pdiff.run(tiny, set=wrong, quiet=True)
-    with pytest.raises(UserError, match=r"^method\.batch_size: 9 is more than the 8 checkpoints; set it"):
-        pdiff.run(tiny, set=few | {"method.batch_size": 9, "baseline": []}, quiet=True)
+    few |= {"method.batch_size": 4, "method.steps": 2}
+    pdiff.run(tiny, set=few | {"baseline": [{"name": "pdiff", "batch_size": 9, "steps": 2}]})
+    assert "baseline 'pdiff #2': batch_size = 9 is more than the 8 checkpoints; all 8" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"^baseline 'kde token': unit = 'token': codec 'pca' has no tokens"):
+        pdiff.run(tiny, set=few | {"baseline": [{"name": "kde", "unit": "token"}]}, quiet=True)

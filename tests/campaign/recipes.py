@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from pdiff.api import pipeline_of
+from pdiff.engine.preflight import pipeline_of
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
 from pdiff.recipe.loading import load_recipe, parse_override

@@ -13,6 +13,7 @@ import torch
 import pdiff
 from pdiff.checkpoints.reading import load_state
 from pdiff.files import load_tensors, save_tensors
+from pdiff.running.progress import STAGES
 from pdiff_plugins.images.digits import Digits
 from pdiff_plugins.networks.small import MlpMini
 from tests.helpers import call, mistake, pdiff_command
@@ -30,10 +31,17 @@ def test_a_run_in_a_fresh_process_and_again_from_the_store(tiny: Path) -> None:
     folder = tiny.parent
     first = pdiff_command("run", "tiny.toml", cwd=folder)
     assert first.returncode == 0 and first.stderr == "", first.stderr
-    assert "train: " in first.stdout and "diffusion: 60/60" in first.stdout
+    stages = [
+        line.split()[:2] for line in first.stdout[: first.stdout.index("run: ")].splitlines() if line[1:3] == "/6"
+    ]
+    assert stages == [[f"{n}/6", stage] for n, stage in enumerate(STAGES, 1)]
+    assert "per network and batch" not in first.stdout and first.stdout.index("run: ") < 1000, (
+        "few lines before the result"
+    )
     assert "networks" in first.stdout and "original" in first.stdout and "expected (published: nowhere" in first.stdout
     again = pdiff_command("run", "tiny.toml", cwd=folder)
-    assert "diffusion" not in again.stdout and again.returncode == 0
+    assert again.returncode == 0
+    assert [line.split()[2:] for line in again.stdout.splitlines() if line[1:3] == "/6"] == [["cached"]] * 5
     table = first.stdout[first.stdout.index("networks  ") :]
     assert table == again.stdout[again.stdout.index("networks  ") :]
     (run,) = (path for path in (folder / "runs").iterdir() if path.name.startswith("tiny-"))
@@ -52,16 +60,18 @@ def test_show_prints_the_table_and_all_scores_as_json(copy: Path) -> None:
     assert scores["selection"] == "validation"
 
 
-def test_check_prints_every_option_and_what_is_cached(copy: Path) -> None:
+def test_check_prints_the_plan_and_every_option_where_it_is_asked_to(copy: Path) -> None:
     said = call("check", "tiny.toml")
-    assert "latent = 32" in said and "weight_decay = 0.0" in said
-    assert said.count("cached") == 15 and "to do" not in said
+    assert said.startswith("stage") and len(said.splitlines()) == 17 and "to do" not in said
+    assert said.count("  cached") == 15 and said.endswith("tiny.toml: can run; 15 stages, 15 of them cached\n")
+    full = call("check", "tiny.toml", "--full")
+    assert full.startswith(said) and "latent = 32" in full and "weight_decay = 0.0" in full
     changed = call("check", "tiny.toml", "--set", "method.steps=61")
     assert changed.count("to do") == 5  # fit and sample of the method, and three evaluators
     assert call("check", "tiny.toml", "--set", "method.sampler=ddim").count("to do") == 4  # fitted is fitted
 
 
-def test_exported_networks_load_with_strict(copy: Path) -> None:
+def test_exported_networks_load_with_strict(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("export", "tiny", "--to", "best.safetensors")
     assert "best.safetensors: is there already" in mistake("export", "tiny", "--to", "best.safetensors")
     call("export", "tiny", "--to", "best.safetensors", "--overwrite")
@@ -69,6 +79,16 @@ def test_exported_networks_load_with_strict(copy: Path) -> None:
     model.load_state_dict(load_tensors(Path("best.safetensors")), strict=True)
     best = pdiff.open_run("tiny").networks(1)[0].state_dict()
     assert all(value.equal(best[key]) for key, value in model.state_dict().items())
+    for _ in range(2):
+        (said,) = {call("export", "tiny", "--overwrite", "--which", "3").strip()}
+    assert Path(said).name == "network-pdiff-3.safetensors" and Path(said).parent == copy.relative_to(Path.cwd())
+    assert "networks-soup" in call("export", "tiny", "--all", "--source", "soup")
+    with monkeypatch.context() as patch:  # the data may be elsewhere
+        patch.setattr(Digits, "load", None)
+        for source in ("original", "pdiff", "soup"):
+            call("export", "tiny", "--source", source, "--to", f"{source}.safetensors")
+    assert load_tensors(Path("pdiff.safetensors")).keys() == best.keys()
+    assert all(value.equal(best[key]) for key, value in load_tensors(Path("pdiff.safetensors")).items())
     call("export", "tiny", "--all", "--source", "original", "--to", "all")
     assert len(list(Path("all").glob("*.safetensors"))) == 60
     zoo = pdiff.open_run("tiny").theta("original")
@@ -205,9 +225,8 @@ def test_cuda_that_is_not_there(tiny: Path, here: Path) -> None:
             "selector.include: 'conv*' matches none of the network's",
         ),
         (["selector.name=last_norms", "selector.n=99"], "selector.n = 99: the network has 2 normalisation layers"),
-        (["method.batch_size=61"], "method.batch_size: 61 is more than the 60 checkpoints"),
         (["dataset.validation=0.0"], "the validation split is empty; protocol = 'holdout' selects on validation"),
-        (["architecture.weights=none.safetensors"], "none.safetensors: no such file"),
+        (["architecture.weights=none.safetensors"], "architecture.weights = 'none.safetensors': no such file"),
         (["dataset.name=mnist", "run.download=false", "run.data=nowhere"], "nowhere"),
         (["dataset.name=cifar10", "run.download=false"], "cifar-10-batches-py"),
     ],
@@ -243,5 +262,6 @@ def test_a_damaged_stage_is_named_and_the_rest_is_kept(copy: Path) -> None:
     (zoo / "zoo.safetensors").write_bytes(whole[: len(whole) // 2])
     said = call("run", "tiny.toml")
     assert f"{zoo.name}: damaged (zoo.safetensors has another size" in said
-    assert "collect: 60/60" in said and "diffusion" not in said, "only what was damaged is computed again"
+    assert "1/6 train     cached" in said and "2/6 collect   cached" not in said
+    assert "3/6 fit       cached" in said, "only what was damaged is computed again"
     assert (zoo / "zoo.safetensors").read_bytes() == whole

@@ -20,7 +20,7 @@ NUMBERS = {name: number for name, number in vars(errno).items() if name.startswi
 def ended(monkeypatch: pytest.MonkeyPatch, error: Exception) -> object:
     """Return the code with which the program ends where a command raises this."""
 
-    def raises() -> None:
+    def raises(**_: str) -> None:
         raise error
 
     monkeypatch.setattr(cli, "build", lambda: raises)

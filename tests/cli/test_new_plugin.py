@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from pdiff.components import KINDS
 from pdiff.errors import UserError
+from pdiff.plugins.discovery import Registry
 from pdiff_plugins.handbook.scaffold import new_plugin
 from tests.cli.helpers import environment_on_top, run
 from tests.helpers import ROOT
@@ -30,6 +34,26 @@ def test_a_new_plugin_installs_passes_its_test_and_is_found(tmp_path):
     assert "acme_net pdiff-acme-net 0.1.0 architecture: acme_net" in " ".join(listed.split())
     assert "FAILED" not in listed
     assert not list(Path(sysconfig.get_path("purelib")).glob("*acme_net*")), "the running environment was changed"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_component_of_every_kind_passes_the_test_that_comes_with_it(kind, tmp_path, monkeypatch):
+    name = f"acme_{kind}"
+    folder = new_plugin(name, tmp_path, kind)
+    monkeypatch.syspath_prepend(folder)
+    registry = Registry([EntryPoint(name, f"pdiff_{name}", "pdiff")])
+    (plugin,) = registry.plugins
+    assert not plugin.failure and [(c.kind, c.name) for c in plugin.components] == [(kind, name)]
+    test = {}
+    exec((folder / "tests" / f"test_{name}.py").read_text(), test)
+    test[f"test_{name}"]()
+    texts = [path.read_text() for path in folder.rglob("*") if path.suffix in (".py", ".md", ".toml")]
+    assert len(texts) == 4 and not re.search(r"\b(NAME|MODULE|CLASS|DISTRIBUTION|KIND)\b", "".join(texts))
+
+
+def test_a_kind_that_is_none_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no kind 'metod'; did you mean 'method'\?"):
+        new_plugin("acme", tmp_path, "metod")
 
 
 def test_the_readme_says_how_to_install_and_test(tmp_path):
@@ -60,7 +84,7 @@ def test_a_bad_name_is_refused(tmp_path, name):
     [
         ("vision", r"the name is taken by [\w-]+, which is installed"),
         ("plugins", "the name is taken by the module pdiff_plugins"),
-        ("mlp_mini", "there is an architecture of that name"),
+        ("mlp_mini", "there is a component of that name and kind, architecture"),
     ],
 )
 def test_a_taken_name_is_refused(tmp_path, name, said):

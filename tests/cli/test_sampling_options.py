@@ -37,7 +37,7 @@ NEAR = HAS.replace("; it", "; did you mean 'label'?; it")
     [
         (["lable=7"], f"lable: {NEAR}"),
         (["steps=7"], f"steps: {HAS}"),
-        (["prompt.loss=0.2"], f"prompt: {HAS}"),
+        (["prompt.loss=0.2"], f"prompt: {HAS}; methods that have it: gpt"),
         (["sampling_steps=many"], "method: sampling_steps = 'many': input should be a valid integer, unable to parse "
          "string as an integer"),
         (["sampling_steps=-1"], "method: sampling_steps = -1: input should be greater than or equal to 0"),

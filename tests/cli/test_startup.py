@@ -26,7 +26,7 @@ def test_help_listing_and_describing_import_no_torch(tmp_path):
     commands = [
         ["--help"], ["run", "--help"], ["list-plugins"], ["list-plugins", "--json"], ["describe", "method"],
         ["describe", "method", "pdiff"], ["describe", "architecture", "vit_tiny"], ["describe", "evaluator", "audit"],
-        ["new-plugin", "acme_net"], ["runs"], ["clean"],
+        ["new-plugin", "acme_net"], ["runs"], ["clean"], ["-h"], ["--show-completion", "bash"],
     ]  # fmt: skip
     code = CODE.format(commands=commands)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, cwd=tmp_path)

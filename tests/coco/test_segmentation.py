@@ -136,7 +136,9 @@ def test_networks_share_what_is_frozen_and_give_what_the_plain_loop_gives(select
     model = build_network(FcnTiny(widths=(16, 32)), data, seed=0).eval()
     layout = Layout.of(model, selector.select(model))
     theta_MD = layout.vector(model.state_dict()) + 0.5 * torch.randn(6, layout.dim)
-    ctx = Context(seed=0, batch_size=4, progress=PlainProgress(said.append), warn=said.append)
+    progress = PlainProgress(said.append)
+    progress.verbose = True
+    ctx = Context(seed=0, batch_size=4, progress=progress, warn=said.append)
     ours = predict(model, layout, theta_MD, task=TASK, split=data.test, ctx=ctx)
     assert any("what is frozen once per batch" in line for line in said), said
     rows = []

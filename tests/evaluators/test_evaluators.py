@@ -147,3 +147,10 @@ def test_the_front_ends_at_the_soup_and_at_the_networks_themselves(tmp_path) -> 
     soup = task.score(view.bench.predict(tempered(view.zoo.theta_ND[:1], view.zoo, 0.0), "test"), targets)
     assert rows[0]["score"] == pytest.approx(float(soup[0])) and rows[0]["within"] == 1.0
     assert rows[1]["score"] == pytest.approx(float(own)) and rows[1]["within"] < 1.0
+
+
+def test_what_training_takes_is_said_with_its_unit() -> None:
+    from pdiff_plugins.evaluators.memory import Memory
+
+    (finding,) = Memory().findings({"method": "pdiff", "memory": {"codec": 19, "denoiser": 28}})
+    assert finding.note and "pdiff takes 19 MiB for its codec and 28 MiB for its denoiser" in finding.text

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from pdiff.components import Ahead
 from pdiff.context import Context
 from pdiff.errors import Faults, UserError
-from pdiff_plugins.fields.shapes import space as field_space
+from pdiff_plugins.fields.evaluation.evaluator import ShapeMetrics
 from pdiff_plugins.fields.shapes.folder import MeshFolder
+from pdiff_plugins.fields.shapes.plane import Shapes2d
+from pdiff_plugins.fields.shapes.space import Shapes3d
+from pdiff_plugins.fields.surfaces.export import Meshes
 from pdiff_plugins.fields.surfaces.meshes import surface
 
 
@@ -111,9 +117,13 @@ def test_what_the_extra_brings_is_asked_for_by_name(folder, monkeypatch):
         load(folder)
     with pytest.raises(UserError, match="needs scikit-image, which is missing; " + extra):
         surface(torch.ones(8))
-    said = []
-    field_space.warn_of_extra(Context(seed=0, warn=said.append))
-    assert said == [
+    ahead = Ahead(SimpleNamespace(dataset=Shapes3d()), "dataset", folder, True, None)
+    Shapes3d().foresee(ahead)
+    assert ahead.what("notes") == [
         "shapes in space are drawn, measured and exported with scikit-image and trimesh: "
         "pip install 'neural-pdiff[fields3d]'"
     ]
+    for component, lacks in ((ShapeMetrics(), "evaluate fields: needs scikit-image"), (Meshes(), "report meshes")):
+        with pytest.raises(UserError, match=f"{lacks}.*{extra}"):
+            component.foresee(ahead)
+    ShapeMetrics().foresee(replace(ahead, recipe=SimpleNamespace(dataset=Shapes2d())))

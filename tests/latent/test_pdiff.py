@@ -7,12 +7,13 @@ import torch
 from pydantic import ValidationError
 
 from pdiff.context import Context
-from pdiff.errors import UserError
 from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Autoencoder, Conv1dCodec, Identity, Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.latent.priors import FlowMatching
+from pdiff_plugins.latent.vae import Vae
 from pdiff_plugins.maths import normalise
 
 
@@ -136,13 +137,17 @@ def test_the_gate_warns_with_numbers_when_a_codec_knows_only_the_mean() -> None:
     assert exact.facts["codec"]["explained"] > 0.999 and said == []
 
 
-def test_fewer_checkpoints_than_a_batch_is_one_line() -> None:
-    for method, key in (
-        (PDiff(), "method.batch_size"),
-        (PDiff(batch_size=9, codec=Autoencoder()), "method.codec.batch_size"),
-    ):
-        with pytest.raises(UserError, match=f"{key}: 50 is more than the 20 checkpoints; set it to at most 20"):
-            fitted(method, zoo(20))
+@pytest.mark.parametrize("method", [PDiff, FlowMatching, Vae])
+def test_of_fewer_checkpoints_than_a_batch_holds_all_are_taken(method) -> None:
+    """A batch of more networks than there are is one of all of them, to the last bit, and that is said."""
+    said: list[str] = []
+    more, all_of_them = (
+        fitted(method(steps=2, batch_size=size), zoo(20), warn=said.append)[0].tensors() for size in (50, 20)
+    )
+    assert [line for line in said if line.startswith("method.batch_size")] == [
+        "method.batch_size = 50 is more than the 20 checkpoints; all 20 are taken instead"
+    ]
+    assert all(value.equal(all_of_them[key]) for key, value in more.items())
 
 
 def test_settings_that_cannot_work_are_refused() -> None:

@@ -87,6 +87,7 @@ def test_a_population_is_predicted_and_the_model_left_as_it_was(monkeypatch) -> 
     before = {key: value.clone() for key, value in model.state_dict().items()}
     said: list[str] = []
     progress = PlainProgress(said.append)
+    progress.verbose = True
     predictor = predictor_of(model, layout, Classification(), CTX)
     predictions = predictor.predict(theta_MD, split, CTX.replace(progress=progress), "predict")
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())

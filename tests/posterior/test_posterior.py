@@ -131,8 +131,10 @@ def test_the_same_again_and_from_its_tensors(tmp_path) -> None:
 
 def test_mistakes_are_told_in_one_line(tmp_path) -> None:
     zoo = linear_zoo()
-    with pytest.raises(UserError, match=r"method.centres = 41: there are 40 checkpoints"):
-        Posterior(centres=41).fit(zoo, bench_of_points(zoo), CTX)
+    said: list[str] = []
+    fitted = Posterior(centres=41, rank=0, steps=0).fit(zoo, bench_of_points(zoo), CTX.replace(warn=said.append))
+    assert len(fitted.sample(99, bench_of_points(zoo), CTX)) == 40
+    assert said == ["method.centres = 41 is more than the 40 checkpoints; all 40 are taken instead"]
     with pytest.raises(UserError, match=r"there is no objective to ask for"):
         Posterior().fit(zoo, Points(zoo), CTX)
     (tmp_path / "tiny.toml").write_text(TINY)

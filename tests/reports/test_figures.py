@@ -118,11 +118,15 @@ def test_violin_is_a_density():
     assert violin(np.minimum(values, 5), highest=5)[0].max() == 5
 
 
-def test_every_source_keeps_one_look():
+def test_every_source_keeps_one_look_that_no_other_has():
     sources = ["original", "pdiff", "soup", "noise 0.1", "noise 0.2", "gaussian 1", *(f"other{i}" for i in range(12))]
     found = looks(sources, "pdiff")
     assert list(found) == sources
-    assert len({(look.colour, look.marker) for look in list(found.values())[:9]}) == 9
+    many = looks(["original", "pdiff", *(f"b{i} {j}" for i in range(42) for j in (1, 2, 3))], "pdiff")
+    for some in (found, many):
+        assert len({look.colour for look in some.values()}) == len(some), "a dot beside a table has its colour alone"
+    single = list(looks(["original", "pdiff", *(f"b{i}" for i in range(49))], "pdiff").values())[2:]
+    assert len({look.marker for look in single[:7]}) == 7 and single[7].marker != single[0].marker
     assert found["noise 0.1"].marker == found["noise 0.2"].marker != found["soup"].marker
     assert looks(["original", "vae"], "vae")["vae"] == found["pdiff"]
 

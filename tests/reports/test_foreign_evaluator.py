@@ -79,7 +79,9 @@ def test_a_figure_a_finding_and_a_page_of_a_stranger_are_in_the_report(installed
     assert "data:image/svg+xml;base64," in index and "A bar per source." in index
     said = r"Vectors of pdiff are \d\.\d\d times as long as those of the originals\."
     assert re.search(f"<li>{said}</li>", index) and re.search(f"- {said}", (run / "report.md").read_text())
-    assert '<p><a href="norms.html">The mean length of every source&#x27;s vectors</a></p>' in index
+    assert '<a href="norms.html">The mean length of every source&#x27;s vectors &rarr;</a></p>' in index
+    assert '<nav><a class="page" href="norms.html">Norms \u2192</a>' in index, "on top, too"
+    assert f'<nav><a class="page" href="index.html">\u2190 {run.name}</a>' in page, "and back"
     assert "<h1>How long the vectors are.</h1>" in page and "<tr><td>soup</td><td>" in page
     assert index.count("Networks drawn by pdiff are") == 1 and 'id="not-shown"' not in index
 

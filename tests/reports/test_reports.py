@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pdiff_plugins.drawing import page as html_page
 from pdiff_plugins.drawing import style as figure_style
 from pdiff_plugins.reports.reports import Html, Markdown
 from tests.reports.helpers import ALL, figures, said
@@ -130,3 +131,19 @@ def test_markdown_holds_the_numbers(view, tmp_path):
     for row in view.table()[1]:
         assert f"| {' | '.join(row)} |" in text
     assert "| original | best | 61.25 |" in text and "| codec of | latent |" in text and "| fit pdiff |" in text
+
+
+def test_a_headline_is_short_and_the_rest_of_it_follows() -> None:
+    long = "Networks are as good as the originals (mean 83.79% against 83.63%); an average is better (86.80%)."
+    shown = html_page.page("run", long, "ran.", {"Audit": "a link", "Empty": ""}, {"audit.html": "Audit"})
+    assert "<h1>Networks are as good as the originals.</h1>" in shown
+    assert '<p class="lead">Mean 83.79% against 83.63%. An average is better (86.80%).</p>' in shown
+    assert shown.count(">Audit</a>") == 1 and 'href="#audit"' not in shown and 'id="audit"' in shown
+    plain = html_page.page("run", "It learnt (a) thing, or (b).", "ran.", {})
+    assert "<h1>It learnt (a) thing, or (b).</h1>" in plain and "lead" not in plain.partition("</style>")[2]
+
+
+def test_a_table_scrolls_by_keys_too_and_says_so_where_it_is_wide() -> None:
+    narrow, broad = (html_page.table(["a"] * n, [["1"] * n]) for n in (3, 9))
+    assert 'class="wide" tabindex="0"' in narrow and "scroll" not in narrow and broad.startswith('<p class="hint">')
+    assert html_page.table([], []) == ""

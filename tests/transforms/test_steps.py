@@ -168,8 +168,9 @@ def test_a_second_step_of_one_name_draws_other_numbers(tmp_path: Path) -> None:
 
 def test_what_a_step_cannot_do_is_one_line(tmp_path: Path) -> None:
     zoo, ctx = tiny_zoo(5), Context(seed=0)
-    with pytest.raises(UserError, match=r"^zoo: first\.count = 6: only 5 checkpoints are there; set it to at most 5$"):
-        First(count=6).zoo(zoo, Absent("a choice"), ctx)
+    said: list[str] = []
+    assert len(First(count=6).zoo(zoo, Absent("a choice"), ctx.replace(warn=said.append))) == 5
+    assert said == ["zoo: first.count = 6 is more than the 5 checkpoints; all 5 are taken instead"]
     with pytest.raises(UserError, match=r"^zoo: holdout\.count = 4: of 5 checkpoints 2 must remain; .* at most 3$"):
         Holdout(count=4).zoo(zoo, Absent("a choice"), ctx)
     held = Holdout(count=2).zoo(zoo, Absent("a choice"), ctx)

@@ -66,6 +66,7 @@ def audit_page(view: View, figures: Sequence[Figure]) -> Page:
         f"{distance}. `noise`: checkpoints with plain noise of that length: what it passes is no merit."
     )
     sections = {
+        "Verdict": page.listing(scores["audit"]["verdict"]),
         "Every source": f"{every}\n<p>{page.text(READING)}</p>",
         "Beside every baseline": f"{gained}\n<p>{page.text(GAINS)}</p>" if scores["audit"]["gains"] else "",
         "Behaviour": f"{behaves}\n<p>{page.text(NOISE)}</p>",
@@ -73,7 +74,7 @@ def audit_page(view: View, figures: Sequence[Figure]) -> Page:
         "Novel and performant": f"{curve}\n<p>{page.text(bar)}</p>",
         "Figures": "\n".join(map(page.figure, shown)),
     }
-    return Page("audit", f"{'. '.join(scores['audit']['verdict'])}.", ABOUT, sections)
+    return Page("audit", f"What {view.method} gives beside averages, noise and copies.", ABOUT, sections)
 
 
 def table(scores: Mapping[str, Any]) -> Table:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, PositiveInt
 
 from pdiff.components import Codec
-from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codec_module import codec_module
+from pdiff_plugins.batches import at_most, foresee_batch
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Layout
 
@@ -75,24 +76,24 @@ class _NoisyAutoencoder(Codec):
     input_noise: float = Field(0.001, ge=0, description="std of the noise on the normalised vector while training")
     latent_noise: float = Field(0.1, ge=0, description="std of the noise on the latent while training")
 
-    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
-        """Minimise the squared error of decode(encode(x + noise) + noise) against x; leaves `module` in eval mode.
+    def foresee(self, ahead: Ahead) -> None:
+        foresee_batch(ahead, self.batch_size)
 
-        Raises UserError when there are fewer checkpoints than a batch holds.
-        """
+    def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
+        """Minimise the squared error of decode(encode(x + noise) + noise) against x; leaves `module` in eval mode."""
         import torch
 
         from pdiff.training.loop import train
 
         count = len(x_ND)
-        check_batch("method.codec.batch_size", self.batch_size, count)
+        size = at_most("method.codec.batch_size", self.batch_size, count, ctx.warn)
         module, x_ND = module.to(ctx.device).train(), x_ND.to(ctx.device)
         codec = codec_module(module)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-            rows = torch.randperm(count, generator=generator)[: self.batch_size]
-            noise_BD = torch.randn(self.batch_size, x_ND.shape[1], generator=generator)
-            return rows, noise_BD, torch.randn(self.batch_size, codec.latent_dim, generator=generator)
+            rows = torch.randperm(count, generator=generator)[:size]
+            noise_BD = torch.randn(size, x_ND.shape[1], generator=generator)
+            return rows, noise_BD, torch.randn(size, codec.latent_dim, generator=generator)
 
         def loss(rows: Tensor, noise_BD: Tensor, noise_BZ: Tensor) -> Tensor:
             x_BD = x_ND[rows]

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from pdiff.context import Context
 from pdiff.training.loop import train
-from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.nets.transformer import TransformerAutoencoder
 from pdiff_plugins.backbones.transformers import TransformerCodec
+from pdiff_plugins.batches import at_most
 from pdiff_plugins.maths.schedules import one_cycle
 
 TEMPERATURE = 0.1
@@ -26,13 +26,13 @@ def fit(codec: TransformerCodec, module: TransformerAutoencoder, x_ND: Tensor, c
 
     Every view of a window has noise of its own, and is what its reconstruction is compared with.
     """
-    check_batch("method.codec.batch_size", codec.batch_size, len(x_ND))
+    size = at_most("method.codec.batch_size", codec.batch_size, len(x_ND), ctx.warn)
     module = module.to(ctx.device).train()
     x_NTS = module.tokens.split(x_ND.to(ctx.device))
     views = 2 if codec.contrast else 1
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        return _draw(codec.batch_size, views, x_NTS.shape, module.windows.shape[1], generator)
+        return _draw(size, views, x_NTS.shape, module.windows.shape[1], generator)
 
     def loss(rows: Tensor, at_BL: Tensor, noise_VBLS: Tensor) -> Tensor:
         seen = (x_NTS[rows[:, None], at_BL] * (1 + codec.noise * noise_VBLS)).flatten(0, 1)

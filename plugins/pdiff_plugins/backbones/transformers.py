@@ -9,11 +9,13 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import Codec, Denoiser
 from pdiff.errors import UserError
+from pdiff_plugins.batches import foresee_batch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Layout
     from pdiff_plugins.backbones.tokens import Tokens
@@ -79,8 +81,10 @@ class TransformerCodec(Codec):
             heads=self.heads, window=self.window, halo=self.halo, contrast=self.contrast > 0,
         )  # fmt: skip
 
+    def foresee(self, ahead: Ahead) -> None:
+        foresee_batch(ahead, self.batch_size)
+
     def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
-        """See `Codec.fit`. Raises UserError when there are fewer checkpoints than a batch holds."""
         from pdiff_plugins.backbones.nets.transformer import TransformerAutoencoder
         from pdiff_plugins.backbones.token_training import fit
 

@@ -30,9 +30,10 @@ def reproduce(
     device: Annotated[str, typer.Option(help="Short for --set run.device=...")] = "",
     out: Annotated[str, typer.Option(help="Folder of results.")] = "runs",
 ) -> None:
-    """Repeat a table of the paper: run its cells, and set ours beside the paper's and the authors' logs.
+    """Repeat a table of the paper.
 
-    What is computed already is used again. Cells whose data or weights are not there are skipped, with the reason.
+    Its cells are run, and ours set beside the paper's and the authors' logs. What is computed already is used again.
+    Cells whose data or weights are not there are skipped, with the reason.
     """
     from pdiff.cli.options import overrides
     from pdiff_plugins.book import listing, reproduction

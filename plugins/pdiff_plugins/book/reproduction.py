@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pdiff
-from pdiff.cli.text import console
-from pdiff.errors import Faults, UserError
+from pdiff.cli.text import console, print_lines
+from pdiff.errors import Faults, Lacking, UserError
 from pdiff.files import make_folder, write_text
 from pdiff_plugins.book.cells import Cell
 from pdiff_plugins.book.write import text_of
@@ -114,6 +114,8 @@ def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> 
     write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
     try:
         pdiff.prepare(path, set=overrides)
+    except Lacking as error:
+        return Outcome(cell, reason=f"skipped: {'; '.join(error.lines)}")
     except Faults:  # a mistake in --set ends the command
         raise
     except UserError as error:
@@ -127,4 +129,4 @@ def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> 
 
 
 def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines([line])

@@ -14,6 +14,7 @@ from pdiff_plugins.images.in_memory import Mean, Side, Std, Validation
 from pdiff_plugins.images.on_disk import IMAGENET_MEAN, IMAGENET_STD, FileDataset
 
 if TYPE_CHECKING:
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
 
@@ -52,6 +53,9 @@ class CocoDetection(Dataset):
         """Return a digest of the annotations."""
         return _content(folder_below(data_root, self.root))
 
+    def foresee(self, ahead: Ahead) -> None:
+        _require(self.name, folder_below(ahead.data_root, self.root))
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError that names the file and what in it is wrong."""
         from pdiff.data import holdout
@@ -86,6 +90,9 @@ class CocoSegmentation(FileDataset):
         """Return a digest of the annotations."""
         return _content(folder_below(data_root, self.root))
 
+    def foresee(self, ahead: Ahead) -> None:
+        _require(self.name, folder_below(ahead.data_root, self.root))
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError that names the file and what in it is wrong."""
         from pdiff_plugins.coco.files import read
@@ -101,8 +108,18 @@ SUBSETS = ("train2017", "val2017")
 
 def _content(root: Path) -> str:
     from pdiff.files import digest_of
+    from pdiff_plugins.coco.files import annotation_file
 
-    return " ".join(digest_of(str(root / "annotations" / f"instances_{subset}.json")) for subset in SUBSETS)
+    return " ".join(digest_of(str(annotation_file(root, subset))) for subset in SUBSETS)
+
+
+def _require(who: str, root: Path) -> None:
+    """Raise UserError where a file of annotations is not there."""
+    from pdiff_plugins.coco.files import annotation_file, missing
+
+    for subset in SUBSETS:
+        if not annotation_file(root, subset).is_file():
+            raise missing(who, root, subset)
 
 
 @hookimpl

@@ -17,6 +17,7 @@ from pdiff_plugins.networks.inputs import refuse_pretrained
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.components import Ahead
     from pdiff.data import Batch
 
 SLOTS = 100
@@ -149,11 +150,26 @@ class _Published(Architecture):
     min_size: int = Field(800, gt=0, description="shorter side that images are scaled to, in pixels")
     max_size: int = Field(1333, gt=0, description="longer side that is not exceeded")
 
-    def _weighted(self, model: nn.Module, weights: Any, outputs: int) -> nn.Module:
+    published: ClassVar[str]
+    """torchvision's enumeration of its weights."""
+
+    def foresee(self, ahead: Ahead) -> None:
+        from pdiff_plugins.networks.published import foresee_published
+
+        super().foresee(ahead)
+        if self.weights == PRETRAINED:
+            foresee_published(ahead, self._published())
+
+    def _published(self) -> Any:
+        from torchvision.models import detection
+
+        return getattr(detection, self.published).COCO_V1
+
+    def _weighted(self, model: nn.Module, outputs: int) -> nn.Module:
         from pdiff_plugins.networks.published import load_published
 
         if self.weights == PRETRAINED:
-            load_published(model, weights, outputs)
+            load_published(model, self._published(), outputs)
         return model
 
 
@@ -167,17 +183,16 @@ class FasterRcnnResNet50(_Published):
 
     name = "fasterrcnn_resnet50_fpn"
     source: ClassVar[str] = RCNN + "; torchvision, weights COCO_V1"
+    published: ClassVar[str] = "FasterRCNN_ResNet50_FPN_Weights"
     norm_eps: float = Field(0.0, ge=0, description="of the norms: 0 for COCO_V1, 1e-5 for what began with ImageNet's")
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
         from pdiff_plugins.coco.nets.detectors import fasterrcnn_resnet50
         from pdiff_plugins.networks.published import refuse_grey
 
         refuse_grey(self, input_shape)
         model = fasterrcnn_resnet50(outputs, self.norm_eps, min_size=self.min_size, max_size=self.max_size)
-        return self._weighted(model, FasterRCNN_ResNet50_FPN_Weights.COCO_V1, outputs)
+        return self._weighted(model, outputs)
 
 
 class FcosResNet50(_Published):
@@ -188,23 +203,23 @@ class FcosResNet50(_Published):
 
     name = "fcos_resnet50_fpn"
     source: ClassVar[str] = FCOS + "; torchvision, weights COCO_V1"
+    published: ClassVar[str] = "FCOS_ResNet50_FPN_Weights"
     norm_eps: float = Field(1e-5, ge=0, description="of the norms")
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
-
         from pdiff_plugins.coco.nets.detectors import fcos_resnet50
         from pdiff_plugins.networks.published import refuse_grey
 
         refuse_grey(self, input_shape)
         model = fcos_resnet50(outputs, self.norm_eps, min_size=self.min_size, max_size=self.max_size)
-        return self._weighted(model, FCOS_ResNet50_FPN_Weights.COCO_V1, outputs)
+        return self._weighted(model, outputs)
 
 
 class FasterRcnnTiny(Architecture):
     """Faster R-CNN on a few strided convolutions with BatchNorm."""
 
     name = "fasterrcnn_tiny"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = RCNN + "; put together from torchvision's parts"
     widths: tuple[PositiveInt, ...] = Field((16, 32, 64), min_length=1, description="channels; each halves the image")
     hidden: int = Field(64, gt=0, description="width of the head of boxes")
@@ -223,6 +238,7 @@ class FcosTiny(Architecture):
     """FCOS on a few strided convolutions with BatchNorm."""
 
     name = "fcos_tiny"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FCOS + "; put together from torchvision's parts"
     widths: tuple[PositiveInt, ...] = Field((16, 32, 64), min_length=1, description="channels; each halves the image")
     image_size: int = Field(160, ge=32, description="longer side that images are scaled to, in pixels")

@@ -48,14 +48,11 @@ class Instances:
 
 def read(who: str, root: Path, subset: str) -> Instances:
     """Read `annotations/instances_<part>.json` below `root`. Raises UserError for the first fault."""
-    file, folder = root / "annotations" / f"instances_{subset}.json", root / subset
+    file, folder = annotation_file(root, subset), root / subset
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"dataset {who}: {file} is missing, and COCO is not downloaded here; get it from cocodataset.org, put "
-            f"train2017/, val2017/ and annotations/ into {root}, or name the folder that holds them in dataset.root"
-        ) from None
+        raise missing(who, root, subset) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"dataset {who}: {file}: not readable JSON ({error}); put the whole file there") from None
     try:
@@ -65,6 +62,20 @@ def read(who: str, root: Path, subset: str) -> Instances:
         raise UserError(
             f"dataset {who}: {file}: not a COCO instances file ({why}); it needs images, annotations and categories"
         ) from None
+
+
+def annotation_file(root: Path, subset: str) -> Path:
+    """Return where the annotations of a part lie."""
+    return root / "annotations" / f"instances_{subset}.json"
+
+
+def missing(who: str, root: Path, subset: str) -> UserError:
+    """Return the error that says that a file of annotations is not there."""
+    return UserError(
+        f"dataset {who}: {annotation_file(root, subset)} is missing, and COCO is not downloaded here; get it from "
+        f"cocodataset.org, put train2017/, val2017/ and annotations/ into {root}, or name the folder that holds them "
+        "in dataset.root"
+    )
 
 
 def _instances(where: str, file: Path, folder: Path, table: Mapping[str, Any]) -> Instances:

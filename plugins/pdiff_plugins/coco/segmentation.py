@@ -16,6 +16,7 @@ from pdiff_plugins.networks.inputs import refuse_pretrained
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.components import Ahead
     from pdiff.data import Batch
 
 IGNORED = 255
@@ -114,16 +115,26 @@ class FcnResNet50(Architecture):
     name = "fcn_resnet50"
     source: ClassVar[str] = FCN + "; torchvision, weights COCO_WITH_VOC_LABELS_V1"
 
-    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    def foresee(self, ahead: Ahead) -> None:
+        from pdiff_plugins.networks.published import foresee_published
+
+        super().foresee(ahead)
+        if self.weights == PRETRAINED:
+            foresee_published(ahead, self._published())
+
+    def _published(self) -> Any:
         from torchvision.models.segmentation import FCN_ResNet50_Weights
 
+        return FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.coco.nets.fcn import resnet50
         from pdiff_plugins.networks.published import load_published, refuse_grey
 
         refuse_grey(self, input_shape)
         model = resnet50(outputs)
         if self.weights == PRETRAINED:
-            load_published(model, FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1, outputs)
+            load_published(model, self._published(), outputs)
         return model
 
 
@@ -131,6 +142,7 @@ class FcnTiny(Architecture):
     """FCN on a few strided convolutions with BatchNorm."""
 
     name = "fcn_tiny"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FCN + "; head as in torchvision"
     widths: tuple[PositiveInt, ...] = Field((16, 32, 64), min_length=1, description="channels; each halves the image")
 

@@ -30,7 +30,7 @@ class Trajectory(Collector):
     name = "trajectory"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, section 3.1; settings from the authors' code"
     count: int = Field(300, gt=1, description="checkpoints")
-    lr: float = Field(gt=0, description="learning rate, constant unless lr_end is given")
+    lr: float = Field(gt=0, examples=[1e-3], description="learning rate, constant unless lr_end is given")
     lr_end: float = Field(0.0, ge=0, description="rate reached at the end of the first epoch by a cosine; 0: constant")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (L2 for sgd)")
     batch_size: int = Field(128, gt=0, description="examples per step")
@@ -43,6 +43,9 @@ class Trajectory(Collector):
     every: int = Field(1, gt=0, description="save every so many steps")
     skip_steps: int = Field(0, ge=0, description="steps before the first is saved")
     skip_first_batch: bool = Field(False, description="do not save after the first batch of an epoch, as some cells do")
+
+    def expected(self) -> int:
+        return self.count
 
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context

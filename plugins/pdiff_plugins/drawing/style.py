@@ -29,8 +29,13 @@ WIDTH = 9.2
 DPI = 200
 INK, FAINT = "#222222", "#8a8a8a"
 GREY, VERMILLION = "#6e6e6e", "#D55E00"
-HUES = ("#0072B2", "#E69F00", "#009E73", "#3F9FD8", "#CC79A7", "#8f7a00", "#3b2a6b")
-"""Okabe and Ito's palette but for what originals and the method take; yellow is darkened to be seen on white."""
+HUES = (
+    "#0072B2", "#E69F00", "#009E73", "#3F9FD8", "#CC79A7", "#8f7a00", "#3b2a6b",
+    "#7a4a21", "#17becf", "#e7298a", "#111111", "#8ccf3f", "#8b0000", "#9e7bff",
+)  # fmt: skip
+"""First Okabe and Ito's palette but for what originals and the method take; yellow is darkened to be seen on white."""
+TOWARDS = (0.0, 0.45, -0.45)
+"""Share of black, of white where it is negative, in the hues as they are used the first time, the second, the third."""
 MARKERS = ("D", "*", "^", "s", "P", "X", "v")
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold",
@@ -52,27 +57,40 @@ class Look:
 
 
 def looks(sources: Sequence[str], method: str) -> dict[str, Look]:
-    """Return a look per source: grey originals, the vermillion method, a hue per baseline and a shade per variant."""
+    """Return a look per source, no two alike: grey originals, the vermillion method, a hue per baseline.
+
+    Variants of a baseline have its marker and shades of its hue; when all hues are taken, darker and paler ones follow.
+    """
     families: dict[str, list[str]] = {}
     for source in sources:
         family = source if source in (ORIGINAL, method) else f"baseline {source.split(' ')[0]}"
         families.setdefault(family, []).append(source)
     look_of = {ORIGINAL: Look(GREY, "o", 16), method: Look(VERMILLION, "o", 20)}
     baselines = [members for family, members in families.items() if family not in (ORIGINAL, method)]
+    taken = {look.colour for look in look_of.values()}
     for number, members in enumerate(baselines):
+        again, place = divmod(number, len(HUES))
+        marker = MARKERS[(number + number // len(MARKERS)) % len(MARKERS)]
         for index, source in enumerate(members):
-            colour, again = shade(HUES[number % len(HUES)], index, len(members)), number // len(HUES)
-            marker = MARKERS[(number + again) % len(MARKERS)]  # who shares a hue has another marker
+            colour = shade(_mixed(HUES[place], TOWARDS[again % len(TOWARDS)]), index, len(members))
+            while colour in taken:  # of hundreds
+                colour = f"#{(int(colour[1:], 16) + 1) % 2**24:06x}"
+            taken.add(colour)
             look_of[source] = Look(colour, marker, 34 if marker == "*" else 18)
     return {source: look_of[source] for source in sources}
+
+
+def _mixed(hue: str, share: float) -> str:
+    """Return the hue with a share of black, or of white where that is negative."""
+    towards = 0.0 if share >= 0 else 1.0
+    red, green, blue = ((1 - abs(share)) * c + abs(share) * towards for c in to_rgb(hue))
+    return to_hex((red, green, blue))
 
 
 def shade(hue: str, index: int, count: int) -> str:
     """Return the hue itself, or steps from lighter to darker around it."""
     place = 0.0 if count == 1 else 2 * index / (count - 1) - 1
-    towards, share = ((1, 1, 1), -0.3 * place) if place < 0 else ((0, 0, 0), 0.45 * place)
-    red, green, blue = ((1 - share) * c + share * t for c, t in zip(to_rgb(hue), towards, strict=True))
-    return to_hex((red, green, blue))
+    return _mixed(hue, 0.3 * place if place < 0 else 0.45 * place)
 
 
 def figures(view: View, *drawings: tuple[str, str, Draw], order: int = 50) -> Iterator[Shown]:

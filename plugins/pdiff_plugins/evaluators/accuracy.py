@@ -33,6 +33,7 @@ class Accuracy(Evaluator):
 
     name = "accuracy"
     version = 3
+    first_columns: ClassVar[tuple[str, ...]] = ("best", "mean")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("best", "best", SCORE), ("mean", "mean", SCORE), ("std", "std", SCORE), ("min", "min", SCORE),
     )  # fmt: skip

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
 from pydantic import Field
 
 from pdiff import hookimpl
-from pdiff.components import Evaluator
+from pdiff.components import Evaluator, Finding
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
 
 if TYPE_CHECKING:
     from pdiff.context import Context
-    from pdiff.running.progress import Step
     from pdiff.view import View
 
 
@@ -47,10 +45,15 @@ class Memory(Evaluator):
         method = view.methods[view.method]
         if not isinstance(method, PDiff):
             raise UserError(f"evaluator memory: method {method.name} has no codec and denoiser; leave it out")
+        method = method.model_copy(update={"batch_size": min(method.batch_size, len(view.zoo))})
         asked = {"method": method.table(), "dim": view.zoo.layout.dim, "steps": self.steps}
         asked |= {"device": str(ctx.device), "precision": ctx.precision, "plugins": registry().files}
-        with ctx.progress.step("memory", len(PARTS)) as bar:
+        with ctx.progress.step("a process for each", len(PARTS)) as bar:
             return {part: _probed(json.dumps(asked | {"part": part}), bar) for part in PARTS}
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        peaks = " and ".join(f"{mebibytes} MiB for its {part}" for part, mebibytes in scores["memory"].items())
+        yield Finding(f"memory: training {scores['method']} takes {peaks}, at the peak", note=True)
 
 
 PARTS = ("codec", "denoiser")

@@ -47,6 +47,7 @@ class Similarity(Evaluator):
 
     name = "similarity"
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, eq. 7"
+    first_columns: ClassVar[tuple[str, ...]] = ("IoU in",)
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("IoU in", "within", ".3f"), ("IoU to", "to_original", ".3f"), ("IoU max", "max", ".3f"),
     )  # fmt: skip

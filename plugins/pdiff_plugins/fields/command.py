@@ -28,9 +28,9 @@ def render(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Draw new networks that are shapes, and write what they show as one picture."""
+    """Draw new networks that are shapes, as one picture."""
     from pdiff.api import open_run
-    from pdiff.cli.text import console
+    from pdiff.cli.text import console, print_lines
     from pdiff.files import make_folder, write_bytes
 
     _check(to)
@@ -41,7 +41,7 @@ def render(
         raise UserError(f"--to {to}: is there already; choose another name, or replace it with --overwrite")
     make_folder(path.parent)
     write_bytes(path, picture(opened.recipe, opened.draw(count, draw=draw), opened.bench, side))
-    console().print(f"{count} shapes in {path}", markup=False, highlight=False, soft_wrap=True)
+    print_lines([f"{count} shapes in {path}"])
 
 
 def _check(to: str) -> None:

@@ -33,7 +33,7 @@ class Moved(Transform):
     """
 
     name = "moved"
-    copies: int = Field(gt=0, description="further copies of each checkpoint")
+    copies: int = Field(gt=0, examples=[4], description="further copies of each checkpoint")
     reach: float = Field(0.06, gt=0, lt=1, description="coordinates are multiplied by a matrix this near to one")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:

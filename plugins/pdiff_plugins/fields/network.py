@@ -23,6 +23,7 @@ class Siren(Architecture):
     """
 
     name = "siren"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = (
         "Sitzmann et al. 2020, arXiv 2006.09661; Mildenhall et al. 2020, arXiv 2003.08934; hyperdiffusion_mlp: "
         "Erkoç et al. 2023, HyperDiffusion, arXiv 2303.17015, and the authors' code"

@@ -52,6 +52,7 @@ class Frechet(Evaluator):
     name = "frechet"
     version = 2
     source: ClassVar[str] = "Heusel et al. 2017, arXiv 1706.08500, eq. 6; Dowson and Landau 1982"
+    first_columns: ClassVar[tuple[str, ...]] = ("Fréchet best", "Fréchet")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("Fréchet best", "best", ".4g"), ("Fréchet", "mean", ".4g"), ("Fréchet std", "std", ".2g"),
     )  # fmt: skip

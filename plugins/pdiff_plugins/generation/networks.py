@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +16,13 @@ from pdiff_plugins.networks.inputs import image_shape, refuse_pretrained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from pdiff.components import Ahead
+
+LACKS = (
+    "task.features: inception needs torch-fidelity, which is missing; pip install 'neural-pdiff[generation]', or name "
+    "another network"
+)
 
 
 class DdpmUnet(Architecture):
@@ -47,6 +55,13 @@ class DdpmUnet(Architecture):
         if not all(0 <= level < len(self.widths) for level in self.attention):
             raise ValueError(f"attention = {list(self.attention)}: levels go from 0 to {len(self.widths) - 1}")
         return self
+
+    def foresee(self, ahead: Ahead) -> None:
+        from pdiff_plugins.generation.weights import foresee_published
+
+        super().foresee(ahead)
+        if self.weights == PRETRAINED:
+            foresee_published(ahead)
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.generation.nets.unet import UNet
@@ -94,6 +109,15 @@ class Inception(Architecture):
     source: ClassVar[str] = "Heusel et al. 2017, arXiv 1706.08500; Szegedy et al. 2015, arXiv 1512.00567"
     weights: str = Field(PRETRAINED, min_length=1, description="'pretrained' fetches them, or a file of them")
 
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        if importlib.util.find_spec("torch_fidelity") is None:
+            raise UserError(LACKS)
+        if self.weights == PRETRAINED:
+            from pdiff_plugins.generation.nets.inception import foresee_published
+
+            foresee_published(ahead)
+
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         shape = image_shape(self.name, input_shape)
         if shape[0] not in (1, 3):
@@ -101,10 +125,7 @@ class Inception(Architecture):
         try:
             from pdiff_plugins.generation.nets import inception
         except ImportError:
-            raise UserError(
-                "task.features: inception needs torch-fidelity, which is missing; "
-                "pip install 'neural-pdiff[generation]', or name another network"
-            ) from None
+            raise UserError(LACKS) from None
         network = inception.Inception()
         if self.weights == PRETRAINED:
             network.load_state_dict(inception.published())
@@ -118,6 +139,7 @@ class DigitFeatures(Architecture):
     """
 
     name = "digit_features"
+    offers_pretrained: ClassVar[bool] = False
     width: int = Field(32, gt=1, description="features")
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
 from pdiff.files import read_json
+from pdiff_plugins.reach import ask_hub, in_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff_plugins.generation.networks import DdpmUnet
 
 HUB = "google/ddpm-cifar10-32"
@@ -77,6 +79,10 @@ def _fetched() -> str:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    if (cached := next(filter(None, (in_cache(HUB, file) for file in FILES)), None)) is not None:
+        return str(cached)
+    if why := ask_hub(HUB, FILES).why:  # at once: the hub's library tries for more than a minute
+        raise _unreachable(why)
     try:
         try:
             return hf_hub_download(HUB, FILES[0])
@@ -85,8 +91,20 @@ def _fetched() -> str:
         except EntryNotFoundError:
             return hf_hub_download(HUB, FILES[1])
     except Exception as error:  # of the network or the hub, of many kinds
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"architecture.weights: {FILES[0]} of huggingface.co/{HUB} could not be fetched ({why}); connect and run "
-            'again, or write weights = "path/to/folder or file"'
-        ) from None
+        raise _unreachable((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def foresee_published(ahead: Ahead) -> None:
+    """Say whether the hub's network can be had, unless it is there."""
+    if not any(in_cache(HUB, file) for file in FILES):
+        answer = ask_hub(HUB, FILES)
+        if answer.why:
+            raise _unreachable(answer.why)
+        ahead.fetches(f"weights {FILES[0]} of huggingface.co/{HUB}{answer.said}")
+
+
+def _unreachable(why: str) -> UserError:
+    return UserError(
+        f"architecture.weights: {FILES[0]} of huggingface.co/{HUB} could not be fetched ({why}); connect and run "
+        'again, name a mirror of the hub in HF_ENDPOINT, or write weights = "path/to/folder or file"'
+    )

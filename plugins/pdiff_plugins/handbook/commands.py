@@ -20,7 +20,7 @@ def describe(
     as_json: Json = False,
     plugin: Plugins = None,
 ) -> None:
-    """Describe a component: its options, where it comes from, its presets."""
+    """Describe a component: its options, source and presets."""
     use_plugins(plugin)
     from pdiff.cli.text import print_table
     from pdiff_plugins.handbook.describe import about, names
@@ -59,9 +59,9 @@ def _score(score: Mapping[str, Any]) -> list[str]:
 
 
 def _say(text: str = "") -> None:
-    from pdiff.cli.text import console
+    from pdiff.cli.text import print_lines
 
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_lines([text])
 
 
 def _indent(lines: Iterable[str]) -> None:
@@ -78,10 +78,11 @@ def _default(option: Mapping[str, Any]) -> str:
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Its name in lower_snake_case; the package becomes pdiff-NAME.")],
+    kind: Annotated[str, typer.Option(help="What it registers: architecture, dataset, method, ...")] = "architecture",
     to: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path("."),
 ) -> None:
-    """Write a package with a working plugin, its test and its README."""
+    """Write a package with a working plugin and its test."""
     from pdiff_plugins.handbook.scaffold import new_plugin as write
 
-    folder = write(name, to)
+    folder = write(name, to, kind)
     _say(f"wrote {folder}\n\n    cd {folder}\n    pip install -e '.[test]'\n    pytest\n    pdiff list-plugins")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -11,11 +10,13 @@ from pydantic import Field, model_validator
 from pdiff import hookimpl
 from pdiff.components import IF_SET, Dataset
 from pdiff.errors import UserError
+from pdiff_plugins.images.published import Published, foresee_files, require
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff_plugins.images.splits import Transform
@@ -71,6 +72,14 @@ class ImageDataset(Dataset):
         """Input shape (C, S, S)."""
         return getattr(self, "channels", 3), self.image_size, self.image_size
 
+    def published(self) -> Published | None:
+        """Return the files of a published set; nothing where it is the user's own."""
+        return None
+
+    def foresee(self, ahead: Ahead) -> None:
+        if published := self.published():
+            foresee_files(published, ahead)
+
     def transform(self) -> Transform:
         """Return the transforms that the options describe."""
         from pdiff_plugins.images.splits import Transform
@@ -122,11 +131,14 @@ class Cifar10(ImageDataset):
     mean: Mean = CIFAR_MEAN
     std: Std = CIFAR_STD
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import CIFAR10
 
-        return self.splits(*_cifar(CIFAR10, self.name, ctx), 10, ctx)
+        return _cifar(CIFAR10, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_cifar(self.published(), ctx), 10, ctx)
 
 
 class Cifar100(ImageDataset):
@@ -137,11 +149,14 @@ class Cifar100(ImageDataset):
     mean: Mean = CIFAR_MEAN
     std: Std = CIFAR_STD
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import CIFAR100
 
-        return self.splits(*_cifar(CIFAR100, self.name, ctx), 100, ctx)
+        return _cifar(CIFAR100, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_cifar(self.published(), ctx), 100, ctx)
 
 
 class Mnist(ImageDataset):
@@ -155,11 +170,14 @@ class Mnist(ImageDataset):
     std: Std = (0.5,)
     augment: Augment = "crop"
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import MNIST
 
-        return self.splits(*_mnist(MNIST, self.name, ctx), 10, ctx)
+        return _mnist(MNIST, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_mnist(self.published(), ctx), 10, ctx)
 
 
 class FashionMnist(ImageDataset):
@@ -172,11 +190,14 @@ class FashionMnist(ImageDataset):
     mean: Mean = (0.5,)
     std: Std = (0.5,)
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import FashionMNIST
 
-        return self.splits(*_mnist(FashionMNIST, self.name, ctx), 10, ctx)
+        return _mnist(FashionMNIST, self.name)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        return self.splits(*_read_mnist(self.published(), ctx), 10, ctx)
 
 
 class Stl10(ImageDataset):
@@ -185,16 +206,21 @@ class Stl10(ImageDataset):
     name = "stl10"
     source: ClassVar[str] = "Coates et al. 2011, An Analysis of Single-Layer Networks in Unsupervised Feature Learning"
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
-        import torch
+    def published(self) -> Published:
         from torchvision.datasets import STL10
 
         # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
         labelled: Any = type("LabelledStl10", (STL10,), {"train_list": STL10.train_list[:2]})
-        required = [*labelled.train_list, *labelled.test_list]
-        require(labelled, STL10.base_folder, required, self.name, ctx, split="train")
-        sets = [labelled(ctx.data_root, split=split) for split in ("train", "test")]
+        files = [*labelled.train_list, *labelled.test_list]
+        return Published(self.name, labelled, STL10.base_folder, files, STL10.url, options={"split": "train"})
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        import torch
+
+        published = self.published()
+        require(published, ctx)
+        sets = [published.reader(ctx.data_root, split=split) for split in ("train", "test")]
         train, test = ((torch.from_numpy(s.data), torch.from_numpy(s.labels).long()) for s in sets)
         return self.splits(train, test, 10, ctx)
 
@@ -210,16 +236,22 @@ class Svhn(ImageDataset):
     mean: Mean = (0.5,)
     std: Std = (0.5,)
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
+    def published(self) -> Published:
         from torchvision.datasets import SVHN
 
         def fetch(root: Path, download: bool) -> None:
             for subset in ("train", "test"):
                 SVHN(root / self.name, split=subset, download=download)
 
+        url, *_ = SVHN.split_list["train"]
         files = [tuple(SVHN.split_list[subset][1:]) for subset in ("train", "test")]
-        require(fetch, self.name, files, self.name, ctx)
+        return Published(self.name, fetch, self.name, files, url)
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        from torchvision.datasets import SVHN
+
+        require(self.published(), ctx)
         train, test = (self._labelled(SVHN(ctx.data_root / self.name, split=subset)) for subset in ("train", "test"))
         return self.splits(train, test, 10, ctx)
 
@@ -232,12 +264,17 @@ class Svhn(ImageDataset):
         return _grey(images) if self.channels == 1 else images, torch.from_numpy(subset.labels)
 
 
-def _cifar(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
+def _cifar(reader: Any, name: str) -> Published:
+    files = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
+    return Published(name, reader, reader.base_folder, files, reader.url)
+
+
+def _read_cifar(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
     import torch
 
-    required = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
-    require(reader, reader.base_folder, required, name, ctx)
+    require(published, ctx)
+    reader = published.reader
 
     def labelled(images: Any) -> Labelled:
         return torch.from_numpy(images.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(images.targets)
@@ -245,13 +282,18 @@ def _cifar(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
     return labelled(reader(ctx.data_root, train=True)), labelled(reader(ctx.data_root, train=False))
 
 
-def _mnist(reader: Any, name: str, ctx: Context) -> tuple[Labelled, Labelled]:
+def _mnist(reader: Any, name: str) -> Published:
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    files = [(f"{subset}-{kind}", None) for subset in ("train", "t10k") for kind in kinds]
+    url = f"{reader.mirrors[-1]}{reader.resources[0][0]}"
+    return Published(name, reader, f"{reader.__name__}/raw", files, url)
+
+
+def _read_mnist(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
-    raw = f"{reader.__name__}/raw"
-    files = [(f"{subset}-images-idx3-ubyte", f"{subset}-labels-idx1-ubyte") for subset in ("train", "t10k")]
-    require(reader, raw, [(file, None) for pair in files for file in pair], name, ctx)
-    train, test = (_idx_pair(ctx.data_root / raw / images, ctx.data_root / raw / labels) for images, labels in files)
-    return train, test
+    require(published, ctx)
+    files = [ctx.data_root / published.folder / file for file, _ in published.files]
+    return _idx_pair(*files[:2]), _idx_pair(*files[2:])
 
 
 def _idx_pair(image_file: Path, label_file: Path) -> Labelled:
@@ -278,50 +320,6 @@ def _grey(images: Tensor) -> Tensor:
     weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(3, 1, 1)
     chunks = (((chunk * weights).sum(1, keepdim=True) + 2**15) >> 16 for chunk in images.split(4096))
     return torch.cat([chunk.to(torch.uint8) for chunk in chunks])
-
-
-def require(
-    reader: Any, folder: str, required: Sequence[tuple[str, str | None]], name: str, ctx: Context, *,
-    beside: str = "", **options: str,
-) -> None:  # fmt: skip
-    """Raise UserError unless all required files (name, md5) lie there whole; where none does, download them first.
-
-    `reader` is called with the root, `download=True` and the options, and fetches all of them. `beside` names what
-    belongs there too.
-    """
-    from filelock import FileLock
-    from torchvision.datasets.utils import check_integrity
-
-    from pdiff.files import make_folder
-
-    where, note = ctx.data_root / folder, ""
-    if ctx.download and not any((where / file).exists() for file, _ in required):
-        make_folder(ctx.data_root)
-        with FileLock(ctx.data_root / f".{name}.lock"):  # of two runs, the second finds what the first fetched
-            if not any((where / file).exists() for file, _ in required):
-                note = _download(reader, ctx.data_root, options)
-    bad = [file for file, md5 in required if not check_integrity(where / file, md5)]
-    if not bad:
-        return
-    present = (where / bad[0]).is_file()
-    files = ", ".join([file for file, _ in required] + [beside] * bool(beside))
-    step = f"delete {where} to download it again, or " if ctx.download and not note else ""
-    raise UserError(
-        f"dataset {name}: {where / bad[0]} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
-        f"put the files {files} there, or set run.data to the folder that holds {folder}"
-    )
-
-
-def _download(reader: Any, root: Path, options: dict[str, str]) -> str:
-    """Let torchvision download; return what went wrong, ready to be put into a message, or nothing."""
-    import tarfile
-    from http.client import HTTPException
-
-    try:
-        reader(root, download=True, **options)
-    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
-        return f", and the download failed ({' '.join(str(error).split())[:200]})"
-    return ""
 
 
 @hookimpl

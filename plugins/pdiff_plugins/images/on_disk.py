@@ -15,9 +15,11 @@ from pdiff import hookimpl
 from pdiff.components import IF_SET, NEVER
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import folder_below
-from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std, require
+from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std
+from pdiff_plugins.images.published import Published, require
 
 if TYPE_CHECKING:
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits, Split
 
@@ -79,12 +81,16 @@ class Flowers102(FileDataset):
     name = "flowers102"
     source: ClassVar[str] = "Nilsback & Zisserman 2008, Automated Flower Classification over a Large Number of Classes"
 
+    def published(self) -> Published:
+        from torchvision.datasets import Flowers102 as Reader
+
+        files = [Reader._file_dict[key] for key in ("setid", "label")]
+        url = f"{Reader._download_url_prefix}{Reader._file_dict['image'][0]}"
+        return Published(self.name, Reader, "flowers-102", files, url, beside="jpg/*.jpg")
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
-        from torchvision.datasets import Flowers102 as Published
-
-        files = [Published._file_dict[key] for key in ("setid", "label")]
-        require(Published, "flowers-102", files, self.name, ctx, beside="jpg/*.jpg")
+        require(self.published(), ctx)
         listings = {"trnid": "setid.mat", "tstid": "setid.mat"}
         return self.listed_splits(ctx.data_root / "flowers-102", listings, _flowers, 102, ctx)
 
@@ -95,14 +101,18 @@ class OxfordPets(FileDataset):
     name = "oxford_pets"
     source: ClassVar[str] = "Parkhi et al. 2012, Cats and Dogs"
 
+    listings: ClassVar[Mapping[str, str]] = {subset: f"annotations/{subset}.txt" for subset in ("trainval", "test")}
+
+    def published(self) -> Published:
+        from torchvision.datasets import OxfordIIITPet as Reader
+
+        files, url = [(file, None) for file in self.listings.values()], Reader._RESOURCES[0][0]
+        return Published(self.name, Reader, "oxford-iiit-pet", files, url, beside="images/*.jpg")
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. The training split is the official trainval."""
-        from torchvision.datasets import OxfordIIITPet
-
-        listings = {subset: f"annotations/{subset}.txt" for subset in ("trainval", "test")}
-        files = [(file, None) for file in listings.values()]
-        require(OxfordIIITPet, "oxford-iiit-pet", files, self.name, ctx, beside="images/*.jpg")
-        return self.listed_splits(ctx.data_root / "oxford-iiit-pet", listings, _pets, 37, ctx)
+        require(self.published(), ctx)
+        return self.listed_splits(ctx.data_root / "oxford-iiit-pet", self.listings, _pets, 37, ctx)
 
 
 class Food101(FileDataset):
@@ -113,14 +123,18 @@ class Food101(FileDataset):
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
 
+    listings: ClassVar[Mapping[str, str]] = {subset: f"meta/{subset}.json" for subset in ("train", "test")}
+
+    def published(self) -> Published:
+        from torchvision.datasets import Food101 as Reader
+
+        files = [(file, None) for file in self.listings.values()]
+        return Published(self.name, Reader, "food-101", files, Reader._URL, beside="images/*/*.jpg")
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
-        from torchvision.datasets import Food101 as Published
-
-        listings = {subset: f"meta/{subset}.json" for subset in ("train", "test")}
-        files = [(file, None) for file in listings.values()]
-        require(Published, "food-101", files, self.name, ctx, beside="images/*/*.jpg")
-        return self.listed_splits(ctx.data_root / "food-101", listings, _food, 101, ctx)
+        require(self.published(), ctx)
+        return self.listed_splits(ctx.data_root / "food-101", self.listings, _food, 101, ctx)
 
 
 class ImageNet(FileDataset):
@@ -138,9 +152,12 @@ class ImageNet(FileDataset):
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
 
-    def load(self, ctx: Context) -> DatasetSplits:
-        """See `Dataset.load`."""
-        root = folder_below(ctx.data_root, self.root)
+    def foresee(self, ahead: Ahead) -> None:
+        self._folder(ahead)
+
+    def _folder(self, at: Ahead | Context) -> Path:
+        """Return where it lies. Raises UserError where it does not."""
+        root = folder_below(at.data_root, self.root)
         for subset in ("train", "val"):
             if not (root / subset).is_dir():
                 raise UserError(
@@ -148,6 +165,11 @@ class ImageNet(FileDataset):
                     f"image-net.org, put train/ and val/, with a folder per class in each, into {root}, or name the "
                     "folder that holds them in dataset.root"
                 )
+        return root
+
+    def load(self, ctx: Context) -> DatasetSplits:
+        """See `Dataset.load`."""
+        root = self._folder(ctx)
         train, test = (_listed(root / subset) for subset in ("train", "val"))
         if len(train.classes) != IMAGENET_CLASSES:
             raise UserError(
@@ -167,7 +189,11 @@ class ImageFolder(FileDataset):
 
     name = "image_folder"
     source: ClassVar[str] = "layout of torchvision.datasets.ImageFolder"
-    root: str = Field(min_length=1, description="folder that holds train/ and test/ or val/; relative to run.data")
+    root: str = Field(
+        min_length=1,
+        examples=["photos"],
+        description="folder that holds train/ and test/ or val/; relative to run.data",
+    )
     classes: dict[str, NonNegativeInt] = Field(
         {}, json_schema_extra=IF_SET,
         description="subfolder -> its output, from 0; empty: they are counted in the order of their names",
@@ -193,6 +219,10 @@ class ImageFolder(FileDataset):
         files = sorted(path for part in SUBSETS for path in (root / part).rglob("*") if path.is_file())
         listing = "\n".join(f"{path.relative_to(root).as_posix()} {sha256_of(path)}" for path in files)
         return hashlib.sha256(os.fsencode(listing)).hexdigest()
+
+    def foresee(self, ahead: Ahead) -> None:
+        root = folder_below(ahead.data_root, self.root)
+        _same_classes(root, {name: _listed(root / name) for name in SUBSETS if (root / name).is_dir()})
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Without test/, val/ is the test split, and validation is always cut from train."""

@@ -12,6 +12,7 @@ from pdiff.context import Context
 from pdiff.files import below
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
+from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.kept import KeptSteps
 from pdiff_plugins.latent.priors import FlowMatching
@@ -74,8 +75,10 @@ def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     torch.manual_seed(velocity_ctx.seed)
     velocity = method.denoiser.build(dim=space.dim, layout=zoo.layout).to(ctx.device).train()
 
+    size = at_most("method.batch_size", method.batch_size, len(z_NZ), ctx.warn)
+
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
+        rows = torch.randperm(len(z_NZ), generator=generator)[:size]
         noise_BZ = torch.randn(len(rows), space.dim, generator=generator)
         return rows, torch.rand(len(rows), generator=generator), noise_BZ
 

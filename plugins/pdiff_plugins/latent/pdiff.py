@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,11 +14,13 @@ from pdiff.components import Codec, Denoiser, Generator, Method, Transform
 from pdiff.steps import steps_on
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
+from pdiff_plugins.batches import foresee_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -114,6 +117,12 @@ class PDiff(Method):
             return 0.001 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2 * math.sin(math.pi / 2 / 1.008 / steps) ** 2
         slope = (self.beta_end - self.beta_start) / max(steps - 1, 1)
         return math.exp(sum(math.log1p(-self.beta_start - slope * step) for step in range(steps)))
+
+    def foresee(self, ahead: Ahead) -> None:
+        if self.augment:  # nobody knows how many there are then
+            ahead = replace(ahead, checkpoints=None)
+        foresee_batch(ahead, self.batch_size)
+        super().foresee(ahead)
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.pdiff_fit import fit

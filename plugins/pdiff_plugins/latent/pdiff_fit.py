@@ -16,7 +16,7 @@ from pdiff.running.memory import in_chunks
 from pdiff.steps import in_turn
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
-from pdiff_plugins.backbones.batches import check_batch
+from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import labels
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.kept import KeptSteps
@@ -108,7 +108,6 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
     zoo = _augmented(method, zoo, bench, ctx)
-    check_batch("method.batch_size", method.batch_size, len(zoo))
     space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))
@@ -153,8 +152,10 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
     schedule = schedule_of(method)
     labels_NK = None if labels_NK is None else labels_NK.to(ctx.device)
 
+    size = at_most("method.batch_size", method.batch_size, len(z_NZ), ctx.warn)
+
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        rows = torch.randperm(len(z_NZ), generator=generator)[: method.batch_size]
+        rows = torch.randperm(len(z_NZ), generator=generator)[:size]
         noisy = diffusion.draw(len(rows), z_NZ.shape[1], schedule, generator)
         return rows, *noisy, *(() if labels_NK is None else (labels.shown(len(rows), generator),))
 

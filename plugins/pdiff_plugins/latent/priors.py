@@ -8,14 +8,15 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Denoiser, Generator, Method
-from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
+from pdiff_plugins.batches import foresee_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -44,10 +45,13 @@ class FlowMatching(Method):
     solver: Literal["euler", "heun"] = Field("heun", description="how the flow is followed; heun calls it twice a step")
     sampling_steps: int = Field(50, gt=0, description="steps from noise to sample")
 
+    def foresee(self, ahead: Ahead) -> None:
+        foresee_batch(ahead, self.batch_size)
+        super().foresee(ahead)
+
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.flows import fit
 
-        check_batch("method.batch_size", self.batch_size, len(zoo))
         return fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

@@ -8,13 +8,14 @@ from pydantic import Field
 
 from pdiff import hookimpl
 from pdiff.components import Codec, Generator, Method
-from pdiff_plugins.backbones.batches import check_batch
 from pdiff_plugins.backbones.codecs import Autoencoder
+from pdiff_plugins.batches import foresee_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -41,10 +42,12 @@ class Vae(Method):
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     batch_size: int = Field(50, gt=0, description="checkpoints per step")
 
+    def foresee(self, ahead: Ahead) -> None:
+        foresee_batch(ahead, self.batch_size)
+
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.latent.vae_fit import fit
 
-        check_batch("method.batch_size", self.batch_size, len(zoo))
         return fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

@@ -13,6 +13,7 @@ from pdiff.errors import UserError
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.codec_module import codec_module
+from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.space import LatentSpace, curve, encode, gate
 from pdiff_plugins.latent.vae import Vae
@@ -72,8 +73,10 @@ def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
     model, rows_ND = Variational(codec).to(ctx.device).train(), x_ND.to(ctx.device)
     latent = codec_module(codec).latent_dim
 
+    size = at_most("method.batch_size", method.batch_size, len(x_ND), ctx.warn)
+
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randperm(len(x_ND), generator=generator)[: method.batch_size]
+        rows = torch.randperm(len(x_ND), generator=generator)[:size]
         return rows, torch.randn(len(rows), latent, generator=generator)
 
     def loss(rows: Tensor, noise_BZ: Tensor) -> Tensor:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from pdiff.errors import UserError
 from pdiff_plugins.networks.inputs import image_shape
+from pdiff_plugins.reach import ask_server, in_torch_cache, offline
 
 if TYPE_CHECKING:
-    from pdiff.components import Architecture
+    from pdiff.components import Ahead, Architecture
 
 
 def load_published(model: nn.Module, weights: Any, outputs: int) -> None:
@@ -32,20 +30,27 @@ def load_published(model: nn.Module, weights: Any, outputs: int) -> None:
 
 def _fetched(weights: Any) -> dict[str, Tensor]:
     try:
-        if offline() and not (Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]).is_file():
-            raise OSError("it is not there, and nothing is to be fetched")
+        if offline() and not in_torch_cache(weights.url):
+            raise OSError("HF_HUB_OFFLINE is set")
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
-        name, why = weights.url.rpartition("/")[2], " ".join(str(error).split())[:100]
-        raise UserError(
-            f"architecture.weights: {weights.url} could not be fetched ({why}); connect and run again, put {name} into "
-            '$TORCH_HOME/hub/checkpoints, or write weights = "path/to/file"'
-        ) from None
+        raise _unreachable(weights.url, " ".join(str(error).split())[:100]) from None
 
 
-def offline() -> bool:
-    """True where nothing is to be fetched, by the variable that the Hugging Face hub reads."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+def foresee_published(ahead: Ahead, weights: Any) -> None:
+    """Say whether torchvision's `weights` can be had, unless they are there."""
+    if not in_torch_cache(weights.url):
+        answer = ask_server(weights.url)
+        if answer.why:
+            raise _unreachable(weights.url, answer.why)
+        ahead.fetches(f"weights {weights.url}{answer.said}")
+
+
+def _unreachable(url: str, why: str) -> UserError:
+    return UserError(
+        f"architecture.weights: {url} could not be fetched ({why}); connect and run again, put "
+        f'{url.rpartition("/")[2]} into $TORCH_HOME/hub/checkpoints, or write weights = "path/to/file"'
+    )
 
 
 def refuse_grey(architecture: Architecture, input_shape: tuple[int, ...]) -> None:

@@ -35,6 +35,7 @@ class ConvNetMini(Architecture):
     """Three-stage ConvNet with LayerNorm, all parameters small enough to generate."""
 
     name = "convnet_mini"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FULL_NETS
     channels: tuple[PositiveInt, ...] = Field((8, 8, 4), min_length=1, description="output channels of each stage")
     hidden: int = Field(16, gt=0, description="width of the hidden linear layer")
@@ -54,6 +55,7 @@ class MlpMini(Architecture):
     """Perceptron with LayerNorm on the pooled grey image."""
 
     name = "mlp_mini"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FULL_NETS
     pool: int = Field(2, gt=0, description="side of the average-pooling window")
     hidden: tuple[PositiveInt, ...] = Field((64, 16), min_length=1, description="widths of the hidden layers")
@@ -69,6 +71,7 @@ class ResNetMini(Architecture):
     """Residual network of bottleneck blocks with LayerNorm."""
 
     name = "resnet_mini"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FULL_NETS
     channels: int = Field(8, gt=0, description="channels of the stem and of every block")
     bottleneck: int = Field(4, gt=0, description="channels inside a block")
@@ -86,6 +89,7 @@ class VitMini(Architecture):
     """Vision transformer with fixed positions and mean pooling."""
 
     name = "vit_mini"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FULL_NETS + "; SimpleViT: Beyer et al. 2022, arXiv 2205.01580"
     patch: int = Field(8, gt=0, description="side of a patch; divides the image's height and width")
     dim: int = Field(64, ge=8, multiple_of=4, description="width of the embedding")
@@ -111,6 +115,7 @@ class ConvNextMini(Architecture):
     """Four-stage ConvNeXt, narrow enough to generate whole."""
 
     name = "convnext_mini"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FULL_NETS + "; ConvNeXt: Liu et al. 2022, arXiv 2201.03545"
     stem: int = Field(4, gt=0, description="side of the patches that the stem takes")
     depths: tuple[PositiveInt, ...] = Field((1, 2, 2, 2), min_length=1, description="blocks of each stage")
@@ -134,6 +139,7 @@ class CnnMedium(Architecture):
     """Three-stage CNN for 32x32 digits; grey images are repeated to RGB."""
 
     name = "cnn_medium"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = FULL_NETS
     channels: tuple[PositiveInt, ...] = Field((16, 32, 15), min_length=1, description="output channels of each stage")
     hidden: int = Field(20, gt=0, description="width of the hidden linear layer")
@@ -149,6 +155,7 @@ class ResNet20(Architecture):
     """CIFAR ResNet-20 with BatchNorm and parameter-free shortcuts."""
 
     name = "resnet20"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = "He et al. 2016, arXiv 1512.03385, section 4.2, option A"
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -161,6 +168,7 @@ class HyperCnn(Architecture):
     """Three-stage CNN of the hyper-representations' model zoos, for 28x28 images."""
 
     name = "hyper_cnn"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = "Schürholt et al. 2022, Model Zoos, arXiv 2209.14764; sizes as in the authors' code"
     channels: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         (8, 6, 4), description="output channels of each stage"
@@ -202,6 +210,7 @@ class Mlp(Architecture):
     """Perceptron: linear layers, an activation between them, and nothing else."""
 
     name = "mlp"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = "Peebles et al. 2022 (G.pt), arXiv 2209.12892: hidden = [10] on MNIST, [32, 32] on Cartpole"
     hidden: tuple[PositiveInt, ...] = Field((10,), description="widths of the hidden layers")
     activation: Literal["relu", "selu", "tanh", "gelu"] = Field("relu", description="after each layer but the last")
@@ -221,6 +230,7 @@ class TwoConvolutions(Architecture):
     """Two 3x3 convolutions without biases, the mean over the image, one linear layer."""
 
     name = "gpt_cnn"
+    offers_pretrained: ClassVar[bool] = False
     source: ClassVar[str] = "Peebles et al. 2022 (G.pt), arXiv 2209.12892, the CIFAR-10 network (5,370 parameters)"
     channels: tuple[PositiveInt, PositiveInt] = Field((16, 32), description="output channels; the first has stride 2")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -12,9 +13,16 @@ from pdiff.components import Architecture
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import PRETRAINED
 from pdiff_plugins.networks.inputs import image_shape
+from pdiff_plugins.reach import Answer, ask_hub, ask_server, in_cache, in_torch_cache
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from pdiff.components import Ahead
+
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Of a repository of timm's on the hub, in the order in which timm looks for them."""
 
 
 class TimmModel(Architecture):
@@ -31,7 +39,18 @@ class TimmModel(Architecture):
         "convnext_tiny": {"model": "convnext_tiny.in12k_ft_in1k"},
         "convnext_base": {"model": "convnext_base.fb_in22k_ft_in1k"},
     }
-    model: str = Field(description="timm name, with or without a tag, e.g. 'resnet18' or 'resnet18.a1_in1k'")
+    model: str = Field(
+        examples=["resnet18"], description="timm name, with or without a tag, e.g. 'resnet18' or 'resnet18.a1_in1k'"
+    )
+
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        config = self._config()
+        if self.weights == PRETRAINED and not self._there(config):
+            answer = self._asked(config)
+            if answer.why:
+                raise self._unreachable(config, answer.why)
+            ahead.fetches(f"weights {self._where(config)}{answer.said}")
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         shape = image_shape(self.model, input_shape)
@@ -86,8 +105,8 @@ class TimmModel(Architecture):
         import timm
 
         pretrained = self.weights == PRETRAINED
-        if pretrained and not config.has_weights:
-            raise UserError(f'architecture.weights: {self.model} has no pretrained weights; name a file, or write ""')
+        if pretrained and not self._there(config) and (why := self._asked(config).why):
+            raise self._unreachable(config, why)
         try:
             return timm.create_model(self.model, pretrained=pretrained, **options)
         except (TypeError, AssertionError, RuntimeError, ValueError) as error:
@@ -95,13 +114,31 @@ class TimmModel(Architecture):
         except Exception as error:
             if not pretrained:
                 raise
-            head = ' and head = "new"' if options["num_classes"] != config.num_classes else ""
-            where = f"model.safetensors of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
-            raise UserError(
-                f"architecture.weights: the pretrained weights of {self.model} ({where}) could not be fetched "
-                f"({_first_line(error)}); connect and run again, "
-                f'or write weights = "path/to/file.safetensors"{head}'
-            ) from None
+            raise self._unreachable(config, _first_line(error)) from None
+
+    def _there(self, config: Any) -> Path | None:
+        """Return the file of pretrained weights where it was fetched before. Raises UserError where there is none."""
+        if not config.has_weights:
+            raise UserError(f'architecture.weights: {self.model} has no pretrained weights; name a file, or write ""')
+        if config.hf_hub_id:
+            files = (in_cache(config.hf_hub_id, file) for file in HUB_FILES)
+            return next(filter(None, files), None)
+        return in_torch_cache(config.url)
+
+    def _asked(self, config: Any) -> Answer:
+        if not config.hf_hub_id:
+            return ask_server(config.url)
+        return ask_hub(config.hf_hub_id, [config.hf_hub_filename] if config.hf_hub_filename else HUB_FILES)
+
+    def _where(self, config: Any) -> str:
+        return f"{HUB_FILES[0]} of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+
+    def _unreachable(self, config: Any, why: str) -> UserError:
+        return UserError(
+            f"architecture.weights: the pretrained weights of {self.model} ({self._where(config)}) could not be "
+            f"fetched ({why}); connect and run again, name a mirror of the hub in HF_ENDPOINT, or fetch the file "
+            'elsewhere and write weights = "path/to/file.safetensors" (and head = "new" for other classes)'
+        )
 
     def _try(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
         """Run one image, for the sizes that timm itself does not vouch for. Raises UserError where it cannot work."""

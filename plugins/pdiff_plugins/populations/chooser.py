@@ -78,7 +78,7 @@ class Chooser:
         way, quick = self._more_at_once(way, quick, theta_MD, batch, int(TRIAL / 3 * count * batches), ctx)
         self.known[shape] = (count, way)
         if slow * count * batches > WORTH_S:
-            ctx.progress.say(
+            ctx.progress.detail(
                 f"{what}: {count} networks, {way}: {1e3 * quick:.3g} ms per network and batch "
                 f"(whole, one at a time: {1e3 * slow:.3g} ms)"
             )

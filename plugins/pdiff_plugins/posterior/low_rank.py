@@ -18,6 +18,7 @@ from pdiff.objective import Objective
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
+from pdiff_plugins.batches import at_most
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 from pdiff_plugins.posterior.method import Posterior
@@ -80,11 +81,10 @@ class Networks(Generator):
 
 def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
-    if method.centres > len(zoo):
-        raise UserError(f"method.centres = {method.centres}: there are {len(zoo)} checkpoints; set it to at most that")
+    centres = at_most("method.centres", method.centres, len(zoo), ctx.warn)
     normaliser = normalise.per_column(zoo)
     x_ND = normaliser.encode(zoo.theta_ND)
-    gaussians = LowRank.of(x_ND, method.centres, method.rank, method.spread)
+    gaussians = LowRank.of(x_ND, centres, method.rank, method.spread)
     if not method.steps:
         return Networks(normaliser, gaussians)
     objective = bench.objective

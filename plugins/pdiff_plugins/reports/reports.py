@@ -44,7 +44,8 @@ def _beside(view: View, beside: Page) -> str:
     from pdiff_plugins.drawing import page
     from pdiff_plugins.reports.findings import ran
 
-    return page.page(f"{view.name}: {beside.name}", beside.title, f"{ran(view.scores)}.", beside.sections)
+    back = {"index.html": f"\u2190 {view.name}"}
+    return page.page(f"{view.name}: {beside.name}", beside.title, f"{ran(view.scores)}.", beside.sections, back)
 
 
 def _index(view: View, showing: Showing, figures: Sequence[Figure], pages: Sequence[Page]) -> str:
@@ -64,13 +65,13 @@ def _index(view: View, showing: Showing, figures: Sequence[Figure], pages: Seque
         "Figures": "\n".join(map(page.figure, figures)),
         "Not shown": page.listing(showing.faults),
         "Details": _details(scores),
-    })  # fmt: skip
+    }, {f"{beside.name}.html": f"{beside.name.replace('_', ' ').capitalize()} \u2192" for beside in pages})  # fmt: skip
 
 
 def _link(beside: Page) -> str:
     from pdiff_plugins.drawing import page
 
-    return f'<p><a href="{beside.name}.html">{page.text(beside.about)}</a></p>'
+    return f'<p class="go"><a href="{beside.name}.html">{page.text(beside.about)} &rarr;</a></p>'
 
 
 def _published(source: str, body: str) -> str:

@@ -47,7 +47,7 @@ class Permuted(Transform):
     name = "permuted"
     version = 2
     exact: ClassVar[bool] = True
-    copies: int = Field(gt=0, description="further copies of each checkpoint")
+    copies: int = Field(gt=0, examples=[4], description="further copies of each checkpoint")
     scale: float = Field(
         0.0, ge=0, json_schema_extra=IF_SET,
         description="standard deviation of the logarithm of units' random scales, where they change no function",

@@ -9,11 +9,13 @@ from pydantic import Field
 
 from pdiff.components import Transform
 from pdiff.errors import UserError
+from pdiff_plugins.batches import at_most
 
 if TYPE_CHECKING:
     import torch
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -23,14 +25,11 @@ class First(Transform):
 
     name = "first"
     exact: ClassVar[bool] = True
-    count: int = Field(gt=0, description="how many; 1 holds that one twice")
+    count: int = Field(gt=0, examples=[100], description="how many; 1 holds that one twice")
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        if self.count > len(zoo):
-            raise UserError(
-                f"zoo: first.count = {self.count}: only {len(zoo)} checkpoints are there; set it to at most {len(zoo)}"
-            )
-        return zoo.subset(range(self.count) if self.count > 1 else [0, 0])
+        count = at_most("zoo: first.count", self.count, len(zoo), ctx.warn)
+        return zoo.subset(range(count) if count > 1 else [0, 0])
 
 
 class Largest(Transform):
@@ -38,7 +37,9 @@ class Largest(Transform):
 
     name = "largest"
     exact: ClassVar[bool] = True
-    limit: float = Field(gt=0, description="runs in which the absolute value of any weight is larger are left out")
+    limit: float = Field(
+        gt=0, examples=[10.0], description="runs in which the absolute value of any weight is larger are left out"
+    )
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         size_N = zoo.theta_ND.abs().amax(dim=1).tolist()
@@ -61,7 +62,11 @@ class Holdout(Transform):
 
     name = "holdout"
     exact: ClassVar[bool] = True
-    count: int = Field(gt=0, description="how many are held out; two must remain")
+    count: int = Field(gt=0, examples=[20], description="how many are held out; two must remain")
+
+    def foresee(self, ahead: Ahead) -> None:
+        if ahead.checkpoints is not None:
+            _check_rest(self.count, ahead.checkpoints)
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         if zoo.holdout is not None:
@@ -77,15 +82,19 @@ class Holdout(Transform):
         return rest
 
 
+def _check_rest(count: int, checkpoints: int) -> None:
+    if checkpoints - count < 2:
+        most = max(checkpoints - 2, 0)
+        raise UserError(
+            f"zoo: holdout.count = {count}: of {checkpoints} checkpoints 2 must remain; set it to at most {most}"
+        )
+
+
 def held_out(rows: Sequence[Mapping[str, Any]], count: int, generator: torch.Generator) -> list[int]:
     """Draw `count` rows, whole runs as far as they fit in. Raises UserError where fewer than two would remain."""
     import torch
 
-    if len(rows) - count < 2:
-        most = max(len(rows) - 2, 0)
-        raise UserError(
-            f"zoo: holdout.count = {count}: of {len(rows)} checkpoints 2 must remain; set it to at most {most}"
-        )
+    _check_rest(count, len(rows))
     runs: dict[Any, list[int]] = {}
     for place, row in enumerate(rows):
         runs.setdefault(row["run"], []).append(place)

@@ -24,7 +24,7 @@ class Recalibration(Transform):
 
     name = "recalibration"
     source = "SANE, arXiv 2406.09997; REPAIR, arXiv 2211.08403"
-    examples: int = Field(ge=2, description="training examples that each network sees")
+    examples: int = Field(ge=2, examples=[1000], description="training examples that each network sees")
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
         from pdiff_plugins.transforms.batch_norms import recalibrated

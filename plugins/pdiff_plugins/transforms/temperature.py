@@ -25,7 +25,7 @@ class Temperature(Transform):
     name = "temperature"
     baselines: ClassVar[bool] = False
     factor: float = Field(
-        ge=0, description="on the distance from the average checkpoint; 0 is the soup, 1 changes none"
+        ge=0, examples=[0.9], description="on the distance from the average checkpoint; 0 is the soup, 1 changes none"
     )
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:

@@ -15,7 +15,7 @@ AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def runs(out: Out = "runs", as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the runs of a folder of results, newest first, with their ages and sizes."""
+    """List the runs of a folder, newest first. Their ages and sizes stand beside."""
     from pdiff.cli.text import print_table
     from pdiff_plugins.upkeep.stock import Stock
 
@@ -40,10 +40,10 @@ def clean(
     out: Out = "runs",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Remove stages that no run uses, and what dead processes left; what a living process computes is never touched.
+    """Remove stages that no run uses, and what the dead left.
 
-    A run keeps its stages, also one that has not finished, with what it can go on from: delete the run's folder first
-    to give them up.
+    What a living process computes is never touched. A run keeps its stages, also one that has not finished, with what
+    it can go on from: delete the run's folder first to give them up.
     """
     from pdiff_plugins.upkeep.stock import Stock
 
@@ -60,9 +60,9 @@ def clean(
 
 def say(text: str) -> None:
     """Print a line as it is."""
-    from pdiff.cli.text import console
+    from pdiff.cli.text import print_lines
 
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    print_lines([text])
 
 
 def size(count: int) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
@@ -36,6 +37,7 @@ class Folder(Collector):
     elsewhere: ClassVar[bool] = True
     path: str = Field(
         min_length=1,
+        examples=["checkpoints"],
         json_schema_extra=CONTENT,
         description="folder of checkpoint files, taken in the natural order of their names, or of one per run",
     )
@@ -61,6 +63,12 @@ class Folder(Collector):
         description="where entries outside the selection come from: same: the files, which must agree; "
         "first: the first file; base: the base network (files that hold only the subset always take it)",
     )
+
+    def expected(self) -> int:
+        return len(self.found())
+
+    def foresee(self, ahead: Ahead) -> None:
+        self.found()
 
     def content_of(self, option: str) -> str:
         """Return a digest of the files, and of what their names say of runs and steps."""

@@ -26,9 +26,9 @@ class Seeds(Collector):
     """Checkpoints of many short trainings from different seeds, made together."""
 
     name = "seeds"
-    count: int = Field(gt=1, description="runs")
-    steps: int = Field(gt=0, description="training steps of each run")
-    lr: float = Field(gt=0, description="learning rate at the first step")
+    count: int = Field(gt=1, examples=[200], description="runs")
+    steps: int = Field(gt=0, examples=[1000], description="training steps of each run")
+    lr: float = Field(gt=0, examples=[1e-3], description="learning rate at the first step")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (L2 for adam and sgd)")
     batch_size: int = Field(128, gt=0, description="examples per step and run")
     optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
@@ -67,6 +67,10 @@ class Seeds(Collector):
         else:
             between = list(range(self.every, self.steps, self.every)) if self.every else []
         return [*([0] if self.include_start else []), *(step for step in between if step < self.steps), self.steps]
+
+    def expected(self) -> int:
+        """Return how many checkpoints there are where no run diverges."""
+        return self.count * len(self.saved_steps())
 
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context

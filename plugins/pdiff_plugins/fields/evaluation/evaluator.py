@@ -12,8 +12,10 @@ from pdiff.errors import UserError
 from pdiff.results.scores import given_by
 from pdiff.view import ORIGINAL
 from pdiff_plugins.fields.evaluation import findings
+from pdiff_plugins.fields.shapes.space import require
 
 if TYPE_CHECKING:
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.view import View
     from pdiff_plugins.fields.evaluation.judges import Plane, Space
@@ -63,6 +65,7 @@ class ShapeMetrics(Evaluator):
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"
     )
+    first_columns: ClassVar[tuple[str, ...]] = ("1-NNA", "coverage", "copies")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("1-NNA", "one_nna", ".3f"),
         ("coverage", "coverage", ".2f"), ("MMD", "mmd", ".4f"), ("to train", "to_train", ".4f"),
@@ -79,6 +82,10 @@ class ShapeMetrics(Evaluator):
 
     surface_points: int = Field(2048, gt=0, description="in space: points drawn from each surface")
     compared: int = Field(100, ge=5, description="in space: so many shapes of each set, at most, are compared")
+
+    def foresee(self, ahead: Ahead) -> None:
+        if getattr(ahead.recipe.dataset, "dim", 2) == 3:
+            require("skimage", "evaluate fields")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""

@@ -13,11 +13,13 @@ from pydantic import Field
 from pdiff.components import NEVER, Dataset
 from pdiff.errors import UserError
 from pdiff.files import folder_below
+from pdiff_plugins.fields.shapes.space import foresee_extra, require
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff_plugins.fields.surfaces.meshes import Mesh
@@ -44,6 +46,7 @@ class MeshFolder(Dataset):
     )
     root: str = Field(
         min_length=1,
+        examples=["meshes"],
         json_schema_extra=NEVER,
         description="folder of meshes; its subfolders, if any, are the classes; relative to run.data",
     )
@@ -81,6 +84,11 @@ class MeshFolder(Dataset):
             raise UserError(f"dataset.root: {root} holds {len(files)} meshes ({kinds}); put at least {FEWEST} there")
         return files
 
+    def foresee(self, ahead: Ahead) -> None:
+        foresee_extra(ahead)
+        require("trimesh", "dataset mesh_folder")
+        self.files(ahead.data_root)
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError where files cannot be used, naming all, or none is left to train on."""
         import torch
@@ -88,9 +96,7 @@ class MeshFolder(Dataset):
         from pdiff_plugins.fields.shapes.files import warn_of_gaps
         from pdiff_plugins.fields.shapes.plane import Near, cut
         from pdiff_plugins.fields.shapes.polygons import grid
-        from pdiff_plugins.fields.shapes.space import warn_of_extra
 
-        warn_of_extra(ctx)
         files = self.files(ctx.data_root)
         folders = sorted({file.parent for file in files})
         labels_S = torch.tensor([folders.index(file.parent) for file in files])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff_plugins.fields.shapes.solids import Solid
@@ -43,6 +44,9 @@ class Shapes3d(Dataset):
     validation: float = Field(0.05, ge=0, lt=1, description="share of the train shapes held out for selection")
     test_count: int = Field(200, gt=0, description="so many of the shapes are the test split")
 
+    def foresee(self, ahead: Ahead) -> None:
+        foresee_extra(ahead)
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError where no shape is left to train on."""
         import torch
@@ -53,7 +57,6 @@ class Shapes3d(Dataset):
 
         if self.test_count >= self.count:
             raise UserError(f"dataset.test_count: {self.test_count} leaves none of {self.count} shapes; lower it")
-        warn_of_extra(ctx)
         points_P3, (shapes, labels_S) = grid(self.resolution, 3), solids(self.count, ctx.generator("shapes"))
         targets_PS = torch.stack([self._values(solid(points_P3)) for solid in shapes], dim=1)
         generator = ctx.generator("near")
@@ -81,10 +84,10 @@ def lacks(*packages: str) -> str:
     return " and ".join(names[package] for package in packages if importlib.util.find_spec(package) is None)
 
 
-def warn_of_extra(ctx: Context) -> None:
-    """Say before the long part of a run what its end will ask for."""
+def foresee_extra(ahead: Ahead) -> None:
+    """Say what the end of a run may ask for."""
     if missing := lacks("skimage", "trimesh"):
-        ctx.warn(f"shapes in space are drawn, measured and exported with {missing}: {EXTRA}")
+        ahead.note(f"shapes in space are drawn, measured and exported with {missing}: {EXTRA}")
 
 
 def require(package: str, where: str) -> None:

@@ -9,8 +9,10 @@ from pydantic import Field
 
 from pdiff.components import Report
 from pdiff.errors import UserError
+from pdiff_plugins.fields.shapes.space import require
 
 if TYPE_CHECKING:
+    from pdiff.components import Ahead
     from pdiff.view import View
 
 
@@ -24,6 +26,10 @@ class Meshes(Report):
     format: Literal["ply", "obj", "glb"] = Field("ply", description="kind of file")
     samples: int = Field(16, gt=0, description="so many of the method's networks, the first ones")
     side: int = Field(64, ge=8, description="cells along each side of the grid on which surfaces are found")
+
+    def foresee(self, ahead: Ahead) -> None:
+        for package in ("skimage", "trimesh"):
+            require(package, "report meshes")
 
     def render(self, view: View, out: Path) -> list[Path]:
         """See `Report.render`. Raises UserError where the run has no shapes in space, or trimesh is missing."""

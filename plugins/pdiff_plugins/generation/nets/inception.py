@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from pdiff.components import Ahead
 from pdiff.errors import UserError
 from pdiff_plugins.generation.frechet import to_pixels
+from pdiff_plugins.reach import ask_server, in_torch_cache
 
 
 class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]  # torch-fidelity has no types
@@ -36,8 +38,20 @@ def published() -> dict[str, Tensor]:
     try:
         return torch.hub.load_state_dict_from_url(URL_INCEPTION_V3, progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # of the network, or of what it gave
-        why = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"task.features.weights: the weights of Inception ({URL_INCEPTION_V3}) could not be fetched ({why}); "
-            'connect and run again, or write weights = "path/to/file.pth"'
-        ) from None
+        raise _unreachable(" ".join(str(error).split())[:120]) from None
+
+
+def foresee_published(ahead: Ahead) -> None:
+    """Say whether the weights can be had, unless they are there."""
+    if not in_torch_cache(URL_INCEPTION_V3):
+        answer = ask_server(URL_INCEPTION_V3)
+        if answer.why:
+            raise _unreachable(answer.why)
+        ahead.fetches(f"weights {URL_INCEPTION_V3}{answer.said}")
+
+
+def _unreachable(why: str) -> UserError:
+    return UserError(
+        f"task.features.weights: the weights of Inception ({URL_INCEPTION_V3}) could not be fetched ({why}); "
+        'connect and run again, or write weights = "path/to/file.pth"'
+    )

@@ -30,6 +30,7 @@ class Prompts(Evaluator):
     name = "prompts"
     version = 4
     source: ClassVar[str] = "Peebles et al. 2022, arXiv 2209.12892, section 4, and the authors' code (prompt alignment)"
+    first_columns: ClassVar[tuple[str, ...]] = ("R2", "at best prompt")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("R2", "r2", ".3f"), ("asked-got", "pearson", ".3f"), ("at best prompt", "best", ".4g"),
     )  # fmt: skip

@@ -1,0 +1,68 @@
+"""Preflight: a look at all that a run needs before anything is fetched, trained or computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pdiff.components import Ahead
+from pdiff.components.ahead import parts
+from pdiff.engine.keys import run_key
+from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.plan import Plan
+from pdiff.errors import Lacking, UserError
+from pdiff.plugins.loading import told
+from pdiff.recipe.tables import Recipe
+from pdiff.running.progress import Progress
+
+
+def look_ahead(recipe: Recipe, done: bool = False, trained: bool = False) -> Ahead:
+    """Return what all components say of the run.
+
+    `done`: all stages are there, and none is asked; `trained`: the base network is, and needs no weights.
+    """
+    ahead = Ahead(recipe, "", Path(recipe.run.data), recipe.run.download, _expected(recipe))
+    asked = [*parts(recipe), *((f"sample.{key}", step) for key, step in parts(recipe.sample))]
+    for key, component in [] if done else asked:
+        if key == "architecture" and trained:
+            continue
+        try:
+            component.foresee(ahead.of(key))
+        except UserError as error:
+            for line in str(error).splitlines():
+                ahead.lacks(line)
+        except Exception as error:
+            ahead.note(f"warning: {key}: {component.name}: foresee() raised {told(error)}")
+        if key.startswith("zoo"):  # nobody knows how many a step leaves
+            ahead = replace(ahead, checkpoints=None)
+    return ahead
+
+
+def _expected(recipe: Recipe) -> int | None:
+    try:
+        return recipe.collect.expected()
+    except Exception:  # what is wrong with it, it says itself
+        return None
+
+
+def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
+    """Return the pipeline of a recipe; its name is the recipe's and a key."""
+    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
+
+
+def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple[Pipeline, Ahead]:
+    """Return the pipeline of a recipe, and what its components say before anything is fetched or computed.
+
+    Raises Faults that name all that keeps the run from its end.
+    """
+    pipeline, lines, done, trained = None, list[str](), False, False
+    try:
+        pipeline = pipeline_of(recipe, path, progress)
+        done = all(pipeline.store.has(stage) for _, stage in pipeline.plan)
+        trained = pipeline.store.has(pipeline.plan.train)
+    except UserError as error:
+        lines = str(error).splitlines()
+    ahead = look_ahead(recipe, done, trained)
+    if pipeline is None or ahead.what("lacks"):
+        raise Lacking(dict.fromkeys([*ahead.what("lacks"), *lines]))
+    return pipeline, ahead
