@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypedDict
 
@@ -15,6 +17,7 @@ from pdiff.plugins.discovery import registry
 
 if TYPE_CHECKING:
     from pdiff.context import Context
+    from pdiff.running.progress import Step
     from pdiff.view import View
 
 
