@@ -11,7 +11,7 @@ from torch.func import functional_call, vmap
 
 from pdiff.context import Context
 from pdiff.data import Batch, Split
-from pdiff.networks import once
+from pdiff.networks import entry_of, once
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.maths.schedules import warm_one_cycle
@@ -58,7 +58,7 @@ class Stack(nn.Module):
         return vmap(one)(self.layout.tensors(self.theta_SD))
 
     def _field(self, entries: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-        entries = {key: entries[key] for key in self.places}
+        entries = {key: entries[key].to(entry_of(self.template, key).dtype) for key in self.places}
         return lambda x: functional_call(self.template, entries, (x,), tie_weights=False)
 
 
