@@ -32,7 +32,7 @@ def by_numbers(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], new: se
     known = all(name.rpartition(".")[2] in leaves for name in theirs)
     wanted, mine = _modules({name: value for name, value in ours.items() if name not in new}, known)
     there, others = _modules(theirs, known)
-    pairs = {}
+    pairs = dict[str, str]()
     for kind, names in wanted.items():
         alike = sorted(there.pop(kind, []), key=natural)
         if len(alike) != len(names) or len({re.sub(r"\d+", "0", name) for name in alike}) > 1:
