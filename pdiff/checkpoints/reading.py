@@ -176,8 +176,9 @@ class Reader:
     def _paired(self, state: State) -> dict[str, str] | None:
         """Return theirs for each of our names as shapes and order have it; None where they do not tell."""
         theirs = {name: value for name, value in state.items() if not is_counter(name)}
-        first = [name for name in self.expected if not is_counter(name) and self.tied.get(name, [name])[0] == name]
-        for names in (first, [name for name in self.needed if name in first]):
+        every = [name for name in self.expected if not is_counter(name)]
+        first = [name for name in every if self.tied.get(name, [name])[0] == name]
+        for names in (every, first, [name for name in self.needed if name in first]):
             ours = {name: self.expected[name] for name in names}
             pairs = in_order(ours, theirs, self.new) if self.ordered else None
             pairs = pairs or by_numbers(ours, theirs, self.new)

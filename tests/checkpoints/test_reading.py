@@ -158,6 +158,10 @@ def test_a_tied_tensor_that_a_file_has_once_is_completed_and_copies_must_agree(t
     given, said = read(tmp_path / "a.safetensors", Tied())
     assert given["emb.weight"].equal(model.emb.weight) and given["head.weight"].equal(model.emb.weight)
     assert "tied" in said and "completed" in said
+    both = {f"x.{number}.weight": value for number, value in enumerate(model.state_dict().values())}
+    for entries in (both, {"x.0.weight": both["x.0.weight"]}):
+        torch.save(entries, tmp_path / "c.pt")
+        assert read(tmp_path / "c.pt", Tied(), match="order")[0]["head.weight"].equal(model.emb.weight)
     whole = {name: value + (name == "head.weight") for name, value in model.state_dict().items()}
     torch.save(whole, tmp_path / "b.pt")
     assert "emb.weight and head.weight differ, which are one tensor in the network" in refused(
