@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from pdiff.data import Batch, Split
-from pdiff.networks import once
+from pdiff.networks import entry_of, once
 from pdiff.zoo import Layout
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Objective:
     def _entries(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the entries of `[..., D]`; no loss in eval mode is differentiable by running statistics."""
         return {
-            key: value.detach() if key.rsplit(".", 1)[-1] in RUNNING else value
+            key: (value.detach() if key.rsplit(".", 1)[-1] in RUNNING else value).to(entry_of(self.model, key).dtype)
             for key, value in self.layout.tensors(theta).items()
             if key in self.names
         }

@@ -61,14 +61,14 @@ class Layout:
 
     @classmethod
     def of(cls, model: nn.Module, keys: Sequence[str]) -> Layout:
-        """Return the layout of `keys`; entries of whole numbers (step counters, masks) stay with the anchor."""
+        """Return the layout of `keys`; entries of whole numbers (counters, masks) or of none stay with the anchor."""
         state, entries, start, known = model.state_dict(), list[Entry](), 0, set[str]()
         names = tied(state)
         for key in keys:
             if key not in state:
                 raise UserError(f"selector: names {key!r}, which is not in the network's state dict")
             value, is_complex = state[key], state[key].is_complex()
-            if key in known or not (value.is_floating_point() or is_complex):
+            if key in known or not value.numel() or not (value.is_floating_point() or is_complex):
                 continue
             positive = key.rsplit(".", 1)[-1] == "running_var"
             also = tuple(name for name in names.get(key, ()) if name != key)

@@ -72,6 +72,29 @@ def test_equal_values_are_no_tie() -> None:
     assert tied({"a": state["a"], "b": state["a"].view(3), "c": state["a"][:2]}) == {"a": ["a", "b"], "b": ["a", "b"]}
 
 
+def test_an_entry_of_no_numbers_stays_with_the_anchor() -> None:
+    model = nn.ParameterDict({"none": nn.Parameter(torch.zeros(0, 4)), "some": nn.Parameter(torch.ones(2))})
+    layout = entire(model)
+    assert layout.keys == ["some"]
+    state = Zoo.of_one(dict(model.state_dict()), layout).state_dict(torch.tensor([3.0, 4.0]))
+    assert state["none"].shape == (0, 4) and state["some"].tolist() == [3, 4]
+    with pytest.raises(UserError, match="no floating-point numbers"):
+        Layout.of(model, ["none"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_an_objective_takes_networks_of_other_types(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3).to(dtype)
+    x, layout = torch.randn(5, 4).to(dtype), entire(model)
+    theta_MD = layout.vector(model.state_dict())[None].requires_grad_()
+    outputs = Objective(model, layout, TinyTask(), tiny_splits().train).outputs(theta_MD, x)
+    assert outputs.dtype == dtype
+    torch.testing.assert_close(outputs[0], model(x))
+    outputs.sum().backward()
+    assert theta_MD.grad is not None and theta_MD.grad[0, -3:].tolist() == [5, 5, 5]
+
+
 @settings(max_examples=30)
 @given(values=st.lists(st.complex_numbers(max_magnitude=1e3, width=64), min_size=3, max_size=3))
 def test_complex_numbers_survive_as_two_columns_each(values: list[complex]) -> None:

@@ -59,11 +59,14 @@ def _stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 def weights_in(folder: Path) -> tuple[Path, ...]:
     """Return the files of weights of a folder that is one network: shards with an index, or one of a known name.
 
-    Empty where it is none. Raises UserError for a damaged index.
+    Empty where it is none. Raises UserError for a damaged index, and for a shard that is not there.
     """
     for ending in (".safetensors", ".bin"):
         if index := _index(folder, ending):
-            return tuple(folder / name for name in dict.fromkeys(_shards(index).values()))
+            files = tuple(folder / name for name in dict.fromkeys(_shards(index).values()))
+            if lost := next((file.name for file in files if not file.is_file()), None):
+                raise UserError(f"{index}: names the file {lost!r}, which is not there; fetch the whole folder again")
+            return files
         whole = [folder / f"{stem}{ending}" for stem in WHOLE]
         if file := next((file for file in whole if file.is_file()), None):
             return (file,)

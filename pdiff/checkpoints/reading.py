@@ -12,13 +12,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pdiff.checkpoints.names import WRAPPERS, is_counter, listed, natural, prefixes, renamed, unwrapped
-from pdiff.checkpoints.opening import opened
+from pdiff.checkpoints.names import WRAPPERS, is_counter, listed, prefixes, renamed, unwrapped
+from pdiff.checkpoints.opening import opened, weights_in
+from pdiff.checkpoints.order import by_numbers, in_order
 from pdiff.errors import UserError, did_you_mean
 from pdiff.zoo import tied
 
 ADAPTER = re.compile(r"(\blora_\w+)\.(\w+?)((?:\.weight)?)$")
 """The end of a low-rank adapter's name in memory: its layer, its own name, "weight"."""
+TOP = "."
+"""The key of what lies in no other mapping of a file and behind no prefix."""
 DEPTH = 4
 """Of mappings within mappings in which a state dict is looked for."""
 
@@ -90,6 +93,8 @@ class Reader:
         self.tied = tied(self.expected)
         whole = [name for name in self.expected if not is_counter(name) and name not in self.new]
         self.needed = [name for name in self.expected if name in needed] if needed is not None else whole
+        self.ordered = True
+        """Whether the file that is read keeps the order of its entries."""
         self.done, self.unused, self.count = Counter[str](), set(self.rename), 0
 
     def said(self) -> list[str]:
@@ -106,6 +111,7 @@ class Reader:
         Raises UserError, which names the file, where none or several of its state dicts fit, or entries do not.
         """
         data = opened(path)
+        self.ordered = not any(file.suffix == ".safetensors" for file in [path, *weights_in(path)])
         places = list(mappings(data))
         if not places:
             keys = f"; it has the keys {listed(map(str, data), 8)}" if isinstance(data, Mapping) and data else ""
@@ -128,11 +134,10 @@ class Reader:
         others = [one for one in others if any(not _same(one.state, chosen.state, name) for name in self.needed)]
         if others:
             places = dict.fromkeys(one.place for one in [chosen, *others])
-            shown = listed((repr(place) if place else "its top" for place in places), 6)
-            top = f', or leave it out by {self.table}.rename = {{ "{chosen.place}.*" = "" }}' if "" in places else ""
+            shown = listed((repr(place) if place else f"its top ({TOP!r})" for place in places), 6)
             key = [place for place in places if place][-1]
             raise UserError(
-                f"{path}: holds several state dicts that fit: {shown}; say which, as {self.table}.key = {key!r}{top}"
+                f"{path}: holds several state dicts that fit: {shown}; say which, as {self.table}.key = {key!r}"
             )
 
     def _named(self, place: str, state: State, others: list[str]) -> Iterator[Found]:
@@ -149,9 +154,14 @@ class Reader:
         if self.match == "order":
             yield from self._in_order(place, {name: state[old] for name, old in names.items()}, done)
             return
-        for prefix in prefixes(names, self.expected):
-            within = {name.removeprefix(prefix): old for name, old in names.items() if name.startswith(prefix)}
-            outside = [old for name, old in names.items() if not name.startswith(prefix)]
+        befores = prefixes(names, self.expected)
+        for prefix in befores:
+            apart = tuple(filter(None, befores)) if self.key == TOP and not prefix else ()
+            mine = [name for name in names if name.startswith(prefix)]
+            mine = [name for name in mine if name in self.expected or not name.startswith(apart)]
+            within = {name.removeprefix(prefix): names[name] for name in mine}
+            taken = set(within.values())
+            outside = [old for old in names.values() if old not in taken]
             shown = next((old.removesuffix(name) for name, old in within.items() if old.endswith(name)), prefix)
             more = [f"prefix {shown!r} dropped"] * bool(shown) + [f"ignored {listed(outside)}"] * bool(outside)
             found = {name: state[old] for name, old in within.items()}
@@ -164,31 +174,16 @@ class Reader:
             yield Found(place, {new: state[old] for new, old in pairs.items()}, (*done, shown))
 
     def _paired(self, state: State) -> dict[str, str] | None:
-        """Return theirs for each of our names where all shapes agree, one after the other; None where they do not.
-
-        A file of safetensors has no order but that of its names, so that numbers in them count; so it is taken where
-        the entries as they come do not fit.
-        """
-        theirs = [name for name in state if not is_counter(name)]
-        first = [name for name in self.expected if not is_counter(name) and self.tied.get(name, [name])[0] == name]
-        leaves = [name.rpartition(".")[2] for name in first]
-
-        def by_number(name: str) -> Any:
-            module, _, leaf = name.rpartition(".")
-            return natural(module), leaves.index(leaf) if leaf in leaves else len(leaves), leaf
-
-        for ours in (first, [name for name in self.needed if name in first]):
-            for names in (theirs, sorted(theirs, key=by_number)):
-                pairs = dict(zip(ours, names, strict=False))
-                fits = (
-                    state[old].shape == self.expected[new].shape
-                    and not _other_kind(new, state[old], self.expected[new])
-                    for new, old in pairs.items()
-                    if new not in self.new
-                )
-                same = len(ours) == len(names) and all(fits)
-                if same and ours:
-                    return pairs
+        """Return theirs for each of our names as shapes and order have it; None where they do not tell."""
+        theirs = {name: value for name, value in state.items() if not is_counter(name)}
+        every = [name for name in self.expected if not is_counter(name)]
+        first = [name for name in every if self.tied.get(name, [name])[0] == name]
+        for names in (every, first, [name for name in self.needed if name in first]):
+            ours = {name: self.expected[name] for name in names}
+            pairs = in_order(ours, theirs, self.new) if self.ordered else None
+            pairs = pairs or by_numbers(ours, theirs, self.new)
+            if pairs and not any(_other_kind(new, state[old], ours[new]) for new, old in pairs.items()):
+                return pairs
         return None
 
     def _converted(self, place: str, state: State, others: list[str]) -> Iterator[Found]:
@@ -216,9 +211,9 @@ class Reader:
         """Return the mappings and candidates that `key` names; all without. Raises UserError where there is none."""
         if not self.key:
             return places, found
-        below = f"{self.key}."
-        mine = [one for one in places if one[0] == self.key] or [one for one in places if one[0].startswith(below)]
-        named = [one for one in found if one.place == self.key] or [one for one in found if one.place.startswith(below)]
+        key, below = "" if self.key == TOP else self.key, f"{self.key}."
+        mine = [one for one in places if one[0] == key] or [one for one in places if one[0].startswith(below)]
+        named = [one for one in found if one.place == key] or [one for one in found if one.place.startswith(below)]
         if mine or named:
             return mine, named
         known = dict.fromkeys([one.place for one in found if one.place] or [place for place, _, _ in places if place])
@@ -256,6 +251,8 @@ class Reader:
 
     def _told(self, path: Path, found: Sequence[Found], places: Sequence[Place]) -> str:
         """Return why nothing in a file fits, told of what comes nearest."""
+        if clash := next(filter(None, (self._clash(state) for _, state, _ in places)), None):
+            return f"{path}: {self.table}.rename makes {clash} one entry; correct its rules"
         best = max(found, key=lambda one: len(self.expected.keys() & one.state.keys()), default=None)
         hint = ""
         if self.match == "names" and any(self._paired(state) for _, state, _ in places):
@@ -268,9 +265,21 @@ class Reader:
         has = f"{'under ' + repr(place) + ' ' if place else ''}{listed(map(repr, state), 2)}"
         shown = f"; its keys: {listed([*others, *(p for p, _, _ in places if p)], 8)}" if others or place else ""
         if self.match == "order":
-            return f"{path}: its shapes are not the network's in their order: it has {has}{shown}"
+            return f"{path}: its shapes are not the network's in their order: it has {has}{shown}{self._unordered()}"
         hint = hint or f'; map names by {self.table}.rename = {{ "theirs.*" = "ours.*" }}'
         return f"{path}: lacks {self.needed[0]!r}; it has {has}{shown}{hint}"
+
+    def _clash(self, state: State) -> str:
+        """Return two entries that get the same name, told; "" where there are none."""
+        names: dict[str, str] = {}
+        for name, new in ({name: name for name in state} | renamed(list(state), self.rename)).items():
+            if new and names.setdefault(new, name) != name:
+                return f"{names[new]!r} and {name!r}"
+        return ""
+
+    def _unordered(self) -> str:
+        told = "; a .safetensors file keeps no order but that of numbers in names: save it by torch.save, or map names"
+        return "" if self.ordered else f"{told} by {self.table}.rename"
 
     def _finished(self, path: Path, state: State) -> tuple[State, list[str]]:
         """Return the entries as they are kept, and what was done to them."""

@@ -31,7 +31,7 @@ class Architecture(Component):
     )  # fmt: skip
     key: str = Field(
         "", json_schema_extra=IF_SET,
-        description="which state dict of the file, where it holds several, such as 'state_dict_ema' or 'ema.model'",
+        description="which state dict of the file, where it holds several, such as 'state_dict_ema'; '.' is its top",
     )  # fmt: skip
     rename: Renames = Field(
         {}, json_schema_extra=IF_SET,

@@ -63,7 +63,8 @@ def test_of_one_mapping_with_several_networks_a_prefix_says_which(tmp_path: Path
     assert "collect.key = 'teacher'" in refused(tmp_path / "a.ckpt")
     assert same(read(tmp_path / "a.ckpt", key="teacher")[0], 1)
     torch.save(state(0) | state(1, "ema."), tmp_path / "b.ckpt")
-    assert "its top" in refused(tmp_path / "b.ckpt")
+    assert "its top ('.')" in refused(tmp_path / "b.ckpt")
+    assert same(read(tmp_path / "b.ckpt", key=".")[0], 0)
     assert same(read(tmp_path / "b.ckpt", key="ema")[0], 1)
     assert same(read(tmp_path / "b.ckpt", rename={"ema.*": ""})[0], 0)
 
@@ -122,6 +123,28 @@ def test_entries_are_matched_by_order_only_when_told_so(tmp_path: Path, ending: 
     assert "are not the network's in their order" in refused(path, nn.Linear(2, 2), match="order")
 
 
+def test_a_file_without_order_is_taken_by_numbers_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    deep = nn.Sequential(*(nn.Linear(3, 3, bias=False) for _ in range(12)), nn.Linear(3, 2))
+    theirs = deep.state_dict()
+    save_file({("head." if "12" in name else "layers.") + name: value for name, value in theirs.items()}, path)
+    given, _ = read(path, deep, match="order")
+    assert all(given[name].equal(value) for name, value in theirs.items())
+    query = {f"{name}_proj.weight": torch.full((2, 2), float(number)) for number, name in enumerate("qkv")}
+    ours = nn.ModuleDict({name: nn.Linear(2, 2, bias=False) for name in ("first", "second", "third")})
+    save_file(query, path)
+    assert "keeps no order but that of numbers" in refused(path, ours, match="order")
+    assert "match = 'order'" not in refused(path, ours)
+    torch.save(query, tmp_path / "a.pt")
+    assert [value[0, 0].item() for value in read(tmp_path / "a.pt", ours, match="order")[0].values()] == [0, 1, 2]
+
+
+def test_rules_that_make_two_entries_one_are_named(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "a.pt")
+    told = refused(tmp_path / "a.pt", rename={"fc1.weight": "out.weight"})
+    assert "collect.rename makes 'fc1.weight' and 'out.weight' one entry" in told
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -135,6 +158,10 @@ def test_a_tied_tensor_that_a_file_has_once_is_completed_and_copies_must_agree(t
     given, said = read(tmp_path / "a.safetensors", Tied())
     assert given["emb.weight"].equal(model.emb.weight) and given["head.weight"].equal(model.emb.weight)
     assert "tied" in said and "completed" in said
+    both = {f"x.{number}.weight": value for number, value in enumerate(model.state_dict().values())}
+    for entries in (both, {"x.0.weight": both["x.0.weight"]}):
+        torch.save(entries, tmp_path / "c.pt")
+        assert read(tmp_path / "c.pt", Tied(), match="order")[0]["head.weight"].equal(model.emb.weight)
     whole = {name: value + (name == "head.weight") for name, value in model.state_dict().items()}
     torch.save(whole, tmp_path / "b.pt")
     assert "emb.weight and head.weight differ, which are one tensor in the network" in refused(

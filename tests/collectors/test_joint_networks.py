@@ -41,8 +41,23 @@ class Odd(nn.Module):
         return self.head(x)
 
 
+class Shared(nn.Module):
+    """One block under two names, and two layers with one matrix."""
+
+    def __init__(self):
+        super().__init__()
+        block = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh())
+        self.first, self.blocks, self.head = nn.Linear(4, 6), nn.ModuleList([block, block]), nn.Linear(6, 3)
+        self.ends = nn.ModuleList([nn.Linear(6, 6), nn.Linear(6, 6, bias=False)])
+        self.ends[1].weight = self.ends[0].weight
+
+    def forward(self, x):
+        x = self.ends[0](self.blocks[1](self.blocks[0](self.first(x)))).tanh()
+        return self.head(self.ends[1](x))
+
+
 @pytest.mark.parametrize("patches", [joint_functions.PATCH_BYTES, 0])
-@pytest.mark.parametrize(("make", "shape"), [*NETS.values(), (Odd, (2, 11, 14))])
+@pytest.mark.parametrize(("make", "shape"), [*NETS.values(), (Odd, (2, 11, 14)), (Shared, (4,))])
 def test_gradients_are_those_of_one_network_alone(make, shape, patches, monkeypatch) -> None:
     monkeypatch.setattr(joint_functions, "PATCH_BYTES", patches)
     models = [built(make, seed).double().train() for seed in range(3)]
@@ -51,7 +66,9 @@ def test_gradients_are_those_of_one_network_alone(make, shape, patches, monkeypa
     theta_GT, buffers = network.stacked(models)
     x = torch.randn(3, 8, *shape, dtype=torch.float64).round(decimals=1)  # equal values in one window, too
     y = torch.randint(3, (3, 8))
+    before = {name: id(entry) for name, entry in template.state_dict(keep_vars=True).items()}
     gradient_GT, losses_G, *after = network.trace(Batch(x, y), theta_GT, buffers)(theta_GT, x, y, *buffers)
+    assert {name: id(entry) for name, entry in template.state_dict(keep_vars=True).items()} == before
     for index, model in enumerate(models):
         loss = F.cross_entropy(model(x[index]), y[index])
         loss.backward()

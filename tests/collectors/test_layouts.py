@@ -107,6 +107,23 @@ def test_files_side_by_side_are_in_natural_order_and_one_run_where_names_say_ste
     assert [row[:2] for row in rows(tmp_path / "both")] == [(0, 9), (0, 10), (1, 9), (1, 10)]
 
 
+def test_copies_and_the_state_of_optimisers_are_no_further_checkpoints(tmp_path: Path) -> None:
+    made(tmp_path / "mm", "epoch_9.pth", "epoch_10.pth", "best_mAP_epoch_9.pth", "best_mAP_epoch_12.pth", "latest.pth")
+    assert [row[2] for row in rows(tmp_path / "mm")] == ["best_mAP_epoch_12.pth", "epoch_9.pth", "epoch_10.pth"]
+    made(tmp_path / "best", "best_epoch_9.pt", "best_epoch_10.pt")
+    assert [row[:2] for row in rows(tmp_path / "best")] == [(0, 9), (0, 10)]
+    made(tmp_path / "short", "ep9_acc0.61.pt", "ep10_acc0.7.pt", "optim.pt", "step2.pt")
+    assert [row[:2] for row in rows(tmp_path / "short")] == [(0, 9), (0, 10), (1, 2)]
+    for step in (9, 10):
+        (tmp_path / f"ds/global_step{step}").mkdir(parents=True)
+        made(
+            tmp_path / f"ds/global_step{step}",
+            "mp_rank_00_model_states.pt",
+            "zero_pp_rank_0_mp_rank_00_optim_states.pt",
+        )
+    assert rows(tmp_path / "ds") == [(0, 9, "global_step9"), (0, 10, "global_step10")]
+
+
 def test_renaming_steps_changes_the_key_and_plain_names_do_not_count(tmp_path: Path) -> None:
     made(tmp_path, "a.pt", "b.pt")
     before = Folder(path=str(tmp_path)).identity()

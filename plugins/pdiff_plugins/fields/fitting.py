@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch.func import functional_call, vmap
 
 from pdiff.context import Context
 from pdiff.data import Batch, Split
+from pdiff.networks import entry_of, once
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.maths.schedules import warm_one_cycle
@@ -33,7 +35,7 @@ class Stack(nn.Module):
         self.theta_SD = nn.Parameter(starts_SD.clone())
         for key, parameter in template.named_parameters():
             parameter.requires_grad_(key not in layout.keys)
-        self.template = template
+        self.template, self.places = template, once(template, layout.keys)
 
     def losses(self, batch: Batch) -> Tensor:
         """Return each network's loss on its own shape `[S]`, from targets `[B, S]`.
@@ -42,10 +44,7 @@ class Stack(nn.Module):
         """
 
         def one(entries: dict[str, Tensor], inputs_BC: Tensor, targets_B: Tensor) -> Tensor:
-            def field(x: Tensor) -> Tensor:
-                return functional_call(self.template, entries, (x,))
-
-            return self.task.loss(field, Batch(inputs_BC, targets_B[:, None]))
+            return self.task.loss(self._field(entries), Batch(inputs_BC, targets_B[:, None]))
 
         axis = 0 if batch.inputs.ndim == 3 else None
         return vmap(one, in_dims=(0, axis, 1))(self.layout.tensors(self.theta_SD), batch.inputs, batch.targets)
@@ -54,9 +53,13 @@ class Stack(nn.Module):
         """Return each network's prediction at the points, `[S, B]`."""
 
         def one(entries: dict[str, Tensor]) -> Tensor:
-            return self.task.predict(lambda x: functional_call(self.template, entries, (x,)), inputs)
+            return self.task.predict(self._field(entries), inputs)
 
         return vmap(one)(self.layout.tensors(self.theta_SD))
+
+    def _field(self, entries: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        entries = {key: entries[key].to(entry_of(self.template, key).dtype) for key in self.places}
+        return lambda x: functional_call(self.template, entries, (x,), tie_weights=False)
 
 
 def fit(

@@ -48,7 +48,7 @@ class Folder(Collector):
     )
     key: str = Field(
         "", json_schema_extra=IF_SET,
-        description="which state dict of a file, where it holds several, such as 'state_dict_ema' or 'ema.model'",
+        description="which state dict of a file, where it holds several, such as 'state_dict_ema'; '.' is its top",
     )  # fmt: skip
     rename: Renames = Field(
         {}, json_schema_extra=IF_SET,

@@ -14,13 +14,14 @@ from pdiff.checkpoints.opening import ENDINGS, weights_in
 DEPTH = 6
 """Of folders within folders in which checkpoints are looked for."""
 BESIDE = re.compile(
-    r"(optimizer|scheduler|lr_scheduler|scaler|sampler|training_args|trainer_state|rng_state|random_states)([._\d].*)?"
+    r"(optimi[sz]er|optim|scheduler|lr_scheduler|scaler|sampler|training_args|trainer_state|rng_state|random_states)"
+    r"([._\d].*)?|.*_optim_states\.pt"
 )
 """Names of what trainers write beside weights."""
 STEP = (
     r"steps?[-_=]?(\d+)",
     r"(?<![a-z])iter(?:ation)?s?[-_=]?(\d+)",
-    r"epochs?[-_=]?(\d+)",
+    r"(?:epochs?|(?<![a-z])ep)[-_=]?(\d+)",
     r"(?:checkpoint|ckpt)[-_=]?(\d+)",
 )
 """What says in a name how far a training was, the surest first."""
@@ -155,11 +156,15 @@ def _placed(one: Checkpoint) -> Checkpoint:
 
 
 def _without_copies(found: Sequence[Checkpoint]) -> tuple[list[Checkpoint], list[str]]:
-    """Return the checkpoints but for those called last or best beside others that say their step, and these."""
-    stepped = {one.parts[:-1] for one in found if is_stepped(one.parts[-1])}
+    """Return the checkpoints but for those called last or best beside others of their step, or of any; and these."""
+    named = [one for one in found if COPY.search(stem(one.parts[-1]))]
+    plain = [one for one in found if one not in named and is_stepped(one.parts[-1])]
+    folders = {one.parts[:-1] for one in plain}
+    steps = {(one.parts[:-1], step_of(one.parts[-1])) for one in plain}
     copies = [
-        one for one in found
-        if one.parts[:-1] in stepped and not is_stepped(one.parts[-1]) and COPY.search(stem(one.parts[-1]))
+        one for one in named
+        if (one.parts[:-1], step_of(one.parts[-1])) in steps
+        or (one.parts[:-1] in folders and not is_stepped(one.parts[-1]))
     ]  # fmt: skip
     return [one for one in found if one not in copies], [one.name for one in copies]
 

@@ -134,7 +134,7 @@ def _like(model: nn.Module, started: nn.Module) -> nn.Module:
 def _require_all(model: nn.Module, layout: Layout) -> None:
     """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
     for key, value in model.state_dict().items():
-        if value.is_floating_point() and key not in layout.keys:
+        if value.is_floating_point() and value.numel() and key not in layout.keys:
             raise UserError(
                 f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
                 "'entire', or collect.start = 'shared' or 'base'"

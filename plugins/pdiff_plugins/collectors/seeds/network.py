@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
+from pdiff.networks import once
 from pdiff.running.device import steady_attention
 from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
@@ -37,9 +38,11 @@ class Network:
         """`model` holds the frozen parameters, is in the mode of training, and is not changed later."""
         self.model, self.layout, self.task, self.ctx = model.requires_grad_(False), layout, task, ctx
         self.cpu = ctx.device.type == "cpu"
-        unique = {id(parameter): name for name, parameter in model.named_parameters()}
-        self.owner = {name: unique[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
-        selected = {self.owner[key] for key in layout.keys if key in self.owner}
+        unique = {id(entry): name for name, entry in (*model.named_parameters(), *model.named_buffers())}
+        every = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+        self.owner = {name: unique[id(entry)] for name, entry in every}
+        self.places = once(model, self.owner)
+        selected = {self.owner[key] for key in layout.keys}
         self.shapes = {name: p.shape for name, p in model.named_parameters() if name in selected}
         self.buffers = [name for name, _ in model.named_buffers()]
         odd = next((name for name, p in model.named_parameters() if name in selected and p.is_complex()), None)
@@ -85,7 +88,7 @@ class Network:
         """Return the selected parameters `[G, D]`, float32 on the CPU."""
         tensors = dict(zip(self.buffers, buffers, strict=True)) | self.parameters(theta_GT)
         keys = [entry.key for entry in self.layout.entries]
-        values = [tensors[self.owner.get(key, key)].reshape(len(theta_GT), -1) for key in keys]
+        values = [tensors[self.owner[key]].reshape(len(theta_GT), -1) for key in keys]
         return torch.cat(values, 1).to("cpu", torch.float32)
 
     def trace(self, batch: Batch, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Step:
@@ -118,11 +121,12 @@ class Network:
     def _loss(self, theta_T: Tensor, batch: Batch, buffers: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return one network's loss, and its buffers afterwards."""
         new = {name: buffer.clone() for name, buffer in zip(self.buffers, buffers, strict=True)}
-        state = self.parameters(theta_T) | new
+        tensors = self.parameters(theta_T) | new
+        state = {name: tensors[self.owner[name]] for name in self.places if self.owner[name] in tensors}
         bfloat16 = self.ctx.precision == "bfloat16"
 
         def network(*arguments: Any, **options: Any) -> Any:
-            return functional_call(self.model, state, arguments, options)
+            return functional_call(self.model, state, arguments, options, tie_weights=False)
 
         layers = JointLayers() if self.cpu and not bfloat16 else steady_attention(self.ctx.device)
         with (
