@@ -53,12 +53,13 @@ class Ensemble(nn.Module):
         if self._raw and self.preprocess is not None:
             inputs = (self.preprocess(*inputs),)
         taken: Any = named or (inputs if len(inputs) > 1 else inputs[0])
-        logs = [self._task.log_probabilities(member, taken) for member in self.members]
+        members = [lambda _, member=member: member(*inputs, **named) for member in self.members]
+        logs = [self._task.log_probabilities(member, taken) for member in members]
         known = [log for log in logs if log is not None]
         if known:
             log = _log_mean(torch.stack(known))
             return log, log.exp()
-        answers = [self._task.answer(member, taken) for member in self.members]
+        answers = [self._task.answer(member, taken) for member in members]
         if not all(isinstance(answer, Tensor) for answer in answers):
             raise UserError(f"networks of task {self._task.name} do not give one tensor to average; use networks()")
         answer = torch.stack(answers)

@@ -36,7 +36,9 @@ class Classification(Task):
             )
         labels = whole(targets.reshape(len(targets)))
         return within(
-            labels, outputs, "" if outputs > 1 else "with one output take task 'binary', or set dataset.outputs"
+            labels,
+            outputs,
+            "" if outputs > 1 else "the dataset has one output: take task 'binary', or have one for each class",
         )
 
     def check_network(self, model: Any, inputs: Any, outputs: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pdiff_plugins.own.targets import (
     Options,
     Target,
     call,
+    check_call,
     content,
     guarded,
     is_data,
@@ -31,6 +33,7 @@ from pdiff_plugins.tasks.outputs import Output, tensor_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import Batch, DatasetSplits
 
@@ -56,6 +59,14 @@ class PythonArchitecture(Architecture):
 
             return state_digest(self._ready())
         return super().content_of(option)
+
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`: whether the target can be called so."""
+        from torch import nn
+
+        if not isinstance(load(self.target), nn.Module):
+            check_call(self.target, self.options, "architecture", ("input_shape", "outputs", "num_classes"))
+        super().foresee(ahead)
 
     def _ready(self) -> nn.Module:
         from torch import nn
@@ -110,6 +121,11 @@ class PythonDataset(Dataset):
     def content_of(self, option: str) -> str:
         """See `Component.content_of`."""
         return content(self.target)
+
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`: whether the target can be called so."""
+        if not is_data(self.target):
+            check_call(self.target, self.options, "dataset", ("data_root",))
 
     def content(self, data_root: Path) -> str:
         """See `Dataset.content`; of data that were handed over the target says it."""
@@ -192,7 +208,9 @@ class PythonTask(Task):
         """Return what a function of the user's says of outputs. Raises UserError where it is not one number."""
         import torch
 
-        told = guarded(lambda: torch.as_tensor(load(target)(outputs, targets)), target, "task")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using a target size")  # told below
+            told = guarded(lambda: torch.as_tensor(load(target)(outputs, targets)), target, "task")
         if told.numel() != 1:
             raise UserError(
                 f"task.target: {name_of(target)} gives {list(told.shape)} numbers; return one, such as their mean"

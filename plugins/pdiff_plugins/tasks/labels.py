@@ -32,8 +32,8 @@ class Binary(Task):
         """See `Task.checked`: int64 `[E]`, from numbers of any type."""
         if outputs != 1:
             raise UserError(
-                f"outputs = {outputs}, and task 'binary' has one logit; take 'classification', or have one output: "
-                "dataset.outputs = 1, or of csv and arrays predict = 'numbers'"
+                f"outputs = {outputs}, and task 'binary' has one logit; take 'classification', or let the dataset "
+                "have one output (outputs = 1, or of csv and arrays predict = 'numbers')"
             )
         labels = whole(targets)
         if labels.ndim != 1:
