@@ -190,6 +190,8 @@ def test_the_task_follows_the_targets() -> None:
     assert named["task"] == {"name": "regression"}
     task = recipe_of(architecture="mlp", data=((x, y), (x, y)), checkpoints="f", task=code.loss).task
     asked = defaults._with_defaults({"dataset": {}, "architecture": {}, "task": task}, None)["method"]
+    tables = {"dataset": {}, "architecture": {}, "task": task, "method": {"name": "posterior"}}
+    assert asked == defaults._with_defaults(tables, None)["method"]  # also where it is asked for by its name
     assert asked.get("together") == 0  # a posterior's ensemble is of probabilities, which a loss does not give
     assert task.name == "python" and float(task.score(torch.eye(3)[y][None], y)) == pytest.approx(-0.5514447)
 

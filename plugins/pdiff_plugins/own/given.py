@@ -134,7 +134,10 @@ def _with_defaults(tables: dict[str, Any], data: Any) -> dict[str, Any]:
     if "collect" not in tables:
         weights = tables["architecture"].get("weights") if isinstance(tables["architecture"], Mapping) else ""
         tables |= {"collect": TRAJECTORY} | ({} if weights or "train" in tables else {"train": TRAIN})
-    return DEFAULTS | ({} if _has_classes(tables["task"]) else CLASSLESS) | tables
+    if _has_classes(tables["task"]):
+        return DEFAULTS | tables
+    by_name = tables.get("method") == {"name": CLASSLESS["method"]["name"]}  # asked for, and nothing of it said
+    return DEFAULTS | CLASSLESS | tables | (CLASSLESS if by_name else {})
 
 
 def _has_classes(task: Any) -> bool:
