@@ -222,6 +222,9 @@ def test_a_loss_that_torch_broadcasts_is_refused_and_one_that_pairs_by_itself_is
     assert loss(lambda o, t: (o.flatten() - t).abs().mean()) == (outputs[:, 0] - targets).abs().mean()
     with pytest.raises(UserError, match=r"gives \[8\] numbers; return one"):
         loss(lambda o, t: o[:, 0] - t)
+    outputs.requires_grad_()
+    with pytest.raises(UserError, match="without a gradient, which trains nothing"):
+        loss(lambda o, t: (o[:, 0] - t).abs().mean().item())
 
 
 @pytest.mark.parametrize(("objects", "told"), [

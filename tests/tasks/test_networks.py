@@ -43,6 +43,11 @@ def test_one_quantity_may_lack_its_axis_and_there_may_be_classes_that_no_example
     Classification().check_network(nn.Linear(4, 10), x, 3)
 
 
+def test_what_holds_no_tensor_is_told_so() -> None:
+    with pytest.raises(UserError, match="the network gives a NoneType, which holds no tensor"):
+        Regression().check_network(lambda x: None, torch.zeros(2, 4), 1)
+
+
 @pytest.mark.parametrize("task", [Regression(output="out"), Multilabel(output="out")])
 def test_an_ensemble_averages_the_output_that_counts(task) -> None:
     members, x = [Two(seed) for seed in range(3)], torch.randn(5, 4)

@@ -187,7 +187,14 @@ class PythonTask(Task):
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
         given = model(batch.inputs)
-        return self._told_by(self.target, tensor_of(self, given) if self.output != "" else given, batch.targets)
+        outputs: Any = tensor_of(self, given) if self.output != "" else given
+        loss = self._told_by(self.target, outputs, batch.targets)
+        if getattr(outputs, "requires_grad", False) and not loss.requires_grad:
+            raise UserError(
+                f"task.target: {name_of(self.target)} gives a number without a gradient, which trains nothing; let it "
+                "be a tensor made of the outputs, without argmax, item or detach"
+            )
+        return loss
 
     def answer(self, model: Any, inputs: Any) -> Tensor:
         """See `Task.answer`."""

@@ -34,7 +34,9 @@ def tensor_of(task: Any, given: Any) -> Tensor:
     parts = {name: part for name, part in _parts(given).items() if isinstance(part, Tensor)}
     wanted = task.output if task.output != "" else next(iter(parts)) if len(parts) == 1 else None
     if wanted not in parts:
-        known = ", ".join(repr(name) for name in parts) or "no tensor"
+        if not parts:
+            raise UserError(f"task {task.name}: the network gives a {type(given).__name__}, which holds no tensor")
+        known = ", ".join(repr(name) for name in parts)
         what = "gives several outputs" if wanted is None else f"gives no output {wanted!r}"
         raise UserError(f"task {task.name}: the network {what} ({known}); name the one that counts: task.output")
     return parts[wanted]
