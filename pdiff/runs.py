@@ -102,7 +102,8 @@ class Run:
 
         With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known.
         """
-        return Ensemble(self.networks(count, source), self.recipe.task, self.preprocess, raw)
+        networks, example = self.networks(count, source), self.pipeline.data.example()
+        return Ensemble(networks, self.recipe.task, self.preprocess, raw, example)
 
     def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:
         """Return what an ensemble says of examples: the mean probabilities `[E, K]`, or else the mean outputs.

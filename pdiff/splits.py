@@ -48,6 +48,8 @@ def told_when_unfit(
 ) -> Iterator[None]:
     """Say in one line where a network cannot take what the dataset gives, of which torch says where it failed alone."""
     try:
+        with torch.no_grad():
+            task.check_network(model.eval(), data.example(), data.outputs)
         yield
     except (RuntimeError, IndexError, TypeError) as error:
         inputs = data.example()

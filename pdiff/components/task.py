@@ -22,6 +22,8 @@ class Task(Component):
     """Name of the score, e.g. `accuracy`; higher is better."""
     unit: ClassVar[str | None] = None
     """Of the score: "%" for a share of 1, "" for a plain number; None: "%" where all scores lie within 0..1."""
+    each_by_itself: ClassVar[bool] = False
+    """Whether answers are logits of yes or no, each by itself: an ensemble averages their probabilities."""
     measures: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
     """What networks can be asked for (see `Generator.prompted`), by name: which is better."""
 
@@ -36,6 +38,9 @@ class Task(Component):
         require_finite(targets, "the target")
         return targets
 
+    def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
+        """Raise UserError where what a network gives for examples does not fit the dataset's outputs; asked first."""
+
     @abstractmethod
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """Return the mean loss of `model` (a module or a function) on the batch, a scalar."""
@@ -46,6 +51,11 @@ class Task(Component):
 
         It should work under torch.func.vmap; where it does not, networks are run one at a time.
         """
+
+    def answer(self, model: Any, inputs: Any) -> Tensor:
+        """Return the output that counts `[B, ...]`, of which an ensemble takes the mean where there are no classes."""
+        answer: Tensor = model(inputs)
+        return answer
 
     def reduce(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return what is kept of predictions `[m, B, ...]` once a batch's targets `[B, ...]` are at hand.

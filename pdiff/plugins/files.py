@@ -6,6 +6,7 @@ import ast
 import contextlib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import traceback
@@ -19,6 +20,7 @@ from pdiff.plugins.loading import told
 
 DIGEST = "@sha256:"
 """Parts a file from the digest of its code where a finished run names it."""
+NEEDED = ("numpy", "torch", "safetensors", "pydantic", "rich", "timm", "torchvision", "PIL")
 _imported: dict[str, tuple[str, str]] = {}
 """Module -> (file, its digest) of those that are imported from here, and are so again when they have changed."""
 _roots: list[Path] = []
@@ -121,6 +123,7 @@ def load_file(file: Path) -> ModuleType:
         _roots[:] = [root, *(other for other in _roots if other != root)]
         sys.path += map(str, _roots)
     importlib.invalidate_caches()
+    _shield(root)
     sys.path.insert(0, str(root))
     try:
         loaded = _by_path(name, file) if _taken(name, file) else importlib.import_module(name)
@@ -134,7 +137,22 @@ def _taken(name: str, file: Path) -> bool:
     """Whether the name is that of another module, which must not be shadowed for everybody else."""
     there = sys.modules.get(name)
     others = there is not None and Path(getattr(there, "__file__", None) or "?").resolve() != file
-    return others or "." in file.stem or name.partition(".")[0] in sys.stdlib_module_names
+    root, top = _place(file)[0], name.partition(".")[0]
+    return others or "." in file.stem or top in sys.stdlib_module_names or _installed(top, root)
+
+
+def _installed(top: str, root: Path) -> bool:
+    """Whether another place than the folder, or the current one, has a module of this name, imported or not."""
+    ours = {root, Path().resolve(), *_roots}
+    places = [place for place in sys.path if place and Path(place).resolve() not in ours]
+    return importlib.machinery.PathFinder.find_spec(top, places) is not None
+
+
+def _shield(root: Path) -> None:
+    """Import what pdiff itself needs where a file of the folder has its name, which would else take its place."""
+    for top in NEEDED:
+        if (root / f"{top}.py").is_file() and top not in sys.modules and _installed(top, root):
+            importlib.import_module(top)
 
 
 def _by_path(name: str, file: Path) -> ModuleType:

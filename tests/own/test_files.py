@@ -144,6 +144,15 @@ def test_a_file_whose_name_is_a_module_of_pythons_shadows_nothing(tmp_path: Path
     assert registry().find("architecture", "my_net") and sys.modules["random"] is random
 
 
+@pytest.mark.parametrize("name", ["torch", "numpy"])
+def test_a_file_whose_name_is_an_installed_modules_shadows_nothing(recipe: Path, name: str) -> None:
+    (recipe.parent / "mine.py").rename(recipe.parent / f"{name}.py")
+    recipe.write_text(recipe.read_text().replace("mine.py", f"{name}.py"))
+    (elsewhere := recipe.parent / "elsewhere").mkdir()  # where it is the current folder Python itself takes the file
+    told = pdiff_command("check", str(recipe), cwd=elsewhere)
+    assert "can run" in told.stdout + told.stderr, told.stderr
+
+
 def test_a_run_is_opened_from_anywhere_unless_its_code_has_changed_or_gone(recipe: Path, tmp_path: Path) -> None:
     away, quick = tmp_path / "away", {"method": {"name": "gaussian"}, "baseline": [], "expect": [], "train.epochs": 1}
     away.mkdir()

@@ -14,6 +14,7 @@ from torch import nn
 import pdiff
 from pdiff.components import Task
 from pdiff.context import Context
+from pdiff.data import Batch
 from pdiff.ensembles import Ensemble
 from pdiff.errors import UserError
 from pdiff.recipe.given import recipe_given
@@ -189,8 +190,41 @@ def test_the_task_follows_the_targets() -> None:
     assert named["task"] == {"name": "regression"}
     task = recipe_of(architecture="mlp", data=((x, y), (x, y)), checkpoints="f", task=code.loss).task
     asked = defaults._with_defaults({"dataset": {}, "architecture": {}, "task": task}, None)["method"]
+    tables = {"dataset": {}, "architecture": {}, "task": task, "method": {"name": "posterior"}}
+    assert asked == defaults._with_defaults(tables, None)["method"]  # also where it is asked for by its name
     assert asked.get("together") == 0  # a posterior's ensemble is of probabilities, which a loss does not give
     assert task.name == "python" and float(task.score(torch.eye(3)[y][None], y)) == pytest.approx(-0.5514447)
+
+
+def test_outputs_follow_the_task_where_targets_alone_do_not_say_them() -> None:
+    x, y = code.blobs(9, 0)
+
+    def outputs(targets, task):
+        return recipe_of(architecture="mlp", data=((x, targets), (x, targets)), checkpoints="f", task=task).dataset
+
+    assert outputs(y % 2, "binary").outputs == outputs(y % 2, "multilabel").outputs == 1
+    assert outputs(torch.eye(3)[y].long(), "multilabel").outputs == 3
+    assert outputs(y.float(), "classification").outputs == 3
+    assert outputs(y.float(), "regression").outputs == outputs(y, "classification").outputs == 0
+
+
+def test_a_loss_that_torch_broadcasts_is_refused_and_one_that_pairs_by_itself_is_not() -> None:
+    outputs, targets = torch.randn(8, 1), torch.randn(8)
+
+    def loss(task):
+        made = recipe_of(architecture="mlp", data=(code.blobs(9, 0), code.blobs(9, 1)), checkpoints="f", task=task).task
+        return made.loss(lambda x: x, Batch(outputs, targets))
+
+    for crossed in (nn.MSELoss, nn.MSELoss(), lambda o, t: ((o - t) ** 2).mean()):
+        with pytest.raises(UserError, match=r"outputs \[8, 1\] and targets \[8\], and sets each output against every"):
+            loss(crossed)
+    assert loss(lambda o, t: (o[:, 0] - t).abs().mean()) == (outputs[:, 0] - targets).abs().mean()
+    assert loss(lambda o, t: (o.flatten() - t).abs().mean()) == (outputs[:, 0] - targets).abs().mean()
+    with pytest.raises(UserError, match=r"gives \[8\] numbers; return one"):
+        loss(lambda o, t: o[:, 0] - t)
+    outputs.requires_grad_()
+    with pytest.raises(UserError, match="without a gradient, which trains nothing"):
+        loss(lambda o, t: (o[:, 0] - t).abs().mean().item())
 
 
 @pytest.mark.parametrize(("objects", "told"), [

@@ -16,6 +16,7 @@ from pdiff.components import KINDS, identity
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.engine.keys import train_stage
+from pdiff.engine.preflight import look_ahead
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
 from pdiff_plugins.own.draws import drawing
@@ -115,6 +116,8 @@ def test_a_target_that_cannot_be_built_is_one_line(recipe: Path, fault: str) -> 
     with pytest.raises(UserError, match=told) as caught:
         made.architecture.build(input_shape=(2,), outputs=3)
     assert "\n" not in str(caught.value)
+    seen = look_ahead(made, False, False).what("lacks")  # what need not be called to be seen is told before all
+    assert (str(caught.value) in seen) == (fault in ("option", "needs", "called"))
 
 
 def test_a_network_that_cannot_take_the_data_is_one_line_and_tokens_are_taken(recipe: Path) -> None:

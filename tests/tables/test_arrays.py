@@ -71,6 +71,7 @@ def test_the_contract_of_datasets(tmp_path) -> None:
 FAULTS = {
     "object": ({"x": np.array([{}, 1], dtype=object), "y": Y[:2]}, {}, "no .npz file of plain arrays"),
     "text": ({"x": np.array(["a", "b"]), "y": Y[:2]}, {}, "x of data.npz is of type <U1; it must hold numbers"),
+    "complex": ({"x": X * 1j, "y": Y}, {}, "x of data.npz is of type complex128; it must hold numbers"),
     "name": ({"x": X, "label": Y}, {}, r"has no array 'y' \(x, label\)"),
     "length": ({"x": X, "y": Y[:9]}, {}, r"x has shape \[40, 3\] and y \[9\]; there must be as many"),
     "split": ({"x_train": X, "y_train": Y, "y_test": Y}, {}, "has no array 'x_test'"),
@@ -86,6 +87,21 @@ def test_what_is_wrong_with_arrays_is_one_line(tmp_path, fault: str) -> None:
     np.savez(tmp_path / "data.npz", **arrays)
     with pytest.raises(UserError, match=says):
         loaded(tmp_path, **options)
+
+
+@pytest.mark.parametrize(("x", "y"), [(">f8", ">i4"), ("g", "u4"), ("u2", "u8"), ("?", "?")])
+def test_numbers_of_any_type_are_read(tmp_path, x: str, y: str) -> None:
+    np.savez(tmp_path / "data.npz", x=X.astype(x), y=(Y % 2).astype(y))
+    data = loaded(tmp_path)
+    given, targets = everything(data.train)
+    wanted = everything(loaded_plain(tmp_path, X.astype(x).astype("f8"), Y % 2).train)
+    assert torch.equal(given.double(), wanted.inputs) and torch.equal(targets.long(), wanted.targets)
+    assert data.outputs == 2
+
+
+def loaded_plain(folder, x, y):
+    np.savez(folder / "data.npz", x=x, y=y)
+    return loaded(folder)
 
 
 def test_a_file_that_is_no_archive_or_damaged_is_refused(tmp_path) -> None:

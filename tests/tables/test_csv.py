@@ -101,6 +101,12 @@ def test_classes_of_numbers_are_in_their_order(tmp_path) -> None:
         assert torch.equal(split.targets, inputs_of(split)[:, 0].long() % 3)
 
 
+def test_one_number_is_one_class_however_it_is_written_and_blank_lines_are_none(tmp_path) -> None:
+    (tmp_path / "table.csv").write_text("x,y\n" + "1,1\n\n2,0\n  \n3,1.0\n" * 5)
+    data = loaded(tmp_path, target="y", drop=())
+    assert data.outputs == 2 and sum(len(data.split(name)) for name in ("train", "validation", "test")) == 15
+
+
 def test_the_contract_of_datasets(tmp_path) -> None:
     written(tmp_path / "table.csv", rows())
     for words in ("one_hot", "codes"):
@@ -125,6 +131,8 @@ FAULTS = {
         "x,y\n" + "".join(f"w{i},{i % 2}\n" for i in range(300)), {},
         "column 'x' .* different words .* words = 'codes'",
     ),
+    "infinite": ("x,y\n" + "1,a\n2,b\n" * 9 + "inf,a\n", {}, "column 'x' .* holds inf, which is no number of float32"),
+    "no names": ("0.5,a\n1,b\n", {}, r"no column 'y' \(0.5, a\); where its first line holds no names set header"),
     "quote": ('x,y\n"1,a\n2,b\n', {}, "cannot be read as CSV"),
     "few rows": ("x,y\n1,a\n2,b\n", {"test": 0.1}, "2 examples leave .* 0 for test"),
 }  # fmt: skip

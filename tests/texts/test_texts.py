@@ -70,6 +70,8 @@ def test_the_contract_and_what_cannot_be_read(tmp_path) -> None:
         loaded(tmp_path)
     with pytest.raises(UserError, match=r"nowhere .* holds 0 different values, too few to be classes"):
         loaded(tmp_path, root="nowhere")
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere; paths are relative to run\.data"):
+        TextFolder(root="nowhere").content(tmp_path)
 
 
 @pytest.mark.parametrize("body", ["mean", "lstm", "transformer"])

@@ -86,8 +86,10 @@ def _drawn(logp_MEK: Tensor, targets_E: Tensor, weight_RM: Tensor) -> tuple[Tens
     right_R, nll_R = torch.zeros(2, draws, dtype=torch.float64)
     step = max(1, AT_ONCE // (max(draws, networks) * classes))
     for logp_MeK, target_e in zip(logp_MEK.split(step, dim=1), targets_E.long().split(step), strict=True):
-        mean_ReK = (weight_RM @ logp_MeK.float().exp().flatten(1)).view(draws, len(target_e), classes)
+        scale_e = logp_MeK.double().amax(dim=0)[:, 0] if classes == 1 else torch.zeros(len(target_e))  # of densities
+        scaled_MeK = (logp_MeK - scale_e[:, None]).float().exp() if classes == 1 else logp_MeK.float().exp()
+        mean_ReK = (weight_RM @ scaled_MeK.flatten(1)).view(draws, len(target_e), classes)
         right_R += (mean_ReK.argmax(dim=2) == target_e).sum(dim=1)
         chance_Re = mean_ReK.gather(2, target_e.expand(draws, -1)[..., None])[..., 0]
-        nll_R -= chance_Re.clamp_min(torch.finfo(torch.float32).tiny).double().log().sum(dim=1)
+        nll_R -= chance_Re.clamp_min(torch.finfo(torch.float32).tiny).double().log().sum(dim=1) + scale_e.sum()
     return right_R / examples, nll_R / examples

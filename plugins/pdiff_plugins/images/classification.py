@@ -9,7 +9,7 @@ from pydantic import Field
 from pdiff import hookimpl
 from pdiff.components import Task
 from pdiff.errors import UserError
-from pdiff_plugins.tasks.outputs import Output, tensor_of, whole, within
+from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of, whole, within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,14 @@ class Classification(Task):
                 "example; of rows of 0 and 1 give the place of the 1, or take task 'multilabel' for several labels"
             )
         labels = whole(targets.reshape(len(targets)))
-        return within(labels, outputs, "" if outputs > 1 else "with one output take task 'binary'")
+        return within(
+            labels,
+            outputs,
+            "" if outputs > 1 else "the dataset has one output: take task 'binary', or have one for each class",
+        )
+
+    def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
+        check_width(self, model, inputs, outputs, more=True)
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         from torch.nn.functional import cross_entropy

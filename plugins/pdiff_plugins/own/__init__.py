@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from pdiff_plugins.own.targets import (
     Options,
     Target,
     call,
+    check_call,
     content,
     guarded,
     is_data,
@@ -25,10 +28,12 @@ from pdiff_plugins.own.targets import (
     options_field,
     target_field,
 )
+from pdiff_plugins.tasks.outputs import Output, tensor_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import Batch, DatasetSplits
 
@@ -54,6 +59,14 @@ class PythonArchitecture(Architecture):
 
             return state_digest(self._ready())
         return super().content_of(option)
+
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`: whether the target can be called so."""
+        from torch import nn
+
+        if not isinstance(load(self.target), nn.Module):
+            check_call(self.target, self.options, "architecture", ("input_shape", "outputs", "num_classes"))
+        super().foresee(ahead)
 
     def _ready(self) -> nn.Module:
         from torch import nn
@@ -109,6 +122,11 @@ class PythonDataset(Dataset):
         """See `Component.content_of`."""
         return content(self.target)
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`: whether the target can be called so."""
+        if not is_data(self.target):
+            check_call(self.target, self.options, "dataset", ("data_root",))
+
     def content(self, data_root: Path) -> str:
         """See `Dataset.content`; of data that were handed over the target says it."""
         if is_data(self.target):
@@ -144,7 +162,8 @@ class PythonTask(Task):
     """A loss function of your own.
 
     A task with more to it is a subclass of `pdiff.components.Task` in a plugin file.
-    The loss is called as `loss(outputs, targets)` and returns one number. So is what `score_target` names, higher is
+    The loss is called as `loss(outputs, targets)` and returns one number; where the network gives several outputs, with
+    all of them, or with the one that `output` names, which alone is scored. So is what `score_target` names, higher is
     better; without it the score is minus the loss. With class numbers as targets and one output for each class, an
     example is wrong where the largest output is another class's; else where the output is further from the target than
     the targets' average is from them, on the mean.
@@ -154,6 +173,7 @@ class PythonTask(Task):
     unit = ""
     target: Target = target_field("the loss")
     score_target: OptionalTarget = target_field("what scores outputs", "")
+    output: Output = ""
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -166,22 +186,62 @@ class PythonTask(Task):
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         """See `Task.loss`."""
-        return guarded(lambda: load(self.target)(model(batch.inputs), batch.targets), self.target, "task")
+        given = model(batch.inputs)
+        outputs: Any = tensor_of(self, given) if self.output != "" else given
+        loss = self._told_by(self.target, outputs, batch.targets)
+        if getattr(outputs, "requires_grad", False) and not loss.requires_grad:
+            raise UserError(
+                f"task.target: {name_of(self.target)} gives a number without a gradient, which trains nothing; let it "
+                "be a tensor made of the outputs, without argmax, item or detach"
+            )
+        return loss
 
-    def predict(self, model: Any, inputs: Tensor) -> Tensor:
-        """Return the network's outputs."""
-        return model(inputs).float()
+    def answer(self, model: Any, inputs: Any) -> Tensor:
+        """See `Task.answer`."""
+        return tensor_of(self, model(inputs))
+
+    def predict(self, model: Any, inputs: Any) -> Tensor:
+        """Return the network's outputs, of several the one that counts."""
+        return self.answer(model, inputs).float()
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """See `Task.score`."""
         import torch
 
         target, sign = (self.score_target, 1) if self.score_target else (self.target, -1)
+        return sign * torch.stack([self._told_by(target, outputs, targets).double() for outputs in predictions])
 
-        def scored(outputs: Tensor) -> Tensor:
-            return guarded(lambda: torch.as_tensor(load(target)(outputs, targets)).double(), target, "task")
+    def _told_by(self, target: str, outputs: Any, targets: Tensor) -> Tensor:
+        """Return what a function of the user's says of outputs. Raises UserError where it is not one number."""
+        import torch
 
-        return sign * torch.stack([scored(outputs) for outputs in predictions])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using a target size")  # told below
+            told = guarded(lambda: torch.as_tensor(load(target)(outputs, targets)), target, "task")
+        if told.numel() != 1:
+            raise UserError(
+                f"task.target: {name_of(target)} gives {list(told.shape)} numbers; return one, such as their mean"
+            )
+        self._check_paired(target, outputs, targets, told)
+        return told.reshape(())
+
+    def _check_paired(self, target: str, outputs: Any, targets: Tensor, told: Tensor) -> None:
+        """Raise UserError where each output was set against every target, as torch does with [B, 1] and [B]."""
+        import torch
+
+        if not isinstance(outputs, torch.Tensor) or outputs.shape == targets.shape or len(targets) < 2:
+            return
+        if outputs.numel() != targets.numel() or not targets.is_floating_point():
+            return
+        crossed = False
+        with torch.no_grad(), contextlib.suppress(Exception):  # one that cannot take them so pairs them itself
+            paired = torch.as_tensor(load(target)(outputs.reshape(targets.shape), targets))
+            crossed = not torch.allclose(paired.double(), told.double(), rtol=1e-3)
+        if crossed:
+            raise UserError(
+                f"task.target: {name_of(target)} is given outputs {list(outputs.shape)} and targets "
+                f"{list(targets.shape)}, and sets each output against every target; give both the same shape"
+            )
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """See `Task.wrong`."""

@@ -35,6 +35,8 @@ DEFAULTS: dict[str, Any] = {
 """What a recipe gets that is no file and leaves them out: quickstart's, but for the method and the base network."""
 CLASSLESS = {"method": {"name": "posterior", "together": 0.0}}
 """For tasks that give no probabilities of classes, of which an ensemble's loss could be made."""
+ONE_EACH = ("binary", "multilabel")
+"""Tasks with a logit for each label, not for each class."""
 TRAJECTORY = {"name": "trajectory", "count": 200, "lr": 1e-3, "batch_size": 64}
 TRAIN = {"epochs": 30, "lr": 1e-3, "batch_size": 64}
 
@@ -51,6 +53,7 @@ def completed(given: Mapping[str, Any]) -> dict[str, Any]:
         tables["dataset"] = _over(tables.get("dataset"), _dataset(given["data"]))
     if "task" in given:
         tables["task"] = _component(given["task"], "task", _loss)
+    _give_outputs(tables, given.get("data"))
     if "architecture" in given:
         tables["architecture"] = _over(
             tables.get("architecture"), _architecture(given["architecture"], "collect" in tables)
@@ -114,6 +117,8 @@ def _named(value: Any) -> str:
 
 
 def _loss(value: Any) -> dict[str, Any]:
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        value = value()
     if not callable(value):
         raise UserError(f"task: give a name, a table, a task or a loss function, not a {type(value).__name__}")
     return {"name": "python", "target": keep_live(value, _named(value), digest(value))}
@@ -123,11 +128,16 @@ def _with_defaults(tables: dict[str, Any], data: Any) -> dict[str, Any]:
     for table, keyword in (("dataset", "data"), ("architecture", "architecture")):
         if table not in tables:
             raise UserError(f"pdiff.run: no {keyword}; say {keyword}=..., or give a recipe that has [{table}]")
-    tables.setdefault("task", {"name": "classification" if _whole_targets(data) else "regression"})
+    target = _some_targets(data)
+    quantities = target is not None and target.is_floating_point()
+    tables.setdefault("task", {"name": "regression" if quantities else "classification"})
     if "collect" not in tables:
         weights = tables["architecture"].get("weights") if isinstance(tables["architecture"], Mapping) else ""
         tables |= {"collect": TRAJECTORY} | ({} if weights or "train" in tables else {"train": TRAIN})
-    return DEFAULTS | ({} if _has_classes(tables["task"]) else CLASSLESS) | tables
+    if _has_classes(tables["task"]):
+        return DEFAULTS | tables
+    by_name = tables.get("method") == {"name": CLASSLESS["method"]["name"]}  # asked for, and nothing of it said
+    return DEFAULTS | CLASSLESS | tables | (CLASSLESS if by_name else {})
 
 
 def _has_classes(task: Any) -> bool:
@@ -139,24 +149,37 @@ def _has_classes(task: Any) -> bool:
     return type(made).log_probabilities is not Task.log_probabilities
 
 
-def _whole_targets(data: Any) -> bool:
-    """Whether the targets of data are whole numbers; what cannot be seen before it is loaded is taken to have such."""
+def _some_targets(data: Any) -> Tensor | None:
+    """Return targets of train, of what is read by item one alone; None where that cannot be seen before loading."""
     if (
         data is None
         or isinstance(data, str | Component)
-        or callable(data)
+        or (callable(data) and not isinstance(data, DatasetSplits))
         or (isinstance(data, Mapping) and "name" in data)
     ):
-        return True
+        return None
     if isinstance(data, DatasetSplits):
-        return not data.train.targets.is_floating_point()
+        return data.train.targets
     train = parts_of(data)["train"]
     train = train.dataset if isinstance(train, DataLoader) else train
     if isinstance(train, Mapping | tuple | list) or hasattr(train, "batch"):
-        return not splits_of(
-            {"train": train, "test": train}, 0.5, 1, torch.Generator()
-        ).train.targets.is_floating_point()
-    return not example_of(train, 0, 0, "train")[1].is_floating_point()
+        return splits_of({"train": train, "test": train}, 0.5, 1, torch.Generator()).train.targets
+    return example_of(train, 0, 0, "train")[1][None]
+
+
+def _give_outputs(tables: dict[str, Any], data: Any) -> None:
+    """Say how many outputs data have, where their targets do not say it by themselves but with the task."""
+    task, dataset = tables.get("task"), tables.get("dataset")
+    name = task.get("name") if isinstance(task, Mapping) else getattr(task, "name", task)
+    if not isinstance(dataset, dict) or "outputs" in dataset or not str(dataset.get("target", "")).startswith(LIVE):
+        return
+    targets = _some_targets(data) if name in (*ONE_EACH, "classification") else None
+    if targets is None or not len(targets):
+        return
+    if name in ONE_EACH:
+        dataset["outputs"] = max(targets[0].numel(), 1)
+    elif targets.is_floating_point() and targets[0].numel() == 1 and len(targets) > 1 and targets.max() >= 1:
+        dataset["outputs"] = int(targets.max()) + 1  # class numbers, as floats
 
 
 def _collector(value: Any, out: Path) -> Any:

@@ -26,6 +26,8 @@ INSTALLED = tuple(
     Path(place).resolve()
     for place in {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
 )
+PACKAGES = frozenset({"site-packages", "dist-packages"})
+"""Folders of what is installed in an environment that another one uses."""
 UNCOUNTED = ("__module__", "__doc__", "__firstlineno__")
 PLAIN = (int, float, str, bytes, bool, complex, type(None))
 
@@ -140,7 +142,7 @@ def _ours(code: Any) -> bool:
         file = Path(inspect.getfile(code)).resolve()
     except (TypeError, OSError):  # of a notebook or a prompt; what is built in has no Python code
         return bool(getattr(code, "__module__", "") == "__main__")
-    return not any(file.is_relative_to(place) for place in INSTALLED)
+    return not any(file.is_relative_to(place) for place in INSTALLED) and PACKAGES.isdisjoint(file.parts)
 
 
 def data_digest(given: Any) -> str:

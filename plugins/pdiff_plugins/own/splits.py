@@ -44,10 +44,11 @@ def splits_of(given: Any, validation: float, outputs: int, generator: torch.Gene
 
 
 def outputs_for(targets: Tensor) -> int:
-    """Return how many outputs targets ask for: the largest class + 1, or their width."""
+    """Return how many outputs targets ask for: the largest class + 1, or their width; of rows of 0 and 1 that too."""
     if not len(targets):
         raise UserError("dataset: the train split is empty")
-    if not targets.is_floating_point():
+    labels = targets.ndim == 2 and targets.shape[1] > 1 and bool(((targets == 0) | (targets == 1)).all())
+    if not targets.is_floating_point() and not labels:
         return max(int(targets.max()) + 1, 1)
     return targets.shape[1] if targets.ndim > 1 else 1
 

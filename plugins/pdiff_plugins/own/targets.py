@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -160,6 +160,18 @@ def call(target: str, options: Mapping[str, Any], where: str, offered: Mapping[s
         return guarded(lambda: function(**given), target, where)
     given |= _taken(signature, given, offered or {}, f"{where}.options", named)
     return guarded(lambda: function(**given), target, where)
+
+
+def check_call(target: str, options: Mapping[str, Any], where: str, offered: Collection[str]) -> None:
+    """Raise UserError where a target cannot be called with the options and what is offered; it is not called."""
+    function = load(target)
+    if not callable(function):
+        raise UserError(f"{where}.target: {name_of(target)} is a {type(function).__name__}, which cannot be called")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # what is written in C may have none
+        return
+    _taken(signature, options, dict.fromkeys(offered), f"{where}.options", name_of(target))
 
 
 def guarded(function: Callable[[], Any], target: str, where: str) -> Any:

@@ -90,12 +90,14 @@ class Arrays(Dataset):
 
         key = f"{name}_{split}" if split else name
         if key not in found:
-            raise UserError(f"dataset arrays: {self.path} has no array {key!r} ({', '.join(found)})")
-        try:
-            return torch.from_numpy(found[key])
-        except TypeError:
-            kind = found[key].dtype
-            raise UserError(f"dataset arrays: {key} of {self.path} is of type {kind}; it must hold numbers") from None
+            raise UserError(
+                f"dataset arrays: {self.path} has no array {key!r} ({', '.join(found)}); see dataset.inputs, target"
+            )
+        array = found[key]
+        if array.dtype.kind not in "fiub":
+            raise UserError(f"dataset arrays: {key} of {self.path} is of type {array.dtype}; it must hold numbers")
+        kinds = {"f": f"f{min(array.itemsize, 8)}", "b": "f4", "i": "i8", "u": "u1" if array.itemsize == 1 else "i8"}
+        return torch.from_numpy(array.astype(kinds[array.dtype.kind]))
 
     def _input(self, found: dict[str, ndarray], name: str, split: str) -> Tensor:
         import torch

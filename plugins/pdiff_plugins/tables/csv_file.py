@@ -102,7 +102,11 @@ class Csv(Dataset):
         try:
             with existing(self.name, path).open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, delimiter=self.delimiter, strict=True)
-                rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+                rows = [
+                    (reader.line_num, [cell.strip() for cell in row])
+                    for row in reader
+                    if "".join(row).strip() or len(row) > 1
+                ]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"dataset csv: {path} cannot be read as CSV in UTF-8 ({error})") from None
         if len(rows) <= self.header:
@@ -136,6 +140,8 @@ class Csv(Dataset):
         near = did_you_mean(column, names) if isinstance(column, str) else ""
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         hint = f"; is its delimiter {self.delimiter!r}?" if len(names) == 1 else ""
+        if self.header and any(_numbers([name]) is not None for name in names):
+            hint += "; where its first line holds no names set header = false"
         raise UserError(f"dataset csv: {self.path} has no column {column!r} ({shown}){near}{hint}")
 
     def _inputs(self, columns: dict[str, list[str]], train: Tensor) -> Any:
@@ -146,6 +152,7 @@ class Csv(Dataset):
         for name, cells in columns.items():
             values = _numbers(cells)
             if values is not None:
+                self._check_size(name, values)
                 numbers.append(_standard(values, train) if self.standardise else values)
             elif self.words == "codes":
                 words.append(_codes(cells, train).codes)
@@ -154,6 +161,17 @@ class Csv(Dataset):
         parts = {"numbers": torch.stack(numbers, dim=1).float()} if numbers else {}
         parts |= {"words": torch.stack(words, dim=1)} if words else {}
         return parts if len(parts) > 1 else next(iter(parts.values()))
+
+    def _check_size(self, name: str, values: Tensor) -> None:
+        """Raise UserError where a number is none of float32; of its column neither mean nor deviation would be one."""
+        from torch import finfo, float32
+
+        large = values.abs() > finfo(float32).max
+        if large.any():
+            raise UserError(
+                f"dataset csv: column {name!r} of {self.path} holds {values[large][0]:g}, which is no number of "
+                "float32; mend it, or drop the column"
+            )
 
     def _one_hot(self, name: str, cells: list[str], train: Tensor) -> list[Tensor]:
         codes, known = _codes(cells, train)
@@ -172,8 +190,9 @@ class Csv(Dataset):
             if len(columns) > 1:
                 raise UserError("dataset.target: classes are those of one column; predict = 'numbers' takes several")
             ((name, cells),) = columns.items()
-            known = sorted(set(cells)) if _numbers(cells) is None else sorted(set(cells), key=float)
-            number = {cell: place for place, cell in enumerate(known)}
+            read: Any = str if _numbers(cells) is None else float  # 1 and 1.0 are one class
+            known = sorted({read(cell) for cell in cells})
+            number = {cell: known.index(read(cell)) for cell in set(cells)}
             outputs = check_classes(self.name, f"column {name!r} of {self.path}", len(known))
             return torch.tensor([number[cell] for cell in cells]), outputs
         values = []
@@ -185,6 +204,7 @@ class Csv(Dataset):
                     f"dataset csv: column {name!r} of {self.path} holds {word!r}, which is no number; write predict = "
                     "'classes' where its words are classes"
                 )
+            self._check_size(name, numbers)
             values.append(_standard(numbers, train) if self.standardise_targets else numbers)
         stacked = torch.stack(values, dim=1).float()
         return (stacked[:, 0] if len(values) == 1 else stacked), len(values)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pdiff.components import Task
 from pdiff.errors import UserError
-from pdiff_plugins.tasks.outputs import Output, tensor_of, whole, within
+from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of, whole, within
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,10 @@ class Binary(Task):
     def checked(self, targets: Tensor, outputs: int) -> Tensor:
         """See `Task.checked`: int64 `[E]`, from numbers of any type."""
         if outputs != 1:
-            raise UserError(f"outputs = {outputs}, and task 'binary' has one logit; take 'classification' or give 1")
+            raise UserError(
+                f"outputs = {outputs}, and task 'binary' has one logit; take 'classification', or let the dataset "
+                "have one output (outputs = 1, or of csv and arrays predict = 'numbers')"
+            )
         labels = whole(targets)
         if labels.ndim != 1:
             wide = f"targets have shape {list(targets.shape)}"
@@ -92,6 +95,7 @@ class Multilabel(Task):
     name = "multilabel"
     metric = "F1"
     unit = "%"
+    each_by_itself = True
     measures = {"loss": "lower", "error": "lower"}
     source: ClassVar[str] = "Sebastiani 2002, Machine learning in automated text categorization, section 7.1"
     average: Literal["micro", "macro"] = Field("micro", description="F1 of all labels together, or their mean")
@@ -110,6 +114,9 @@ class Multilabel(Task):
             )
         return within(labels, 2, "each label is 0 or 1").to(torch.int8)
 
+    def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
+        check_width(self, model, inputs, outputs)
+
     def loss(self, model: Any, batch: Batch) -> Tensor:
         from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -121,6 +128,9 @@ class Multilabel(Task):
         import torch
 
         return (tensor_of(self, model(inputs)) > 0).to(torch.int8)
+
+    def answer(self, model: Any, inputs: Any) -> Tensor:
+        return tensor_of(self, model(inputs))
 
     def examine(self, model: Any, inputs: Any) -> Tensor:
         """Return the logits, `[B, K]`."""

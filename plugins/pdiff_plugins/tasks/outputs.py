@@ -34,10 +34,26 @@ def tensor_of(task: Any, given: Any) -> Tensor:
     parts = {name: part for name, part in _parts(given).items() if isinstance(part, Tensor)}
     wanted = task.output if task.output != "" else next(iter(parts)) if len(parts) == 1 else None
     if wanted not in parts:
-        known = ", ".join(repr(name) for name in parts) or "no tensor"
+        if not parts:
+            raise UserError(f"task {task.name}: the network gives a {type(given).__name__}, which holds no tensor")
+        known = ", ".join(repr(name) for name in parts)
         what = "gives several outputs" if wanted is None else f"gives no output {wanted!r}"
         raise UserError(f"task {task.name}: the network {what} ({known}); name the one that counts: task.output")
     return parts[wanted]
+
+
+def check_width(task: Any, model: Any, inputs: Any, outputs: int, more: bool = False) -> None:
+    """Raise UserError where the network gives other than so many numbers for an example; with `more` it may give more.
+
+    What torch broadcasts would else be a loss and a score of something else.
+    """
+    shape = list(tensor_of(task, model(inputs)).shape[1:])
+    fits = shape == [outputs] or (shape == [] and outputs == 1 and not more)
+    if not fits and not (more and len(shape) == 1 and shape[0] > outputs):
+        raise UserError(
+            f"task {task.name}: the network gives {shape} numbers for an example, and the dataset has {outputs} "
+            f"output{'s' * (outputs != 1)}; let its last layer give {[outputs]}"
+        )
 
 
 def _parts(given: Any) -> dict[str | int, Any]:
@@ -76,6 +92,8 @@ def within(labels: Tensor, classes: int, advice: str = "") -> Tensor:
     value = int(labels[(example, *place)])
     if (least, most) == (1, classes):
         advice = f"labels run from 1 to {classes}; count classes from 0 (subtract 1)"
+    elif classes == 2 and set(labels.unique().tolist()) == {-1, 1}:
+        advice = "labels are -1 and 1; write 0 for -1"
     elif value < 0 or value in (255, 65535):
         advice = "leave examples without a label out"
     raise UserError(

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pdiff.components import Task
 from pdiff.errors import UserError
-from pdiff_plugins.tasks.outputs import Output, tensor_of
+from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +56,9 @@ class Regression(Task):
             )
         return (targets.reshape(len(targets)) if wide == 1 else targets).to(torch.float32)
 
+    def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
+        check_width(self, model, inputs, outputs)
+
     def loss(self, model: Any, batch: Batch) -> Tensor:
         from torch.nn import functional as F
 
@@ -65,6 +68,9 @@ class Regression(Task):
     def predict(self, model: Any, inputs: Any) -> Tensor:
         """Return the quantities, float32 `[B]` or `[B, K]`."""
         return self._given(model, inputs)
+
+    def answer(self, model: Any, inputs: Any) -> Tensor:
+        return tensor_of(self, model(inputs))
 
     def log_density(self, predictions: Tensor, targets: Tensor, known: tuple[Tensor, Tensor]) -> Tensor:
         """See `Task.log_density`: the sum over outputs."""

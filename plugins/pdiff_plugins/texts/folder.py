@@ -48,6 +48,8 @@ class TextFolder(Dataset):
         from pdiff.files import sha256_of
 
         root = folder_below(data_root, self.root)
+        if not root.is_dir():
+            raise UserError(f"dataset text_folder: there is no folder {root}; paths are relative to run.data")
         listing = (f"{path.relative_to(root).as_posix()} {sha256_of(path)}" for path in sorted(root.rglob("*.txt")))
         return hashlib.sha256(os.fsencode("\n".join(listing))).hexdigest()
 
