@@ -173,7 +173,7 @@ def test_groups_give_the_difference_that_the_table_shows() -> None:
 def test_in_short_it_says_how_good_and_what_does_better(right, baselines, words) -> None:
     others = {name: answers(30, share, 2 + i) for i, (name, share) in enumerate(baselines.items())}
     text = said(view(ORIGINAL | {"pdiff": answers(30, right, 1)} | others))["plain"]
-    assert text.startswith("in short: pdiff gives networks ") and all(word in text for word in words)
+    assert text.startswith("pdiff gives networks ") and all(word in text for word in words)
 
 
 def test_in_short_it_says_whether_networks_are_new() -> None:

@@ -71,7 +71,7 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
             else "no baseline scores higher"
         )
         said.append(f"{higher}, which may be chance")
-    return f"in short: {'; '.join([*said, NEW.get(kind, f'it {kind}')])}"
+    return "; ".join([*said, NEW.get(kind, f"it {kind}")])
 
 
 def _compared(view: View, gained: Mapping[str, Gain], unit: Unit) -> str:
