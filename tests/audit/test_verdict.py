@@ -165,7 +165,11 @@ def test_groups_give_the_difference_that_the_table_shows() -> None:
 @pytest.mark.parametrize(
     ("right", "baselines", "words"),
     [
-        (0.9, {"poor": 0.7}, ("better than the checkpoints it learnt from (9", "no baseline does as well")),
+        (
+            0.9,
+            {"poor": 0.7},
+            ("better than the checkpoints it learnt from (mean accuracy 9", "no baseline does as well"),
+        ),
         (0.7, {"good": 0.9, "fine": 0.85}, ("worse than the checkpoints", "good does better, as 1 more (by 2")),
         (0.8, {"poor": 0.5, "level": 0.8}, (" as good as the checkpoints", ", which may be chance")),
     ],

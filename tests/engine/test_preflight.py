@@ -16,7 +16,7 @@ from huggingface_hub import constants
 import pdiff
 from pdiff.components import Ahead, Report
 from pdiff.engine.preflight import look_ahead, ready
-from pdiff.errors import Faults
+from pdiff.errors import Faults, UserError
 from pdiff.recipe.loading import load_recipe
 from pdiff_plugins import reach
 from pdiff_plugins.generation.networks import Inception
@@ -216,3 +216,14 @@ def test_a_tracker_whose_library_is_absent_is_told_with_the_rest(tiny: Path, mon
     lines = ahead(tiny, collect={"name": "folder", "path": "nosuch"}, **tracked).what("lacks")
     assert len(lines) == 2 and lines[1].startswith("run.track: mlflow cannot be imported (")
     assert look_ahead(load_recipe(tiny, tracked), done=True).what("lacks") == lines[1:]
+
+
+def test_a_selector_and_a_zoo_that_cannot_be_are_told_before_anything_is_trained(tiny: Path) -> None:
+    wrong = {
+        "matches none of the network's": {"selector": {"name": "names", "include": ["nosuch*"]}},
+        "collect: 900,000,000,000 networks of ": {"collect.count": 900_000_000_000},
+    }
+    for said, changes in wrong.items():
+        with pytest.raises(UserError, match=said):
+            pdiff.run(tiny, set=changes, quiet=True)
+    assert not list(Path("runs/store").glob("train-*/log.json"))

@@ -56,7 +56,9 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
     gap, least = float(ours_ME.mean() - theirs_NE.mean()), LARGE * float(theirs_NE.mean(dim=1).std())
     level = "better than" if low > 0 and gap > least else "worse than" if high < 0 and -gap > least else "as good as"
     means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
-    said = [f"{view.method} gives networks {level} the checkpoints it learnt from ({means})"]
+    said = [
+        f"{view.method} gives networks {level} the checkpoints it learnt from (mean {view.recipe.task.metric} {means})"
+    ]
     ahead = [source for source, gain in gained.items() if gain["worse"]]
     if ahead:
         more = f", as {len(ahead) - 1} more" * (len(ahead) > 1)
