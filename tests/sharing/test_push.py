@@ -16,6 +16,7 @@ import pdiff
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
 from pdiff.recipe.loading import load_recipe
+from pdiff_plugins.sharing.card import _inputs
 from pdiff_plugins.sharing.folder import CARD, CONFIG, RECIPE, WEIGHTS, _without_paths
 from pdiff_plugins.sharing.licences import Licence
 from tests.helpers import TINY, call, mistake
@@ -271,3 +272,9 @@ def test_code_of_ones_own_is_named_and_the_card_loads_the_network_with_it(
     snippet = re.search(r"```python\n(.*?)```", said, re.DOTALL)[1] + "print(len(network.state_dict()))"
     done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path / "net", capture_output=True, text=True)
     assert done.stdout == "2\n", done.stderr
+
+
+def test_the_shapes_of_inputs_are_said_each_with_its_name_where_it_has_one() -> None:
+    assert [_inputs(shape) for shape in ((3, 8, 8), [], {"a": [2], "b": [4, 1]}, ([2], [3]))] == [
+        "`[batch, 3, 8, 8]`", "`[batch]`", "`a` `[batch, 2]`, `b` `[batch, 4, 1]`", "`[batch, 2]`, `[batch, 3]`",
+    ]  # fmt: skip

@@ -204,9 +204,17 @@ def _loading(choice: Choice, about: Mapping[str, Any], name: str) -> str:
     return (
         f"`model.safetensors` is an ordinary state dict, which the network's own class loads with `strict=True`. With "
         f"{_needs(about['needs'])}:\n\n```python\n{code}```\n\n"
-        f"Inputs are `[batch, {', '.join(map(str, shape)) if isinstance(shape, list | tuple) else '...'}]`, "
-        f"prepared as the data set prepares them: {seen}."
+        f"Inputs are {_inputs(shape)}, prepared as the data set prepares them: {seen}."
     )
+
+
+def _inputs(shape: Any) -> str:
+    """Return the shapes of inputs; of several with their names."""
+    if isinstance(shape, Mapping):
+        return ", ".join(f"`{name}` {_inputs(of_one)}" for name, of_one in shape.items())
+    if any(isinstance(side, list | tuple) for side in shape):
+        return ", ".join(map(_inputs, shape))
+    return f"`[{', '.join(['batch', *map(str, shape)])}]`"
 
 
 def _needs(needs: str) -> str:
