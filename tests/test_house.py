@@ -30,14 +30,18 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine runs.py api.py"
 """Contracts, discovery, recipe, engine, runs, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 6150, 2500, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 8350, 3250, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
 results/pages.py), and what keeps hostile plugins, files and counts from ending the program (plugins/loading.py,
 cli/commands.py, running/memory.py), which no plugin can do for the core; and
 that a step on CUDA is known to be one that can be replayed, and leaves nothing behind where it is not
-(training/capture.py)."""
+(training/capture.py). So that a user's own things need no package, no plugin can do it for the core either: files that
+others wrote are read as they are (checkpoints/), files of code are plugins and objects of a session stand in recipes
+(plugins/files.py, recipe/given.py), inputs may be several tensors and splits are checked (data.py, splits.py), networks
+answer together (ensembles.py); and that a run says what it lacks before it begins, and who follows it
+(components/ahead.py, components/tracker.py, engine/preflight.py)."""
 
 
 @functools.cache

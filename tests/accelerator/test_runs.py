@@ -42,6 +42,20 @@ class Pixels(Dataset):
         return pixel_splits()
 
 
+class Rows(Dataset):
+    """The rows of a task's case."""
+
+    name = "rows"
+    of: str
+
+    def load(self, ctx: Any) -> Any:
+        return CASES["task"][self.of]["data"]
+
+
+ROWED = ("regression", "binary", "multilabel")
+ROWS = SHORT | PDIFF | {
+    "architecture": {"name": "mlp", "hidden": (4,)}, "selector": {"name": "entire"}, "evaluate": [{"name": "accuracy"}],
+}  # fmt: skip
 RUNS: dict[str, dict[str, Any]] = {
     "classification": SHORT | PDIFF | {
         "dataset": DIGITS | {"image_size": 16, "augment": "pad_crop_flip"}, "task": {"name": "classification"},
@@ -68,6 +82,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "architecture": {"name": "mlp", "hidden": (4,)}, "selector": {"name": "entire"},
         "evaluate": [{"name": "accuracy"}],
     },
+    **{name: ROWS | {"dataset": Rows(of=name), "task": {"name": name}} for name in ROWED},
+    "python": ROWS | {"dataset": DIGITS, "task": {"name": "python", "target": "tests.own.code:loss"}},
 }  # fmt: skip
 
 

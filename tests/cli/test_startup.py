@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -26,9 +27,19 @@ def test_help_listing_and_describing_import_no_torch(tmp_path):
     commands = [
         ["--help"], ["run", "--help"], ["list-plugins"], ["list-plugins", "--json"], ["describe", "method"],
         ["describe", "method", "pdiff"], ["describe", "architecture", "vit_tiny"], ["describe", "evaluator", "audit"],
-        ["new-plugin", "acme_net"], ["runs"], ["clean"], ["-h"], ["--show-completion", "bash"],
+        ["new-plugin", "acme_net"], ["runs"], ["clean"], ["-h"],
     ]  # fmt: skip
     code = CODE.format(commands=commands)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "pdiff_paper" in done.stdout and "list-plugins" in done.stdout
+
+
+def test_the_shell_completes_without_torch() -> None:
+    asked = {"_PDIFF_COMPLETE": "complete_bash", "COMP_WORDS": "pdiff list", "COMP_CWORD": "1"}
+    code = CODE.format(commands=[[]])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, env=os.environ | asked
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["list-plugins"]

@@ -43,13 +43,29 @@ def test_the_recipes_named_are_those_that_come_with_pdiff() -> None:
     assert sorted(named) == sorted(path.stem for path in (ROOT / "recipes").glob("*.toml"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorials/own_plugin.md"])
-def test_the_plugin_shown_works(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def code_of(page: str, last: str) -> str:
+    """Return the component that a page shows, from its file name to a line that ends so."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    code = re.search(r"^ *# pdiff_acme\.py\n(?:.*\n)+?.*register\(TinyMlp\)\n", text, re.MULTILINE)
+    code = re.search(rf"^ *# pdiff_acme\.py\n(?:.*\n)+?.*{re.escape(last)}\n", text, re.MULTILINE)
+    assert code
+    return textwrap.dedent(code[0])
+
+
+def test_the_component_in_a_file_works(tmp_path: Path) -> None:
+    file = tmp_path / "acme_alone.py"
+    file.write_text(code_of("README.md", "nn.LazyLinear(outputs))"))
+    registry = Registry([])
+    registry.use_files([file])
+    component, _ = registry.find("architecture", "tiny_mlp")
+    check_component(component)
+
+
+def test_the_plugin_shown_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = "docs/tutorials/own_plugin.md"
+    text = (ROOT / page).read_text(encoding="utf-8")
     table = re.search(r"^ *\[project\.entry-points\.pdiff\]\n *acme = \"pdiff_acme\"$", text, re.MULTILINE)
-    assert code and table
-    (tmp_path / "pdiff_acme.py").write_text(textwrap.dedent(code[0]))
+    assert table
+    (tmp_path / "pdiff_acme.py").write_text(code_of(page, "register(TinyMlp)"))
     monkeypatch.syspath_prepend(str(tmp_path))
     (name, module), *_ = tomllib.loads(textwrap.dedent(table[0]))["project"]["entry-points"]["pdiff"].items()
     registry = Registry([EntryPoint(name, module, "pdiff")])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from timm.data import ImageNetInfo
 
+from pdiff.checkpoints.reading import load_state
 from pdiff.data import evaluation_batches
-from pdiff.files import load_state
 from pdiff.recipe.loading import find_recipe, load_recipe
 from tests.helpers import SHARED
 from tests.images.helpers import CPU, context

@@ -198,7 +198,7 @@ def test_a_run_that_fails_is_told_as_such(tiny: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("pdiff.engine.work.do_fit", failing)
     with pytest.raises(UserError):
-        pdiff.run(tiny, set={"run.track": track, "run.out": str(tmp_path / "runs"), "collect.count": 2}, quiet=True)
+        pdiff.run(tiny, set={"run.track": track, "run.out": str(tmp_path / "runs"), "train.lr": 1e30}, quiet=True)
     client = MlflowClient(tracking_uri=store)
     (run,) = client.search_runs([client.get_experiment_by_name("pdiff").experiment_id])
     assert run.info.status == "FAILED" and "UserError" in run.data.tags["pdiff.failure"]

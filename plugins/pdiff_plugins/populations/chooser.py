@@ -109,7 +109,8 @@ class Chooser:
         if all(id(parameter) in chosen for parameter in self.model.parameters()):
             return None
         arguments = arguments_of(self.task, inputs)
-        if not all(isinstance(leaf, Tensor) for leaf in leaves(arguments)):
+        listed = any(isinstance(argument, list) for argument in arguments)  # images of several sizes, for one
+        if listed or not all(isinstance(leaf, Tensor) for leaf in leaves(arguments)):
             raise Untraceable("the task does not hand it plain tensors")
         parted = Parted(self.model, self.layout.keys, arguments)
         self._check(parted, arguments, pair_2D, inputs)

@@ -22,7 +22,7 @@ def push(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write a network with its model card for others to load."""
+    """Write a network with its model card, or send it to the hub."""
     from pdiff.cli.text import console
     from pdiff_plugins.sharing.folder import Choice, write_folder
     from pdiff_plugins.sharing.hub import PREFIX, Hub
