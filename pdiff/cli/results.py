@@ -29,13 +29,14 @@ def show(
     from pdiff.cli.text import print_run
     from pdiff.results.runs import find_run, read_scores
 
-    scores = read_scores(find_run(run, out))
+    folder = find_run(run, out)
+    scores = read_scores(folder)
     if json:
         import json as as_json
 
         typer.echo(as_json.dumps(scores, indent=1))
     else:
-        print_run(scores, wide=wide)
+        print_run(scores, folder, wide)
 
 
 def _open(run: str, out: str, set: list[str] | None) -> Run:
@@ -92,7 +93,7 @@ def evaluate(
     from pdiff.cli.text import print_lines, print_run
 
     opened = _open(run, out, set)
-    print_run(opened.evaluate(evaluator or []), wide=wide)
+    print_run(opened.evaluate(evaluator or []), opened.folder, wide)
     print_lines(f"report: {path}" for path in opened.report() if path.suffix in (".html", ".md"))
 
 

@@ -38,7 +38,7 @@ def run(
         from pdiff import api
     changes = overrides(set, device, out) | ({"run.track": [{"name": name} for name in track]} if track else {})
     done = api.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, verbose=verbose, console=console())
-    print_run(done.scores, wide=wide)
+    print_run(done.scores, done.folder, wide)
     for path in done.report():
         if path.suffix in (".html", ".md"):
             print_lines([f"report: {path}"])

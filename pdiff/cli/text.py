@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
+import textwrap
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -69,7 +72,7 @@ def _numeric(text: str) -> bool:
     return text == "" or (text[0] in "+-0123456789" and text[-1] in "%0123456789")
 
 
-def print_run(scores: dict[str, Any], wide: bool = False) -> None:
+def print_run(scores: dict[str, Any], folder: Path, wide: bool = False) -> None:
     """Print the summary of a run: its table, what it says, and published numbers beside ours.
 
     Columns that matter less are left out, and named, unless all are asked for.
@@ -80,7 +83,8 @@ def print_run(scores: dict[str, Any], wide: bool = False) -> None:
     print_table([head[index] for index in kept], [[row[index] for index in kept] for row in rows])
     left = [name for index, name in enumerate(head) if index not in kept]
     if left:
-        print_lines([f"{len(left)} columns more ({', '.join(left)}): pdiff show {scores['run']} --wide, or --json"])
+        more = f"{len(left)} columns more ({', '.join(left)}): pdiff show {shlex.quote(str(folder))} --wide, or --json"
+        print_lines(textwrap.wrap(more, width(), break_long_words=False, break_on_hyphens=False))
     print_lines(["", *told(scores), ""] if told(scores) else [])
     print_lines(notes(scores, {head[index] for index in kept}))
     head, rows = expected(scores)

@@ -19,11 +19,12 @@ from pdiff.running.progress import Progress
 def look_ahead(recipe: Recipe, done: bool = False, trained: bool = False) -> Ahead:
     """Return what all components say of the run.
 
-    `done`: all stages are there, and none is asked; `trained`: the base network is, and needs no weights.
+    `done`: all stages are there, and trackers alone are asked; `trained`: the base network is, and needs no weights.
     """
     ahead = Ahead(recipe, "", Path(recipe.run.data), recipe.run.download, _expected(recipe))
     asked = [*parts(recipe), *((f"sample.{key}", step) for key, step in parts(recipe.sample))]
-    for key, component in [] if done else asked:
+    followed = [(f"run.{key}", tracker) for key, tracker in parts(recipe.run)]
+    for key, component in followed if done else [*asked, *followed]:
         if key == "architecture" and trained:
             continue
         try:

@@ -24,11 +24,17 @@ from pdiff.steps import in_turn
 from pdiff.zoo import Layout, Zoo
 
 
+def layout_for(recipe: Recipe, model: nn.Module) -> Layout:
+    """Return what the selector takes. Raises UserError where checkpoints of so much need more memory than is free."""
+    layout = Layout.of(model, recipe.selector.select(model))
+    needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less")
+    return layout
+
+
 def do_collect(
     recipe: Recipe, model: nn.Module, data: DatasetSplits, layout: Layout, bench: Bench, folder: Path, ctx: Context
 ) -> None:
     """Collect the zoo, score all checkpoints in one pass on the selection split, and write it."""
-    needs("collect.count", getattr(recipe.collect, "count", 0), layout.dim, "it, or select less")
     zoo = recipe.collect.collect(
         placed(model, ctx.device), data=data, task=recipe.task, layout=layout, bench=bench, ctx=ctx
     )

@@ -33,7 +33,9 @@ def find_file(named: str, folders: Iterable[Path]) -> Path:
     tried = list(dict.fromkeys((folder / Path(bare).expanduser()).resolve() for folder in folders))
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
-        near = did_you_mean(tried[0].name, [path.name for path in tried[0].parent.glob("*.py")])
+        there = list(tried[0].parent.glob("*.py"))  # which end alike, whatever their names
+        near = did_you_mean(tried[0].stem, [path.stem for path in there])
+        near = near and did_you_mean(tried[0].name, [path.name for path in there])
         raise UserError(f"{bare}: no such file{near or f' (looked for {tried[0]})'}")
     if found.suffix != ".py":
         raise UserError(f"{bare}: is no Python file; its name must end in .py")

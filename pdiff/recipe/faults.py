@@ -32,15 +32,16 @@ def oddities(raw: Mapping[str, Any]) -> Iterator[str]:
             yield f"{_place(loc)} = {short(repr(value), VALUE)}: holds a NUL character; take it out"
 
 
-def faults(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
+def faults(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel], untold: str = "") -> list[str]:
     """Return one line per fault: key path, value found, what was expected, nearest known key.
 
     Args:
         error: what validation raised.
         raw: the tables that were validated, as the file has them.
         model: what they were validated against.
+        untold: a type of fault that is left out.
     """
-    return [_fault(row, raw, model) for row in error.errors(include_url=False)]
+    return [_fault(row, raw, model) for row in error.errors(include_url=False) if row["type"] != untold]
 
 
 def _fault(row: Any, raw: Mapping[str, Any], model: type[BaseModel]) -> str:

@@ -91,16 +91,23 @@ def recipe_of(
         _set(raw, key, value)
     if odd := [f"{path}: {line}" for line in oddities(raw)]:
         raise Faults(odd)
-    use_plugins(raw, path, plugins)
+    try:
+        use_plugins(raw, path, plugins)
+    except Faults as error:
+        try:
+            validated(raw, path, "no_component")  # which a plugin that is missing may bring
+        except Faults as others:
+            raise Faults([*error.lines, *others.lines]) from None
+        raise
     return validated(raw, path)
 
 
-def validated(raw: Mapping[str, Any], path: Path) -> Recipe:
-    """Return the recipe that tables make with the plugins that are loaded. Raises Faults."""
+def validated(raw: Mapping[str, Any], path: Path, untold: str = "") -> Recipe:
+    """Return the recipe that tables make with the plugins that are loaded. Raises Faults, but of the type `untold`."""
     try:
         return Recipe.model_validate(raw, context={"folder": path.parent})
     except ValidationError as error:
-        raise Faults(f"{path}: {line}" for line in faults(error, raw, Recipe)) from None
+        raise Faults(f"{path}: {line}" for line in faults(error, raw, Recipe, untold)) from None
 
 
 def use_plugins(raw: dict[str, Any], path: Path, more: Sequence[str | PathLike[str]]) -> None:
@@ -108,7 +115,7 @@ def use_plugins(raw: dict[str, Any], path: Path, more: Sequence[str | PathLike[s
     named = raw.get("plugins", [])
     if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
         raise Faults([f"{path}: plugins: give a list of Python files, such as ['mine.py']"])
-    files = []
+    files, lacking = list[Path](), list[str]()
     for name, folders in [
         *((name, (path.parent, Path())) for name in named),
         *((fspath(file), (Path(),)) for file in more),
@@ -117,7 +124,9 @@ def use_plugins(raw: dict[str, Any], path: Path, more: Sequence[str | PathLike[s
             files.append(find_file(name, folders))
             check_kept(name, files[-1])
         except UserError as error:
-            raise Faults([f"{path}: plugins: {error}" if folders[1:] else f"--plugin: {error}"]) from None
+            lacking.append(f"{path}: plugins: {error}" if folders[1:] else f"--plugin: {error}")
+    if lacking:
+        raise Faults(lacking)
     registry().use_files(files)
     if files:
         raw["plugins"] = [kept(file) for file in dict.fromkeys(files)]

@@ -36,7 +36,7 @@ def printed(monkeypatch: pytest.MonkeyPatch):
         out = io.StringIO()
         console = Console(file=out, force_terminal=bool(width), width=width or 40, color_system=None)
         monkeypatch.setattr(text, "console", lambda: console)
-        text.print_run(SCORES, **options)
+        text.print_run(SCORES, Path("runs/my run"), **options)
         return out.getvalue().splitlines()
 
     return print_run
@@ -49,7 +49,9 @@ def test_the_table_fits_and_what_is_left_out_is_named(printed, width: int) -> No
         assert max(map(len, lines)) <= width
     head = next(line for line in lines if line.startswith("networks"))
     assert head.split() == ["networks", "n", "best", "mean", "IoU", "in", "ratio"] and len(head) <= 60
-    assert " ".join(" ".join(lines).split()).count("5 columns more (std, min, IoU to, NLL, N&P 1x): pdiff show") == 1
+    more = "5 columns more (std, min, IoU to, NLL, N&P 1x): pdiff show 'runs/my run' --wide, or --json"
+    assert " ".join(" ".join(lines).split()).count(more) == 1
+    assert all(len(line) <= (width or 80) for line in lines if "--wide" in line or "columns more" in line)
     assert "verdict: pdiff is as good as the originals" in lines
     words = " ".join(lines).split()
     assert "overlap" in words and "likelihood," not in words, "no legend of columns that are not there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ from huggingface_hub import constants
 import pdiff
 from pdiff.components import Ahead, Report
 from pdiff.engine.preflight import look_ahead, ready
-from pdiff.errors import Faults
+from pdiff.errors import Faults, UserError
 from pdiff.recipe.loading import load_recipe
 from pdiff_plugins import reach
 from pdiff_plugins.generation.networks import Inception
@@ -173,3 +174,56 @@ def test_an_extra_that_is_missing_is_named(tiny: Path, monkeypatch: pytest.Monke
     dataset = {"name": "generation", "images": {"name": "digits", "mean": [0.5], "std": [0.5]}}
     (line,) = ahead(tiny, task=task, dataset=dataset).what("lacks")
     assert "needs torch-fidelity" in line and "pip install 'neural-pdiff[generation]'" in line
+
+
+def test_files_of_ones_own_are_looked_into(tiny: Path) -> None:
+    import numpy as np
+
+    (tiny.parent / "table.csv").write_text("size,kind\n1,a\n2,b\n")
+    np.savez(tiny.parent / "arrays.npz", x=np.zeros((4, 2)), labels=np.zeros(4))
+    own = {"predict": "classes", "name": "csv", "path": "table.csv", "target": "knd"}
+    wrong = {
+        "no column 'knd'": own,
+        "no file": own | {"target": "kind", "test_path": "other.csv"},
+        "no array 'y'": {"name": "arrays", "path": "arrays.npz", "predict": "classes"},
+        "no such folder": {"name": "text_folder", "root": "texts"},
+        "images: no such": {"name": "image_folder", "root": "images"},
+    }
+    for said, dataset in wrong.items():
+        (line,) = ahead(tiny, **{"dataset": dataset, "run.data": "."}).what("lacks")
+        assert said in line
+    there = [own | {"target": "kind"}, wrong["no array 'y'"] | {"target": "labels"}]
+    assert not any(ahead(tiny, **{"dataset": dataset, "run.data": "."}).what("lacks") for dataset in there)
+
+
+def test_a_set_is_there_where_one_of_its_mirrors_has_it(
+    tiny: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import MNIST
+
+    monkeypatch.setattr(MNIST, "mirrors", [f"{server}/gone?", f"{server}/kept/"])
+    monkeypatch.setattr(Server, "there", ("/kept/train-images-idx3-ubyte.gz",))
+    (line,) = ahead(tiny, dataset={"name": "mnist"}).what("fetches")
+    assert f"{server}/kept/train-images" in line
+    monkeypatch.setattr(MNIST, "mirrors", [f"{server}/gone/", f"{server}/lost/"])
+    (line,) = ahead(tiny, dataset={"name": "mnist"}).what("lacks")
+    assert f"cannot be fetched from {server}/gone/train-images" in line
+
+
+def test_a_tracker_whose_library_is_absent_is_told_with_the_rest(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    tracked = {"run.track": [{"name": "mlflow"}]}
+    lines = ahead(tiny, collect={"name": "folder", "path": "nosuch"}, **tracked).what("lacks")
+    assert len(lines) == 2 and lines[1].startswith("run.track: mlflow cannot be imported (")
+    assert look_ahead(load_recipe(tiny, tracked), done=True).what("lacks") == lines[1:]
+
+
+def test_a_selector_and_a_zoo_that_cannot_be_are_told_before_anything_is_trained(tiny: Path) -> None:
+    wrong = {
+        "matches none of the network's": {"selector": {"name": "names", "include": ["nosuch*"]}},
+        "collect: 900,000,000,000 networks of ": {"collect.count": 900_000_000_000},
+    }
+    for said, changes in wrong.items():
+        with pytest.raises(UserError, match=said):
+            pdiff.run(tiny, set=changes, quiet=True)
+    assert not list(Path("runs/store").glob("train-*/log.json"))

@@ -11,7 +11,7 @@ import pytest
 
 import pdiff
 from pdiff.engine.keys import run_key, train_stage
-from pdiff.errors import UserError
+from pdiff.errors import Faults, UserError
 from pdiff.plugins.discovery import Registry, registry
 from pdiff.recipe.loading import load_recipe
 from tests.helpers import TINY, call, mistake, pdiff_command
@@ -189,3 +189,15 @@ def test_what_is_no_file_is_told(tiny: Path, recipe: Path) -> None:
         load_recipe(recipe, {"plugins": "mine.py"})
     with pytest.raises(UserError, match=r"mine\.toml: is no Python file"):
         load_recipe(tiny, plugins=[recipe])
+
+
+def test_a_plugin_that_is_missing_hides_no_other_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mynet.py").write_text("")
+    Path("tiny.toml").write_text(TINY)
+    changes = {"seed": "x", "architecture": {"name": "of_the_plugin"}, "plugins": ["gone.py", "lost.py"]}
+    with pytest.raises(Faults) as error:
+        load_recipe("tiny.toml", changes)
+    first, second, third = error.value.lines
+    assert first.startswith("tiny.toml: plugins: gone.py: no such file (looked for ") and "lost.py" in second
+    assert third.startswith("tiny.toml: seed = 'x': ")

@@ -16,6 +16,7 @@ import pdiff
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, save_tensors
 from pdiff.recipe.loading import load_recipe
+from pdiff_plugins.sharing.card import _inputs
 from pdiff_plugins.sharing.folder import CARD, CONFIG, RECIPE, WEIGHTS, _without_paths
 from pdiff_plugins.sharing.licences import Licence
 from tests.helpers import TINY, call, mistake
@@ -226,3 +227,54 @@ def test_a_plugin_that_has_the_architecture_is_named(finished, tmp_path: Path, m
         monkeypatch.setattr(owner, field, value)
     call("push", str(finished.folder), "--to", str(tmp_path / "net"))
     assert "and `pdiff-acme 2.0`, which has its architecture" in (tmp_path / "net" / CARD).read_text()
+
+
+PLUGIN = """
+from torch import nn
+
+from pdiff import hookimpl
+from pdiff.components import Architecture
+
+
+class Beside(Architecture):
+    '''One layer.'''
+
+    name = "beside"
+
+    def build(self, *, input_shape, outputs):
+        return nn.Sequential(nn.Flatten(), nn.Linear(256, outputs))
+
+
+@hookimpl
+def register_architectures(register):
+    register(Beside)
+"""
+NET = "from torch import nn\ndef net(outputs):\n    return nn.Sequential(nn.Flatten(), nn.Linear(256, outputs))\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "architecture", "named"),
+    [(NET, {"name": "python", "target": "mine.py:net"}, "the file `mine.py`"),
+     (PLUGIN, {"name": "beside"}, "the plugin file `mine.py`")],
+)  # fmt: skip
+def test_code_of_ones_own_is_named_and_the_card_loads_the_network_with_it(
+    code: str, architecture: dict, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(TINY)
+    Path("mine.py").write_text(code)
+    changes = {"architecture": architecture, "selector": {"name": "entire"}, "collect.count": 3, "method.batch_size": 3}
+    run = pdiff.run("tiny.toml", plugins=["mine.py"] * (named.count("plugin")), set=changes, quiet=True)
+    call("push", str(run.folder), "--to", "net")
+    said = (tmp_path / "net" / CARD).read_text()
+    assert f"and {named}, which has its architecture and is not in this folder" in said
+    (tmp_path / "net" / "mine.py").write_text(code)
+    snippet = re.search(r"```python\n(.*?)```", said, re.DOTALL)[1] + "print(len(network.state_dict()))"
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path / "net", capture_output=True, text=True)
+    assert done.stdout == "2\n", done.stderr
+
+
+def test_the_shapes_of_inputs_are_said_each_with_its_name_where_it_has_one() -> None:
+    assert [_inputs(shape) for shape in ((3, 8, 8), [], {"a": [2], "b": [4, 1]}, ([2], [3]))] == [
+        "`[batch, 3, 8, 8]`", "`[batch]`", "`a` `[batch, 2]`, `b` `[batch, 4, 1]`", "`[batch, 2]`, `[batch, 3]`",
+    ]  # fmt: skip

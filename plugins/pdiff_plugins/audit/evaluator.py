@@ -109,9 +109,9 @@ class Audit(Evaluator):
         return figures(view, ("novel_and_performant", "Novel and performant", novel_and_performant), order=30)
 
     def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
-        from pdiff_plugins.audit.findings import notes
+        from pdiff_plugins.audit.findings import findings
 
-        return (Finding(text, note=True) for text in notes(scores))
+        return findings(scores)
 
     def page(self, view: View, figures: Sequence[Figure]) -> Page:
         from pdiff_plugins.audit.page import audit_page

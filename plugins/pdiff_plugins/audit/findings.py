@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pdiff.components import Finding
 from pdiff.results.scores import given_by, nothing
 
 PASSES = 0.5
 """Share of noisy checkpoints above which novelty at their distance tells nothing."""
 
 
-def notes(scores: Mapping[str, Any]) -> Iterator[str]:
-    """Return the verdict, and what takes the meaning from a column."""
+def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
+    """Return the verdict in plain words, which sums the run up, and what a reader of the table must know."""
+    if not nothing(scores) and "plain" in scores["audit"]:  # scores of an earlier version have none
+        yield Finding(scores["audit"]["plain"], headline=True)
+    yield from (Finding(note, note=True) for note in _notes(scores))
+
+
+def _notes(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Return the verdict with its numbers, and what takes the meaning from a column."""
     audit, method = scores["audit"], scores["method"]
-    if not nothing(scores) and "plain" in audit:  # scores of an earlier version have none
-        yield audit["plain"]
     if audit.get("matters") is False:
         ours, noise = given_by(scores, "audit")[method]["spread"], audit["noise"]
         likelihood = ""

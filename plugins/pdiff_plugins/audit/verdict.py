@@ -58,7 +58,9 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
     if level != "as good as" and abs(gap) < least:
         level = f"a little {level}"
     means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
-    said = [f"{view.method} gives networks {level} the checkpoints it learnt from ({means})"]
+    said = [
+        f"{view.method} gives networks {level} the checkpoints it learnt from (mean {view.recipe.task.metric} {means})"
+    ]
     ahead = [source for source, gain in gained.items() if gain["worse"]]
     if ahead:
         more = f", as {len(ahead) - 1} more" * (len(ahead) > 1)
@@ -73,7 +75,7 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
             else "no baseline scores higher"
         )
         said.append(f"{higher}, which may be chance")
-    return f"in short: {'; '.join([*said, NEW.get(kind, f'it {kind}')])}"
+    return "; ".join([*said, NEW.get(kind, f"it {kind}")])
 
 
 def _compared(view: View, gained: Mapping[str, Gain], unit: Unit) -> str:

@@ -285,8 +285,8 @@ def _read_cifar(published: Published, ctx: Context) -> tuple[Labelled, Labelled]
 def _mnist(reader: Any, name: str) -> Published:
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
     files = [(f"{subset}-{kind}", None) for subset in ("train", "t10k") for kind in kinds]
-    url = f"{reader.mirrors[-1]}{reader.resources[0][0]}"
-    return Published(name, reader, f"{reader.__name__}/raw", files, url)
+    url, *mirrors = (f"{mirror}{reader.resources[0][0]}" for mirror in reader.mirrors)
+    return Published(name, reader, f"{reader.__name__}/raw", files, url, mirrors=mirrors)
 
 
 def _read_mnist(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:

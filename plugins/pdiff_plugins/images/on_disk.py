@@ -324,6 +324,8 @@ def _listed(folder: Path) -> Any:
 
 
 def _same_classes(root: Path, folders: dict[str, Any]) -> None:
+    if not root.is_dir():
+        raise UserError(f"dataset.root = {root}: no such folder; it is relative to run.data")
     if "train" not in folders or len(folders) < 2:
         present = ", ".join(f"{name}/" for name in folders) or "neither"
         raise UserError(f"dataset.root = {root}: needs train/ and test/ (or val/), has {present}; add what is missing")

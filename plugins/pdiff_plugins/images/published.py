@@ -29,6 +29,8 @@ class Published(NamedTuple):
     beside: str = ""
     """What belongs there too."""
     options: Mapping[str, str] = {}
+    mirrors: Sequence[str] = ()
+    """Where it comes from too, as the reader tries one after the other."""
 
 
 def foresee_files(published: Published, ahead: Ahead) -> None:
@@ -39,10 +41,13 @@ def foresee_files(published: Published, ahead: Ahead) -> None:
         return
     if not ahead.download or len(absent) < len(published.files):
         raise _lacks(published, absent[0], ahead, "")
-    answer = ask(published.url)
-    if answer.why:
-        raise _lacks(published, absent[0], ahead, f", and cannot be fetched from {published.url} ({answer.why})")
-    ahead.fetches(f"dataset {published.name}: {published.url}{answer.said}")
+    for url in (published.url, *published.mirrors):
+        answer = ask(url)
+        if not answer.why:
+            ahead.fetches(f"dataset {published.name}: {url}{answer.said}")
+            return
+    why = f", and cannot be fetched from {published.url} ({ask(published.url).why})"
+    raise _lacks(published, absent[0], ahead, why)
 
 
 def require(published: Published, ctx: Context) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from pdiff.plugins.discovery import registry
+from pdiff.components import Dataset
 from pdiff.results.scores import TaskScore, scored, unit_of
 from pdiff.results.shown import Showing
 from pdiff.results.summary import notes, table
@@ -39,6 +39,10 @@ TIMM = """import timm
 network = timm.create_model("{where}", pretrained=True).eval()
 data = timm.data.resolve_model_data_config(network)
 transform = timm.data.create_transform(**data, is_training=False)  # from a Pillow image to what the network takes
+"""
+PLUGIN = """from pdiff.cli.options import use_plugins
+
+use_plugins(["{file}"])
 """
 TORCH = """import json
 
@@ -83,7 +87,9 @@ def _metadata(choice: Choice, about: Mapping[str, Any], name: str) -> dict[str, 
     return {
         **choice.licence.metadata, "library_name": "timm" if timm else "pdiff", "pipeline_tag": task or None,
         "tags": [*filter(None, [task]), *(["timm"] if timm else ["pytorch"]), "pdiff", "weight-generation"],
-        "datasets": [_identifier(recipe.dataset.name)], "metrics": [recipe.task.metric],
+        # A set of files of the user's own has no name that the hub knows.
+        "datasets": [recipe.dataset.name] if type(recipe.dataset).content is Dataset.content else None,
+        "metrics": [recipe.task.metric],
         "model_name": name.rpartition("/")[2] if results else None, "eval_results": results or None,
         "seed": recipe.seed, "pdiff_run": scores["run"], "pdiff_source": choice.source,
     }  # fmt: skip
@@ -192,23 +198,31 @@ def _loading(choice: Choice, about: Mapping[str, Any], name: str) -> str:
         return f"```python\n{TIMM.format(where=where)}```"
     shape = about["input_shape"]
     given = 'config["input_shape"]'
-    code = TORCH.format(shape=f"tuple({given})" if isinstance(shape, list | tuple) else given)
+    code = PLUGIN.format(file=file) if (file := about["needs"].partition("plugin file ")[2]) else ""
+    code += TORCH.format(shape=f"tuple({given})" if isinstance(shape, list | tuple) else given)
     seen = json.dumps(about["preprocessing"]) if about["preprocessing"] else "see the recipe's [dataset]"
     return (
         f"`model.safetensors` is an ordinary state dict, which the network's own class loads with `strict=True`. With "
-        f"{_needs(choice)}:\n\n```python\n{code}```\n\n"
-        f"Inputs are `[batch, {', '.join(map(str, shape)) if isinstance(shape, list | tuple) else '...'}]`, "
-        f"prepared as the data set prepares them: {seen}."
+        f"{_needs(about['needs'])}:\n\n```python\n{code}```\n\n"
+        f"Inputs are {_inputs(shape)}, prepared as the data set prepares them: {seen}."
     )
 
 
-def _needs(choice: Choice) -> str:
-    """Return what has to be installed for the architecture to be known by name."""
-    architecture = type(choice.run.recipe.architecture)
-    owner = next((plugin for plugin in registry().plugins if architecture in plugin.components), None)
-    theirs = f"{owner.distribution} {owner.version}" if owner else registry().qualified(architecture)
-    ours = owner is not None and owner.module.startswith("pdiff_plugins.")
-    return "`pip install neural-pdiff`" + ("" if ours else f", and `{theirs}`, which has its architecture")
+def _inputs(shape: Any) -> str:
+    """Return the shapes of inputs; of several with their names."""
+    if isinstance(shape, Mapping):
+        return ", ".join(f"`{name}` {_inputs(of_one)}" for name, of_one in shape.items())
+    if any(isinstance(side, list | tuple) for side in shape):
+        return ", ".join(map(_inputs, shape))
+    return f"`[{', '.join(['batch', *map(str, shape)])}]`"
+
+
+def _needs(needs: str) -> str:
+    """Return what has to be at hand for the architecture to be known; a file of the user's own is not pushed."""
+    kind, code, name = needs.rpartition("file ")
+    absent = " and is not in this folder: ask who pushed it, and put it here" if code else ""
+    theirs = f", and {f'the {kind}{code}' if code else ''}`{name}`, which has its architecture{absent}"
+    return "`pip install neural-pdiff`" + (theirs if needs else "")
 
 
 def _all(scores: Mapping[str, Any]) -> str:

@@ -14,6 +14,9 @@ import pdiff
 from pdiff.errors import UserError
 from pdiff.files import load_tensors
 from pdiff.networks import build_network, load_into
+from pdiff.plugins.discovery import registry
+from pdiff_plugins.own import PythonArchitecture
+from pdiff_plugins.own.targets import file_of
 
 if TYPE_CHECKING:
     from pdiff.components import Architecture
@@ -26,11 +29,24 @@ def config(choice: Choice, state: Mapping[str, Tensor]) -> dict[str, Any]:
     if _of_timm(network):
         return _timm(network, shape, outputs, choice)
     return {
-        "library": "pdiff", "pdiff_version": pdiff.__version__,
+        "library": "pdiff", "pdiff_version": pdiff.__version__, "needs": _needs(choice),
         "network": f"{type(network).__module__}.{type(network).__qualname__}",
         "architecture": choice.recipe["architecture"] | {"weights": ""},
         "input_shape": shape, "outputs": outputs, "preprocessing": preprocessing(choice),
     }  # fmt: skip
+
+
+def _needs(choice: Choice) -> str:
+    """Return what has to be at hand for the architecture to be known, beside pdiff itself."""
+    architecture = choice.run.recipe.architecture
+    if isinstance(architecture, PythonArchitecture):
+        file = file_of(architecture.target)
+        return f"file {file.name}" if file else f"module {architecture.target.partition(':')[0]}"
+    owner = next((plugin for plugin in registry().plugins if type(architecture) in plugin.components), None)
+    if owner and owner.file:
+        return f"plugin file {owner.package}.py"
+    theirs = f"{owner.distribution} {owner.version}" if owner else registry().qualified(type(architecture))
+    return "" if owner and owner.module.startswith("pdiff_plugins.") else theirs
 
 
 def _sizes(choice: Choice, state: Mapping[str, Tensor]) -> tuple[Any, int, nn.Module]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import BadZipFile
 
 from pydantic import Field
 
-from pdiff.components import Dataset
+from pdiff.components import Ahead, Dataset
 from pdiff.errors import UserError
 from pdiff.files import folder_below
 from pdiff_plugins.tables.options import Predict, Test, Validation, check_classes, existing, parted, shape_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
 
+T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 
 
@@ -47,18 +49,24 @@ class Arrays(Dataset):
 
         return sha256_of(existing(self.name, folder_below(data_root, self.path)))
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`: the names of the arrays are read, not the arrays."""
+        names = self._read(existing(self.name, folder_below(ahead.data_root, self.path)), lambda found: found.files)
+        for name in (self.target, *self._names):
+            self._key(names, name, "train" if f"{self.target}_train" in names else "")
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Validation is cut from train, and test too, where the file has none of its own."""
         from pdiff.data import DatasetSplits, TensorSplit, each
 
-        found = self._read(existing(self.name, folder_below(ctx.data_root, self.path)))
-        names = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
+        path = existing(self.name, folder_below(ctx.data_root, self.path))
+        found = self._read(path, lambda file: {name: file[name] for name in file.files})
         inputs, targets = {}, {}
         for split in SPLITS if f"{self.target}_train" in found else ("",):
             if split and f"{self.target}_{split}" not in found and split != "train":
                 continue
             targets[split] = self._tensor(found, self.target, split)
-            given = {name: self._input(found, name, split) for name in names}
+            given = {name: self._input(found, name, split) for name in self._names}
             inputs[split] = given if len(given) > 1 else next(iter(given.values()))
             self._check_length(given, targets[split], split)
         known = next(iter(targets))
@@ -74,25 +82,32 @@ class Arrays(Dataset):
         outputs = self._outputs(list(targets.values()))
         return DatasetSplits(train, validation, test, shape_of(inputs[known]), outputs)
 
-    def _read(self, path: Path) -> dict[str, ndarray]:
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self.inputs,) if isinstance(self.inputs, str) else self.inputs
+
+    def _read(self, path: Path, what: Callable[[Any], T]) -> T:
+        """Return what is asked of the open file."""
         import numpy as np
 
         try:
             with path.open("rb") as file:
-                found = np.load(file, allow_pickle=False)
-                return {name: found[name] for name in found.files}
+                return what(np.load(file, allow_pickle=False))
         except (ValueError, OSError, AttributeError, EOFError, KeyError, BadZipFile, zlib.error) as error:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"dataset arrays: {path} is no .npz file of plain arrays ({reason})") from None
 
+    def _key(self, names: Collection[str], name: str, split: str) -> str:
+        """Return the name of an array of a split. Raises UserError where it is not there."""
+        key = f"{name}_{split}" if split else name
+        if key not in names:
+            raise UserError(f"dataset arrays: {self.path} has no array {key!r} ({', '.join(names)})")
+        return key
+
     def _tensor(self, found: dict[str, ndarray], name: str, split: str) -> Tensor:
         import torch
 
-        key = f"{name}_{split}" if split else name
-        if key not in found:
-            raise UserError(
-                f"dataset arrays: {self.path} has no array {key!r} ({', '.join(found)}); see dataset.inputs, target"
-            )
+        key = self._key(found, name, split)
         array = found[key]
         if array.dtype.kind not in "fiub":
             raise UserError(f"dataset arrays: {key} of {self.path} is of type {array.dtype}; it must hold numbers")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from pdiff.components import Dataset
+from pdiff.components import Ahead, Dataset
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import folder_below
 from pdiff_plugins.tables.options import Predict, Test, Validation, check_classes, existing, parted, shape_of
@@ -60,22 +60,20 @@ class Csv(Dataset):
         paths = [folder_below(data_root, path) for path in (self.path, self.test_path) if path]
         return " ".join(sha256_of(existing(self.name, path)) for path in paths)
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`: the files are read, which takes less than anything else."""
+        self._chosen(self._files(ahead.data_root)[0])
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError that names the file, the line and the column."""
         import torch
 
         from pdiff.data import DatasetSplits, TensorSplit, each
 
-        names, rows = self._read(folder_below(ctx.data_root, self.path))
+        names, rows, more = self._files(ctx.data_root)
         kept, targets = self._chosen(names)
         parts = parted(self.name, len(rows), 0.0 if self.test_path else self.test, self.validation, ctx)
         if self.test_path:
-            path = folder_below(ctx.data_root, self.test_path)
-            others, more = self._read(path)
-            if others != names:
-                raise UserError(
-                    f"dataset csv: {path} has other columns than {self.path}; they must be the same, in order"
-                )
             parts["test"] = torch.arange(len(rows), len(rows) + len(more))
             rows += more
         cells = {name: [row[column] for _, row in rows] for column, name in enumerate(names)}
@@ -86,6 +84,17 @@ class Csv(Dataset):
             for index in parts.values()
         )
         return DatasetSplits(train, validation, test, shape_of(inputs), outputs)
+
+    def _files(self, data_root: Path) -> tuple[list[str], Rows, Rows]:
+        """Return (names of the columns, rows, those of `test_path`)."""
+        names, rows = self._read(folder_below(data_root, self.path))
+        if not self.test_path:
+            return names, rows, []
+        path = folder_below(data_root, self.test_path)
+        others, more = self._read(path)
+        if others != names:
+            raise UserError(f"dataset csv: {path} has other columns than {self.path}; they must be the same, in order")
+        return names, rows, more
 
     def _chosen(self, names: list[str]) -> tuple[list[str], list[str]]:
         """Return the names of the columns that are read, and of those to be predicted."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pdiff.components import Dataset
+from pdiff.components import Ahead, Dataset
 from pdiff.errors import UserError
 from pdiff.files import folder_below
 from pdiff_plugins.tables.options import Test, Validation, check_classes, parted
@@ -53,16 +53,27 @@ class TextFolder(Dataset):
         listing = (f"{path.relative_to(root).as_posix()} {sha256_of(path)}" for path in sorted(root.rglob("*.txt")))
         return hashlib.sha256(os.fsencode("\n".join(listing))).hexdigest()
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`."""
+        self._found(ahead.data_root)
+
+    def _found(self, data_root: Path) -> tuple[list[Path], list[str]]:
+        """Return (the folders of train and test, or the one that both are cut from; classes). Raises UserError."""
+        root = folder_below(data_root, self.root)
+        if not root.is_dir():
+            raise UserError(f"dataset.root = {root}: no such folder; it is relative to run.data")
+        own = [(root / "train"), (root / "test")] if (root / "train").is_dir() and (root / "test").is_dir() else [root]
+        classes = sorted({path.name for path in own[0].glob("*") if path.is_dir() and any(path.glob("*.txt"))})
+        check_classes(self.name, f"{own[0]} (its folders with .txt files)", len(classes))
+        return own, classes
+
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises UserError where there are no classes, or a file is no text."""
         import torch
 
         from pdiff.data import DatasetSplits, TensorSplit
 
-        root = folder_below(ctx.data_root, self.root)
-        own = [(root / "train"), (root / "test")] if (root / "train").is_dir() and (root / "test").is_dir() else [root]
-        classes = sorted({path.name for path in own[0].glob("*") if path.is_dir() and any(path.glob("*.txt"))})
-        check_classes(self.name, f"{own[0]} (its folders with .txt files)", len(classes))
+        own, classes = self._found(ctx.data_root)
         files = [[(path, classes.index(name)) for name in classes for path in sorted((part / name).glob("*.txt"))]
                  for part in own]  # fmt: skip
         listed = [entry for part in files for entry in part]

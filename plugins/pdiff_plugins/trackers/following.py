@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -133,15 +133,23 @@ def flat(table: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from flat(item, f"{name}.{key}" if name else str(key))
 
 
-def library(module: str, extra: str) -> ModuleType:
-    """Import a library. Raises UserError that names the extra where it is absent or cannot be imported."""
+def library(name: str) -> ModuleType:
+    """Import a tracker's library. Raises UserError that names the extra where it is absent or cannot be imported."""
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(
-            f"run.track: {extra} cannot be imported ({' '.join(str(error).split())}); "
-            f"pip install 'neural-pdiff[{extra}]', or leave it out"
-        ) from None
+        raise _absent(name, " ".join(str(error).split())) from None
+
+
+def foresee_library(name: str) -> None:
+    """Raise UserError that names the extra where a tracker's library is absent, without importing it."""
+    if importlib.util.find_spec(name) is None:
+        raise _absent(name, f"no module named {name!r}")
+
+
+def _absent(name: str, why: str) -> UserError:
+    mend = f"pip install 'neural-pdiff[{name}]', or leave it out"
+    return UserError(f"run.track: {name} cannot be imported ({why}); {mend}")
 
 
 def began(tracker: str, error: Exception) -> UserError:

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from pdiff.components import Tracker
-from pdiff_plugins.trackers.following import Following, began, flat, library
+from pdiff.components import Ahead, Tracker
+from pdiff_plugins.trackers.following import Following, began, flat, foresee_library, library
 
 ODD = re.compile(r"[^\w\-. /]", re.ASCII)
 """What a name in MLflow cannot hold."""
@@ -38,11 +38,15 @@ class MLflow(Tracker):
             raise ValueError("holds a password, which recipes keep; set MLFLOW_TRACKING_USERNAME and _PASSWORD instead")
         return uri
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`."""
+        foresee_library(self.name)
+
     def begin(self, *, run: str, recipe: Mapping[str, Any], folder: Path, stages: Mapping[str, str]) -> Following:
         """See `Tracker.begin`."""
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        mlflow: Any = library("mlflow", "mlflow")
+        mlflow: Any = library(self.name)
         experiment = self.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "pdiff"
         try:
             return Following(Logged(mlflow, self.tracking_uri, experiment, run, recipe), run, stages)

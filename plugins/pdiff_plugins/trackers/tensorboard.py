@@ -9,8 +9,8 @@ from typing import Any
 import tomli_w
 from pydantic import Field
 
-from pdiff.components import Tracker
-from pdiff_plugins.trackers.following import Following, began, flat, library
+from pdiff.components import Ahead, Tracker
+from pdiff_plugins.trackers.following import Following, began, flat, foresee_library, library
 
 PLAIN = (bool, int, float, str)
 
@@ -22,9 +22,13 @@ class TensorBoard(Tracker):
     source = "Abadi et al. 2016, arXiv 1605.08695; pip install 'neural-pdiff[tensorboard]'"
     folder: str = Field("", description="where runs lie, each in a folder of its name; empty: in the run's own folder")
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`."""
+        foresee_library(self.name)
+
     def begin(self, *, run: str, recipe: Mapping[str, Any], folder: Path, stages: Mapping[str, str]) -> Following:
         """See `Tracker.begin`."""
-        library("tensorboard", "tensorboard")
+        library(self.name)
         place = Path(self.folder).expanduser() / run if self.folder else folder / "tensorboard"
         try:
             return Following(Events(place, recipe), run, stages)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pdiff.components import Tracker
+from pdiff.components import Ahead, Tracker
 from pdiff.files import make_folder
-from pdiff_plugins.trackers.following import Following, began, library
+from pdiff_plugins.trackers.following import Following, began, foresee_library, library
 
 PATIENCE_S = 15
 """How long a server may take to answer, where the user says nothing else: by itself W&B waits for 90 seconds."""
@@ -27,9 +27,13 @@ class WeightsAndBiases(Tracker):
     mode: Literal["", "online", "offline", "disabled"] = Field("", description="empty: WANDB_MODE, else online")
     tags: tuple[str, ...] = Field((), description="of the run")
 
+    def foresee(self, ahead: Ahead) -> None:
+        """See `Component.foresee`."""
+        foresee_library(self.name)
+
     def begin(self, *, run: str, recipe: Mapping[str, Any], folder: Path, stages: Mapping[str, str]) -> Following:
         """See `Tracker.begin`."""
-        wandb: Any = library("wandb", "wandb")
+        wandb: Any = library(self.name)
         patience = {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": PATIENCE_S}
         make_folder(folder)
         try:
