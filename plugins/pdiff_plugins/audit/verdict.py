@@ -54,9 +54,9 @@ def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str
     ours_ME, theirs_NE = (per_example(view, source) for source in (view.method, ORIGINAL))
     low, high = difference(ours_ME, theirs_NE).interval()
     gap, least = float(ours_ME.mean() - theirs_NE.mean()), LARGE * float(theirs_NE.mean(dim=1).std())
-    level = "better than" if low > 0 else "worse than" if high < 0 else "as good as"
-    if level != "as good as" and abs(gap) < least:
-        level = f"a little {level}"
+    level = "better than" if low > 0 and gap > least else "as good as"  # a gain is claimed where it is large, too
+    if high < 0:
+        level = "worse than" if -gap > least else "a little worse than"
     means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
     said = [
         f"{view.method} gives networks {level} the checkpoints it learnt from (mean {view.recipe.task.metric} {means})"
