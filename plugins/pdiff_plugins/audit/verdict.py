@@ -29,7 +29,7 @@ LARGE = 0.5
 NEW = {
     "copies": "they are copies of checkpoints, or nearly",
     "averages": "they agree with each other more than checkpoints do, as averages of them would",
-    "neither copies nor averages": "they are new: no copies, and hardly more alike than checkpoints are",
+    "neither copies nor averages": "they are no copies, and as unlike each other as checkpoints are",
 }
 """What a kind is called where nothing is known of the words."""
 NAMED = 3
