@@ -60,7 +60,8 @@ def run(
             tensors; or a function that returns that, a component, a table or a name.
         checkpoints: a folder, a list of files, or a list of state dicts or networks; without it, some are made.
         task: a name, a table, a component, or a loss function `loss(outputs, targets)`.
-        method, selector: a name, a table or a component.
+        method: a name, a table or a component.
+        selector: the same.
         plugins: Python files that are plugins, beside those that the recipe names.
         set: values that replace the recipe's, by dotted key: `{"sample.count": 50}`.
         quiet: show no progress.
@@ -93,7 +94,9 @@ def open_run(
 
     Args:
         name: which run; of several of one recipe the newest.
-        architecture, data, task: the objects that it was made from, where `pdiff.run` was handed such.
+        architecture: the network that the run was made from, where `pdiff.run` was handed one.
+        data: the same of its data.
+        task: the same of its loss.
         out: the folder of results.
         set: values of `run.*` that replace the run's own: `{"run.device": "cpu"}`.
         console: rich console that shows progress; by default a new one.
