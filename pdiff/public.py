@@ -20,8 +20,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.cli.text": ("console", "print_lines", "print_table"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "Ahead", "Architecture", "Codec", "Collector", "Component", "Dataset",
-        "Denoiser", "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page", "Renames",
-        "Report", "Selector", "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
+        "Denoiser", "Evaluator", "Figure", "Finding", "Generator", "Method", "NoSuchComponent", "Page",
+        "ReadsCheckpoints", "Report", "Selector", "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff.components.base import CONTENT, IF_SET, Component, Renames
+from pdiff.components.base import CONTENT, IF_SET, ReadsCheckpoints
 from pdiff.files import PRETRAINED
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pdiff.components.ahead import Ahead
 
 
-class Architecture(Component):
+class Architecture(ReadsCheckpoints):
     """Builds a network."""
 
     kind: ClassVar[str] = "architecture"
@@ -28,18 +28,6 @@ class Architecture(Component):
         "", json_schema_extra=CONTENT,
         description="start from: a checkpoint's file, a folder that is one network, 'pretrained' where the component "
         "offers it, or nothing",
-    )  # fmt: skip
-    key: str = Field(
-        "", json_schema_extra=IF_SET,
-        description="which state dict of the file, where it holds several, such as 'state_dict_ema'; '.' is its top",
-    )  # fmt: skip
-    rename: Renames = Field(
-        {}, json_schema_extra=IF_SET,
-        description='globs of names in the file and what they are here, as { "layers.*" = "hidden.*" }; "" leaves out',
-    )  # fmt: skip
-    match: Literal["names", "order"] = Field(
-        "names", json_schema_extra=IF_SET,
-        description="how the file's entries are told: by their names, or by their shapes and order alone",
     )  # fmt: skip
     head: Literal["same", "new"] = Field(
         "same", json_schema_extra=IF_SET,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
@@ -133,6 +133,23 @@ class Component(BaseModel):
         """
         for option, component in parts(self):
             component.foresee(ahead.of(option))
+
+
+class ReadsCheckpoints(Component):
+    """A component that reads checkpoint files, which others may have written: the options of how."""
+
+    key: str = Field(
+        "", json_schema_extra=IF_SET,
+        description="which state dict of a file, where it holds several, such as 'state_dict_ema'; '.' is its top",
+    )  # fmt: skip
+    rename: Renames = Field(
+        {}, json_schema_extra=IF_SET,
+        description='globs of names in a file and what they are here, as { "layers.*" = "hidden.*" }; "" leaves out',
+    )  # fmt: skip
+    match: Literal["names", "order"] = Field(
+        "names", json_schema_extra=IF_SET,
+        description="how a file's entries are told: by their names, or by their shapes and order alone",
+    )  # fmt: skip
 
 
 class Table(BaseModel):

@@ -61,9 +61,10 @@ def test_timms_first_layer_is_adapted_to_grey_images_as_timm_does(tmp_path: Path
 
 def test_any_networks_head_can_be_new_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    torch.save({"net": MlpMini().build(input_shape=(1, 8, 8), outputs=7).state_dict()}, path)
+    state = MlpMini().build(input_shape=(1, 8, 8), outputs=7).state_dict()
+    torch.save({"net": state}, path)
     model, said = loaded(MlpMini(weights=str(path), head="new"), (1, 8, 8), 3)
-    assert model.layers[0][0].weight.equal(torch.load(path)["net"]["layers.0.0.weight"])
+    assert model.layers[0][0].weight.equal(state["layers.0.0.weight"])
     assert said == [
         "architecture: 1 file: taken from 'net'",
         "architecture.head: head.weight, head.bias newly initialised",

@@ -73,7 +73,7 @@ def test_the_likelihood_is_that_of_a_gaussian_as_wide_as_errors_on_the_selection
 
 def test_targets_become_float_and_others_are_refused() -> None:
     task = Regression()
-    assert task.checked(torch.tensor([[1], [2]]), 1).tolist() == [1.0, 2.0]
+    assert task.checked(torch.tensor([[1], [2]]), 1).equal(torch.tensor([1.0, 2.0]))
     assert task.checked(torch.zeros(3, 2, dtype=torch.float64), 2).dtype == torch.float32
     with pytest.raises(UserError, match="example 1: the target is inf"):
         task.checked(torch.tensor([1.0, float("inf")]), 1)

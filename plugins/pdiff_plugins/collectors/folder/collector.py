@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.opening import ENDINGS
-from pdiff.components import CONTENT, IF_SET, NEVER, Collector, Renames, Task
+from pdiff.components import CONTENT, NEVER, Collector, ReadsCheckpoints, Task
 from pdiff.errors import UserError
 from pdiff_plugins.collectors.folder.finding import Checkpoint, checkpoints
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pdiff.zoo import Layout, Zoo
 
 
-class Folder(Collector):
+class Folder(ReadsCheckpoints, Collector):
     """Your own checkpoints, as torch, Lightning, timm, Hugging Face or Ray write.
 
     Files of .safetensors, .pt, .pth, .bin, .ckpt or .pth.tar, and folders that are one network each (shards with an
@@ -46,18 +46,6 @@ class Folder(Collector):
         description="glob of the files that count, with slashes of those below, as '*/checkpoint_*/model.pt'",
         json_schema_extra=NEVER,
     )
-    key: str = Field(
-        "", json_schema_extra=IF_SET,
-        description="which state dict of a file, where it holds several, such as 'state_dict_ema'; '.' is its top",
-    )  # fmt: skip
-    rename: Renames = Field(
-        {}, json_schema_extra=IF_SET,
-        description='globs of names in the files and what they are here, as { "layers.*" = "hidden.*" }; "" leaves out',
-    )  # fmt: skip
-    match: Literal["names", "order"] = Field(
-        "names", json_schema_extra=IF_SET,
-        description="how the files' entries are told: by their names, or by their shapes and order alone",
-    )  # fmt: skip
     anchor: Literal["same", "first", "base"] = Field(
         "same",
         description="where entries outside the selection come from: same: the files, which must agree; "
