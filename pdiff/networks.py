@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.checkpoints.names import listed
+from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.reading import Reader
 from pdiff.components import Architecture
 from pdiff.context import derive
@@ -29,7 +29,7 @@ def build_network(
     if isinstance(example, tuple | dict) and not any(whole is example for whole in handed(model, example)[0]):
         model.register_forward_pre_hook(_apart, with_kwargs=True)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        model.eval()(example)
+        model.eval()(torch.zeros(2, *data.input_shape) if example is None else example)
     if architecture.weights and architecture.weights != PRETRAINED:
         load_weights(model, architecture, say)
     return model
@@ -99,7 +99,7 @@ def load_weights(
 def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     """Load a whole state dict. Raises UserError that names the first entry that does not fit."""
     ours = model.state_dict()
-    missing = [key for key in ours if key not in state and not key.endswith("num_batches_tracked")]
+    missing = [key for key in ours if key not in state and not is_counter(key)]
     extra = [key for key in state if key not in ours]
     if missing or extra:
         lacks = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the network has not"
@@ -113,9 +113,10 @@ def load_into(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
 
 
 def once(model: nn.Module, keys: Iterable[str]) -> set[str]:
-    """Return of a module that a network has under several names one: functional_call would not put back what it had.
+    """Return one name for each entry of a module that a network registers under several names.
 
-    To be called with `tie_weights=False`, and with each name of a parameter that several modules share.
+    functional_call would otherwise not put back what it had. To be called with `tie_weights=False`, and with each name
+    of a parameter that several modules share.
     """
     places = ((key.rpartition("."), key) for key in keys)
     return set({(id(model.get_submodule(owner)), name): key for (owner, _, name), key in places}.values())

@@ -90,11 +90,11 @@ def evaluate(
     out: Out = "runs",
 ) -> None:
     """Evaluate a run again, also by further evaluators. Only what is new is computed."""
-    from pdiff.cli.text import print_lines, print_run
+    from pdiff.cli.text import print_reports, print_run
 
     opened = _open(run, out, set)
     print_run(opened.evaluate(evaluator or []), opened.folder, wide)
-    print_lines(f"report: {path}" for path in opened.report() if path.suffix in (".html", ".md"))
+    print_reports(opened.report())
 
 
 def report(run: RunName, set: RunOverrides = None, out: Out = "runs") -> None:
@@ -122,6 +122,8 @@ def export(
     opened = _open(run, out, set)
     place = Path(to) if to else None
     paths = opened.export(place, which=which, source=source, every=all, overwrite=overwrite)
-    one = f"{paths[0]}: network {opened.number(which, source)} of {source or opened.pipeline.plan.method}"
+    if all:
+        return print_lines([f"{len(paths)} networks in {paths[0].parent}"])
     best = f" (best on the {opened.recipe.selection} split)" if which == "best" else ""
-    print_lines([f"{len(paths)} networks in {paths[0].parent}" if all else one + best])
+    number, of = opened.number(which, source), source or opened.pipeline.plan.method
+    print_lines([f"{paths[0]}: network {number} of {of}{best}"])

@@ -32,16 +32,14 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show how networks are run, and how fast.")] = False,
 ) -> None:
     """Run a recipe from start to report. What is computed already is used again."""
-    from pdiff.cli.text import console, print_lines, print_run, starting
+    from pdiff.cli.text import console, print_lines, print_reports, print_run, starting
 
     with starting(f"pdiff run {recipe}", quiet):
         from pdiff import api
     changes = overrides(set, device, out) | ({"run.track": [{"name": name} for name in track]} if track else {})
     done = api.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, verbose=verbose, console=console())
     print_run(done.scores, done.folder, wide)
-    for path in done.report():
-        if path.suffix in (".html", ".md"):
-            print_lines([f"report: {path}"])
+    print_reports(done.report())
     print_lines([f"results in {done.folder}"])
 
 

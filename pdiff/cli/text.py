@@ -72,6 +72,11 @@ def _numeric(text: str) -> bool:
     return text == "" or (text[0] in "+-0123456789" and text[-1] in "%0123456789")
 
 
+def print_reports(paths: Iterable[Path]) -> None:
+    """Print where the pages of a run are that people read."""
+    print_lines(f"report: {path}" for path in paths if path.suffix in (".html", ".md"))
+
+
 def print_run(scores: dict[str, Any], folder: Path, wide: bool = False) -> None:
     """Print the summary of a run: its table, what it says, and published numbers beside ours.
 
@@ -85,7 +90,8 @@ def print_run(scores: dict[str, Any], folder: Path, wide: bool = False) -> None:
     if left:
         more = f"{len(left)} columns more ({', '.join(left)}): pdiff show {shlex.quote(str(folder))} --wide, or --json"
         print_lines(textwrap.wrap(more, width(), break_long_words=False, break_on_hyphens=False))
-    print_lines(["", *told(scores), ""] if told(scores) else [])
+    if lines := told(scores):
+        print_lines(["", *lines, ""])
     print_lines(notes(scores, {head[index] for index in kept}))
     head, rows = expected(scores)
     if rows:

@@ -60,8 +60,8 @@ def evaluate_stage(recipe: Recipe, populations: dict[str, Stage], evaluator: Eva
     return Stage("evaluate", {"of": sources, "evaluator": evaluator.identity(), "protocol": recipe.protocol})
 
 
-def run_key(recipe: Recipe) -> str:
-    """Return the first 8 digits of the hash of everything that decides the run."""
+def run_key(recipe: Recipe, train: Stage | None = None) -> str:
+    """Return the first 8 digits of the hash of all that decides the run; `train`: its stage, where it is known."""
     tables = type(recipe).model_fields.keys() - {"run", "plugins"}  # a plugin counts by what the recipe takes of it
     parts = {name: identity(getattr(recipe, name)) for name in tables}
-    return Stage("run", parts | {"train": train_stage(recipe).key}).key[:8]
+    return Stage("run", parts | {"train": (train or train_stage(recipe)).key}).key[:8]

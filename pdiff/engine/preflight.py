@@ -48,7 +48,8 @@ def _expected(recipe: Recipe) -> int | None:
 
 def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
     """Return the pipeline of a recipe; its name is the recipe's and a key."""
-    return Pipeline(Plan(recipe), f"{path.stem}-{run_key(recipe)}", progress)
+    plan = Plan(recipe)
+    return Pipeline(plan, f"{path.stem}-{run_key(recipe, plan.train)}", progress)
 
 
 def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple[Pipeline, Ahead]:

@@ -41,26 +41,25 @@ def verdict(view: View, novelty_M: Tensor, unit: Unit) -> dict[str, Any]:
     gained = gains(view)
     rival = next(iter(gained), "")
     judged: dict[str, Any] = {"gains": gained, "rival": rival} | ({"gain": gained[rival]} if rival else {})
-    judged["kind"], why = _kind(view, novelty_M)
-    judged["plain"] = _plain(view, gained, judged["kind"], unit)
+    ours_ME, theirs_NE = (per_example(view, source) for source in (view.method, ORIGINAL))
+    low, high = difference(ours_ME, theirs_NE).interval()
+    judged["kind"], why = _kind(view, novelty_M, worse=high < 0)
+    gap, least = float(ours_ME.mean() - theirs_NE.mean()), LARGE * float(theirs_NE.mean(dim=1).std())
+    level = "better than" if low > 0 and gap > least else "as good as"  # a gain is claimed where it is large, too
+    if high < 0:
+        level = "worse than" if -gap > least else "a little worse than"
+    means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
+    beside = f"{level} the checkpoints it learnt from (mean {view.recipe.task.metric} {means})"
+    judged["plain"] = _plain(f"{view.method} gives networks {beside}", gained, judged["kind"], unit)
     lines = [f"{view.method} {judged['kind']}: {why}"]
     if rival:
         lines.insert(0, _compared(view, gained, unit))
     return judged | {"verdict": lines}
 
 
-def _plain(view: View, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str:
-    """Say it for who reads such a table for the first time: as good, what does better, and whether it is new."""
-    ours_ME, theirs_NE = (per_example(view, source) for source in (view.method, ORIGINAL))
-    low, high = difference(ours_ME, theirs_NE).interval()
-    gap, least = float(ours_ME.mean() - theirs_NE.mean()), LARGE * float(theirs_NE.mean(dim=1).std())
-    level = "better than" if low > 0 and gap > least else "as good as"  # a gain is claimed where it is large, too
-    if high < 0:
-        level = "worse than" if -gap > least else "a little worse than"
-    means = " against ".join(unit.text(float(values.mean())) for values in (ours_ME, theirs_NE))
-    said = [
-        f"{view.method} gives networks {level} the checkpoints it learnt from (mean {view.recipe.task.metric} {means})"
-    ]
+def _plain(beside: str, gained: Mapping[str, Gain], kind: str, unit: Unit) -> str:
+    """Say it for who reads such a table for the first time: how good (`beside`), what does better, whether a copy."""
+    said = [beside]
     ahead = [source for source, gain in gained.items() if gain["worse"]]
     if ahead:
         more = f", as {len(ahead) - 1} more" * (len(ahead) > 1)
@@ -109,8 +108,11 @@ def _named(view: View, source: str, gain: Gain, unit: Unit) -> str:
     return f"{source}{one} ({unit.difference(gain['mean'], '+')}, 95 % interval {ends})"
 
 
-def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
-    """Return whether the method copies, averages or adds, and the numbers that say so."""
+def _kind(view: View, novelty_M: Tensor, worse: bool) -> tuple[str, str]:
+    """Return whether the method copies, averages or adds, and the numbers that say so.
+
+    `worse`: than the checkpoints, clearly: who errs more often agrees more often.
+    """
     far, within, others = median(novelty_M), *(_overlap(view, source) for source in (view.method, ORIGINAL))
     if math.isnan(far):
         return "cannot be told from a copy", "all checkpoints are the same"
@@ -121,13 +123,8 @@ def _kind(view: View, novelty_M: Tensor) -> tuple[str, str]:
     if far < COPIES:
         return "copies", away
     if within > others + min(AVERAGES, (1 - others) / 2):
-        return ("agrees with itself, being worse than the checkpoints" if _worse(view) else "averages"), agree
+        return ("agrees with itself, being worse than the checkpoints" if worse else "averages"), agree
     return "neither copies nor averages", f"{agree}; {away}"
-
-
-def _worse(view: View) -> bool:
-    """Return whether the method is clearly worse than the checkpoints: who errs more often agrees more often."""
-    return difference(per_example(view, view.method), per_example(view, ORIGINAL)).interval()[1] < 0
 
 
 def _overlap(view: View, source: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdiff.checkpoints.opening import weights_in
 from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
 from pdiff.files import read_json
@@ -28,19 +29,19 @@ FIXED: dict[str, tuple[Any, Any]] = {
 
 
 def file_of(architecture: DdpmUnet) -> Path:
-    """Return the file that `weights` names. Raises UserError for a folder or a network of another kind."""
+    """Return the file or folder that `weights` names. Raises UserError where it is of another kind of network."""
     path = Path(architecture.weights)
     if not path.is_dir():
         return path
-    file = next((path / name for name in FILES if (path / name).is_file()), None)
-    if file is None or not (path / "config.json").is_file():
-        lacks = "no config.json" if file else f"neither {' nor '.join(FILES)}"
+    files = weights_in(path)
+    if not files or not (path / "config.json").is_file():
+        lacks = "no config.json" if files else f"neither {' nor '.join(FILES)}"
         raise UserError(
             f"architecture.weights = {architecture.weights!r}: not a folder in diffusers' layout, it holds {lacks}; "
             "name the folder of the UNet itself (often called unet), or a file"
         )
     _compare(read_json(path / "config.json"), architecture)
-    return file
+    return path
 
 
 def _compare(config: dict[str, Any], architecture: DdpmUnet) -> None:

@@ -121,17 +121,21 @@ class TimmModel(Architecture):
         if not config.has_weights:
             raise UserError(f'architecture.weights: {self.model} has no pretrained weights; name a file, or write ""')
         if config.hf_hub_id:
-            files = (in_cache(config.hf_hub_id, file) for file in HUB_FILES)
+            files = (in_cache(config.hf_hub_id, file) for file in self._names(config))
             return next(filter(None, files), None)
         return in_torch_cache(config.url)
+
+    def _names(self, config: Any) -> tuple[str, ...]:
+        """Return what the file of weights can be called on the hub."""
+        return (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
 
     def _asked(self, config: Any) -> Answer:
         if not config.hf_hub_id:
             return ask_server(config.url)
-        return ask_hub(config.hf_hub_id, [config.hf_hub_filename] if config.hf_hub_filename else HUB_FILES)
+        return ask_hub(config.hf_hub_id, self._names(config))
 
     def _where(self, config: Any) -> str:
-        return f"{HUB_FILES[0]} of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+        return f"{self._names(config)[0]} of huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
 
     def _unreachable(self, config: Any, why: str) -> UserError:
         return UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import sys
@@ -115,6 +116,16 @@ def load(target: str) -> Any:
                 "pdiff.open_run(name, architecture=..., data=..., task=...), those that it was made from"
             )
         return live[target]
+    return _kept(target) if DIGEST in target else _found(target)
+
+
+@functools.cache
+def _kept(target: str) -> Any:
+    """Return an object of a file, read once: a loss is asked for at each step, and its code may change meanwhile."""
+    return _found(target)
+
+
+def _found(target: str) -> Any:
     where, _, name = target.partition(DIGEST)[0].rpartition(":")
     found: Any = _module(where)
     for part in name.split("."):

@@ -69,7 +69,7 @@ def card(choice: Choice, about: Mapping[str, Any], state: Mapping[str, Tensor], 
         "Scores": _scores(choice),
         "What the run says of its generator": _verdict(choice),
         "Load it": _loading(choice, about, name),
-        "Every source of the run": _all(choice.run.scores),
+        "Every source of the run": _all(choice.scores),
         "Data": _data(choice),
         "How it was made": _made(choice),
         "Licence": _licence(choice),
@@ -79,7 +79,7 @@ def card(choice: Choice, about: Mapping[str, Any], state: Mapping[str, Tensor], 
 
 
 def _metadata(choice: Choice, about: Mapping[str, Any], name: str) -> dict[str, Any]:
-    recipe, scores = choice.run.recipe, choice.run.scores
+    recipe, scores = choice.run.recipe, choice.scores
     images = len(_shape(about)) == 3
     task = TASKS.get(recipe.task.name, "") if images else ""
     timm = "library" not in about
@@ -107,7 +107,7 @@ def _results(choice: Choice, task: str) -> Iterator[Any]:
     """Yield the scores of this network, as the metadata's `model-index` has them."""
     from huggingface_hub import EvalResult
 
-    recipe, score = choice.run.recipe, scored(choice.run.scores).get(choice.source)
+    recipe, score = choice.run.recipe, scored(choice.scores).get(choice.source)
     for split, key in SPLITS.items():
         value = _value(score, key, choice.number)
         if value is not None and (split == "test" or recipe.selection != "test"):
@@ -127,7 +127,7 @@ def _value(score: TaskScore | None, key: str, number: int) -> float | None:
 def _summary(choice: Choice, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     run, architecture = choice.run, about["architecture"]
     called = f"`{architecture['name']}`" if isinstance(architecture, Mapping) else f"timm's `{architecture}`"
-    recipe, scores, total = run.recipe, run.scores, sum(value.numel() for value in state.values())
+    recipe, scores, total = run.recipe, choice.scores, sum(value.numel() for value in state.values())
     count, selected = scores["networks"][choice.source]["count"], scores["parameters"]
     what = f"A network for {recipe.task.name} on `{recipe.dataset.name}`: {called}"
     if choice.source == ORIGINAL:
@@ -150,7 +150,7 @@ def _share(selected: int, total: int) -> str:
 
 def _scores(choice: Choice) -> str:
     """Return the network's own score beside its controls."""
-    scores, recipe = choice.run.scores, choice.run.recipe
+    scores, recipe = choice.scores, choice.run.recipe
     known, unit, metric = scored(scores), unit_of(scores), recipe.task.metric
     if choice.source not in known:
         return f"No evaluator of the {metric} ran: nothing is claimed."
@@ -188,7 +188,7 @@ def _mean(score: TaskScore, key: str) -> float | None:
 
 def _verdict(choice: Choice) -> str:
     recipe, warn = choice.run.recipe, choice.run.pipeline.warn
-    first, *more = findings(Showing({e.name: e for e in recipe.evaluate}, warn), choice.run.scores)
+    first, *more = findings(Showing({e.name: e for e in recipe.evaluate}, warn), choice.scores)
     return "\n".join([f"**{plain(first)}.**\n", *(f"- {plain(line)}." for line in more)]).strip()
 
 
@@ -248,7 +248,7 @@ def _made(choice: Choice) -> str:
 
     import pdiff
 
-    scores, recipe = choice.run.scores, choice.run.recipe
+    scores, recipe = choice.scores, choice.run.recipe
     cut = "" if choice.recipe == choice.whole_recipe else ", and paths in it are cut to their last name"
     versions = f"pdiff {pdiff.__version__}, torch {torch.__version__}, timm {timm.__version__}"
     return (

@@ -23,7 +23,7 @@ def push(
     out: Out = "runs",
 ) -> None:
     """Write a network with its model card, or send it to the hub."""
-    from pdiff.cli.text import console
+    from pdiff.cli.text import print_lines
     from pdiff_plugins.sharing.folder import Choice, write_folder
     from pdiff_plugins.sharing.hub import PREFIX, Hub
 
@@ -34,5 +34,4 @@ def push(
             place = hub.send(write_folder(choice, Path(temporary) / hub.name.rpartition("/")[2], hub.name))
     else:
         place = str(write_folder(choice, Path(to), overwrite=overwrite))
-    for line in (*choice.remarks, f"network {choice.number} of {choice.source} in {place}"):
-        console().print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines([*choice.remarks, f"network {choice.number} of {choice.source} in {place}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -16,7 +17,6 @@ from pdiff import open_run
 from pdiff.cli.text import console
 from pdiff.errors import UserError, naming
 from pdiff.files import make_folder, save_tensors, write_json, write_text
-from pdiff.results.scores import scored
 from pdiff_plugins.sharing.licences import Licence
 
 if TYPE_CHECKING:
@@ -48,14 +48,12 @@ class Choice:
         chosen, run = Licence.of(licence), open_run(name, out=out, set=dict(set), console=console())
         source = source or run.pipeline.plan.method
         remarks = [] if chosen.known else ["no --licence: the card says that the licence of the weights is unknown"]
-        known = scored(run.scores).get(source)
-        if which == "best" and known:
-            return cls(run, source, known["best_index"], chosen, True, remarks)
-        theta_MD, state = run.theta(source), run.state_dict(which, source)
-        if which != "best":
-            return cls(run, source, int(which), chosen, False, remarks)
-        theta_D = run.zoo.layout.vector(state)
-        return cls(run, source, int((theta_MD == theta_D).all(dim=1).nonzero()[0]), chosen, True, remarks)
+        return cls(run, source, run.number(which, source), chosen, which == "best", remarks)
+
+    @functools.cached_property
+    def scores(self) -> dict[str, Any]:
+        """The run's scores, which its file holds."""
+        return self.run.scores
 
     @property
     def state(self) -> dict[str, Tensor]:

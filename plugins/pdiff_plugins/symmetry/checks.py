@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from pdiff.checkpoints.names import listed
 from pdiff.data import Inputs
 from pdiff.networks import handed
 from pdiff.zoo import Layout
@@ -15,8 +16,6 @@ from pdiff_plugins.symmetry.permutations import Symmetry
 
 TRIES = 3
 """Orders that are tried: where a network decides, rounding can decide otherwise."""
-MOST = 3
-"""Names that a line holds."""
 INEXACT = (
     "reordering this network's hidden units, as its graph has them, changes what it computes; please report that, with "
     "the network"
@@ -77,7 +76,7 @@ def why_none(symmetry: Symmetry, layout: Layout, model: nn.Module) -> str:
     if symmetry.sizes:
         state, held = model.state_dict(), symmetry.beyond(layout.keys)
         floats = [key for key in held if state[key].is_floating_point()]
-        line = f"no hidden units can be reordered within the selected entries alone, as they move with {_some(held)}"
+        line = f"no hidden units can be reordered within the selected entries alone, as they move with {listed(held)}"
         if floats:
             return f"{line}; select whole layers and those that read them (selector 'entire')"
         return f"{line}, of which all networks have the same, as it holds no real numbers"
@@ -88,9 +87,4 @@ def why_none(symmetry: Symmetry, layout: Layout, model: nn.Module) -> str:
 
 def unknown_line(names: Sequence[str]) -> str:
     """Return which operations are not understood."""
-    return f"there is no rule for {_some(names)}, which leaves the units that it reads in their order"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more
+    return f"there is no rule for {listed(names)}, which leaves the units that it reads in their order"

@@ -201,9 +201,9 @@ class Csv(Dataset):
             ((name, cells),) = columns.items()
             read: Any = str if _numbers(cells) is None else float  # 1 and 1.0 are one class
             known = sorted({read(cell) for cell in cells})
-            number = {cell: known.index(read(cell)) for cell in set(cells)}
             outputs = check_classes(self.name, f"column {name!r} of {self.path}", len(known))
-            return torch.tensor([number[cell] for cell in cells]), outputs
+            number = {value: place for place, value in enumerate(known)}
+            return torch.tensor([number[read(cell)] for cell in cells]), outputs
         values = []
         for name, cells in columns.items():
             numbers = _numbers(cells)

@@ -12,6 +12,7 @@ from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.opening import ENDINGS
 from pdiff.components import CONTENT, NEVER, Collector, ReadsCheckpoints, Task
 from pdiff.errors import UserError
+from pdiff.files import sha256_of
 from pdiff_plugins.collectors.folder.finding import Checkpoint, checkpoints
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class Folder(ReadsCheckpoints, Collector):
         if len(found[0].parts) > 1 or places != [(number, 0) for number in range(len(found))]:
             digest.update(repr(places).encode())
         for file in (file for one in found for file in one.files):
-            with open(file, "rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
+            digest.update(bytes.fromhex(sha256_of(file)))
         return f"sha256:{digest.hexdigest()}"
 
     def files(self) -> list[Path]:

@@ -64,7 +64,8 @@ def checkpoints(folder: Path, pattern: str) -> tuple[list[Checkpoint], list[str]
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural(path.name))
+    shown = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(shown, key=lambda path: natural(path.name))
 
 
 def _below(folder: Path, pattern: str, out: list[str], depth: int = DEPTH) -> Iterator[tuple[Path, tuple[Path, ...]]]:
@@ -94,11 +95,11 @@ def _within(folder: Path, pattern: str) -> tuple[list[tuple[Path, tuple[Path, ..
     return sorted(there, key=lambda one: natural(one[0].name)), out
 
 
-def _files(path: Path, named: bool = False) -> tuple[Path, ...]:
+def _files(path: Path, named: bool = False, depth: int = DEPTH) -> tuple[Path, ...]:
     """Return the files of one network: of a folder that is one, else none; `named`: the path was asked for."""
     if path.is_file():
         return (path,) if named else ()
-    if any(_files(folder) for folder in _folders(path)):
+    if depth and any(_files(folder, depth=depth - 1) for folder in _folders(path)):
         return ()
     if own := weights_in(path):
         return own
