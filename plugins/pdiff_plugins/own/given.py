@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -19,7 +18,7 @@ from pdiff.errors import UserError
 from pdiff.files import PRETRAINED, make_folder, save_tensors, sha256_of
 from pdiff.plugins.discovery import registry
 from pdiff_plugins.own.prints import data_digest, digest
-from pdiff_plugins.own.splits import example_of, parts_of, splits_of
+from pdiff_plugins.own.splits import example_of, parts_of, split_of
 from pdiff_plugins.own.targets import LIVE, keep_live
 
 DEFAULTS: dict[str, Any] = {
@@ -163,7 +162,7 @@ def _some_targets(data: Any) -> Tensor | None:
     train = parts_of(data)["train"]
     train = train.dataset if isinstance(train, DataLoader) else train
     if isinstance(train, Mapping | tuple | list) or hasattr(train, "batch"):
-        return splits_of({"train": train, "test": train}, 0.5, 1, torch.Generator()).train.targets
+        return split_of(train, "train").targets
     return example_of(train, 0, 0, "train")[1][None]
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from pdiff.data import Batch, DatasetSplits, Split, TensorSplit, holdout
+from pdiff.data import Batch, DatasetSplits, Split, TensorSplit, each, holdout, leaves
 from pdiff.errors import UserError
 from pdiff_plugins.own.draws import drawing
 
@@ -21,7 +20,6 @@ TARGETS = ("targets", "target", "labels", "label", "y")
 """Keys under which a dict of an example, or of a split, may have its targets."""
 MOST_BYTES = 2**30
 """Examples of a torch Dataset that together take no more are kept in memory."""
-LEAVES, EACH = pytree.tree_leaves, pytree.tree_map
 
 
 def splits_of(given: Any, validation: float, outputs: int, generator: torch.Generator) -> DatasetSplits:
@@ -37,7 +35,7 @@ def splits_of(given: Any, validation: float, outputs: int, generator: torch.Gene
         first: Any = train.inputs
     else:
         first = train.batch(torch.zeros(min(1, len(train)), dtype=torch.int64), torch.device("cpu")).inputs
-    shape = EACH(lambda tensor: tuple(tensor.shape[1:]), first)
+    shape = each(lambda tensor: tuple(tensor.shape[1:]), first)
     return DatasetSplits(
         parts["train"], parts["validation"], parts["test"], shape, outputs or outputs_for(train.targets)
     )
@@ -74,7 +72,7 @@ def _arrays(given: Any) -> bool:
 
 def _some(split: Split, index: Tensor) -> Split:
     if isinstance(split, TensorSplit):
-        return TensorSplit(EACH(lambda tensor: tensor[index], split.inputs), split.targets[index])
+        return TensorSplit(each(lambda tensor: tensor[index], split.inputs), split.targets[index])
     assert isinstance(split, Items)
     return Items(split.items, split.name, index, split.known[index])
 
@@ -127,7 +125,7 @@ def _of_arrays(inputs: Any, targets: Any, name: str) -> TensorSplit:
     else:
         read = tensor_of(inputs, f"inputs of {what}")
     labels = tensor_of(targets, f"targets of {what}", floats=False)
-    for tensor in LEAVES(read):
+    for tensor in leaves(read):
         if not tensor.ndim or not labels.ndim or len(tensor) != len(labels):
             counts = [len(each) if each.ndim else "no" for each in (tensor, labels)]
             raise UserError(f"dataset: {what} has {counts[0]} inputs and {counts[1]} targets; give as many of each")
@@ -160,8 +158,8 @@ def _of_items(items: Any, name: str) -> Split:
     if not len(items):
         raise UserError(f"dataset: the {name} split is empty")
     (first, other), wide = (example_of(items, 0, seed, name)[0] for seed in (0, 1)), len(items)
-    draws = any(not torch.equal(a, b) for a, b in zip(LEAVES(first), LEAVES(other), strict=True))
-    kept = sum(tensor.nbytes for tensor in LEAVES(first)) * wide <= MOST_BYTES
+    draws = any(not torch.equal(a, b) for a, b in zip(leaves(first), leaves(other), strict=True))
+    kept = sum(tensor.nbytes for tensor in leaves(first)) * wide <= MOST_BYTES
     if kept and not draws:
         inputs, targets = stacked(items, range(wide), range(wide), name)
         return TensorSplit(inputs, targets)
@@ -200,7 +198,7 @@ def example_of(items: Any, number: int, seed: int, name: str) -> tuple[Any, Tens
 def stacked(items: Any, numbers: Sequence[int], seeds: Sequence[int], name: str) -> tuple[Any, Tensor]:
     """Return (inputs, targets) of examples. Raises UserError that names the first of another shape."""
     examples = [example_of(items, number, seed, name) for number, seed in zip(numbers, seeds, strict=True)]
-    shapes = [EACH(lambda tensor: tuple(tensor.shape), example) for example in examples]
+    shapes = [each(lambda tensor: tuple(tensor.shape), example) for example in examples]
     odd = next((place for place, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
         here, there = (f"{shape[0]} (target {shape[1]})" for shape in (shapes[odd], shapes[0]))
@@ -208,7 +206,7 @@ def stacked(items: Any, numbers: Sequence[int], seeds: Sequence[int], name: str)
             f"dataset: example {numbers[odd]} of the {name} split has the shape {here}, example {numbers[0]} {there}; "
             "give all of one shape"
         )
-    return EACH(lambda *tensors: torch.stack(tensors), examples[0], *examples[1:])
+    return each(lambda *tensors: torch.stack(tensors), examples[0], *examples[1:])
 
 
 class Items:
@@ -233,4 +231,4 @@ class Items:
         if augment is not None:
             seeds = torch.randint(2**31, (len(index),), generator=augment).tolist()
         inputs, targets = stacked(self.items, numbers, seeds, self.name)
-        return EACH(lambda tensor: tensor.to(device), Batch(inputs, targets))
+        return each(lambda tensor: tensor.to(device), Batch(inputs, targets))
