@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pdiff import mapped
 from pdiff.running.progress import Progress
 from pdiff.running.snapshot import Snapshot
 
@@ -37,6 +38,10 @@ class Context:
     def generator(self, *words: object) -> torch.Generator:
         """Return a new CPU generator for the purpose that `words` name: the same words give the same stream."""
         return torch.Generator().manual_seed(derive(self.seed, *words))
+
+    def empty(self, count: int, dim: int) -> torch.Tensor:
+        """Return new vectors `[count, dim]`, float32, on the CPU; large ones lie in a file that goes with them."""
+        return mapped.empty(count, dim, self.snapshot.folder)
 
     def replace(self, **changes: object) -> Context:
         """Return a context that differs in the fields named."""

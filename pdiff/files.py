@@ -63,6 +63,8 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Ite
     """Yield a safetensors file, tensor by tensor: the library's writer leaves files of its own where it is killed."""
     import torch
 
+    from pdiff.mapped import release
+
     names = {getattr(torch, theirs): ours for ours, theirs in (pair.split(":") for pair in DTYPES.split())}
     ranks = {dtype: rank for rank, dtype in enumerate(names)}
     odd = next((f"{key} is {value.dtype}" for key, value in tensors.items() if value.dtype not in names), None)
@@ -81,6 +83,7 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Ite
         for part in tensors[key].detach().cpu().contiguous().reshape(-1).split(CHUNK):
             if part.numel():
                 yield memoryview(part.view(torch.uint8).numpy())
+                release(part)
 
 
 def _write(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -30,6 +30,17 @@ class Snapshot:
         """Return a snapshot beside this one, for a part of the stage."""
         return Snapshot(self.folder, f"{self.name}-{name}", self.every_s)
 
+    def rows(self, count: int, dim: int) -> Tensor:
+        """Return vectors `[count, dim]`, float32, that are still there after a kill, as far as they were written.
+
+        They lie in a file beside the snapshot, which becomes the zoo's where they are one.
+        """
+        import torch
+
+        from pdiff.mapped import kept
+
+        return kept(self.folder / f"{self.name}-rows.bin", count, dim) if self.folder else torch.empty(count, dim)
+
     def due(self) -> bool:
         """True when the last save is long enough ago: saving takes at most about a twentieth of the time."""
         return self.folder is not None and time.monotonic() - self._last >= max(self.every_s, 20 * self._cost)

@@ -54,9 +54,9 @@ def mean(theta_ND: Tensor) -> Tensor:
     """Return the average checkpoint, `[D]` in float64."""
     import torch
 
-    from pdiff_plugins.maths.neighbours import COLUMNS
+    from pdiff.mapped import windows
 
-    return torch.cat([theta.double().mean(dim=0) for theta in theta_ND.split(COLUMNS, dim=1)])
+    return torch.cat([theta.double().mean(dim=0) for _, theta in windows(theta_ND)])
 
 
 class Base(Baseline):

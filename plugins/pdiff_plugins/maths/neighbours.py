@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pdiff.mapped import COLUMNS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-COLUMNS = 65_536
-"""Columns of a zoo that are held in float64 at a time."""
 NUMBERS = 2**18
 """Numbers that are held in float64 at a time: what a processor's cache takes, and no memory asked for anew."""
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdiff.mapped import COLUMNS
 from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
-from pdiff_plugins.maths.neighbours import COLUMNS
 
 VARIANCE_FLOOR = 0.001
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pdiff_plugins.maths.neighbours import COLUMNS
+from pdiff.mapped import COLUMNS
 
 RANK_TOLERANCE = 1e-6  # of the largest singular value: what is below is rounding of float32 vectors
 
