@@ -80,10 +80,12 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Ite
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for key in order:
-        for part in tensors[key].detach().cpu().contiguous().reshape(-1).split(CHUNK):
-            if part.numel():
-                yield memoryview(part.view(torch.uint8).numpy())
-                release(part)
+        value = tensors[key].detach()
+        for row in value if value.dim() > 1 and not value.is_contiguous() else [value]:
+            for part in row.cpu().contiguous().reshape(-1).split(CHUNK):
+                if part.numel():
+                    yield memoryview(part.view(torch.uint8).numpy())
+                    release(part)
 
 
 def _write(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -7,23 +7,29 @@ take every tensor, and do the same with small ones and with those in memory. N o
 from __future__ import annotations
 
 import ctypes
+import itertools
+import json
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pdiff.errors import UserError
+from pdiff.errors import UserError, naming
+from pdiff.files import save_tensors
 
 COLUMNS = 65_536
 """Columns of a zoo that are held in float64 at a time."""
 LARGE = 2**26
 """Bytes from which new vectors get a file, and read ones are let go."""
+HEADER = 4096
+"""Bytes before the numbers in a file of `kept` vectors."""
+KEPT = "-rows.bin"
 MADV_DONTNEED = 4
 
 
@@ -42,12 +48,38 @@ def empty(count: int, dim: int, folder: Path | None) -> Tensor:
 
 
 def kept(path: Path, count: int, dim: int) -> Tensor:
-    """Return vectors `[count, dim]` that lie in a file and outlive the process; what is there already stays."""
+    """Return vectors `[count, dim]` that lie in a file and outlive the process; what is there already stays.
+
+    The file has room for a header, by which `save_rows` makes it a safetensors file.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        return _mapped(path, handle, 4 * count * dim).view(count, dim)
+        return _mapped(path, handle, HEADER + 4 * count * dim)[HEADER // 4 :].view(count, dim)
     finally:
         os.close(handle)
+
+
+def save_rows(path: Path, theta_ND: Tensor) -> None:
+    """Write a safetensors file of one tensor, `theta`; vectors that are `kept` beside it are not copied."""
+    file = file_of(theta_ND)
+    if file is None or file.parent != path.parent.resolve() or not file.name.endswith(KEPT):
+        return save_tensors(path, {"theta": theta_ND})
+    about = {"dtype": "F32", "shape": list(theta_ND.shape), "data_offsets": [0, 4 * theta_ND.numel()]}
+    text = json.dumps({"__metadata__": {"format": "pt"}, "theta": about}, separators=(",", ":")).encode()
+    with naming(path), open(file, "r+b") as out:
+        out.write((HEADER - 8).to_bytes(8, "little") + text.ljust(HEADER - 8))
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(file, path)
+    return None
+
+
+def sync(theta_ND: Tensor) -> None:
+    """Write `kept` vectors to the disk, as far as they are filled."""
+    file = file_of(theta_ND)
+    if file is not None:
+        with open(file, "r+b") as out:
+            os.fsync(out.fileno())
 
 
 def _mapped(path: Path, handle: int, size: int) -> Tensor:
@@ -136,14 +168,28 @@ def _is_clean_file(start: int, stop: int) -> bool:
     return False
 
 
-def file_of(tensor: Tensor) -> Path | None:
-    """Return the file that is the memory of the tensor, from its first byte to its last, and shared; else None."""
-    if not sys.platform.startswith("linux") or not tensor.is_contiguous():
+def file_of(theta_ND: Tensor) -> Path | None:
+    """Return the file in which `kept` vectors lie, all of them; None of others, and where the system cannot tell."""
+    if not sys.platform.startswith("linux") or not theta_ND.is_contiguous() or theta_ND.storage_offset() * 4 != HEADER:
+        return None
+    whole = theta_ND.untyped_storage()
+    if whole.nbytes() != HEADER + theta_ND.nbytes:
         return None
     with open("/proc/self/maps", encoding="utf-8") as lines:
         for line in lines:
             about = line.rstrip("\n").split(maxsplit=5)
-            low = int(about[0].split("-")[0], 16)
-            if low == tensor.data_ptr() and about[1].endswith("s") and about[4] != "0":
+            if int(about[0].split("-")[0], 16) == whole.data_ptr() and about[1].endswith("s") and about[4] != "0":
                 return Path(about[5])
     return None
+
+
+def take(theta_ND: Tensor, index: Sequence[int], folder: Path | None) -> Tensor:
+    """Return the rows of these numbers: a view where they are evenly spaced, else a copy, in a file as `empty`."""
+    steps = {after - before for before, after in itertools.pairwise(index)}
+    if len(steps) == 1 and min(steps) > 0:
+        return theta_ND[index[0] : index[-1] + 1 : min(steps)]
+    chosen_MD = empty(len(index), theta_ND.shape[1], folder)
+    for row, number in enumerate(index):
+        chosen_MD[row] = theta_ND[number]
+        release(theta_ND[number], chosen_MD[row])
+    return chosen_MD

@@ -37,9 +37,9 @@ class Snapshot:
         """
         import torch
 
-        from pdiff.mapped import kept
+        from pdiff.mapped import KEPT, kept
 
-        return kept(self.folder / f"{self.name}-rows.bin", count, dim) if self.folder else torch.empty(count, dim)
+        return kept(self.folder / f"{self.name}{KEPT}", count, dim) if self.folder else torch.empty(count, dim)
 
     def due(self) -> bool:
         """True when the last save is long enough ago: saving takes at most about a twentieth of the time."""

@@ -42,3 +42,11 @@ class Tokened(Protocol):
     """A module whose latent is (tokens, length of a token's latent)."""
 
     token_shape: tuple[int, int]
+
+
+@runtime_checkable
+class OfSpan(Protocol):
+    """A codec, not its module, that is the first principal components: they need no module where the zoo is there."""
+
+    spans: bool
+    latent: int

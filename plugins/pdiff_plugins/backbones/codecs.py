@@ -45,10 +45,13 @@ class Identity(Codec):
 class Pca(Codec):
     """Principal components, fitted in closed form.
 
-    With at least N - 1 components it is exact on the N checkpoints. Latents beyond their rank are zero.
+    With at least N - 1 components it is exact on the N checkpoints. Latents beyond their rank are zero. Of checkpoints
+    with more numbers than there are checkpoints no basis is held or stored: components are sums of checkpoints.
     """
 
     name = "pca"
+    version = 2
+    spans: ClassVar[bool] = True
     source: ClassVar[str] = "Pearson 1901; Jolliffe 2002, Principal Component Analysis, section 3.5"
     latent: int = Field(32, gt=0, description="components kept at most")
 

@@ -58,7 +58,7 @@ def _best(theta_MD: Tensor, count: int, bench: Bench) -> Tensor:
     return bench.score(theta_MD).argsort(descending=True, stable=True)[:count].sort().values
 
 
-def token_shape(method: Kde, codec: nn.Module) -> tuple[int, int]:
+def token_shape(method: Kde, codec: nn.Module | None) -> tuple[int, int]:
     """Return (tokens, length of a token's latent). Raises UserError where the codec has none."""
     if not isinstance(codec, Tokened):
         raise UserError(

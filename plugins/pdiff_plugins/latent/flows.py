@@ -36,7 +36,7 @@ class Flow(Generator):
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         states, last = self._follow(count, ctx), self.method.sampling_steps
         steps = [round(point * last / (points - 1)) for point in range(points)]
-        return [step / last for step in steps], torch.stack([self.space.decode(states[step], ctx) for step in steps])
+        return [step / last for step in steps], self.space.decoded([states[step] for step in steps], ctx)
 
     @torch.no_grad()
     def _follow(self, count: int, ctx: Context) -> list[Tensor]:

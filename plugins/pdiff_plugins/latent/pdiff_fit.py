@@ -37,17 +37,13 @@ class LatentDiffusion(Generator):
         self.schedule, self.labels_NK = schedule_of(method), labels_NK
         self.kept = KeptSteps(denoiser)
 
-    @property
-    def codec(self) -> nn.Module:
-        return self.space.codec
-
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         return self.space.decode(self._diffuse(count, ctx, ())[0], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         fractions = [point / (points - 1) for point in range(points)]
         states = self._diffuse(count, ctx, fractions)[1]
-        return fractions, torch.stack([self.space.decode(z_MZ, ctx) for z_MZ in states])
+        return fractions, self.space.decoded(states, ctx)
 
     def film(self, count: int, frames: int, ctx: Context) -> tuple[list[float], Tensor, Tensor]:
         steps = self.method.sampling_steps or self.method.timesteps
@@ -57,7 +53,7 @@ class LatentDiffusion(Generator):
         clean = [self._clean(z_MZ, times[stop], ctx) for z_MZ, stop in zip(noisy, stops, strict=False)]
         signal_F = [float(self.schedule.alpha_bar[times[stop]]) for stop in stops[:-1]]
         ways = ([*noisy, end_MZ], [*clean, end_MZ])
-        noisy_FMD, clean_FMD = (torch.stack([self.space.decode(z_MZ, ctx) for z_MZ in way]) for way in ways)
+        noisy_FMD, clean_FMD = (self.space.decoded(way, ctx) for way in ways)
         return [*signal_F, 1.0], noisy_FMD, clean_FMD
 
     @torch.no_grad()
@@ -108,7 +104,7 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
     zoo = _augmented(method, zoo, bench, ctx)
-    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, whole=not method.augment)
     denoiser, rows = _fit_denoiser(method, z_NZ, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, _labels(method, zoo))
     generator.log += latent_space.curve(rows, "denoiser")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,15 +14,19 @@ from pdiff.components import Codec
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import below
+from pdiff.mapped import LARGE, mean_of, release, rows, take
 from pdiff.results.scores import Unit
 from pdiff.running.memory import in_chunks
 from pdiff.training.loop import threads_for
-from pdiff.zoo import Zoo
-from pdiff_plugins.backbones.codec_module import OneScale, Saying, codec_module
+from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Saying, codec_module
+from pdiff_plugins.latent import span
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 
 GATE_NETWORKS = 16
+SCORED = 8
+"""Networks that are scored between two looks at the progress bar."""
 HARDLY = 0.1
 """Share of the variance between checkpoints below which a codec has learnt little but their mean."""
 SMALLEST_LATENT = 0.05
@@ -37,12 +42,44 @@ class WithCodec(Protocol):
     def faithful(self) -> bool: ...
 
 
+class Fitted(Protocol):
+    """A fitted codec, from latents to networks."""
+
+    def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
+        """Return theta_MD in the original scale, on the CPU, from latents on the CPU as the codec has them."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what rebuilds it, beside the zoo."""
+        ...
+
+
+@dataclass
+class Coded:
+    """A codec's module, of normalised networks."""
+
+    normaliser: Normaliser
+    codec: nn.Module
+
+    @torch.no_grad()
+    def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
+        codec = self.codec.to(ctx.device).eval()
+        theta_MD = ctx.empty(len(z_MZ), self.normaliser.layout.dim)
+        with threads_for(codec, ctx.threads):
+            decode(codec, z_MZ.to(ctx.device), theta_MD, self.normaliser.decode)
+        return theta_MD
+
+    def tensors(self) -> dict[str, Tensor]:
+        tables = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors()}
+        return {f"{prefix}.{key}": value for prefix, table in tables.items() for key, value in table.items()}
+
+
 @dataclass
 class LatentSpace:
     """A fitted codec between parameters and standardised latents."""
 
-    normaliser: Normaliser
-    codec: nn.Module
+    layout: Layout
+    fitted: Fitted
     mean_Z: Tensor
     scale_Z: Tensor
     """On the CPU, as `mean_Z`."""
@@ -53,21 +90,25 @@ class LatentSpace:
     def dim(self) -> int:
         return len(self.mean_Z)
 
-    @torch.no_grad()
+    @property
+    def codec(self) -> nn.Module | None:
+        """The codec's module, where it has one."""
+        return self.fitted.codec if isinstance(self.fitted, Coded) else None
+
     def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
         """Return theta_MD in the original scale, on the CPU."""
-        codec = self.codec.to(ctx.device).eval()
-        z_MZ = (z_MZ.cpu() * self.scale_Z + self.mean_Z).to(ctx.device)
-        with threads_for(codec, ctx.threads):
-            x_MD = decode(codec, z_MZ)
-        return self.normaliser.decode(x_MD)
+        return self.fitted.decode(z_MZ.cpu() * self.scale_Z + self.mean_Z, ctx)
+
+    def decoded(self, states: Sequence[Tensor], ctx: Context) -> Tensor:
+        """Return the networks `[S, M, D]` of several states z_MZ, each as `decode` gives them."""
+        theta_SMD = ctx.empty(len(states) * len(states[0]), self.layout.dim).unflatten(0, (len(states), -1))
+        for state, z_MZ in enumerate(states):
+            theta_SMD[state] = self.decode(z_MZ, ctx)
+            release(theta_SMD[state])
+        return theta_SMD
 
     def tensors(self) -> dict[str, Tensor]:
-        tables = {
-            "codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors(),
-            "latent": {"mean": self.mean_Z, "scale": self.scale_Z},
-        }  # fmt: skip
-        return {f"{prefix}.{key}": value for prefix, table in tables.items() for key, value in table.items()}
+        return self.fitted.tensors() | {"latent.mean": self.mean_Z, "latent.scale": self.scale_Z}
 
 
 def curve(rows: list[dict[str, float]], name: str) -> list[dict[str, Any]]:
@@ -75,48 +116,92 @@ def curve(rows: list[dict[str, float]], name: str) -> list[dict[str, Any]]:
     return [row | {"part": name} for row in rows]
 
 
-def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[LatentSpace, Tensor]:
+def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = True) -> tuple[LatentSpace, Tensor]:
     """Train the codec and check it; return it and the checkpoints' standardised latents z_NZ, on the device.
 
     With `faithful` it is the original's: one mean and deviation per tensor, and latents as the codec gives them.
+    `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it.
     """
+    codec = method.codec
+    if whole and isinstance(codec, OfSpan) and len(zoo) <= zoo.layout.dim:
+        return _spanned(method, codec.latent, zoo, bench, ctx)
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
-    x_ND = normaliser.encode(zoo.theta_ND)
-    codec_ctx, normalised = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
+    x_ND = normalised(normaliser, zoo, ctx)
+    codec_ctx, through = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
     torch.manual_seed(codec_ctx.seed)
-    codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
-    log = curve(method.codec.fit(codec, x_ND, normalised, codec_ctx), "codec")
-    codec = codec.to(ctx.device).eval()
-    z_NZ = encode(codec, x_ND.to(ctx.device))
-    facts = {"codec": gate(codec, normaliser, zoo, x_ND, z_NZ, bench, ctx)}
+    module = codec.build(dim=zoo.layout.dim, layout=zoo.layout)
+    log = curve(codec.fit(module, x_ND, through, codec_ctx), "codec")
+    module = module.to(ctx.device).eval()
+    z_NZ = encode(module, x_ND, ctx.device)
+    fitted = Coded(normaliser, module)
+    facts = {"codec": gate(fitted, kept(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
     one_Z = torch.ones_like(z_NZ[0])
-    mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, codec)
-    space = LatentSpace(normaliser, codec, mean_Z.cpu(), scale_Z.cpu(), log, facts)
-    return space, (z_NZ - mean_Z) / scale_Z
+    mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, module)
+    return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
+
+
+def _spanned(method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[LatentSpace, Tensor]:
+    fitted, double_NZ, facts = span.fit(zoo, latent, method.faithful)
+    z_NZ = double_NZ.float()
+    one_Z = torch.ones_like(z_NZ[0])
+    mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, None)
+    space = LatentSpace(zoo.layout, fitted, mean_Z, scale_Z, [], {"codec": gate(fitted, facts, zoo, z_NZ, bench, ctx)})
+    return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
+
+
+def normalised(normaliser: Normaliser, zoo: Zoo, ctx: Context) -> Tensor:
+    """Return x_ND of all checkpoints, on the CPU."""
+    x_ND = ctx.empty(len(zoo), zoo.layout.dim)
+    for columns, block, theta_NW in normalise.read(zoo.theta_ND, zoo.layout, x_ND):
+        x_ND[:, columns] = normaliser.window(columns, block).encode(theta_NW)
+    return x_ND
 
 
 def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace:
     """Rebuild a fitted latent space."""
+    latent, fitted = below(tensors, "latent."), below(tensors, "span.")
+    if fitted:
+        return LatentSpace(zoo.layout, span.load(fitted, zoo), latent["mean"], latent["scale"])
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     codec.load_state_dict(below(tensors, "codec."))
-    latent = below(tensors, "latent.")
-    return LatentSpace(
-        normalise.load(zoo.layout, below(tensors, "normaliser.")), codec.eval(), latent["mean"], latent["scale"]
-    )
+    normaliser = normalise.load(zoo.layout, below(tensors, "normaliser."))
+    return LatentSpace(zoo.layout, Coded(normaliser, codec.eval()), latent["mean"], latent["scale"])
 
 
 @torch.no_grad()
-def encode(codec: nn.Module, x_ND: Tensor) -> Tensor:
-    return in_chunks(codec_module(codec).encode, x_ND, 64)
+def encode(codec: nn.Module, x_ND: Tensor, device: torch.device) -> Tensor:
+    """Return the latents z_NZ of normalised networks, on the device."""
+    at_once = _at_once(x_ND)
+
+    def some(x_BD: Tensor) -> Tensor:
+        z_BZ = codec_module(codec).encode(x_BD.to(device))
+        release(x_ND)
+        return z_BZ
+
+    return in_chunks(some, x_ND, at_once)
 
 
 @torch.no_grad()
-def decode(codec: nn.Module, z_MZ: Tensor) -> Tensor:
-    """Return the normalised vectors x_MD of latents, on the CPU."""
-    return in_chunks(lambda z_BZ: codec_module(codec).decode(z_BZ).cpu(), z_MZ, 64)
+def decode(codec: nn.Module, z_MZ: Tensor, out_MD: Tensor, finish: Callable[[Tensor], Tensor]) -> None:
+    """Write the networks of latents, after `finish`, into `out_MD` on the CPU."""
+    done = 0
+
+    def some(z_BZ: Tensor) -> Tensor:
+        nonlocal done
+        out_MD[done : done + len(z_BZ)] = finish(codec_module(codec).decode(z_BZ).cpu())
+        done += len(z_BZ)
+        release(out_MD)
+        return z_BZ[:, :0]
+
+    in_chunks(some, z_MZ, _at_once(out_MD))
 
 
-def _standard(z_NZ: Tensor, codec: nn.Module) -> tuple[Tensor, Tensor]:
+def _at_once(x_ND: Tensor) -> int:
+    """Return how many networks a codec sees at a time: fewer where they are large."""
+    return max(1, min(64, LARGE // (4 * x_ND.shape[1])))
+
+
+def _standard(z_NZ: Tensor, codec: nn.Module | None) -> tuple[Tensor, Tensor]:
     """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe.
 
     A codec with `one_scale` has latents of one unit, whose widths say what matters: they keep their relation.
@@ -128,43 +213,54 @@ def _standard(z_NZ: Tensor, codec: nn.Module) -> tuple[Tensor, Tensor]:
     return z_NZ.mean(dim=0), std_Z.clamp_min(SMALLEST_LATENT * widest if widest > 0 else 1.0)
 
 
-def gate(
-    codec: nn.Module, normaliser: Normaliser, zoo: Zoo, x_ND: Tensor, z_NZ: Tensor, bench: Bench, ctx: Context
-) -> dict[str, Any]:
-    """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
+def kept(fitted: Coded, x_ND: Tensor, z_NZ: Tensor, ctx: Context) -> dict[str, Any]:
+    """Return what a codec keeps of all checkpoints.
 
-    Returns `error` (mean squared, normalised units; of what networks say, where the codec's `said` gives that),
-    `variance` (the error of predicting the mean), `explained` (1 - error / variance), and the mean scores of up to 16
-    checkpoints as they are, decoded, and of their average.
+    `error` (mean squared, normalised units; of what networks say, where the codec's `said` gives that), `variance` (the
+    error of predicting the mean) and `explained` (1 - error / variance).
     """
-    with torch.no_grad():
-        decoded_ND = decode(codec, z_NZ)
-        restored, known = (_compared(codec, rows_ND, ctx) for rows_ND in (decoded_ND, x_ND))
-    error, variance = _mean_square(restored, known), _mean_square(known, known.mean(dim=0).expand_as(known))
-    facts: dict[str, Any] = {"latent": z_NZ.shape[1], "error": error, "variance": variance}
-    facts["explained"] = 1 - error / variance if variance > 0 else 1.0
-    rows = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
-    facts["networks"] = len(rows)
-    kinds = {
-        "score_original": zoo.theta_ND[rows],
-        "score_decoded": normaliser.decode(decoded_ND[rows]),
-        "score_average": zoo.theta_ND.mean(dim=0, keepdim=True),
-    }
-    facts |= {name: float(bench.score(theta_MD).mean()) for name, theta_MD in kinds.items()}
-    _tell(facts, _unit(bench), ctx)
-    return facts
+    codec, total = fitted.codec, torch.zeros(2, dtype=torch.float64)
+    decoded_ND = ctx.empty(len(x_ND), x_ND.shape[1])
+    decode(codec, z_NZ, decoded_ND, lambda x_BD: x_BD)
+    restored, known = (_compared(codec, rows_ND, ctx) for rows_ND in (decoded_ND, x_ND))
+    mean_D = mean_of(known)
+    for restored_D, known_D in zip(rows(restored), rows(known), strict=True):
+        parts = [(restored_D - known_D), (known_D - mean_D)]
+        total += torch.stack([part.double().square().sum() for part in parts])
+    error, variance = (total / known.numel()).tolist()
+    explained = 1 - error / variance if variance > 0 else 1.0
+    return {"latent": z_NZ.shape[1], "error": error, "variance": variance, "explained": explained}
 
 
+@torch.no_grad()
 def _compared(codec: nn.Module, x_ND: Tensor, ctx: Context) -> Tensor:
     """Return what the codec tries to keep, a row for each network: the vectors themselves, unless it has `said`."""
     said = codec.said if isinstance(codec, Saying) else None
-    return x_ND if said is None else in_chunks(lambda x_BD: said(x_BD).cpu(), x_ND.to(ctx.device), 64)
+    return x_ND if said is None else in_chunks(lambda x_BD: said(x_BD.to(ctx.device)).cpu(), x_ND, 64)
 
 
-def _mean_square(a_ND: Tensor, b_ND: Tensor) -> float:
-    """Return the mean squared difference, in float64, a few rows at a time: whole, it would hold several copies."""
-    total = sum(float((a_D - b_D).double().square().sum()) for a_D, b_D in zip(a_ND, b_ND, strict=True))
-    return total / a_ND.numel()
+def gate(fitted: Fitted, facts: dict[str, Any], zoo: Zoo, z_NZ: Tensor, bench: Bench, ctx: Context) -> dict[str, Any]:
+    """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
+
+    Adds to the facts of `kept` the mean scores of up to 16 checkpoints as they are, decoded, and of their average.
+    """
+    chosen = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
+    kinds = {
+        "score_original": take(zoo.theta_ND, chosen.tolist(), ctx.snapshot.folder),
+        "score_decoded": fitted.decode(z_NZ[chosen].cpu(), ctx),
+        "score_average": mean_of(zoo.theta_ND)[None],
+    }
+    scores = {}
+    with ctx.progress.step("codec: scores", sum(map(len, kinds.values()))) as bar:
+        for name, theta_MD in kinds.items():
+            parts = []
+            for part_MD in theta_MD.split(SCORED):
+                parts.append(bench.score(part_MD))
+                bar.advance(len(part_MD))
+            scores[name] = float(torch.cat(parts).mean())
+    facts = facts | {"networks": len(chosen)} | scores
+    _tell(facts, _unit(bench), ctx)
+    return facts
 
 
 def _unit(bench: Bench) -> str | None:

@@ -15,7 +15,7 @@ from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.codec_module import codec_module
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import space as latent_space
-from pdiff_plugins.latent.space import LatentSpace, curve, encode, gate
+from pdiff_plugins.latent.space import Coded, LatentSpace, curve, encode, gate, kept, normalised
 from pdiff_plugins.latent.vae import Vae
 from pdiff_plugins.maths import normalise
 
@@ -63,14 +63,14 @@ class Decoded(Generator):
 def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
     """Train the autoencoder and check what it keeps."""
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
-    x_ND = normaliser.encode(zoo.theta_ND)
+    x_ND = normalised(normaliser, zoo, ctx)
     torch.manual_seed(ctx.seed)
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     if not any(True for _ in codec.parameters()):
         raise UserError(
             f"method.codec: {method.codec.name} has nothing that a vae can train; take 'autoencoder' or 'conv1d'"
         )
-    model, rows_ND = Variational(codec).to(ctx.device).train(), x_ND.to(ctx.device)
+    model = Variational(codec).to(ctx.device).train()
     latent = codec_module(codec).latent_dim
 
     size = at_most("method.batch_size", method.batch_size, len(x_ND), ctx.warn)
@@ -80,16 +80,17 @@ def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
         return rows, torch.randn(len(rows), latent, generator=generator)
 
     def loss(rows: Tensor, noise_BZ: Tensor) -> Tensor:
-        x_BD = rows_ND[rows]
+        x_BD = x_ND[rows.cpu()].to(ctx.device)
         decoded_BD, kl = model(x_BD, noise_BZ)
         return F.mse_loss(decoded_BD.float(), x_BD) + method.kl * kl
 
     log = train(
         model, loss, steps=method.steps, ctx=ctx, what="vae", lr=method.lr, weight_decay=method.weight_decay, draw=draw
     )  # fmt: skip
-    facts = {"codec": gate(codec, normaliser, zoo, x_ND, encode(codec.eval(), rows_ND), bench, ctx)}
+    fitted, z_NZ = Coded(normaliser, codec), encode(codec.eval(), x_ND, ctx.device)
+    facts = {"codec": gate(fitted, kept(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
     prior = torch.zeros(latent), torch.ones(latent)
-    return Decoded(LatentSpace(normaliser, codec, *prior, curve(log, "vae"), facts))
+    return Decoded(LatentSpace(zoo.layout, fitted, *prior, curve(log, "vae"), facts))
 
 
 def load(method: Vae, tensors: dict[str, Tensor], zoo: Zoo) -> Decoded:

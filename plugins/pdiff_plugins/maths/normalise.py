@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.mapped import COLUMNS
+from pdiff.mapped import COLUMNS, LARGE, release
 from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
 
 VARIANCE_FLOOR = 0.001
+STILL = 1e-12
+"""Deviation at which a tensor counts as one that never changes."""
+NUMBERS = 2**22
+"""Numbers of a block that are held in float64 at a time."""
 
 
 @dataclass
@@ -32,10 +36,13 @@ class Normaliser:
         return Normaliser(self.layout, self.mean.to(device), self.scale.to(device), level)
 
     def encode(self, theta_BD: Tensor) -> Tensor:
-        return (self._free(theta_BD) - self.mean).div_(self.scale)
+        return (self.free(theta_BD) - self.mean).div_(self.scale)
 
     def decode(self, x_BD: Tensor) -> Tensor:
-        free_BD = (x_BD * self.scale).add_(self.mean)
+        return self.bound((x_BD * self.scale).add_(self.mean))
+
+    def bound(self, free_BD: Tensor) -> Tensor:
+        """Return theta from coordinates without bounds, which it may overwrite."""
         if self.level is None:
             return self.layout.from_free(free_BD)
         for entry in self.layout.entries:
@@ -44,7 +51,8 @@ class Normaliser:
                 free_BD[:, entry.columns] = variance_BD.clamp_min(VARIANCE_FLOOR)
         return free_BD
 
-    def _free(self, theta_BD: Tensor) -> Tensor:
+    def free(self, theta_BD: Tensor) -> Tensor:
+        """Return theta in coordinates without bounds."""
         if self.level is None:
             return self.layout.to_free(theta_BD)
         theta_BD = theta_BD.clone()
@@ -54,16 +62,22 @@ class Normaliser:
                 theta_BD[:, entry.columns] = (variance_BD / (0.95 * self.level[entry.columns]) + 0.05).log()
         return theta_BD
 
+    def window(self, columns: slice, block: Layout) -> Normaliser:
+        """Return what is done to these columns alone; mean and scale are [1] where there are none."""
+        mean, scale = (values[columns] if len(values) > 1 else values for values in (self.mean, self.scale))
+        return Normaliser(block, mean, scale, None if self.level is None else self.level[columns])
+
     def tensors(self) -> dict[str, Tensor]:
         tensors = {"mean": self.mean, "scale": self.scale}
         return tensors if self.level is None else tensors | {"level": self.level}
 
 
-def blocks(layout: Layout) -> Iterator[tuple[slice, Layout]]:
-    """Yield columns of one entry, at most COLUMNS at a time, and their own layout."""
+def blocks(layout: Layout, rows: int = 1) -> Iterator[tuple[slice, Layout]]:
+    """Yield columns of one entry, so many at a time that `rows` of them can be held, and their own layout."""
+    width = max(1, min(COLUMNS, NUMBERS // rows))
     for entry in layout.entries:
-        for start in range(entry.start, entry.stop, COLUMNS):
-            stop = min(start + COLUMNS, entry.stop)
+        for start in range(entry.start, entry.stop, width):
+            stop = min(start + width, entry.stop)
             yield slice(start, stop), Layout((Entry(entry.key, (stop - start,), 0, entry.positive),))
 
 
@@ -74,32 +88,52 @@ def per_column(zoo: Zoo) -> Normaliser:
     """
     layout, mean_D = zoo.layout, torch.empty(zoo.layout.dim)
     squares = dict.fromkeys(layout.keys, 0.0)
-    for columns, block in blocks(layout):
-        x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
-        mean = x_ND.mean(dim=0)
+    for columns, block, theta_NW in read(zoo.theta_ND, layout):
+        x_NW = block.to_free(theta_NW).double()
+        mean = x_NW.mean(dim=0)
         mean_D[columns] = mean.float()
-        squares[block.keys[0]] += float((x_ND - mean).square_().sum())
-    scales = [math.sqrt(squares[entry.key] / (len(zoo) * math.prod(entry.shape))) for entry in layout.entries]
-    scale_D = layout.per_entry([scale if scale > 1e-12 else 1.0 for scale in scales])
-    return Normaliser(layout, mean_D, scale_D)
+        squares[block.keys[0]] += float((x_NW - mean).square_().sum())
+    scales = [spread(squares[entry.key], len(zoo), entry) for entry in layout.entries]
+    return Normaliser(layout, mean_D, layout.per_entry(scales))
+
+
+def spread(squares: float, count: int, entry: Entry) -> float:
+    """Return a tensor's deviation between `count` checkpoints from the sum of its squares; 1 where it never changes."""
+    deviation = math.sqrt(squares / (count * math.prod(entry.shape)))
+    return deviation if deviation > STILL else 1.0
 
 
 def per_tensor(zoo: Zoo) -> Normaliser:
     """Return the original's: one mean and one scale per tensor, each averaged over the checkpoints."""
-    layout = zoo.layout
-    variance = layout.per_entry([float(entry.positive) for entry in layout.entries]).bool()
-    level = (
-        torch.where(variance, zoo.theta_ND.mean(dim=0).clamp_min(SMALLEST_VARIANCE), torch.ones(layout.dim))
-        if variance.any()
-        else None
-    )
-    normaliser = Normaliser(layout, torch.zeros(layout.dim), torch.ones(layout.dim), level)
-    x_ND = normaliser.encode(zoo.theta_ND)
-    entries = [x_ND[:, entry.columns] for entry in layout.entries]
-    normaliser.mean = layout.per_entry([float(x_NE.mean(dim=1).mean()) for x_NE in entries])
-    stds = [float(x_NE.std(dim=1).mean()) if x_NE.shape[1] > 1 else 1.0 for x_NE in entries]
-    normaliser.scale = layout.per_entry([std if std > 1e-12 else 1.0 for std in stds])
-    return normaliser
+    layout, level = zoo.layout, None
+    if any(entry.positive for entry in layout.entries):
+        level = torch.ones(layout.dim)
+        for entry in (entry for entry in layout.entries if entry.positive):
+            level[entry.columns] = zoo.theta_ND[:, entry.columns].mean(dim=0).clamp_min(SMALLEST_VARIANCE)
+    plain = Normaliser(layout, torch.zeros(1), torch.ones(1), level)
+    sums = {entry.key: torch.zeros(2, len(zoo), dtype=torch.float64) for entry in layout.entries}
+    for columns, block, theta_NW in read(zoo.theta_ND, layout):
+        x_NW = plain.window(columns, block).free(theta_NW).double()
+        sums[block.keys[0]] += torch.stack([x_NW.sum(dim=1), x_NW.square().sum(dim=1)])
+    means, scales = [], []
+    for entry in layout.entries:
+        (sum_N, square_N), size = sums[entry.key], math.prod(entry.shape)
+        means.append(float((sum_N / size).mean()))
+        variance_N = (square_N - sum_N.square() / size).clamp_min(0) / max(size - 1, 1)
+        deviation = float(variance_N.sqrt().mean()) if size > 1 else 1.0
+        scales.append(deviation if deviation > STILL else 1.0)
+    return Normaliser(layout, layout.per_entry(means), layout.per_entry(scales), level)
+
+
+def read(theta_ND: Tensor, layout: Layout, *written: Tensor) -> Iterator[tuple[slice, Layout, Tensor]]:
+    """Yield the blocks of a layout with their columns of the rows, and let go of what was read, and written."""
+    done = 0
+    for columns, block in blocks(layout, len(theta_ND)):
+        yield columns, block, theta_ND[:, columns]
+        done += sum(map(len, (theta_ND, *written))) * block.dim * theta_ND.element_size()
+        if done >= LARGE or columns.stop == layout.dim:
+            done = 0
+            release(theta_ND, *written)
 
 
 def load(layout: Layout, tensors: dict[str, Any]) -> Normaliser:

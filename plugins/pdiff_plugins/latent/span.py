@@ -1,0 +1,99 @@
+"""Principal components of a zoo without a basis: every direction is a sum of checkpoints.
+
+N checkpoints span N - 1 directions, however many numbers they have. Their Gram matrix `[N, N]` says all that the
+components say: with G = U S^2 U^T the scores of the checkpoints are U S, and a score z stands for the network mean +
+(z S^-1 U^T) (X - mean). So nothing of length D is held or stored; the zoo is read window by window, once to fit and
+once for each population. N checkpoints, M samples, D parameters, Z latents, W columns of a window.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.context import Context
+from pdiff.zoo import Zoo
+from pdiff_plugins.backbones.nets.linear_codec import RANK_TOLERANCE
+from pdiff_plugins.maths import normalise
+from pdiff_plugins.maths.normalise import Normaliser, read
+
+
+class Span:
+    """The directions in which checkpoints differ, largest first; those beyond their rank are zero."""
+
+    def __init__(self, zoo: Zoo, weight_ZN: Tensor, level: Tensor | None = None):
+        """`weight_ZN`: of each checkpoint's deviation from the mean, float64; `level`: see `Normaliser`."""
+        self.zoo, self.weight_ZN = zoo, weight_ZN
+        self.normaliser = Normaliser(zoo.layout, torch.zeros(1), torch.ones(1), level)
+
+    @property
+    def latent_dim(self) -> int:
+        return len(self.weight_ZN)
+
+    def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
+        """Return theta_MD in the original scale, on the CPU, from latents on the CPU."""
+        theta_MD = ctx.empty(len(z_MZ), self.zoo.layout.dim)
+        weight_MN = z_MZ.double() @ self.weight_ZN
+        for columns, block, theta_NW in read(self.zoo.theta_ND, self.zoo.layout, theta_MD):
+            near = self.normaliser.window(columns, block)
+            free_NW = near.free(theta_NW).double()
+            mean_W = free_NW.mean(dim=0)
+            theta_MD[:, columns] = near.bound((mean_W + weight_MN @ free_NW.sub_(mean_W)).float())
+        return theta_MD
+
+    def tensors(self) -> dict[str, Tensor]:
+        level = self.normaliser.level
+        return {"span.weight": self.weight_ZN} | ({} if level is None else {"span.level": level})
+
+
+def fit(zoo: Zoo, latent: int, faithful: bool) -> tuple[Span, Tensor, dict[str, Any]]:
+    """Return the span's first directions, the checkpoints' latents z_NZ in float64, and what is kept of them.
+
+    Tensors count as in `normalise.per_column`, each in units of its own spread between checkpoints, or, with
+    `faithful`, as in `normalise.per_tensor`.
+    """
+    count, level = len(zoo), None
+    if faithful:
+        whole = normalise.per_tensor(zoo)
+        level, scales = whole.level, [float(whole.scale[entry.start]) for entry in zoo.layout.entries]
+    near = Normaliser(zoo.layout, torch.zeros(1), torch.ones(1), level)
+    gram_NN, part_NN = torch.zeros(2, count, count, dtype=torch.float64)
+    entries = iter(enumerate(zoo.layout.entries))
+    number, entry = next(entries)
+    for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout):
+        free_NW = near.window(columns, block).free(theta_NW).double()
+        free_NW -= free_NW.mean(dim=0)
+        part_NN += free_NW @ free_NW.T
+        if columns.stop == entry.stop:
+            scale = scales[number] if faithful else normalise.spread(float(part_NN.trace()), count, entry)
+            gram_NN += part_NN / scale**2
+            part_NN = torch.zeros_like(part_NN)
+            number, entry = next(entries, (number, entry))
+    return _of_gram(zoo, gram_NN, latent, level)
+
+
+def _of_gram(zoo: Zoo, gram_NN: Tensor, latent: int, level: Tensor | None) -> tuple[Span, Tensor, dict[str, Any]]:
+    count, dim = len(zoo), zoo.layout.dim
+    square_N, vector_NN = torch.linalg.eigh(gram_NN)
+    square_N, vector_NN = square_N.clamp_min(0).flip(0), vector_NN.flip(1)
+    rank = int((square_N.sqrt() > RANK_TOLERANCE * square_N[0].sqrt()).sum()) if square_N[0] > 0 else 0
+    keep = min(latent, rank, count - 1)
+    length_K, vector_NK = square_N[:keep].sqrt(), vector_NN[:, :keep]
+    largest_1K = vector_NK.abs().argmax(dim=0, keepdim=True)
+    vector_NK = vector_NK * vector_NK.gather(0, largest_1K).sign()
+    missing = min(latent, dim) - keep
+    z_NZ = nn.functional.pad(vector_NK * length_K, (0, missing))
+    weight_ZN = nn.functional.pad(vector_NK / length_K, (0, missing)).T.contiguous()
+    variance, lost = float(square_N.sum()) / (count * dim), float(square_N[keep:].sum()) / (count * dim)
+    explained = 1 - lost / variance if variance > 0 else 1.0
+    kept = {"latent": z_NZ.shape[1], "error": lost, "variance": variance, "explained": explained}
+    assert math.isfinite(variance)
+    return Span(zoo, weight_ZN, level), z_NZ, kept
+
+
+def load(tensors: dict[str, Tensor], zoo: Zoo) -> Span:
+    """Rebuild a span from its tensors and the zoo that it is of."""
+    return Span(zoo, tensors["weight"], tensors.get("level"))
