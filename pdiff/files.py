@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdiff.errors import UserError
+from pdiff.errors import UserError, naming
+from pdiff.mapped import HEADER, KEPT, Touched, file_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,11 +60,24 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     _write(path, _safetensors(tensors, {"format": "pt"} | dict(metadata or {})))
 
 
+def save_rows(path: Path, theta_ND: Tensor) -> None:
+    """Write a safetensors file of one tensor, `theta`; vectors that are `kept` beside it are not copied."""
+    file = file_of(theta_ND)
+    if file is None or file.parent != path.parent.resolve() or not file.name.endswith(KEPT):
+        return save_tensors(path, {"theta": theta_ND})
+    about = {"dtype": "F32", "shape": list(theta_ND.shape), "data_offsets": [0, 4 * theta_ND.numel()]}
+    text = json.dumps({"__metadata__": {"format": "pt"}, "theta": about}, separators=(",", ":")).encode()
+    with naming(path), open(file, "r+b") as out:
+        out.write((HEADER - 8).to_bytes(8, "little") + text.ljust(HEADER - 8))
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(file, path)
+    return None
+
+
 def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Iterator[bytes | memoryview]:
     """Yield a safetensors file, tensor by tensor: the library's writer leaves files of its own where it is killed."""
     import torch
-
-    from pdiff.mapped import release
 
     names = {getattr(torch, theirs): ours for ours, theirs in (pair.split(":") for pair in DTYPES.split())}
     ranks = {dtype: rank for rank, dtype in enumerate(names)}
@@ -80,12 +94,12 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Ite
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for key in order:
-        value = tensors[key].detach()
+        value, touched = tensors[key].detach(), Touched(tensors[key])
         for row in value if value.dim() > 1 and not value.is_contiguous() else [value]:
             for part in row.cpu().contiguous().reshape(-1).split(CHUNK):
                 if part.numel():
                     yield memoryview(part.view(torch.uint8).numpy())
-                    release(part)
+                    touched(part)
 
 
 def _write(path: Path, parts: Iterable[bytes | memoryview]) -> None:

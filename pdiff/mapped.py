@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import json
 import math
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from pdiff.errors import UserError
 
-from pdiff.errors import UserError, naming
-from pdiff.files import save_tensors
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COLUMNS = 65_536
 """Columns of a zoo that are held in float64 at a time."""
 LARGE = 2**26
 """Bytes from which new vectors get a file, and read ones are let go."""
+HELD = 2**24
+"""Bytes that are read of a file before they are let go of; the system maps a few times as many around them."""
 HEADER = 4096
 """Bytes before the numbers in a file of `kept` vectors."""
 KEPT = "-rows.bin"
@@ -35,6 +35,8 @@ MADV_DONTNEED = 4
 
 def empty(count: int, dim: int, folder: Path | None) -> Tensor:
     """Return new vectors `[count, dim]`, float32; large ones lie in a file of that folder, which goes with them."""
+    import torch
+
     size = 4 * count * dim
     if size < LARGE or folder is None:
         return torch.empty(count, dim)
@@ -50,28 +52,13 @@ def empty(count: int, dim: int, folder: Path | None) -> Tensor:
 def kept(path: Path, count: int, dim: int) -> Tensor:
     """Return vectors `[count, dim]` that lie in a file and outlive the process; what is there already stays.
 
-    The file has room for a header, by which `save_rows` makes it a safetensors file.
+    The file has room for a header, by which `files.save_rows` makes it a safetensors file.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         return _mapped(path, handle, HEADER + 4 * count * dim)[HEADER // 4 :].view(count, dim)
     finally:
         os.close(handle)
-
-
-def save_rows(path: Path, theta_ND: Tensor) -> None:
-    """Write a safetensors file of one tensor, `theta`; vectors that are `kept` beside it are not copied."""
-    file = file_of(theta_ND)
-    if file is None or file.parent != path.parent.resolve() or not file.name.endswith(KEPT):
-        return save_tensors(path, {"theta": theta_ND})
-    about = {"dtype": "F32", "shape": list(theta_ND.shape), "data_offsets": [0, 4 * theta_ND.numel()]}
-    text = json.dumps({"__metadata__": {"format": "pt"}, "theta": about}, separators=(",", ":")).encode()
-    with naming(path), open(file, "r+b") as out:
-        out.write((HEADER - 8).to_bytes(8, "little") + text.ljust(HEADER - 8))
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(file, path)
-    return None
 
 
 def sync(theta_ND: Tensor) -> None:
@@ -84,6 +71,8 @@ def sync(theta_ND: Tensor) -> None:
 
 def _mapped(path: Path, handle: int, size: int) -> Tensor:
     """Return a float32 tensor over a file of that size, whose place on the disk is taken at once."""
+    import torch
+
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, 0, size)  # a map of a full disk ends the process
@@ -97,38 +86,55 @@ def _mapped(path: Path, handle: int, size: int) -> Tensor:
     return numbers
 
 
+class Touched:
+    """Lets go of tensors whenever so much of them was read or written that it counts."""
+
+    def __init__(self, *tensors: Tensor):
+        self.tensors, self.size = tensors, 0
+
+    def __call__(self, *parts: Tensor) -> None:
+        """Say which parts were read or written."""
+        self.size += sum(part.numel() * part.element_size() for part in parts)
+        if self.size >= HELD:
+            self.end()
+
+    def end(self) -> None:
+        """Let go of the rest."""
+        self.size = 0
+        release(*self.tensors)
+
+
 def windows(*thetas_MD: Tensor, width: int = COLUMNS) -> Iterator[tuple[Any, ...]]:
     """Yield (columns, the first tensor's, the second's...): views of at most `width` columns, from left to right."""
-    read, dim = 0, thetas_MD[0].shape[1]
+    touched, dim = Touched(*thetas_MD), thetas_MD[0].shape[1]
     for start in range(0, dim, width):
         columns = slice(start, min(start + width, dim))
         parts = tuple(theta_MD[:, columns] for theta_MD in thetas_MD)
         yield columns, *parts
-        read += sum(part.numel() * part.element_size() for part in parts)
-        if read >= LARGE or columns.stop == dim:
-            read = 0
-            release(*thetas_MD)
+        touched(*parts)
+    touched.end()
 
 
 def rows(theta_MD: Tensor) -> Iterator[Tensor]:
     """Yield theta_D of each row, a view."""
-    read = 0
+    touched = Touched(theta_MD)
     for theta_D in theta_MD:
         yield theta_D
-        read += theta_D.numel() * theta_D.element_size()
-        if read >= LARGE:
-            read = 0
-            release(theta_MD)
-    release(theta_MD)
+        touched(theta_D)
+    touched.end()
 
 
 def finite_rows(theta_MD: Tensor) -> Tensor:
     """Return which rows hold no NaN or Inf, `[M]`."""
+    import torch
+
     return torch.tensor([all(bool(part.isfinite().all()) for part in row.split(COLUMNS)) for row in rows(theta_MD)])
 
 
 def mean_of(theta_MD: Tensor) -> Tensor:
     """Return the average row, `[D]` in float32, summed in float64."""
+    import torch
+
     mean_D = torch.empty(theta_MD.shape[1])
     for columns, part_MD in windows(theta_MD):
         mean_D[columns] = part_MD.double().mean(dim=0)
@@ -189,7 +195,9 @@ def take(theta_ND: Tensor, index: Sequence[int], folder: Path | None) -> Tensor:
     if len(steps) == 1 and min(steps) > 0:
         return theta_ND[index[0] : index[-1] + 1 : min(steps)]
     chosen_MD = empty(len(index), theta_ND.shape[1], folder)
+    touched = Touched(theta_ND, chosen_MD)
     for row, number in enumerate(index):
         chosen_MD[row] = theta_ND[number]
-        release(theta_ND[number], chosen_MD[row])
+        touched(theta_ND[number], chosen_MD[row])
+    touched.end()
     return chosen_MD

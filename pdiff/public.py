@@ -35,7 +35,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "sha256_of", "write_bytes", "write_json", "write_text",
     ),
     "pdiff.hookspecs": (),
-    "pdiff.mapped": ("COLUMNS", "LARGE", "finite_rows", "mean_of", "release", "rows", "sync", "take", "windows"),
+    "pdiff.mapped": (
+        "COLUMNS", "LARGE", "Touched", "finite_rows", "mean_of", "release", "rows", "sync", "take", "windows",
+    ),
     "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights", "once"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.errors import UserError
-from pdiff.files import load_tensors, read_json, save_tensors, write_json
+from pdiff.files import load_tensors, read_json, save_rows, save_tensors, write_json
+from pdiff.mapped import take
 
 SMALLEST_VARIANCE = 1e-10
 """Channels that are always zero have a variance of zero, whose logarithm would be infinite."""
@@ -155,7 +156,7 @@ class Zoo:
     """Checkpoints that differ only in the selected parameters."""
 
     theta_ND: Tensor
-    """float32, on the CPU."""
+    """float32, on the CPU; of a stored zoo a map of its file, which is read by windows or by rows (`pdiff.mapped`)."""
     layout: Layout
     anchor: dict[str, Tensor]
     """The base network's whole state dict."""
@@ -179,10 +180,13 @@ class Zoo:
         """Return a zoo of one network, given its whole state dict."""
         return cls(layout.vector(state)[None], layout, state, [{"run": 0, "step": 0, "metrics": {}}])
 
-    def subset(self, index: Sequence[int]) -> Zoo:
-        """Return the checkpoints of these numbers, in this order, and what is held out as it is."""
+    def subset(self, index: Sequence[int], folder: Path | None = None) -> Zoo:
+        """Return the checkpoints of these numbers, in this order, and what is held out as it is.
+
+        Large ones that must be copied lie in a file of that folder (of a step: `ctx.snapshot.folder`).
+        """
         chosen = list(index)
-        return replace(self, theta_ND=self.theta_ND[chosen], rows=[self.rows[number] for number in chosen])
+        return replace(self, theta_ND=take(self.theta_ND, chosen, folder), rows=[self.rows[row] for row in chosen])
 
     @property
     def base(self) -> Tensor:
@@ -198,11 +202,11 @@ class Zoo:
 
     def save(self, folder: Path) -> None:
         """Write zoo.safetensors, anchor.safetensors and zoo.json, and the checkpoints held out beside them."""
-        save_tensors(folder / "zoo.safetensors", {"theta": self.theta_ND})
+        save_rows(folder / "zoo.safetensors", self.theta_ND)
         save_tensors(folder / "anchor.safetensors", self.anchor)
         about: dict[str, Any] = {"layout": self.layout.to_json(), "rows": self.rows}
         if self.holdout is not None:
-            save_tensors(folder / "holdout.safetensors", {"theta": self.holdout.theta_ND})
+            save_rows(folder / "holdout.safetensors", self.holdout.theta_ND)
             about["holdout"] = self.holdout.rows
         write_json(folder / "zoo.json", about)
 

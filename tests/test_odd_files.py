@@ -80,10 +80,10 @@ def test_only_the_splits_of_an_image_folder_are_walked(tmp_path, monkeypatch):
         mesh_folder.MeshFolder(root=".").files(tmp_path)
 
 
-def test_what_memory_cannot_hold_is_told_before():
+def test_what_the_disk_cannot_hold_is_told_before(tmp_path):
     with pytest.raises(UserError, match=r"^noise: 1,000,000,000,000 networks of 10 .* need 37,252.9 GiB, .* lower"):
-        needs("noise", 10**12, 10, "sample.count")
-    needs("noise", 10, 10, "sample.count")
+        needs("noise", 10**12, 10, "sample.count", tmp_path / "not" / "yet")
+    needs("noise", 10, 10, "sample.count", tmp_path)
 
 
 @pytest.mark.parametrize("count", [10**12, 10**18])

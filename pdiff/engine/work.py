@@ -14,7 +14,8 @@ from pdiff.context import Context
 from pdiff.data import DatasetSplits
 from pdiff.engine.bench import RunBench, predictor_of
 from pdiff.errors import UserError
-from pdiff.files import load_tensors, read_json, save_tensors, write_json
+from pdiff.files import load_tensors, read_json, save_rows, save_tensors, write_json
+from pdiff.mapped import finite_rows
 from pdiff.populations.predictor import check
 from pdiff.recipe.tables import Recipe
 from pdiff.running.device import placed
@@ -27,7 +28,7 @@ from pdiff.zoo import Layout, Zoo
 def layout_for(recipe: Recipe, model: nn.Module) -> Layout:
     """Return what the selector takes. Raises UserError where checkpoints of so much need more memory than is free."""
     layout = Layout.of(model, recipe.selector.select(model))
-    needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less")
+    needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less", Path(recipe.run.out))
     return layout
 
 
@@ -38,8 +39,8 @@ def do_collect(
     zoo = recipe.collect.collect(
         placed(model, ctx.device), data=data, task=recipe.task, layout=layout, bench=bench, ctx=ctx
     )
-    if not torch.isfinite(zoo.theta_ND).all():
-        bad = int((~torch.isfinite(zoo.theta_ND)).any(dim=1).sum())
+    bad = int((~finite_rows(zoo.theta_ND)).sum())
+    if bad:
         raise UserError(
             f"collect: {bad} of {len(zoo)} checkpoints hold NaN or Inf; lower collect.lr or remove the files"
         )
@@ -106,8 +107,8 @@ def do_sample(
     folder: Path, ctx: Context,
 ) -> None:  # fmt: skip
     """Sample networks, finish them as `[[sample.step]]` asks for, and write samples.safetensors."""
-    needs(who, count, zoo.layout.dim, "sample.count, sample.baseline_count or --count")
+    needs(who, count, zoo.layout.dim, "sample.count, sample.baseline_count or --count", folder)
     theta_MD = generator.sample(count, Finished(bench, finish), ctx)
     theta_MD = finish(theta_MD.detach().to("cpu", torch.float32))
     check(theta_MD, zoo.layout, who)
-    save_tensors(folder / "samples.safetensors", {"theta": theta_MD})
+    save_rows(folder / "samples.safetensors", theta_MD)

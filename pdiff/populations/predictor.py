@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pdiff.context import Context
 from pdiff.data import Split, evaluation_batches, evaluation_size
 from pdiff.errors import UserError
+from pdiff.mapped import Touched, finite_rows
 from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes, ran_out
 from pdiff.training.loop import threads_for
@@ -55,6 +56,7 @@ class Predictor:
         theta_MD = _near(theta_MD, ctx.device)
         columns: list[Tensor] = []
         way: Way | None = None
+        touched = Touched(theta_MD)
         batches = -(-len(split) // ctx.batch_size)
         with ctx.progress.step(what, len(theta_MD) * batches) as bar:
             for batch in evaluation_batches(split, ctx.batch_size, ctx.device):
@@ -65,6 +67,7 @@ class Predictor:
                     predictions = way.halving(part_MD.to(ctx.device), ready)
                     rows.append(self.task.reduce(predictions, batch.targets).cpu())
                     start += len(predictions)
+                    touched(part_MD)
                     bar.advance(len(predictions))
                 columns.append(torch.cat(rows))
         return torch.cat(columns, dim=1)
@@ -102,8 +105,8 @@ def score_model(model: nn.Module, task: Task, split: Split, ctx: Context) -> flo
 
 def check(theta_MD: Tensor, layout: Layout, who: str) -> None:
     """Raise UserError where a vector is not finite, or not positive in an entry that must be."""
-    if not torch.isfinite(theta_MD).all():
-        bad = int((~torch.isfinite(theta_MD)).any(dim=1).sum())
+    bad = int((~finite_rows(theta_MD)).sum())
+    if bad:
         raise UserError(
             f"{who}: {bad} of {len(theta_MD)} sampled networks hold NaN or Inf; lower its learning rate or noise"
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdiff.errors import UserError
 from pdiff.files import make_folder, save_tensors, write_json
+from pdiff.mapped import rows
 from pdiff.results.runs import SCORES
 from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
@@ -32,7 +33,7 @@ def write_networks(zoo: Zoo, theta_MD: Tensor, folder: Path, overwrite: bool = F
     if other:
         raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
     new_files(paths, overwrite)
-    for path, theta_D in zip(paths, theta_MD, strict=True):
+    for path, theta_D in zip(paths, rows(theta_MD), strict=True):
         save_tensors(path, zoo.state_dict(theta_D))
     return paths
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +62,17 @@ def ran_out(error: BaseException) -> bool:
     return any(words in said for words in OUT)
 
 
-def needs(what: str, count: int, dim: int, lower: str) -> None:
-    """Raise UserError where `count` vectors of `dim` float32 numbers need more memory than is free."""
-    needed, free = 4 * count * dim, free_bytes(torch.device("cpu"))
+def needs(what: str, count: int, dim: int, lower: str, folder: Path) -> None:
+    """Raise UserError where `count` vectors of `dim` float32 numbers need more than is free on the disk of a folder.
+
+    The folder need not be there yet.
+    """
+    there = next((path for path in (folder, *folder.absolute().parents) if path.is_dir()), Path())
+    needed, free = 4 * count * dim, shutil.disk_usage(there).free
     if needed > free:
         size, left = (f"{number / 2**30:,.1f} GiB" for number in (needed, free))
-        raise UserError(f"{what}: {count:,} networks of {dim:,} parameters need {size}, {left} are free; lower {lower}")
+        held = f"{count:,} networks of {dim:,} parameters need {size}"
+        raise UserError(f"{what}: {held}, {left} are free on the disk of {there}; lower {lower}, or write elsewhere")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pydantic import Field
 from pdiff.checkpoints.names import listed, whole
 from pdiff.components import Collector, Task
 from pdiff.errors import UserError
+from pdiff.mapped import Touched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
+    from pdiff.running.snapshot import Snapshot
     from pdiff.zoo import Layout, Zoo
 
 
@@ -70,7 +72,7 @@ class Trajectory(Collector):
         def loss(*batch: Any) -> Tensor:
             return task.loss(model, Batch(*batch))
 
-        recorder = _Recorder(model, layout, set(saved))
+        recorder = _Recorder(model, layout, saved, ctx.snapshot)
         train(
             model, loss, steps=saved[-1], ctx=ctx, what="collect", lr=self.lr, optimizer=self.optimizer,
             weight_decay=self.weight_decay, schedule=self._factor(per_epoch), observer=recorder,
@@ -81,7 +83,7 @@ class Trajectory(Collector):
         if moved:
             ctx.warn(f"collect: {listed(moved)} changed in training; whole numbers stay as the base network has them")
         rows = [{"run": 0, "step": step, "metrics": {}} for step in saved]
-        return Zoo(recorder.theta(), layout, anchor, rows)
+        return Zoo(recorder.theta_ND, layout, anchor, rows)
 
     def saved_steps(self, per_epoch: int) -> list[int]:
         """Return the steps (counted from 1) after which a checkpoint is saved."""
@@ -108,17 +110,19 @@ class Trajectory(Collector):
 
 
 class _Recorder:
-    """Keeps the selected parameters after the steps asked for; a few on the device, so that it seldom waits."""
+    """Keeps the selected parameters after the steps asked for, in a file; a few on the device, so it seldom waits."""
 
-    def __init__(self, model: nn.Module, layout: Layout, steps: set[int]):
-        self.model, self.layout, self.steps = model, layout, steps
-        self.rows: list[Tensor] = []
+    def __init__(self, model: nn.Module, layout: Layout, steps: list[int], snapshot: Snapshot):
+        self.model, self.layout, self.steps = model, layout, set(steps)
+        self.theta_ND = snapshot.rows(len(steps), layout.dim)
+        self.touched, self.done = Touched(self.theta_ND), 0
         self.near: list[Tensor] = []
 
     def after(self, step: int) -> dict[str, float]:
         if step in self.steps:
             self.near.append(self.layout.joined(self.model.state_dict()))
-            if not self.near[0].is_cuda or len(self.near) * self.near[0].nbytes >= NEAR_BYTES:
+            last = self.done + len(self.near) == len(self.steps)
+            if last or not self.near[0].is_cuda or len(self.near) * self.near[0].nbytes >= NEAR_BYTES:
                 self._fetch()
         return {}
 
@@ -126,17 +130,20 @@ class _Recorder:
         import torch
 
         if self.near:
-            self.rows += torch.stack(self.near).cpu() if len(self.near) > 1 else [self.near[0].cpu()]
+            fetched = slice(self.done, self.done + len(self.near))
+            self.theta_ND[fetched] = torch.stack(self.near).cpu() if len(self.near) > 1 else self.near[0]
+            self.done = fetched.stop
+            self.touched(self.theta_ND[fetched])
         self.near = []
 
-    def theta(self) -> Tensor:
+    def tensors(self) -> dict[str, Tensor]:
         import torch
 
-        self._fetch()
-        return torch.stack(self.rows) if self.rows else torch.empty(0, self.layout.dim)
+        from pdiff.mapped import sync
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {"theta": self.theta()}
+        self._fetch()
+        sync(self.theta_ND)
+        return {"checkpoints": torch.tensor(self.done)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.rows = list(tensors["theta"].unbind())
+        self.done = int(tensors["checkpoints"])

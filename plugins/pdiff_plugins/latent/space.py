@@ -14,7 +14,7 @@ from pdiff.components import Codec
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import below
-from pdiff.mapped import LARGE, mean_of, release, rows, take
+from pdiff.mapped import LARGE, Touched, mean_of, rows, take
 from pdiff.results.scores import Unit
 from pdiff.running.memory import in_chunks
 from pdiff.training.loop import threads_for
@@ -102,9 +102,10 @@ class LatentSpace:
     def decoded(self, states: Sequence[Tensor], ctx: Context) -> Tensor:
         """Return the networks `[S, M, D]` of several states z_MZ, each as `decode` gives them."""
         theta_SMD = ctx.empty(len(states) * len(states[0]), self.layout.dim).unflatten(0, (len(states), -1))
+        touched = Touched(theta_SMD)
         for state, z_MZ in enumerate(states):
             theta_SMD[state] = self.decode(z_MZ, ctx)
-            release(theta_SMD[state])
+            touched(theta_SMD[state])
         return theta_SMD
 
     def tensors(self) -> dict[str, Tensor]:
@@ -171,26 +172,26 @@ def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace
 @torch.no_grad()
 def encode(codec: nn.Module, x_ND: Tensor, device: torch.device) -> Tensor:
     """Return the latents z_NZ of normalised networks, on the device."""
-    at_once = _at_once(x_ND)
+    touched = Touched(x_ND)
 
     def some(x_BD: Tensor) -> Tensor:
         z_BZ = codec_module(codec).encode(x_BD.to(device))
-        release(x_ND)
+        touched(x_BD)
         return z_BZ
 
-    return in_chunks(some, x_ND, at_once)
+    return in_chunks(some, x_ND, _at_once(x_ND))
 
 
 @torch.no_grad()
 def decode(codec: nn.Module, z_MZ: Tensor, out_MD: Tensor, finish: Callable[[Tensor], Tensor]) -> None:
     """Write the networks of latents, after `finish`, into `out_MD` on the CPU."""
-    done = 0
+    done, touched = 0, Touched(out_MD)
 
     def some(z_BZ: Tensor) -> Tensor:
         nonlocal done
         out_MD[done : done + len(z_BZ)] = finish(codec_module(codec).decode(z_BZ).cpu())
+        touched(out_MD[done : done + len(z_BZ)])
         done += len(z_BZ)
-        release(out_MD)
         return z_BZ[:, :0]
 
     in_chunks(some, z_MZ, _at_once(out_MD))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.mapped import COLUMNS, LARGE, release
+from pdiff.mapped import COLUMNS, Touched
 from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
 
 VARIANCE_FLOOR = 0.001
@@ -127,13 +127,11 @@ def per_tensor(zoo: Zoo) -> Normaliser:
 
 def read(theta_ND: Tensor, layout: Layout, *written: Tensor) -> Iterator[tuple[slice, Layout, Tensor]]:
     """Yield the blocks of a layout with their columns of the rows, and let go of what was read, and written."""
-    done = 0
+    touched = Touched(theta_ND, *written)
     for columns, block in blocks(layout, len(theta_ND)):
         yield columns, block, theta_ND[:, columns]
-        done += sum(map(len, (theta_ND, *written))) * block.dim * theta_ND.element_size()
-        if done >= LARGE or columns.stop == layout.dim:
-            done = 0
-            release(theta_ND, *written)
+        touched(*(theta_MD[:, columns] for theta_MD in (theta_ND, *written)))
+    touched.end()
 
 
 def load(layout: Layout, tensors: dict[str, Any]) -> Normaliser:

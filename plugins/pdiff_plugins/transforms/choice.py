@@ -29,7 +29,7 @@ class First(Transform):
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         count = at_most("zoo: first.count", self.count, len(zoo), ctx.warn)
-        return zoo.subset(range(count) if count > 1 else [0, 0])
+        return zoo.subset(range(count) if count > 1 else [0, 0], ctx.snapshot.folder)
 
 
 class Largest(Transform):
@@ -42,7 +42,9 @@ class Largest(Transform):
     )
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
-        size_N = zoo.theta_ND.abs().amax(dim=1).tolist()
+        from pdiff.mapped import rows
+
+        size_N = [float(theta_D.abs().max()) for theta_D in rows(zoo.theta_ND)]
         lost = {row["run"] for row, size in zip(zoo.rows, size_N, strict=True) if size > self.limit}
         rest = [index for index, row in enumerate(zoo.rows) if row["run"] not in lost]
         if len(rest) < 2:
@@ -51,7 +53,7 @@ class Largest(Transform):
             )
         if lost:
             ctx.warn(f"zoo: largest.limit = {self.limit:g}: {len(lost)} runs have a larger weight and are left out")
-        return zoo.subset(rest)
+        return zoo.subset(rest, ctx.snapshot.folder)
 
 
 class Holdout(Transform):
@@ -77,8 +79,8 @@ class Holdout(Transform):
                 "let it stand before"
             )
         held = held_out(zoo.rows, self.count, ctx.generator("holdout"))
-        rest = zoo.subset([index for index in range(len(zoo)) if index not in set(held)])
-        rest.holdout = zoo.subset(held)
+        rest = zoo.subset([index for index in range(len(zoo)) if index not in set(held)], ctx.snapshot.folder)
+        rest.holdout = zoo.subset(held, ctx.snapshot.folder)
         return rest
 
 

@@ -98,9 +98,8 @@ class Folder(ReadsCheckpoints, Collector):
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:
-        import torch
-
         from pdiff.checkpoints.reading import Reader
+        from pdiff.mapped import Touched
         from pdiff.zoo import Zoo
 
         reader = Reader(
@@ -109,12 +108,15 @@ class Folder(ReadsCheckpoints, Collector):
         )  # fmt: skip
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         others = [key for key in anchor if not is_counter(key) and (key not in layout.keys)]
-        (found, out), thetas, first = self._found(), [], None
+        (found, out), first = self._found(), None
+        theta_ND = ctx.snapshot.rows(len(found), layout.dim)
+        touched = Touched(theta_ND)
         with ctx.progress.step("collect", len(found)) as bar:
-            for one in found:
+            for number, one in enumerate(found):
                 state = reader.read(one.read)
                 _check_finite(one.read, state)
-                thetas.append(layout.vector(state))
+                theta_ND[number] = layout.vector(state)
+                touched(theta_ND[number])
                 if self.anchor != "base" and any(key in state for key in others):
                     first = first or (one.read, state)
                     self._compare(one.read, state, *first, others)
@@ -124,7 +126,7 @@ class Folder(ReadsCheckpoints, Collector):
             anchor |= {key: first[1][key].to(anchor[key].dtype) for key in frozen}
         for line in [*[f"collect: left out {listed(out)}"] * bool(out), *reader.said()]:
             ctx.progress.say(line)
-        return Zoo(torch.stack(thetas), layout, anchor, _rows(found))
+        return Zoo(theta_ND, layout, anchor, _rows(found))
 
     def _compare(
         self, file: Path, state: dict[str, Tensor], path: Path, first: dict[str, Tensor], others: list[str]
