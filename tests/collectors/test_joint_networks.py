@@ -11,7 +11,6 @@ from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds import functions as joint_functions
 from pdiff_plugins.collectors.seeds.layers import JointLayers
 from pdiff_plugins.collectors.seeds.network import Network
 from pdiff_plugins.images.classification import Classification
@@ -56,10 +55,8 @@ class Shared(nn.Module):
         return self.head(self.ends[1](x))
 
 
-@pytest.mark.parametrize("patches", [joint_functions.PATCH_BYTES, 0])
 @pytest.mark.parametrize(("make", "shape"), [*NETS.values(), (Odd, (2, 11, 14)), (Shared, (4,))])
-def test_gradients_are_those_of_one_network_alone(make, shape, patches, monkeypatch) -> None:
-    monkeypatch.setattr(joint_functions, "PATCH_BYTES", patches)
+def test_gradients_are_those_of_one_network_alone(make, shape) -> None:
     models = [built(make, seed).double().train() for seed in range(3)]
     template, ctx = built(make, 9).double().train(), Context(seed=0)
     network = Network(template, Layout.of(template, list(template.state_dict())), Classification(), ctx)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pdiff.context import derive
+from pdiff.mapped import sync
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import optimizer_for
 
@@ -122,7 +123,8 @@ class Block:
 
     def _save(self) -> None:
         saved = self._saved_columns()
-        tensors = {"zoo": self.theta_GSD[:, :saved], "losses": self.losses_GS[:, :saved]}
+        sync(self.training.theta_RSD)
+        tensors = {"losses": self.losses_GS[:, :saved]}
         if self.step < self.options.steps:
             tensors |= {"theta": self.theta_GT, "total": self.total_G}
             tensors |= {f"buffer/{number}": buffer for number, buffer in enumerate(self.buffers)}
@@ -140,7 +142,6 @@ class Block:
         if state.get("of") != self._identity():
             return {}
         self.step, self.since = state["step"], state["since"]
-        self.theta_GSD[:, : self._saved_columns()] = tensors.pop("zoo")
         self.losses_GS[:, : self._saved_columns()] = tensors.pop("losses")
         return {key: value.clone() for key, value in tensors.items()}
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pdiff.checkpoints.names import whole
 from pdiff.components import NEVER, Collector, Task
 from pdiff.errors import UserError
+from pdiff.mapped import finite_rows, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ class Seeds(Collector):
     """Checkpoints of many short trainings from different seeds, made together."""
 
     name = "seeds"
+    version = 2
     count: int = Field(gt=1, examples=[200], description="runs")
     steps: int = Field(gt=0, examples=[1000], description="training steps of each run")
     lr: float = Field(gt=0, examples=[1e-3], description="learning rate at the first step")
@@ -89,8 +91,9 @@ class Seeds(Collector):
             for run in runs
             for step, loss in zip(self.saved_steps(), losses_RS[run], strict=True)
         ]
-        theta_RSD = theta_RSD if len(runs) == len(theta_RSD) else theta_RSD[runs]
-        return Zoo(theta_RSD.flatten(0, 1), layout, anchor, rows)
+        saved = theta_RSD.shape[1]
+        kept = [run * saved + step for run in runs for step in range(saved)]
+        return Zoo(take(theta_RSD.flatten(0, 1), kept, ctx.snapshot.folder), layout, anchor, rows)
 
     def _starts(
         self, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
@@ -109,7 +112,8 @@ class Seeds(Collector):
     def _finite(self, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
         """Return the runs that did not diverge."""
         losses_RS = losses_RS[:, 1:] if self.include_start else losses_RS
-        finite = theta_RSD.isfinite().all(dim=2).all(dim=1) & losses_RS.isfinite().all(dim=1)
+        finite = finite_rows(theta_RSD.flatten(0, 1)).view(theta_RSD.shape[:2]).all(dim=1)
+        finite &= losses_RS.isfinite().all(dim=1)
         runs = finite.nonzero()[:, 0].tolist()
         lost = f"{self.count - len(runs)} of {self.count} runs diverged (loss or parameters not finite)"
         if len(runs) < 2:

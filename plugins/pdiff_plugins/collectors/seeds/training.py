@@ -91,7 +91,8 @@ class JointTraining:
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()
         blocks = math.ceil(options.count / self.block_size)
-        self.theta_RSD = torch.empty(blocks * self.block_size, len(self.saved), layout.dim)
+        runs, saved = blocks * self.block_size, len(self.saved)
+        self.theta_RSD = ctx.snapshot.rows(runs * saved, layout.dim).view(runs, saved, layout.dim)
         self.losses_RS = torch.empty(self.theta_RSD.shape[:2], dtype=torch.float64)
         self.steps: dict[int, Step] = {}
 
