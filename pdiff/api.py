@@ -20,10 +20,9 @@ from pdiff.files import write_json, write_text
 from pdiff.networks import build_network
 from pdiff.recipe.given import Given, completed, recipe_given
 from pdiff.recipe.loading import find_recipe, load_recipe, read_tables, recipe_of, validated
-from pdiff.recipe.tables import Recipe
+from pdiff.recipe.tables import COUNTED, Recipe
 from pdiff.results.changes import changed_keys
 from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
-from pdiff.running.device import COUNTED
 from pdiff.running.locks import run_locked
 from pdiff.running.progress import Progress, progress_for
 from pdiff.running.store import Store
@@ -41,7 +40,8 @@ def run(
     set = {**(set or {}), **({"run.out": fspath(out)} if out else {})}
     loaded, path = recipe_given(recipe, objects, set, plugins)
     called = Path(name or path)
-    pipeline, ahead = ready(loaded, called, Progress() if quiet else _progress(console, verbose))
+    plan, named, ahead = ready(loaded, called)
+    pipeline = Pipeline(plan, named, Progress() if quiet else _progress(console, verbose))
     for line in ahead.what("fetches"):
         pipeline.progress.say(f"to be fetched: {line}")
     for line in ahead.what("notes"):
@@ -66,7 +66,8 @@ def run(
 def prepare(recipe: str | PathLike[str], *, set: Mapping[str, Any] | None = None) -> None:
     """See `pdiff.prepare`."""
     path = find_recipe(Path(recipe))
-    pipeline, _ = ready(load_recipe(path, set), path)
+    plan, named, _ = ready(load_recipe(path, set), path)
+    pipeline = Pipeline(plan, named)
     if not pipeline.store.has(pipeline.plan.train):
         build_network(pipeline.recipe.architecture, pipeline.data, pipeline.recipe.seed)
 

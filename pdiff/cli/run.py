@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,16 +55,17 @@ def check(
     It lists what is cached and what would be fetched, and all that keeps the run from its end at once.
     """
     from pdiff.cli.text import print_lines, print_table, starting
+    from pdiff.engine.preflight import ready
     from pdiff.recipe.loading import find_recipe, load_recipe
+    from pdiff.running.store import Store
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides(set), plugin or ())
     with starting("looking for what the recipe needs"):
-        from pdiff.engine.preflight import ready
-
-        pipeline, ahead = ready(loaded, path)
+        plan, _, ahead = ready(loaded, path)
+    store = Store(Path(loaded.run.out) / "store")
     states = {True: "cached", False: "to do"}
-    rows = [[what, stage.key, states[pipeline.store.has(stage)]] for what, stage in pipeline.plan]
+    rows = [[what, stage.key, states[store.has(stage)]] for what, stage in plan]
     print_table(["stage", "key", "state"], rows)
     cached = sum(row[-1] == states[True] for row in rows)
     print_lines(

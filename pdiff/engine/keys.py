@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pdiff.components import Evaluator, Method, Transform, identity
-from pdiff.recipe.tables import Recipe
-from pdiff.running.device import COUNTED
+from pdiff.recipe.tables import COUNTED, Recipe
 from pdiff.running.store import Stage
 
 FORMAT = 2

@@ -1,4 +1,4 @@
-"""Preflight: a look at all that a run needs before anything is fetched, trained or computed."""
+"""Preflight: a look at all that a run needs before anything is fetched, trained or computed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from pdiff.components import Ahead
 from pdiff.components.ahead import parts
 from pdiff.engine.keys import run_key
-from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.errors import Lacking, UserError
 from pdiff.plugins.loading import told
 from pdiff.recipe.tables import Recipe
-from pdiff.running.progress import Progress
+from pdiff.running.store import Store
 
 
 def look_ahead(recipe: Recipe, done: bool = False, trained: bool = False) -> Ahead:
@@ -46,25 +45,31 @@ def _expected(recipe: Recipe) -> int | None:
         return None
 
 
-def pipeline_of(recipe: Recipe, path: Path, progress: Progress | None = None) -> Pipeline:
-    """Return the pipeline of a recipe; its name is the recipe's and a key."""
+def planned(recipe: Recipe, path: Path) -> tuple[Plan, str]:
+    """Return the plan of a recipe, and the run's name: the recipe's and a key. Raises UserError."""
     plan = Plan(recipe)
-    return Pipeline(plan, f"{path.stem}-{run_key(recipe, plan.train)}", progress)
+    name = f"{path.stem}-{run_key(recipe, plan.train)}"
+    if recipe.run.device not in ("auto", "cpu"):  # which are there; of another one torch must be asked
+        from pdiff.running.device import device_for
+
+        device_for(recipe.run.device, recipe.run.precision)
+    return plan, name
 
 
-def ready(recipe: Recipe, path: Path, progress: Progress | None = None) -> tuple[Pipeline, Ahead]:
-    """Return the pipeline of a recipe, and what its components say before anything is fetched or computed.
+def ready(recipe: Recipe, path: Path) -> tuple[Plan, str, Ahead]:
+    """Return the plan of a recipe, its run's name, and what components say before anything is fetched or computed.
 
     Raises Faults that name all that keeps the run from its end.
     """
-    pipeline, lines, done, trained = None, list[str](), False, False
+    plan, name, lines, done, trained = None, "", list[str](), False, False
+    store = Store(Path(recipe.run.out) / "store")
     try:
-        pipeline = pipeline_of(recipe, path, progress)
-        done = all(pipeline.store.has(stage) for _, stage in pipeline.plan)
-        trained = pipeline.store.has(pipeline.plan.train)
+        plan, name = planned(recipe, path)
+        done = all(store.has(stage) for _, stage in plan)
+        trained = store.has(plan.train)
     except UserError as error:
         lines = str(error).splitlines()
     ahead = look_ahead(recipe, done, trained)
-    if pipeline is None or ahead.what("lacks"):
+    if plan is None or ahead.what("lacks"):
         raise Lacking(dict.fromkeys([*ahead.what("lacks"), *lines]))
-    return pipeline, ahead
+    return plan, name, ahead

@@ -40,6 +40,10 @@ class Sample(Table):
         return steps_on("samples", steps)
 
 
+COUNTED = ("threads", "precision")
+"""Keys of [run] that change the last bits, or more, of what is trained: set, they are part of every stage's key."""
+
+
 class RunSettings(Table):
     """How, not what: nothing here changes a stage's key, but what can change results (`keyed`) does where it is set."""
 

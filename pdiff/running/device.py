@@ -12,9 +12,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pdiff.errors import Faults
 
-COUNTED = ("threads", "precision")
-"""Keys of [run] that change the last bits, or more, of what is trained: set, they are part of every stage's key."""
-
 
 def device_for(wanted: str, precision: str = "auto") -> torch.device:
     """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`. Raises UserError when it is not there.

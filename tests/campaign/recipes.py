@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from pdiff.engine.preflight import pipeline_of
+from pdiff.engine.preflight import planned
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
 from pdiff.recipe.loading import load_recipe, parse_override
@@ -136,7 +136,7 @@ def keys_of(path: Path, overrides: dict[str, Any]) -> tuple[str, list[tuple[str,
     """Return the resolved recipe and the keys of all its stages, as `pdiff check` finds them."""
     recipe = load_recipe(path, overrides)
     resolved = tomli_w.dumps(recipe.table())
-    return resolved, [(what, stage.key) for what, stage in pipeline_of(recipe, path).plan]
+    return resolved, [(what, stage.key) for what, stage in planned(recipe, path)[0]]
 
 
 def judge(tally: Tally, kind: str, path: Path, texts: list[str], told: str) -> None:

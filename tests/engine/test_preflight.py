@@ -20,6 +20,7 @@ from pdiff.errors import Faults, UserError
 from pdiff.recipe.loading import load_recipe
 from pdiff_plugins import reach
 from pdiff_plugins.generation.networks import Inception
+from pdiff_plugins.images.in_memory import Mnist, Stl10
 from tests.helpers import TINY
 
 TIMM = {"architecture": {"name": "resnet18", "weights": "pretrained"}}
@@ -85,9 +86,8 @@ def test_all_that_is_missing_is_told_at_once_and_nothing_is_written(tiny: Path) 
 
 
 def test_data_and_weights_are_looked_at_together(tiny: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.datasets import STL10 as Published
-
-    monkeypatch.setattr(Published, "url", f"{server}/stl10.tar.gz")
+    there = Stl10().published()
+    monkeypatch.setattr(Stl10, "published", lambda self: there._replace(url=f"{server}/stl10.tar.gz"))
     said = ahead(tiny, **STL10, **TIMM)
     assert said.what("fetches") == [
         f"dataset stl10: {server}/stl10.tar.gz (2.5 MB)",
@@ -99,7 +99,7 @@ def test_data_and_weights_are_looked_at_together(tiny: Path, server: str, monkey
     reach.ask.cache_clear()
     assert not ahead(tiny, **old).what("lacks"), "an older repository has the other file"
     monkeypatch.setattr(Server, "there", (".safetensors", ".gz"))
-    monkeypatch.setattr(Published, "url", f"{server}/gone")
+    monkeypatch.setattr(Stl10, "published", lambda self: there._replace(url=f"{server}/gone"))
     reach.ask.cache_clear()
     (line,) = ahead(tiny, **STL10, **TIMM).what("lacks")
     assert "stl10" in line and "there is no such file" in line and "put the files" in line
@@ -163,9 +163,9 @@ class Careless(Report):
 
 def test_a_component_that_raises_stops_nothing(tiny: Path) -> None:
     recipe = load_recipe(tiny).model_copy(update={"report": (Careless(),)})
-    pipeline, said = ready(recipe, tiny)
+    _, name, said = ready(recipe, tiny)
     assert said.what("notes") == ["warning: report[0]: careless: foresee() raised RuntimeError: no luck"]
-    assert pipeline.name.startswith("tiny-") and not (tiny.parent / "runs").exists()
+    assert name.startswith("tiny-") and not (tiny.parent / "runs").exists()
 
 
 def test_an_extra_that_is_missing_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,13 +199,14 @@ def test_files_of_ones_own_are_looked_into(tiny: Path) -> None:
 def test_a_set_is_there_where_one_of_its_mirrors_has_it(
     tiny: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torchvision.datasets import MNIST
-
-    monkeypatch.setattr(MNIST, "mirrors", [f"{server}/gone?", f"{server}/kept/"])
+    there, file = Mnist().published(), "train-images-idx3-ubyte.gz"
+    kept = there._replace(url=f"{server}/gone?{file}", mirrors=[f"{server}/kept/{file}"])
+    monkeypatch.setattr(Mnist, "published", lambda self: kept)
     monkeypatch.setattr(Server, "there", ("/kept/train-images-idx3-ubyte.gz",))
     (line,) = ahead(tiny, dataset={"name": "mnist"}).what("fetches")
     assert f"{server}/kept/train-images" in line
-    monkeypatch.setattr(MNIST, "mirrors", [f"{server}/gone/", f"{server}/lost/"])
+    lost = there._replace(url=f"{server}/gone/{file}", mirrors=[f"{server}/lost/{file}"])
+    monkeypatch.setattr(Mnist, "published", lambda self: lost)
     (line,) = ahead(tiny, dataset={"name": "mnist"}).what("lacks")
     assert f"cannot be fetched from {server}/gone/train-images" in line
 

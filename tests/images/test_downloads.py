@@ -10,6 +10,7 @@ import pytest
 import torchvision
 
 from pdiff_plugins.images.in_memory import Cifar10, Cifar100, FashionMnist, Mnist, Stl10, Svhn
+from pdiff_plugins.images.on_disk import Flowers102, Food101, OxfordPets
 from tests.images.helpers import context, idx, message, write_cifar, write_mnist, write_stl10, write_svhn
 
 DOWNLOADED = [Cifar10, Cifar100, Mnist, FashionMnist, Stl10, Svhn]
@@ -108,3 +109,23 @@ def test_images_and_labels_must_go_together(tmp_path):
     (raw / "t10k-labels-idx1-ubyte").write_bytes(idx(np.zeros(11, np.uint8)))
     text = message(Mnist(), context(tmp_path))
     assert "t10k-images-idx3-ubyte" in text and "12 images" in text and "11 labels" in text
+
+
+def test_what_is_told_of_a_set_without_torchvision_is_what_it_fetches() -> None:
+    sets = torchvision.datasets
+    for dataset, theirs in ((Cifar10, sets.CIFAR10), (Cifar100, sets.CIFAR100), (Stl10, sets.STL10)):
+        published = dataset().published()
+        assert (published.url, published.folder) == (theirs.url, theirs.base_folder)
+    for dataset, theirs in ((Mnist, sets.MNIST), (FashionMnist, sets.FashionMNIST)):
+        published, file = dataset().published(), theirs.resources[0][0]
+        assert [published.url, *published.mirrors] == [f"{mirror}{file}" for mirror in theirs.mirrors]
+        assert published.files == [name.removesuffix(".gz") for name, _ in theirs.resources]
+    for dataset in (Cifar10, Cifar100, Stl10, Svhn):
+        published = dataset().published()
+        assert published.files == list(published.reader()[1])
+    assert Svhn().published().url == sets.SVHN.split_list["train"][0]
+    flowers = Flowers102().published()
+    assert flowers.url == sets.Flowers102._download_url_prefix + sets.Flowers102._file_dict["image"][0]
+    assert flowers.files == [sets.Flowers102._file_dict[key][0] for key in ("setid", "label")]
+    assert OxfordPets().published().url == sets.OxfordIIITPet._RESOURCES[0][0]
+    assert Food101().published().url == sets.Food101._URL

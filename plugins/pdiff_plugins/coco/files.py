@@ -7,12 +7,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from pdiff.errors import UserError, did_you_mean
-from pdiff_plugins.images.splits import Decoder
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pdiff_plugins.images.splits import Decoder
 
 LONGEST, LARGEST = 65_535, 1e18
 """Side of an image in pixels, and any other number, at most."""

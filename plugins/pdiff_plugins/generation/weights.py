@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdiff.checkpoints.opening import weights_in
-from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
 from pdiff.files import read_json
 from pdiff_plugins.reach import ask_hub, in_cache
@@ -71,6 +70,7 @@ def _same(key: str, theirs: Any, ours: Any, architecture: DdpmUnet) -> None:
 
 def published() -> dict[str, Tensor]:
     """Return the weights of the hub's network, kept in the hub's cache. Raises UserError."""
+    from pdiff.checkpoints.reading import load_state
     from pdiff_plugins.generation.nets.unet import renamed
 
     return renamed(load_state(_fetched()))

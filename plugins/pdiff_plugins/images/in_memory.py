@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pdiff import hookimpl
 from pdiff.components import IF_SET, Dataset
 from pdiff.errors import UserError
-from pdiff_plugins.images.published import Published, foresee_files, require
+from pdiff_plugins.images.published import Published, foresee_files, of_torchvision, require
 
 if TYPE_CHECKING:
     import torch
@@ -132,9 +132,8 @@ class Cifar10(ImageDataset):
     std: Std = CIFAR_STD
 
     def published(self) -> Published:
-        from torchvision.datasets import CIFAR10
-
-        return _cifar(CIFAR10, self.name)
+        batches = [f"data_batch_{number}" for number in range(1, 6)]
+        return _cifar(self.name, "CIFAR10", "cifar-10", [*batches, "test_batch", "batches.meta"], "-batches-py")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -150,9 +149,7 @@ class Cifar100(ImageDataset):
     std: Std = CIFAR_STD
 
     def published(self) -> Published:
-        from torchvision.datasets import CIFAR100
-
-        return _cifar(CIFAR100, self.name)
+        return _cifar(self.name, "CIFAR100", "cifar-100", ["train", "test", "meta"], "-python")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -171,9 +168,8 @@ class Mnist(ImageDataset):
     augment: Augment = "crop"
 
     def published(self) -> Published:
-        from torchvision.datasets import MNIST
-
-        return _mnist(MNIST, self.name)
+        mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+        return _mnist(self.name, "MNIST", *mirrors)
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -191,9 +187,7 @@ class FashionMnist(ImageDataset):
     std: Std = (0.5,)
 
     def published(self) -> Published:
-        from torchvision.datasets import FashionMNIST
-
-        return _mnist(FashionMNIST, self.name)
+        return _mnist(self.name, "FashionMNIST", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -207,12 +201,16 @@ class Stl10(ImageDataset):
     source: ClassVar[str] = "Coates et al. 2011, An Analysis of Single-Layer Networks in Unsupervised Feature Learning"
 
     def published(self) -> Published:
-        from torchvision.datasets import STL10
+        def reader() -> tuple[Any, dict[str, str]]:
+            from torchvision.datasets import STL10
 
-        # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
-        labelled: Any = type("LabelledStl10", (STL10,), {"train_list": STL10.train_list[:2]})
-        files = [*labelled.train_list, *labelled.test_list]
-        return Published(self.name, labelled, STL10.base_folder, files, STL10.url, options={"split": "train"})
+            # The 100,000 unlabelled images (2.6 GB) are not read, so they need not be there.
+            labelled: Any = type("LabelledStl10", (STL10,), {"train_list": STL10.train_list[:2]})
+            return labelled, dict([*labelled.train_list, *labelled.test_list])
+
+        files = [f"{subset}_{kind}.bin" for subset in ("train", "test") for kind in "Xy"]
+        url = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
+        return Published(self.name, reader, "stl10_binary", files, url, options={"split": "train"})
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -220,7 +218,8 @@ class Stl10(ImageDataset):
 
         published = self.published()
         require(published, ctx)
-        sets = [published.reader(ctx.data_root, split=split) for split in ("train", "test")]
+        reader, _ = published.reader()
+        sets = [reader(ctx.data_root, split=split) for split in ("train", "test")]
         train, test = ((torch.from_numpy(s.data), torch.from_numpy(s.labels).long()) for s in sets)
         return self.splits(train, test, 10, ctx)
 
@@ -237,15 +236,19 @@ class Svhn(ImageDataset):
     std: Std = (0.5,)
 
     def published(self) -> Published:
-        from torchvision.datasets import SVHN
+        subsets = ("train", "test")
 
-        def fetch(root: Path, download: bool) -> None:
-            for subset in ("train", "test"):
-                SVHN(root / self.name, split=subset, download=download)
+        def reader() -> tuple[Any, dict[str, str]]:
+            from torchvision.datasets import SVHN
 
-        url, *_ = SVHN.split_list["train"]
-        files = [tuple(SVHN.split_list[subset][1:]) for subset in ("train", "test")]
-        return Published(self.name, fetch, self.name, files, url)
+            def fetch(root: Path, download: bool) -> None:
+                for subset in subsets:
+                    SVHN(root / self.name, split=subset, download=download)
+
+            return fetch, dict(tuple(SVHN.split_list[subset][1:]) for subset in subsets)
+
+        files = [f"{subset}_32x32.mat" for subset in subsets]
+        return Published(self.name, reader, self.name, files, f"http://ufldl.stanford.edu/housenumbers/{files[0]}")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -264,9 +267,12 @@ class Svhn(ImageDataset):
         return _grey(images) if self.channels == 1 else images, torch.from_numpy(subset.labels)
 
 
-def _cifar(reader: Any, name: str) -> Published:
-    files = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
-    return Published(name, reader, reader.base_folder, files, reader.url)
+def _cifar(name: str, reader_name: str, archive: str, files: list[str], end: str) -> Published:
+    def reader() -> tuple[Any, dict[str, str]]:
+        found, _ = of_torchvision(reader_name)()
+        return found, dict([*found.train_list, *found.test_list, (found.meta["filename"], found.meta["md5"])])
+
+    return Published(name, reader, archive + end, files, f"https://www.cs.toronto.edu/~kriz/{archive}-python.tar.gz")
 
 
 def _read_cifar(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:
@@ -274,7 +280,7 @@ def _read_cifar(published: Published, ctx: Context) -> tuple[Labelled, Labelled]
     import torch
 
     require(published, ctx)
-    reader = published.reader
+    reader, _ = published.reader()
 
     def labelled(images: Any) -> Labelled:
         return torch.from_numpy(images.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(images.targets)
@@ -282,17 +288,17 @@ def _read_cifar(published: Published, ctx: Context) -> tuple[Labelled, Labelled]
     return labelled(reader(ctx.data_root, train=True)), labelled(reader(ctx.data_root, train=False))
 
 
-def _mnist(reader: Any, name: str) -> Published:
+def _mnist(name: str, reader: str, *mirrors: str) -> Published:
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
-    files = [(f"{subset}-{kind}", None) for subset in ("train", "t10k") for kind in kinds]
-    url, *mirrors = (f"{mirror}{reader.resources[0][0]}" for mirror in reader.mirrors)
-    return Published(name, reader, f"{reader.__name__}/raw", files, url, mirrors=mirrors)
+    files = [f"{subset}-{kind}" for subset in ("train", "t10k") for kind in kinds]
+    url, *others = (f"{mirror}{files[0]}.gz" for mirror in mirrors)
+    return Published(name, of_torchvision(reader), f"{reader}/raw", files, url, mirrors=others)
 
 
 def _read_mnist(published: Published, ctx: Context) -> tuple[Labelled, Labelled]:
     """Return (images, targets) of train and test."""
     require(published, ctx)
-    files = [ctx.data_root / published.folder / file for file, _ in published.files]
+    files = [ctx.data_root / published.folder / file for file in published.files]
     return _idx_pair(*files[:2]), _idx_pair(*files[2:])
 
 

@@ -16,7 +16,7 @@ from pdiff.components import IF_SET, NEVER
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import folder_below
 from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std
-from pdiff_plugins.images.published import Published, require
+from pdiff_plugins.images.published import Published, of_torchvision, require
 
 if TYPE_CHECKING:
     from pdiff.components import Ahead
@@ -82,11 +82,14 @@ class Flowers102(FileDataset):
     source: ClassVar[str] = "Nilsback & Zisserman 2008, Automated Flower Classification over a Large Number of Classes"
 
     def published(self) -> Published:
-        from torchvision.datasets import Flowers102 as Reader
+        def reader() -> tuple[Any, dict[str, str]]:
+            from torchvision.datasets import Flowers102 as Reader
 
-        files = [Reader._file_dict[key] for key in ("setid", "label")]
-        url = f"{Reader._download_url_prefix}{Reader._file_dict['image'][0]}"
-        return Published(self.name, Reader, "flowers-102", files, url, beside="jpg/*.jpg")
+            return Reader, dict(Reader._file_dict.values())
+
+        url = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
+        files = ["setid.mat", "imagelabels.mat"]
+        return Published(self.name, reader, "flowers-102", files, url, beside="jpg/*.jpg")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""
@@ -104,10 +107,9 @@ class OxfordPets(FileDataset):
     listings: ClassVar[Mapping[str, str]] = {subset: f"annotations/{subset}.txt" for subset in ("trainval", "test")}
 
     def published(self) -> Published:
-        from torchvision.datasets import OxfordIIITPet as Reader
-
-        files, url = [(file, None) for file in self.listings.values()], Reader._RESOURCES[0][0]
-        return Published(self.name, Reader, "oxford-iiit-pet", files, url, beside="images/*.jpg")
+        files, url = [*self.listings.values()], "https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz"
+        reader = of_torchvision("OxfordIIITPet")
+        return Published(self.name, reader, "oxford-iiit-pet", files, url, beside="images/*.jpg")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. The training split is the official trainval."""
@@ -126,10 +128,8 @@ class Food101(FileDataset):
     listings: ClassVar[Mapping[str, str]] = {subset: f"meta/{subset}.json" for subset in ("train", "test")}
 
     def published(self) -> Published:
-        from torchvision.datasets import Food101 as Reader
-
-        files = [(file, None) for file in self.listings.values()]
-        return Published(self.name, Reader, "food-101", files, Reader._URL, beside="images/*/*.jpg")
+        files, url = [*self.listings.values()], "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz"
+        return Published(self.name, of_torchvision("Food101"), "food-101", files, url, beside="images/*/*.jpg")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,15 +15,14 @@ if TYPE_CHECKING:
 
 
 class Published(NamedTuple):
-    """The files of a published set, and how they are fetched."""
+    """The files of a published set, known without torchvision, and how that fetches them."""
 
     name: str
-    reader: Any
-    """Called with the root, `download=True` and the options, it fetches all of them."""
+    reader: Callable[[], tuple[Any, Mapping[str, str]]]
+    """Returns what fetches all of them, called with the root, `download=True` and the options, and md5s by file."""
     folder: str
     """Where they lie, below the root."""
-    files: Sequence[tuple[str, str | None]]
-    """Name and md5."""
+    files: Sequence[str]
     url: str
     """Where the first of them comes from."""
     beside: str = ""
@@ -33,10 +32,21 @@ class Published(NamedTuple):
     """Where it comes from too, as the reader tries one after the other."""
 
 
+def of_torchvision(name: str) -> Callable[[], tuple[Any, dict[str, str]]]:
+    """Return a `Published.reader` that is a class of torchvision's, of which no md5 is known."""
+
+    def reader() -> tuple[Any, dict[str, str]]:
+        from torchvision import datasets
+
+        return getattr(datasets, name), {}
+
+    return reader
+
+
 def foresee_files(published: Published, ahead: Ahead) -> None:
     """Say whether the files of a published set are there, or can be had. Raises UserError."""
     where = ahead.data_root / published.folder
-    absent = [file for file, _ in published.files if not (where / file).exists()]
+    absent = [file for file in published.files if not (where / file).exists()]
     if not absent:
         return
     if not ahead.download or len(absent) < len(published.files):
@@ -58,12 +68,13 @@ def require(published: Published, ctx: Context) -> None:
     from pdiff.files import make_folder
 
     where, note = ctx.data_root / published.folder, ""
-    if ctx.download and not any((where / file).exists() for file, _ in published.files):
+    reader, sums = published.reader()
+    if ctx.download and not any((where / file).exists() for file in published.files):
         make_folder(ctx.data_root)
         with FileLock(ctx.data_root / f".{published.name}.lock"):  # the second of two finds what the first fetched
-            if not any((where / file).exists() for file, _ in published.files):
-                note = _download(published.reader, ctx.data_root, published.options)
-    bad = [file for file, md5 in published.files if not check_integrity(where / file, md5)]
+            if not any((where / file).exists() for file in published.files):
+                note = _download(reader, ctx.data_root, published.options)
+    bad = [file for file in published.files if not check_integrity(where / file, sums.get(file))]
     if bad:
         raise _lacks(published, bad[0], ctx, note)
 
@@ -72,7 +83,7 @@ def _lacks(published: Published, file: str, at: Context | Ahead, note: str) -> U
     """Return the error that says of a file what is wrong; `note`: why it was not fetched."""
     where = at.data_root / published.folder
     present = (where / file).is_file()
-    files = ", ".join([file for file, _ in published.files] + [published.beside] * bool(published.beside))
+    files = ", ".join([*published.files] + [published.beside] * bool(published.beside))
     step = f"delete {where} to download it again, or " if at.download and not note else ""
     return UserError(
         f"dataset {published.name}: {where / file} is {'damaged (md5 differs)' if present else 'missing'}{note}; {step}"
