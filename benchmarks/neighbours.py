@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    header(torch.device("cpu"), "rows", "of", "columns", "", "pairs ms", "buffers ms", "search ms", "ratios", "identical")
+    header(
+        torch.device("cpu"), "rows", "of", "columns", "", "pairs ms", "buffers ms", "search ms", "ratios", "identical"
+    )
     generator = torch.Generator().manual_seed(0)
     for count, others, dim, what in SIZES:
         b_ND = torch.randn(others, dim, generator=generator)
