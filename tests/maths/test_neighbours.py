@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pdiff_plugins.maths import neighbours as searching
-from pdiff_plugins.maths.neighbours import neighbours
+from pdiff_plugins.maths.manifolds import distances
+from pdiff_plugins.maths.neighbours import all_distances, neighbours
 
 ROW = 5530
 
@@ -126,3 +127,15 @@ def test_two_tensors_are_searched_once_while_they_live_unchanged(monkeypatch) ->
     del zoo
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("step", [1e-1, 1e-6, 0])
+def test_all_distances_are_right_to_nine_digits(step) -> None:
+    zoo = walk(step, 30)
+    others = torch.cat([zoo[:9] + 0.1 * torch.randn(9, ROW), zoo[:2]])
+    for a, b in ((zoo, zoo), (others, zoo)):
+        ours, theirs = all_distances(a, b), distances(a, b)
+        assert (ours - theirs).abs().le(1e-7 * theirs + 1e-30).all()  # differences of float32 rows are rounded, too
+        assert ours[theirs == 0].eq(0).all()
+    zoo[3, 5] = torch.nan
+    assert all_distances(zoo, zoo).isnan().sum() == 59

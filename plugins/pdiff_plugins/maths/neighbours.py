@@ -48,6 +48,15 @@ def neighbours(a_MD: Tensor, b_ND: Tensor, leave_self_out: bool = False) -> tupl
     return distance_M.clone(), index_M.clone()
 
 
+def all_distances(a_MD: Tensor, b_ND: Tensor) -> Tensor:
+    """Return the L2 distances of all pairs, `[M, N]` in float64, right to nine digits."""
+    square_MN, a_M, b_N, chain = _gram(a_MD, b_ND)
+    around_MN = (a_M[:, None] + b_N).square_().mul_(1e9 * (chain + 16) * ROUNDING)
+    m_P, n_P = (~(square_MN > around_MN)).nonzero(as_tuple=True)  # as in `_possible`; true of NaN too
+    square_MN[m_P, n_P] = _squares(a_MD, b_ND, m_P, n_P)
+    return square_MN.sqrt_()
+
+
 def _weak() -> Any:
     from torch.utils.weak import WeakTensorKeyDictionary
 
