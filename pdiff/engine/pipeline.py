@@ -190,6 +190,11 @@ class Pipeline:
             self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
 
+    @functools.cached_property
+    def theta(self) -> dict[str, Tensor]:
+        """The populations by source: one tensor each for all views, so that what is known of it stands."""
+        return {source: self.sample(source) for source in self.plan.populations}
+
     def predictions(self, source: str, split: str) -> Tensor:
         """Return the predictions `[M, E, ...]` of a source on a split, from the store where they are there."""
 
@@ -204,11 +209,10 @@ class Pipeline:
 
     def view(self, scores: dict[str, Any] | None = None, extra: Sequence[Evaluator] = ()) -> View:
         """Return what evaluators see, or, with scores, what reports see; `extra` are evaluators beside the recipe's."""
-        theta = {source: self.sample(source) for source in self.plan.populations}
         generators = {source: self.generator(source) for source in self.plan.methods}
         logs = {"train": read_json(self.train() / "log.json")} | {s: g.log for s, g in generators.items()}
         return View(
-            recipe=self.recipe, name=self.name, zoo=self.zoo, theta=theta, method=self.plan.method,
+            recipe=self.recipe, name=self.name, zoo=self.zoo, theta=self.theta, method=self.plan.method,
             methods=self.plan.methods, generators=generators, bench=self.bench, predictions=self.predictions,
             targets=lambda split: self.data.split(split).targets, logs=logs, scores=scores or {},
             evaluators={evaluator.name: evaluator for evaluator in (*self.recipe.evaluate, *extra)}, warn=self.warn,

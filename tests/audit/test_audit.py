@@ -10,6 +10,7 @@ import torch
 import pdiff
 from pdiff_plugins.audit import probabilities
 from pdiff_plugins.audit.probabilities import STANDS, calibration_error, ensemble, ensembles, likelihood
+from pdiff_plugins.maths import neighbours
 from tests.helpers import TINY
 
 
@@ -132,3 +133,21 @@ def test_the_page_shows_held_out_checkpoints_and_distances_after_alignment(tmp_p
     page = (run.folder / "audit.html").read_text()
     assert all(word in page for word in ("aligned", "differs", "precision", "recall", "Novel and performant"))
     assert 'href="audit.html"' in (run.folder / "index.html").read_text()
+
+
+def test_evaluators_of_a_run_search_the_same_rows_once(monkeypatch, tmp_path) -> None:
+    searched, search = [], neighbours._neighbours
+
+    def counted(*given: object) -> tuple[torch.Tensor, torch.Tensor]:
+        searched.append(tuple(given))
+        return search(*given)
+
+    monkeypatch.setattr(neighbours, "_neighbours", counted)
+    (tmp_path / "tiny.toml").write_text(TINY)
+    own = {
+        "run.out": str(tmp_path / "runs"), "method": {"name": "gaussian"}, "baseline": [{"name": "soup"}],
+        "evaluate": [{"name": "accuracy"}, {"name": "distance"}, {"name": "audit", "examples": 50, "aligned": 0}],
+    }  # fmt: skip
+    pdiff.run(tmp_path / "tiny.toml", set=own, quiet=True)
+    pairs = [(id(a_MD), id(b_ND), left_out) for a_MD, b_ND, left_out in searched]
+    assert len(pairs) == len(set(pairs)) == 4  # checkpoints among themselves; the method likewise; both sources to them

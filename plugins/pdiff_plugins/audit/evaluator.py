@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from pdiff.components import Evaluator, Figure, Finding, Page
 from pdiff.results.scores import Unit
+from pdiff.results.summary import SCORE
 from pdiff.view import ORIGINAL
 from pdiff_plugins.audit.scores import AuditScores, SourceAudit
 
@@ -40,6 +41,12 @@ class Audit(Evaluator):
     the share of test examples on which a network differs from its nearest checkpoint; precision and recall against
     checkpoints held out (the step `holdout`).
 
+    `outside` is the share of a network's deviation from the checkpoints' mean that lies outside what they span (of a
+    checkpoint: the others), which no mixture of them gives: its length over that of the deviation, all parameters of
+    one weight, variances as logarithms. `outside gain` is what that part does to the score on the test split, of at
+    most 32 networks: their mean as they are, less that of the same networks without it. Nothing is said where the share
+    is what rounding leaves, or of fewer than three checkpoints.
+
     The verdict compares the method with every baseline on the test split, networks and examples being crossed random
     effects: better only where it is better than each of them, worse where it is worse than any (Holm's correction).
     Plain noise is the control of the zoo: where noise as long as the checkpoints' spread behaves as they do, the run
@@ -47,7 +54,7 @@ class Audit(Evaluator):
     """
 
     name = "audit"
-    version = 6
+    version = 7
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"
@@ -55,11 +62,14 @@ class Audit(Evaluator):
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("NLL", "nll", ".4f"), ("ECE", "ece", ".3f"), ("ens NLL", "ensemble_nll", ".3f"),
         ("ens", "ensemble_score", ".1%"), ("N&P 1x", "np_1", ".0%"), ("N&P 3x", "np_3", ".0%"),
+        ("outside", "outside", ".0%"), ("outside gain", "outside_gain", SCORE),
     )  # fmt: skip
     legend: ClassVar[str] = (
         "NLL, ECE: negative log-likelihood and calibration error, mean over networks; ens: ensembles of 16; "
         "N&P: share of networks at least as good as the originals' median, and further from every checkpoint than 1 or "
-        "3 times the checkpoints' own distance, after symmetries"
+        "3 times the checkpoints' own distance, after symmetries; "
+        "outside: share of a network's deviation from the checkpoints' mean that lies outside what they span; "
+        "outside gain: score with that part, less that without it"
     )
     source_scores: ClassVar[type] = SourceAudit
     run_scores: ClassVar[type] = AuditScores
@@ -81,15 +91,18 @@ class Audit(Evaluator):
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.audit.noise import of_noise, passing
         from pdiff_plugins.audit.novelty import distances
+        from pdiff_plugins.audit.outside import outside
         from pdiff_plugins.audit.verdict import verdict
         from pdiff_plugins.maths.median import median
 
         scores = _scores(view)
         bar, far = median(scores["test"][ORIGINAL]), distances(view, self.aligned)
         noise = of_noise(view, self.examples, ctx.generator("zoo noise"))
+        beyond, held = outside(view, ctx)
         networks, behaviours = {}, {}
         for source in view.theta:
             networks[source], behaviours[source] = self._source(view, source, scores, far, bar, ctx)
+            networks[source] |= beyond.get(source, {})
         ours, theirs = behaviours[view.method], behaviours[ORIGINAL]
         matters = ours.beyond(noise) if ours else None
         unit = Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)
@@ -97,6 +110,7 @@ class Audit(Evaluator):
         return {
             "networks": networks, "bar": bar, "multiples": list(self.multiples), "quotient": far.quotient,
             "nothing": [NO_MORE + theirs.beside(noise)] if theirs and theirs.beyond(noise) is False else [],
+            **({} if held is None else {"outside_holdout": held}),
             **({} if far.unit != far.unit else {"np_noise": passed}),
             "noise": noise.told(), **({} if matters is None else {"matters": matters}), "unit": unit.name,
             **verdict(view, far.ratios[view.method], unit),

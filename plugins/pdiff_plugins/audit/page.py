@@ -21,6 +21,7 @@ COLUMNS = (
     ("IoU max", "similarity", "max", ".3f"), ("ratio", "audit", "novelty", ".3g"),
     ("aligned", "audit", "aligned", ".3g"), ("differs", "audit", "differs", ".1%"),
     ("precision", "audit", "precision", ".2f"), ("recall", "audit", "recall", ".2f"),
+    ("outside", "audit", "outside", ".1%"), ("outside gain", "audit", "outside_gain", SCORE),
 )  # fmt: skip
 """(title, evaluator, key, format); no evaluator: the one of the main score."""
 FIGURES = ("novel_and_performant", "score_similarity", "front", "map")
@@ -30,7 +31,8 @@ READING = (
     "and with the most similar one. `ratio`: median distance to the nearest checkpoint, in units of the checkpoints' "
     "own; `aligned`: the same after symmetries, hidden units being scaled and matched to the checkpoint's. `differs`: "
     "share of test examples on which a network predicts otherwise than its nearest checkpoint. `precision`, `recall`: "
-    "against held-out checkpoints."
+    "against held-out checkpoints. `outside`: median share of a network's deviation from the checkpoints' mean that "
+    "lies outside what they span (of a checkpoint: the others); `outside gain`: score with it, less that without."
 )
 ABOUT = "Every source in one table, ensembles, and the verdict"
 ENSEMBLES = (

@@ -24,7 +24,15 @@ class Spread(TypedDict):
     nll_std: NotRequired[Annotated[float, "its standard deviation over networks"]]
 
 
-class SourceAudit(TypedDict):
+class OutsideScores(TypedDict, total=False):
+    """What a source has outside the span of the checkpoints, in free coordinates (logarithms of variances)."""
+
+    outside: Annotated[float, "median share of a network's deviation that no mixture of (other) checkpoints gives"]
+    outside_gain: Annotated[float, "mean score on the test split, less that of the same networks without that part"]
+    outside_error: Annotated[float, "standard error of that gain over networks, at most 32"]
+
+
+class SourceAudit(OutsideScores):
     """The audit of a source; a key is absent where the run does not have what it needs."""
 
     selection: Annotated[float, "mean score on the selection split"]
@@ -63,6 +71,7 @@ class AuditScores(TypedDict):
     unit: Annotated[str, "of the scores: % for shares of 1, else that of plain numbers"]
     multiples: Annotated[list[float], "of the checkpoints' own distance, for the shares `np` of each source"]
     np_noise: NotRequired[Annotated[list[float], "share of noisy checkpoints, so far away, that pass the bar"]]
+    outside_holdout: NotRequired[Annotated[float, "median share `outside` of checkpoints held out"]]
     quotient: Annotated[bool, "whether N&P's distances are those after symmetries"]
     noise: NotRequired[Annotated[Spread, "noise around the average, as long as the checkpoints' own spread"]]
     matters: NotRequired[Annotated[bool, "whether the method's networks differ from one another more than that noise"]]

@@ -35,11 +35,11 @@ def classes(predictions_ME: Tensor) -> bool:
     return predictions_ME.ndim == 2 and not predictions_ME.is_floating_point() and not predictions_ME.is_complex()
 
 
-def evenly(count: int) -> Tensor:
-    """Return the numbers of at most `MOST` networks, evenly spaced: the first of a trajectory are its beginning."""
+def evenly(count: int, most: int = MOST) -> Tensor:
+    """Return the numbers of at most `most` networks, evenly spaced: the first of a trajectory are its beginning."""
     import torch
 
-    return torch.linspace(0, count - 1, min(count, MOST)).round().long()
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
 
 
 def apart(answers_ME: Tensor) -> Tensor:

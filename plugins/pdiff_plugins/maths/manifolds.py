@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pdiff_plugins.maths.neighbours import all_distances
+
 NEIGHBOURS = 3
 """The paper's k."""
 COLUMNS = 2**18
@@ -23,7 +25,9 @@ def precision_and_recall(theta_MD: Tensor, holdout_HD: Tensor, k: int = NEIGHBOU
     """
     if min(len(theta_MD), len(holdout_HD)) <= k:
         return float("nan"), float("nan")
-    return covered(distances(theta_MD, theta_MD), distances(theta_MD, holdout_HD), distances(holdout_HD, holdout_HD), k)
+    pairs = (theta_MD, theta_MD), (theta_MD, holdout_HD), (holdout_HD, holdout_HD)
+    own_MM, apart_MH, own_HH = (all_distances(*pair) for pair in pairs)
+    return covered(own_MM, apart_MH, own_HH, k)
 
 
 def covered(own_MM: Tensor, apart_MH: Tensor, own_HH: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
