@@ -110,7 +110,9 @@ class Noise(Baseline):
         for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
             x_MW = block.to_free(theta_NW[chosen_M])
             scale_M = torch.tensor([self.scales[0] * spreads[n][block.keys[0]] for n in chosen_M.tolist()])
-            theta_MD[:, columns] = block.from_free(x_MW + scale_M[:, None] * torch.randn(x_MW.shape, generator=generator))
+            theta_MD[:, columns] = block.from_free(
+                x_MW + scale_M[:, None] * torch.randn(x_MW.shape, generator=generator)
+            )
         return theta_MD
 
 

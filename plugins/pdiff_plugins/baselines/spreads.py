@@ -56,9 +56,7 @@ class NoiseAbsolute(Baseline):
         chosen_M = torch.randint(len(zoo), (count,), generator=generator)
         for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
             x_MW = block.to_free(theta_NW[chosen_M])
-            theta_MD[:, columns] = block.from_free(
-                x_MW + self.scales[0] * torch.randn(x_MW.shape, generator=generator)
-            )
+            theta_MD[:, columns] = block.from_free(x_MW + self.scales[0] * torch.randn(x_MW.shape, generator=generator))
         return theta_MD
 
 
