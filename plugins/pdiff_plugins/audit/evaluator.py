@@ -86,14 +86,14 @@ class Audit(Evaluator):
 
         scores = _scores(view)
         bar, far = median(scores["test"][ORIGINAL]), distances(view, self.aligned)
-        noise = of_noise(view, self.examples, ctx.generator("zoo noise"))
+        noise = of_noise(view, self.examples, ctx)
         networks, behaviours = {}, {}
         for source in view.theta:
             networks[source], behaviours[source] = self._source(view, source, scores, far, bar, ctx)
         ours, theirs = behaviours[view.method], behaviours[ORIGINAL]
         matters = ours.beyond(noise) if ours else None
         unit = Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)
-        passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx.generator("noise beside"))
+        passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx)
         return {
             "networks": networks, "bar": bar, "multiples": list(self.multiples), "quotient": far.quotient,
             "nothing": [NO_MORE + theirs.beside(noise)] if theirs and theirs.beyond(noise) is False else [],
