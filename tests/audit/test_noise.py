@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pdiff
+from pdiff.context import Context
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.audit.noise import BEYOND, NETWORKS, Behaviour, beside
 from pdiff_plugins.evaluators.telling import MOST, evenly
@@ -58,7 +59,7 @@ def test_noise_lies_as_far_from_checkpoints_as_is_said_and_leaves_variances() ->
     generator = torch.Generator().manual_seed(0)
     layout = Layout((Entry("w", (50,), 0), Entry("running_var", (4,), 50, positive=True)))
     theta_ND = torch.rand(6, 54, generator=generator)
-    moved_MD = beside(theta_ND, layout, [0.5, 2.0], generator)
+    moved_MD = beside(theta_ND, layout, [0.5, 2.0], Context(seed=0), generator)
     near = torch.cdist(moved_MD.double(), theta_ND.double()).amin(dim=1)
     assert near[:NETWORKS].tolist() == pytest.approx([0.5] * NETWORKS, rel=1e-4) and (near[NETWORKS:] <= 2.0001).all()
     assert (moved_MD[:, None, 50:] == theta_ND[:, 50:]).all(dim=2).any(dim=1).all() and BEYOND > 1

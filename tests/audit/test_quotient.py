@@ -22,7 +22,7 @@ def test_novelty_is_not_bought_by_scale_or_order(tmp_path: Path) -> None:
     graph = Graph.of(bench.build(0), torch.zeros(2, *bench.input_shape))
     symmetry, scaling = Symmetry.in_graph(graph), Scaling.in_graph(graph, zoo.layout.keys)
     generator = torch.Generator().manual_seed(0)
-    scaled_MD = scaling.rescaled(zoo.theta_ND[:8], zoo.layout, 1.0, generator)
+    scaled_MD = scaling.rescaled(zoo.theta_ND[:8], zoo.layout, scaling.random(8, 1.0, generator))
     copies = [symmetry.permuted(zoo.layout.tensors(theta_D), symmetry.random(generator)) for theta_D in scaled_MD]
     copies_MD = torch.stack([zoo.layout.vector(state) for state in copies])
     noise_MD = zoo.theta_ND + torch.randn(zoo.theta_ND.shape, generator=generator)

@@ -17,7 +17,7 @@ from pdiff.running.progress import Progress
 from pdiff.testing import Points
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.backbones.probes import Probes
-from pdiff_plugins.fields.moves import SHIFT, Moved, moved_once
+from pdiff_plugins.fields.moves import SHIFT, Moved, move
 from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
@@ -50,7 +50,8 @@ def drawn(bench, theta_MD, points_P2):
 @settings(max_examples=10)
 def test_a_moved_field_is_the_field_at_moved_points(reach):
     zoo, bench = fields(count=4)
-    moved_ND = moved_once(zoo, reach, torch.Generator().manual_seed(1))
+    moved_ND = zoo.theta_ND.clone()
+    move(moved_ND, zoo.layout, reach, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
     matrix_N22, shift_N2 = (2 * torch.rand(*shape, generator=generator) - 1 for shape in ((4, 2, 2), (4, 2)))
     for number in range(4):

@@ -8,11 +8,13 @@ import torch
 import pdiff
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.mapped import windows
 from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.baselines.averages import Average, GreedySoup, Mixture
 from pdiff_plugins.baselines.plain import Base, Constant, Gaussian, Interpolation, Noise, Soup
 from pdiff_plugins.baselines.spreads import Copy, GaussianDiagonal, NoiseAbsolute, NoiseZoo, Swag
+from pdiff_plugins.maths import normalise
 from tests.benches import Scored
 
 
@@ -25,6 +27,12 @@ def zoo() -> Zoo:
     theta[:, 6:] = (0.2 * theta[:, 6:]).exp()
     anchor = {"w": torch.full((2, 3), 7.0), "running_var": torch.ones(2)}
     return Zoo(theta, layout, anchor, [{}] * 400)
+
+
+@pytest.fixture(autouse=True, params=[65_536, 3])
+def columns_at_a_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalise, "COLUMNS", request.param)
+    monkeypatch.setitem(windows.__kwdefaults__, "width", request.param)
 
 
 def draw(method, zoo: Zoo, count: int = 3000, seed: int = 0) -> torch.Tensor:
@@ -144,6 +152,23 @@ def test_swag_has_half_the_diagonal_and_half_the_low_rank_covariance(zoo: Zoo) -
     deviation = (own - running)[-20:]
     expected = own.var(dim=0, correction=0).diag() / 2 + deviation.T @ deviation / (2 * 19)
     assert (x.T.cov() - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_what_is_read_by_columns_equals_the_same_with_everything_held(zoo: Zoo) -> None:
+    ctx, count, many = Context(seed=0), 7, len(zoo)
+    chosen_M = torch.randint(many, (count,), generator=ctx.generator("copy"))
+    assert draw(Copy(), zoo, count).equal(zoo.theta_ND[chosen_M])
+    generator = ctx.generator("interpolation")
+    pairs_M2 = torch.rand(count, many, generator=generator).topk(2, dim=1).indices
+    weight_M1 = torch.rand(count, 1, generator=generator)
+    first_MD, second_MD = zoo.theta_ND[pairs_M2[:, 0]], zoo.theta_ND[pairs_M2[:, 1]]
+    assert draw(Interpolation(), zoo, count).allclose(first_MD + weight_M1 * (second_MD - first_MD), atol=1e-6)
+    chosen_MK = torch.rand(count, many, generator=ctx.generator("average")).topk(16, dim=1).indices
+    assert draw(Average(of=(16,)), zoo, count).allclose(zoo.theta_ND[chosen_MK].mean(dim=1), atol=1e-5)
+    g_MN = torch.randn(count, many, generator=ctx.generator("gaussian"), dtype=torch.float64)
+    x_ND = zoo.layout.to_free(zoo.theta_ND).double()
+    expected_MD = x_ND.mean(dim=0) + g_MN @ (x_ND - x_ND.mean(dim=0)) / (many - 1) ** 0.5
+    assert draw(Gaussian(), zoo, count).allclose(zoo.layout.from_free(expected_MD).float(), rtol=1e-5)
 
 
 def test_what_is_told_of_a_baseline_names_it_and_not_the_method(tiny, capsys) -> None:

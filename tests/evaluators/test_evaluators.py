@@ -132,9 +132,9 @@ def test_temperature_moves_networks_along_lines_through_the_average() -> None:
     theta_MD = zoo.theta_ND[:5]
     free = zoo.layout.to_free
     mean_D = free(zoo.theta_ND).double().mean(dim=0).float()
-    assert free(tempered(theta_MD, zoo, 0.0)).allclose(mean_D.expand(5, -1), atol=1e-5)
-    assert tempered(theta_MD, zoo, 1.0).allclose(theta_MD, atol=1e-5)
-    half = free(tempered(theta_MD, zoo, 0.5))
+    assert free(tempered(theta_MD, zoo, 0.0, CTX)).allclose(mean_D.expand(5, -1), atol=1e-5)
+    assert tempered(theta_MD, zoo, 1.0, CTX).allclose(theta_MD, atol=1e-5)
+    half = free(tempered(theta_MD, zoo, 0.5, CTX))
     assert half.allclose((free(theta_MD) + mean_D) / 2, atol=1e-5)
 
 
@@ -144,7 +144,7 @@ def test_the_front_ends_at_the_soup_and_at_the_networks_themselves(tmp_path) -> 
     rows = Front(temperatures=(0.0, 1.0), networks=6).evaluate(view, Context(seed=0))["front"]
     task, targets = view.recipe.task, view.targets("test")
     own = task.score(view.predictions(view.method, "test"), targets).mean()
-    soup = task.score(view.bench.predict(tempered(view.zoo.theta_ND[:1], view.zoo, 0.0), "test"), targets)
+    soup = task.score(view.bench.predict(tempered(view.zoo.theta_ND[:1], view.zoo, 0.0, CTX), "test"), targets)
     assert rows[0]["score"] == pytest.approx(float(soup[0])) and rows[0]["within"] == 1.0
     assert rows[1]["score"] == pytest.approx(float(own)) and rows[1]["within"] < 1.0
 

@@ -59,7 +59,7 @@ def test_reordered_and_rescaled_networks_compute_the_same_and_become_one_point(n
     assert sorted(symmetry.sizes) == sorted(CASES[name][2]) and not symmetry.unknown
     assert exact.units == SCALES.get(name, exact.units)
     before, theta_D = outputs(model, state, inputs), layout.vector(state)
-    for scaled_D in exact.rescaled(theta_D.expand(2, -1), layout, 0.3, generator):
+    for scaled_D in exact.rescaled(theta_D.expand(2, -1), layout, exact.random(2, 0.3, generator)):
         scaled = state | layout.tensors(scaled_D)
         copy = symmetry.permuted(scaled, symmetry.random(generator))
         assert not symmetry.sizes or any(not copy[key].equal(value) for key, value in state.items())
@@ -75,7 +75,7 @@ def test_copies_of_token_networks_are_brought_to_one_point(name: str) -> None:
     layout, generator = layout_of(model), torch.Generator().manual_seed(1)
     graph, theta_D = Graph.of(model, inputs), layout.vector(state)
     symmetry, scaling = Symmetry.in_graph(graph), Scaling.in_graph(graph, layout.keys)
-    scaled_MD = scaling.rescaled(theta_D.expand(3, -1), layout, 0.3, generator)
+    scaled_MD = scaling.rescaled(theta_D.expand(3, -1), layout, scaling.random(3, 0.3, generator))
     copies = [symmetry.permuted(layout.tensors(row_D), symmetry.random(generator)) for row_D in scaled_MD]
     each = aligner(model, inputs, layout, theta_D, Context(seed=0))
     assert each is not None

@@ -80,7 +80,7 @@ class Case:
 
     def copies(self, scaling: Scaling, count: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return scaling.rescaled(self.theta_D.expand(count, -1), self.layout, 0.3, generator)
+        return scaling.rescaled(self.theta_D.expand(count, -1), self.layout, scaling.random(count, 0.3, generator))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_only_what_is_homogeneous_is_rescaled(what: str) -> None:
     scaling = Scaling.in_graph(Graph.of(model, x), layout.keys)
     assert scaling.units == units
     theta_D = torch.cat([value.reshape(-1) for value in model.state_dict().values()])
-    scaled_MD = scaling.rescaled(theta_D[None], layout, 1.0, torch.Generator().manual_seed(0))
+    scaled_MD = scaling.rescaled(theta_D[None], layout, scaling.random(1, 1.0, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(functional_call(model, layout.tensors(scaled_MD[0]), (x,)), model(x))
 
 

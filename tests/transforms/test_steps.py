@@ -58,7 +58,7 @@ def test_steps_on_samples_are_taken_in_the_recipes_order(tmp_path: Path) -> None
         tiny_run(tmp_path, sample={"count": 6, "step": steps}) for steps in ([], [HALF, ANEW], [ANEW, HALF])
     )
     zoo, bench, ctx = drawn.zoo, drawn.bench, drawn.context("sample", "tiny_method", 0)
-    halved_MD = tempered(drawn.sample("tiny_method"), zoo, 0.5)
+    halved_MD = tempered(drawn.sample("tiny_method"), zoo, 0.5, ctx)
     expected_MD = Recalibration(examples=30).samples(halved_MD, zoo, bench, ctx)
     assert halved_first.sample("tiny_method").equal(expected_MD)
     assert not halved_last.sample("tiny_method").allclose(expected_MD)

@@ -54,7 +54,7 @@ class Audit(Evaluator):
     """
 
     name = "audit"
-    version = 7
+    version = 8
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"
@@ -97,7 +97,7 @@ class Audit(Evaluator):
 
         scores = _scores(view)
         bar, far = median(scores["test"][ORIGINAL]), distances(view, self.aligned)
-        noise = of_noise(view, self.examples, ctx.generator("zoo noise"))
+        noise = of_noise(view, self.examples, ctx)
         beyond, held = outside(view, ctx)
         networks, behaviours = {}, {}
         for source in view.theta:
@@ -106,7 +106,7 @@ class Audit(Evaluator):
         ours, theirs = behaviours[view.method], behaviours[ORIGINAL]
         matters = ours.beyond(noise) if ours else None
         unit = Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)
-        passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx.generator("noise beside"))
+        passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx)
         return {
             "networks": networks, "bar": bar, "multiples": list(self.multiples), "quotient": far.quotient,
             "nothing": [NO_MORE + theirs.beside(noise)] if theirs and theirs.beyond(noise) is False else [],

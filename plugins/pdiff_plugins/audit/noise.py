@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pdiff.mapped import windows
 from pdiff_plugins.audit.probabilities import as_classes, likelihood
-from pdiff_plugins.baselines.spreads import around_average
+from pdiff_plugins.baselines.spreads import around_average, fill_with_noise, norms
 from pdiff_plugins.evaluators.telling import answers, apart, evenly
 from pdiff_plugins.maths.median import median
 
 if TYPE_CHECKING:
+    from pdiff.context import Context
     from pdiff.view import View
     from pdiff.zoo import Layout
     from pdiff_plugins.audit.scores import Spread
@@ -87,9 +89,9 @@ def behaviour(view: View, source: str, logp: tuple[Tensor, Tensor] | None) -> Be
     return _behaviour(view, predictions[chosen], logp and (logp[0][chosen], logp[1]))
 
 
-def of_noise(view: View, examples: int, generator: torch.Generator) -> Behaviour:
+def of_noise(view: View, examples: int, ctx: Context) -> Behaviour:
     """Return the behaviour of noise around the average, as long as the checkpoints' own spread."""
-    theta_MD = around_average(view.zoo, NETWORKS, 1.0, generator)
+    theta_MD = around_average(view.zoo, NETWORKS, 1.0, ctx, ctx.generator("zoo noise"))
     predictions = view.bench.predict(theta_MD, "test")
     logp = view.bench.log_probabilities(theta_MD, "test", examples)
     if (
@@ -132,28 +134,31 @@ def _away(values_M: Tensor) -> Tensor:
     return (values_M.double() - median(values_M)).abs()
 
 
-def beside(theta_ND: Tensor, layout: Layout, distances: Sequence[float], generator: torch.Generator) -> Tensor:
+def beside(
+    theta_ND: Tensor, layout: Layout, distances: Sequence[float], ctx: Context, generator: torch.Generator
+) -> Tensor:
     """Return `NETWORKS` networks for each distance: random ones of theta_ND, moved so far in an even direction.
 
     What must stay positive stays as it is.
     """
     fixed = [entry.columns for entry in layout.entries if entry.positive]
-    parts = []
-    for distance in distances:
-        way_MD = torch.randn(NETWORKS, layout.dim, generator=generator)
+    theta_MD = ctx.empty(NETWORKS * len(distances), layout.dim)
+    for distance, part_MD in zip(distances, theta_MD.split(NETWORKS), strict=True):
+        fill_with_noise(part_MD, generator)
         for columns in fixed:
-            way_MD[:, columns] = 0
-        way_MD /= way_MD.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            part_MD[:, columns] = 0
+        factor_M1 = (distance / norms(part_MD).clamp_min(1e-12)).float()[:, None]
         chosen_M = torch.randint(len(theta_ND), (NETWORKS,), generator=generator)
-        parts.append(theta_ND[chosen_M] + distance * way_MD)
-    return torch.cat(parts)
+        for _, near_NW, into_MW in windows(theta_ND, part_MD):
+            into_MW.mul_(factor_M1).add_(near_NW[chosen_M])
+    return theta_MD
 
 
 def passing(
-    view: View, zoo_ND: Tensor, unit: float, bar: float, multiples: Sequence[float], generator: torch.Generator
+    view: View, zoo_ND: Tensor, unit: float, bar: float, multiples: Sequence[float], ctx: Context
 ) -> list[float]:
     """Return by multiple the share of noisy checkpoints, so many units from `zoo_ND`, that score at least `bar`."""
     distances = [BEYOND * multiple * unit for multiple in multiples]
-    theta_MD = beside(zoo_ND, view.zoo.layout, distances, generator)
+    theta_MD = beside(zoo_ND, view.zoo.layout, distances, ctx, ctx.generator("noise beside"))
     score_M = view.recipe.task.score(view.bench.predict(theta_MD, "test"), view.targets("test"))
     return (score_M.view(len(multiples), NETWORKS) >= bar).double().mean(dim=1).tolist()

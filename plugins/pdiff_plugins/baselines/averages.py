@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 
 from pdiff import hookimpl
 from pdiff.components import Generator, Method
-from pdiff_plugins.baselines.plain import Baseline, mean
+from pdiff_plugins.baselines.plain import Baseline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 ZENG = "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
 
 
-def combined(zoo: Zoo, chosen_MK: Tensor, weight_MK: Tensor) -> Tensor:
+def combined(zoo: Zoo, chosen_MK: Tensor, weight_MK: Tensor, ctx: Context) -> Tensor:
     """Return theta_MD: for each row the checkpoints `chosen`, summed with `weight` (float64, rows of sum 1)."""
     import torch
 
-    pairs = zip(chosen_MK, weight_MK, strict=True)
-    return torch.stack([torch.einsum("k,kd->d", w_K, zoo.theta_ND[k_K].double()).float() for k_K, w_K in pairs])
+    from pdiff.mapped import windows
+
+    theta_MD = ctx.empty(len(chosen_MK), zoo.layout.dim)
+    for _, theta_NW, into_MW in windows(zoo.theta_ND, theta_MD):
+        for into_W, k_K, w_K in zip(into_MW, chosen_MK, weight_MK, strict=True):
+            into_W.copy_(torch.einsum("k,kd->d", w_K, theta_NW[k_K].double()))
+    return theta_MD
 
 
 def some(count: int, of: int, checkpoints: int, generator: Any) -> Tensor:
@@ -49,7 +54,7 @@ class Average(Baseline):
         import torch
 
         chosen_MK = some(count, self.of[0], len(zoo), ctx.generator("average"))
-        return combined(zoo, chosen_MK, torch.full(chosen_MK.shape, 1 / chosen_MK.shape[1], dtype=torch.float64))
+        return combined(zoo, chosen_MK, torch.full(chosen_MK.shape, 1 / chosen_MK.shape[1], dtype=torch.float64), ctx)
 
 
 class Mixture(Baseline):
@@ -70,7 +75,7 @@ class Mixture(Baseline):
         chosen_MK = some(count, self.of[0], len(zoo), generator)
         # Shares of exponential variables are Dirichlet(1, ..., 1).
         parts_MK = -(1 - torch.rand(chosen_MK.shape, generator=generator, dtype=torch.float64)).log()
-        return combined(zoo, chosen_MK, parts_MK / parts_MK.sum(dim=1, keepdim=True))
+        return combined(zoo, chosen_MK, parts_MK / parts_MK.sum(dim=1, keepdim=True), ctx)
 
 
 class GreedySoup(Method):
@@ -82,18 +87,25 @@ class GreedySoup(Method):
     """
 
     name = "greedy_soup"
+    version = 2
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups, arXiv 2203.05482, recipe 1"
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         import torch
 
+        from pdiff.mapped import release
+
         first, *others = bench.score(zoo.theta_ND).argsort(descending=True, stable=True).tolist()
-        members = [first]
-        best = float(bench.score(zoo.theta_ND[[first]])[0])
+        members, sum_D = [first], zoo.theta_ND[first].double()
+        best = float(bench.score(zoo.theta_ND[first][None])[0])
         for index in others:
-            score = float(bench.score(mean(zoo.theta_ND[[*members, index]]).float()[None])[0])
+            sum_D += zoo.theta_ND[index]
+            score = float(bench.score((sum_D / (len(members) + 1)).float()[None])[0])
             if score >= best:
                 members, best = [*members, index], score
+            else:
+                sum_D -= zoo.theta_ND[index]
+            release(zoo.theta_ND)
         return Members(torch.tensor(members), zoo)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
@@ -108,7 +120,12 @@ class Members(Generator):
         self.members, self.zoo = members, zoo
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        return mean(self.zoo.theta_ND[self.members]).float()[None]
+        from pdiff.mapped import windows
+
+        theta_1D = ctx.empty(1, self.zoo.layout.dim)
+        for _, theta_NW, into_1W in windows(self.zoo.theta_ND, theta_1D):
+            into_1W.copy_(theta_NW[self.members].double().mean(dim=0))
+        return theta_1D
 
     def tensors(self) -> dict[str, Tensor]:
         return {"members": self.members}

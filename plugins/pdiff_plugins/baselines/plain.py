@@ -50,15 +50,6 @@ class Baseline(Method):
         return FromZoo(self.draw, zoo)
 
 
-def mean(theta_ND: Tensor) -> Tensor:
-    """Return the average checkpoint, `[D]` in float64."""
-    import torch
-
-    from pdiff.mapped import windows
-
-    return torch.cat([theta.double().mean(dim=0) for _, theta in windows(theta_ND)])
-
-
 class Base(Baseline):
     """The starting network, before any checkpoint was collected (one network)."""
 
@@ -75,23 +66,31 @@ class Soup(Baseline):
     source: ClassVar[str] = "Model soups, arXiv 2203.05482; the authors' ensemble.py"
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        return mean(zoo.theta_ND).float()[None]
+        from pdiff.mapped import mean_of
+
+        return mean_of(zoo.theta_ND)[None]
 
 
 class Constant(Baseline):
     """The average, every tensor replaced by its mean: no information (one network)."""
 
     name = "constant"
+    version = 2
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        average_D = mean(zoo.theta_ND)
-        return zoo.layout.per_entry([float(average_D[e.columns].mean()) for e in zoo.layout.entries])[None]
+        from pdiff_plugins.maths.normalise import read
+
+        sums = dict.fromkeys((e.key for e in zoo.layout.entries), 0.0)
+        for _, block, theta_NW in read(zoo.theta_ND, zoo.layout):
+            sums[block.keys[0]] += float(theta_NW.double().mean(dim=0).sum())
+        return zoo.layout.per_entry([sums[e.key] / (e.stop - e.start) for e in zoo.layout.entries])[None]
 
 
 class Noise(Baseline):
     """Random checkpoints plus Gaussian noise, in units of each tensor's spread."""
 
     name = "noise"
+    version = 2
     source: ClassVar[str] = "Neural Network Diffusion, arXiv 2402.13144, Fig. 4a; scales from the authors' code"
     scales: tuple[float, ...] = Field((0.001, 0.05, 0.15), min_length=1, description="one population for each")
 
@@ -101,21 +100,41 @@ class Noise(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        generator = ctx.generator("noise")
-        x_MD = zoo.layout.to_free(zoo.theta_ND[torch.randint(len(zoo), (count,), generator=generator)])
-        noise_MD = torch.randn(x_MD.shape, generator=generator)
-        for entry in zoo.layout.entries:
-            values = x_MD[:, entry.columns]
-            # A tensor of one number has no spread of its own: its size takes the place.
-            spread = values.std(dim=1, keepdim=True) if values.shape[1] > 1 else values.abs()
-            noise_MD[:, entry.columns] *= self.scales[0] * spread
-        return zoo.layout.from_free(x_MD + noise_MD)
+        from pdiff.mapped import rows
+        from pdiff_plugins.maths.normalise import read
+
+        generator, theta_MD = ctx.generator("noise"), ctx.empty(count, zoo.layout.dim)
+        chosen_M = torch.randint(len(zoo), (count,), generator=generator)
+        wanted = set(chosen_M.tolist())
+        spreads = {n: _spreads(theta_D, zoo) for n, theta_D in enumerate(rows(zoo.theta_ND)) if n in wanted}
+        for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
+            x_MW = block.to_free(theta_NW[chosen_M])
+            scale_M = torch.tensor([self.scales[0] * spreads[n][block.keys[0]] for n in chosen_M.tolist()])
+            theta_MD[:, columns] = block.from_free(
+                x_MW + scale_M[:, None] * torch.randn(x_MW.shape, generator=generator)
+            )
+        return theta_MD
+
+
+def _spreads(theta_D: Tensor, zoo: Zoo) -> dict[str, float]:
+    """Return the standard deviation within each tensor of a network."""
+    from dataclasses import replace
+
+    from pdiff.zoo import Layout
+
+    spreads = {}
+    for entry in zoo.layout.entries:
+        x = Layout((replace(entry, start=0),)).to_free(theta_D[entry.columns])
+        # A tensor of one number has no spread of its own: its size takes the place.
+        spreads[entry.key] = float(x.std() if len(x) > 1 else x.abs())
+    return spreads
 
 
 class Gaussian(Baseline):
     """A Gaussian of the checkpoints' mean and covariance, widened by a factor."""
 
     name = "gaussian"
+    version = 2
     spreads: tuple[float, ...] = Field(
         (1.0,), min_length=1, description="factors on the standard deviation; one population for each"
     )
@@ -126,16 +145,16 @@ class Gaussian(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        from pdiff_plugins.maths.normalise import blocks
+        from pdiff_plugins.maths.normalise import read
 
         # g (X - mean) / sqrt(N - 1) with g ~ N(0, I_N) has exactly the sample covariance: no decomposition is needed.
         g_MN = torch.randn(count, len(zoo), generator=ctx.generator("gaussian"), dtype=torch.float64)
-        theta_MD = torch.empty(count, zoo.layout.dim)
-        for columns, block in blocks(zoo.layout):
-            x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
-            mean_D = x_ND.mean(dim=0)
-            deviation_MD = g_MN @ (x_ND - mean_D) / (len(zoo) - 1) ** 0.5
-            theta_MD[:, columns] = block.from_free((mean_D + self.spreads[0] * deviation_MD).float())
+        theta_MD = ctx.empty(count, zoo.layout.dim)
+        for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
+            x_NW = block.to_free(theta_NW).double()
+            mean_W = x_NW.mean(dim=0)
+            deviation_MW = g_MN @ x_NW.sub_(mean_W) / (len(zoo) - 1) ** 0.5
+            theta_MD[:, columns] = block.from_free((mean_W + self.spreads[0] * deviation_MW).float())
         return theta_MD
 
 
@@ -148,10 +167,15 @@ class Interpolation(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
+        from pdiff.mapped import windows
+
         generator = ctx.generator("interpolation")
         pairs_M2 = torch.rand(count, len(zoo), generator=generator).topk(2, dim=1).indices
         weight_M1 = torch.rand(count, 1, generator=generator)
-        return torch.lerp(zoo.theta_ND[pairs_M2[:, 0]], zoo.theta_ND[pairs_M2[:, 1]], weight_M1)
+        theta_MD = ctx.empty(count, zoo.layout.dim)
+        for _, theta_NW, into_MW in windows(zoo.theta_ND, theta_MD):
+            into_MW.copy_(torch.lerp(theta_NW[pairs_M2[:, 0]], theta_NW[pairs_M2[:, 1]], weight_M1))
+        return theta_MD
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from pdiff import hookimpl
 from pdiff.components import Method
 from pdiff_plugins.baselines.averages import ZENG
-from pdiff_plugins.baselines.plain import Baseline, mean
+from pdiff_plugins.baselines.plain import Baseline
 
 if TYPE_CHECKING:
     import torch
@@ -27,13 +27,20 @@ class Copy(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        return zoo.theta_ND[torch.randint(len(zoo), (count,), generator=ctx.generator("copy"))]
+        from pdiff.mapped import windows
+
+        chosen_M = torch.randint(len(zoo), (count,), generator=ctx.generator("copy"))
+        theta_MD = ctx.empty(count, zoo.layout.dim)
+        for _, theta_NW, into_MW in windows(zoo.theta_ND, theta_MD):
+            into_MW.copy_(theta_NW[chosen_M])
+        return theta_MD
 
 
 class NoiseAbsolute(Baseline):
     """Random checkpoints plus Gaussian noise of one size for all parameters."""
 
     name = "noise_absolute"
+    version = 2
     source: ClassVar[str] = ZENG + "; 0.06 and 0.12 are its scales for p-diff"
     scales: tuple[PositiveFloat, ...] = Field((0.06, 0.12), min_length=1, description="one population for each")
 
@@ -43,9 +50,14 @@ class NoiseAbsolute(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        generator = ctx.generator("noise_absolute")
-        x_MD = zoo.layout.to_free(zoo.theta_ND[torch.randint(len(zoo), (count,), generator=generator)])
-        return zoo.layout.from_free(x_MD + self.scales[0] * torch.randn(x_MD.shape, generator=generator))
+        from pdiff_plugins.maths.normalise import read
+
+        generator, theta_MD = ctx.generator("noise_absolute"), ctx.empty(count, zoo.layout.dim)
+        chosen_M = torch.randint(len(zoo), (count,), generator=generator)
+        for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
+            x_MW = block.to_free(theta_NW[chosen_M])
+            theta_MD[:, columns] = block.from_free(x_MW + self.scales[0] * torch.randn(x_MW.shape, generator=generator))
+        return theta_MD
 
 
 class NoiseZoo(Baseline):
@@ -56,6 +68,7 @@ class NoiseZoo(Baseline):
     """
 
     name = "noise_zoo"
+    version = 2
     lengths: tuple[PositiveFloat, ...] = Field(
         (1.0,), min_length=1, description="factors on a random checkpoint's distance from the average; one population "
         "for each",
@@ -65,25 +78,57 @@ class NoiseZoo(Baseline):
         return {f"noise {length:g} zoo": NoiseZoo(lengths=(length,)) for length in self.lengths}
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
-        return around_average(zoo, count, self.lengths[0], ctx.generator("noise_zoo"))
+        return around_average(zoo, count, self.lengths[0], ctx, ctx.generator("noise_zoo"))
 
 
-def around_average(zoo: Zoo, count: int, length: float, generator: torch.Generator) -> Tensor:
+def around_average(zoo: Zoo, count: int, length: float, ctx: Context, generator: torch.Generator) -> Tensor:
     """Return theta_MD: the average, moved in an even direction by `length` times a random checkpoint's distance."""
     import torch
 
-    x_ND = zoo.layout.to_free(zoo.theta_ND)
-    average_D = mean(x_ND).float()
-    away_N = torch.stack([(x_D - average_D).norm() for x_D in x_ND])
-    way_MD = torch.randn(count, x_ND.shape[1], generator=generator)
-    far_M = length * away_N[torch.randint(len(x_ND), (count,), generator=generator)]
-    return zoo.layout.from_free(average_D + way_MD * (far_M / way_MD.norm(dim=1))[:, None])
+    from pdiff_plugins.maths.normalise import read
+
+    average_D, square_N = torch.empty(zoo.layout.dim), torch.zeros(len(zoo), dtype=torch.float64)
+    for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout):
+        x_NW = block.to_free(theta_NW).double()
+        mean_W = x_NW.mean(dim=0)
+        average_D[columns] = mean_W.float()
+        square_N += x_NW.sub_(mean_W).square_().sum(dim=1)
+    theta_MD = ctx.empty(count, zoo.layout.dim)
+    fill_with_noise(theta_MD, generator)
+    far_M = length * square_N.sqrt()[torch.randint(len(zoo), (count,), generator=generator)]
+    factor_M1 = (far_M / norms(theta_MD)).float()[:, None]
+    for columns, block, way_MW in read(theta_MD, zoo.layout):
+        way_MW.copy_(block.from_free(average_D[columns] + factor_M1 * way_MW))
+    return theta_MD
+
+
+def fill_with_noise(theta_MD: Tensor, generator: torch.Generator) -> None:
+    """Set theta_MD to independent numbers from a standard Gaussian."""
+    import torch
+
+    from pdiff.mapped import windows
+
+    for _, into_MW in windows(theta_MD):
+        into_MW.copy_(torch.randn(into_MW.shape, generator=generator))
+
+
+def norms(theta_MD: Tensor) -> Tensor:
+    """Return the length of each row, `[M]` in float64."""
+    import torch
+
+    from pdiff.mapped import windows
+
+    square_M = torch.zeros(len(theta_MD), dtype=torch.float64)
+    for _, theta_MW in windows(theta_MD):
+        square_M += theta_MW.double().square_().sum(dim=1)
+    return square_M.sqrt()
 
 
 class GaussianDiagonal(Baseline):
     """Every parameter by itself, from a Gaussian of its mean and deviation."""
 
     name = "gaussian_diagonal"
+    version = 2
     source: ClassVar[str] = ZENG
     spreads: tuple[NonNegativeFloat, ...] = Field(
         (1.0,), min_length=1, description="factors on the standard deviation; one population for each"
@@ -95,14 +140,14 @@ class GaussianDiagonal(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        from pdiff_plugins.maths.normalise import blocks
+        from pdiff_plugins.maths.normalise import read
 
-        generator, theta_MD = ctx.generator("gaussian_diagonal"), torch.empty(count, zoo.layout.dim)
-        for columns, block in blocks(zoo.layout):
-            x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
-            noise_MD = torch.randn(count, x_ND.shape[1], generator=generator)
-            free_MD = x_ND.mean(dim=0) + self.spreads[0] * x_ND.std(dim=0) * noise_MD
-            theta_MD[:, columns] = block.from_free(free_MD.float())
+        generator, theta_MD = ctx.generator("gaussian_diagonal"), ctx.empty(count, zoo.layout.dim)
+        for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
+            x_NW = block.to_free(theta_NW).double()
+            noise_MW = torch.randn(count, block.dim, generator=generator)
+            free_MW = x_NW.mean(dim=0) + self.spreads[0] * x_NW.std(dim=0) * noise_MW
+            theta_MD[:, columns] = block.from_free(free_MW.float())
         return theta_MD
 
 
@@ -113,6 +158,7 @@ class Swag(Baseline):
     """
 
     name = "swag"
+    version = 2
     source: ClassVar[str] = "Maddox et al. 2019, A Simple Baseline for Bayesian Uncertainty, arXiv 1902.02476, eq. 1"
     rank: int = Field(20, gt=1, description="last deviations from the running average that span the low-rank part")
     scale: float = Field(1.0, ge=0, description="factor on the standard deviation; the paper's is 1")
@@ -120,19 +166,19 @@ class Swag(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        from pdiff_plugins.maths.normalise import blocks
+        from pdiff_plugins.maths.normalise import read
 
-        generator, theta_MD = ctx.generator("swag"), torch.empty(count, zoo.layout.dim)
+        generator, theta_MD = ctx.generator("swag"), ctx.empty(count, zoo.layout.dim)
         rank = min(self.rank, len(zoo))
         shared_MK = torch.randn(count, rank, generator=generator, dtype=torch.float64) / max(rank - 1, 1) ** 0.5
         so_far_N1 = torch.arange(1, len(zoo) + 1, dtype=torch.float64)[:, None]
-        for columns, block in blocks(zoo.layout):
-            x_ND = block.to_free(zoo.theta_ND[:, columns]).double()
-            deviation_KD = (x_ND - x_ND.cumsum(dim=0) / so_far_N1)[-rank:]
-            std_D = x_ND.var(dim=0, correction=0).sqrt()
-            noise_MD = torch.randn(count, x_ND.shape[1], generator=generator, dtype=torch.float64)
-            spread_MD = (std_D * noise_MD + shared_MK @ deviation_KD) / 2**0.5
-            theta_MD[:, columns] = block.from_free((x_ND.mean(dim=0) + self.scale * spread_MD).float())
+        for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
+            x_NW = block.to_free(theta_NW).double()
+            deviation_KW = x_NW[-rank:] - x_NW.cumsum(dim=0).div_(so_far_N1)[-rank:]
+            std_W = x_NW.var(dim=0, correction=0).sqrt()
+            noise_MW = torch.randn(count, block.dim, generator=generator, dtype=torch.float64)
+            spread_MW = (std_W * noise_MW + shared_MK @ deviation_KW) / 2**0.5
+            theta_MD[:, columns] = block.from_free((x_NW.mean(dim=0) + self.scale * spread_MW).float())
         return theta_MD
 
 

@@ -84,7 +84,7 @@ class Front(Evaluator):
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         task, targets, rows = view.recipe.task, view.targets("test"), []
         for temperature in self.temperatures:
-            theta_MD = tempered(view.theta[view.method][: self.networks], view.zoo, temperature)
+            theta_MD = tempered(view.theta[view.method][: self.networks], view.zoo, temperature, ctx)
             predictions = view.bench.predict(theta_MD[:1] if temperature == 0 else theta_MD, "test")
             overlap = iou(*[task.wrong(predictions, targets)] * 2)
             pairs = len(overlap) * (len(overlap) - 1)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pdiff.components import Transform
 from pdiff.errors import UserError
+from pdiff.mapped import windows
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pdiff.bench import Bench
     from pdiff.context import Context
-    from pdiff.zoo import Zoo
+    from pdiff.zoo import Layout, Zoo
 
 SHIFT = 1 / 3
 """Of `reach`: how far shapes are shifted, in units of the coordinates."""
@@ -38,28 +39,29 @@ class Moved(Transform):
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         """See `Transform.zoo`. Raises UserError where networks are no fields, or share their first layer."""
-        import torch
-
         _check(zoo, bench)
-        generator = ctx.generator("moved")
+        generator, count = ctx.generator("moved"), len(zoo)
         rows = zoo.rows + [row | {"copy": copy} for copy in range(1, self.copies + 1) for row in zoo.rows]
-        copies = [moved_once(zoo, self.reach, generator) for _ in range(self.copies)]
-        return replace(zoo, theta_ND=torch.cat([zoo.theta_ND, *copies]), rows=rows)
+        theta_ND = ctx.empty(len(rows), zoo.layout.dim)
+        for start in range(0, len(rows), count):
+            for _, theta_NW, into_NW in windows(zoo.theta_ND, theta_ND[start : start + count]):
+                into_NW.copy_(theta_NW)
+        for copy_ND in theta_ND[count:].split(count):
+            move(copy_ND, zoo.layout, self.reach, generator)
+        return replace(zoo, theta_ND=theta_ND, rows=rows)
 
 
-def moved_once(zoo: Zoo, reach: float, generator: torch.Generator) -> Tensor:
-    """Return the networks as read at A x + b: A the unit matrix and up to `reach` more or less in every entry."""
+def move(theta_ND: Tensor, layout: Layout, reach: float, generator: torch.Generator) -> None:
+    """Make networks what they are at A x + b: A the unit matrix and up to `reach` more or less in every entry."""
     import torch
 
-    theta_ND = zoo.theta_ND.clone()
-    entries = zoo.layout.tensors(theta_ND)
+    entries = layout.tensors(theta_ND)
     weight_NWC, bias_NW = entries[WEIGHT], entries[BIAS]
     count, _, dim = weight_NWC.shape
     matrix_NCC = torch.eye(dim) + reach * _between(generator, count, dim, dim)
     shift_NC = SHIFT * reach * _between(generator, count, dim)
     bias_NW += (weight_NWC @ shift_NC[:, :, None])[..., 0]
     weight_NWC.copy_(weight_NWC @ matrix_NCC)
-    return theta_ND
 
 
 def _between(generator: torch.Generator, *shape: int) -> Tensor:

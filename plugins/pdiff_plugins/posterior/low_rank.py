@@ -53,6 +53,10 @@ class LowRank(nn.Module):
     def forward(self, which_B: Tensor, z_BZ: Tensor) -> Tensor:
         return self.centres[which_B] + torch.einsum("bz,bzd->bd", z_BZ, self.factors[which_B])
 
+    def some(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return up to `count` vectors: without directions, one for each Gaussian."""
+        return self(*self.draw(count, generator)) if self.factors.shape[1] else self.centres[:count]
+
     def log_axes(self, unit_CD: Tensor | None = None) -> Tensor:
         """Return the mean logarithm of the axes of all Gaussians, a scalar; of each column in its unit, where given."""
         with torch.autocast(self.factors.device.type, enabled=False):
@@ -70,9 +74,7 @@ class Networks(Generator):
 
     @torch.no_grad()
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        if not self.gaussians.factors.shape[1]:
-            return self.normaliser.decode(self.gaussians.centres[:count])
-        return self.normaliser.decode(self.gaussians(*self.gaussians.draw(count, ctx.generator("sample"))))
+        return self.normaliser.decode(self.gaussians.some(count, ctx.generator("sample")))
 
     def tensors(self) -> dict[str, Tensor]:
         tables = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
@@ -124,12 +126,22 @@ def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float)
     """Return the mean loss of the networks and that of their ensemble, weighted."""
     if not together:
         return objective.losses(theta_MD, batch).mean()
+    return of_log_probabilities(probabilities_of(objective, theta_MD, batch), batch, together)
+
+
+def probabilities_of(objective: Objective, theta_MD: Tensor, batch: Batch) -> Tensor:
+    """Return log-probabilities of classes `[M, B, K]`. Raises UserError where the task has no classes."""
     logp_MBK = objective.log_probabilities(theta_MD, batch.inputs)
     if logp_MBK is None:
         raise UserError(
             "posterior: the task gives no class probabilities to take an ensemble of; set method.together = 0, or use "
             "a method that learns from the checkpoints alone"
         )
+    return logp_MBK
+
+
+def of_log_probabilities(logp_MBK: Tensor, batch: Batch, together: float) -> Tensor:
+    """Return the mean loss of networks and that of their ensemble, weighted."""
     mean_BK = logp_MBK.logsumexp(dim=0) - math.log(len(logp_MBK))
     alone = nll_loss(logp_MBK.flatten(0, 1), batch.targets.repeat(len(logp_MBK)))
     return (1 - together) * alone + together * nll_loss(mean_BK, batch.targets)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import Generator, Method
+from pdiff.components import IF_SET, Generator, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,11 @@ class Posterior(Method):
     loss of their ensemble. The second is what lets them differ: with together = 1 a network may err where the others
     do not. `volume` rewards the size of the Gaussians, as the entropy does in a variational bound, each tensor's in
     units of its own size in the centre: that weights are larger is no volume.
+
+    With `within = "span"` networks stay mixtures of the checkpoints: what is trained are the weights of each, some
+    thousand numbers, and nothing as long as a network is held or stored. So it is done for networks of many millions
+    of parameters. The members of a step are then computed one after the other, and with `together` twice, as the
+    gradient of each depends on what the others answer. Running statistics, which no loss can train, follow the weights.
     """
 
     name = "posterior"
@@ -51,6 +56,11 @@ class Posterior(Method):
         0.0, ge=0, description="weight of the mean logarithm of the Gaussians' axes, relative to their tensors' sizes"
     )
 
+    within: Literal["all", "span"] = Field(
+        "all", json_schema_extra=IF_SET, description="where networks are looked for: in all parameters, or in the span "
+        "of the checkpoints, which takes little memory however large they are",
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _axes(self) -> Posterior:
         if self.volume and not self.rank:
@@ -65,11 +75,11 @@ class Posterior(Method):
         return {self.name if self.rank else alone: self}
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
-        from pdiff_plugins.posterior.low_rank import fit
+        from pdiff_plugins.posterior import low_rank, mixtures
 
-        return fit(self, zoo, bench, ctx)
+        return (mixtures if self.within == "span" else low_rank).fit(self, zoo, bench, ctx)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
-        from pdiff_plugins.posterior.low_rank import load
+        from pdiff_plugins.posterior import low_rank, mixtures
 
-        return load(tensors, zoo)
+        return (mixtures if self.within == "span" else low_rank).load(tensors, zoo)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdiff.mapped import rows as rows_of
 from pdiff.results.scores import unit_of
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, focus, left_out, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import Tensor
 
     from pdiff.view import View
 
@@ -26,10 +28,16 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
+def _picked(theta_MD: Tensor, columns: np.ndarray, most: int = 0) -> np.ndarray:
+    """Return some columns of all rows, or of up to `most` evenly spaced ones; few are held at a time."""
+    wanted = set(_spread(len(theta_MD), most or len(theta_MD)).tolist())
+    return np.stack([row[columns].double().numpy() for number, row in enumerate(rows_of(theta_MD)) if number in wanted])
+
+
 def heat_map(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Paper, Fig. 1."""
     columns = _spread(view.zoo.layout.dim, COLUMNS)
-    picked = {s: view.theta[s][:, columns].double().numpy() for s in (ORIGINAL, view.method)}
+    picked = {s: _picked(view.theta[s], columns) for s in (ORIGINAL, view.method)}
     mean, std = picked[ORIGINAL].mean(axis=0), picked[ORIGINAL].std(axis=0)
     blocks = [(v[_spread(len(v), NETWORKS)] - mean) / np.where(std > 0, std, 1) for v in picked.values()]
     shares = [max(len(block), LABEL) for block in blocks]
@@ -126,8 +134,7 @@ def _principal(view: View, sources: tuple[str, ...]) -> tuple[dict[str, np.ndarr
     Of at most `MAP_DOTS` networks each.
     """
     columns = _spread(view.zoo.layout.dim, MAP_COLUMNS)
-    chosen = {s: view.theta[s][_spread(len(view.theta[s]), MAP_DOTS)] for s in sources}
-    theta = {s: theta_MD[:, columns].double().numpy() for s, theta_MD in chosen.items()}
+    theta = {s: _picked(view.theta[s], columns, MAP_DOTS) for s in sources}
     mean = theta[ORIGINAL].mean(axis=0)
     x = theta[ORIGINAL] - mean
     variance, vectors = np.linalg.eigh(x @ x.T)

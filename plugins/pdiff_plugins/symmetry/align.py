@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,16 @@ from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.data import Inputs
 from pdiff.errors import UserError
+from pdiff.mapped import Touched
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.symmetry.checks import INEXACT, is_exact, unknown_line, why_none
 from pdiff_plugins.symmetry.graph import Graph
 from pdiff_plugins.symmetry.matching import match
 from pdiff_plugins.symmetry.permutations import Symmetry
 from pdiff_plugins.symmetry.scaling import Scaling
+
+NUMBERS = 2**24
+"""Parameters that are held in float64 at a time."""
 
 
 def symmetry_within(model: nn.Module, inputs: Inputs, layout: Layout, key: str) -> Symmetry:
@@ -56,6 +59,15 @@ def aligned(
     return torch.stack(rows) if rows else theta_MD
 
 
+def _pairs(*thetas_MD: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the rows of several in step, and let go of what was read and written."""
+    touched = Touched(*thetas_MD)
+    for rows in zip(*thetas_MD, strict=True):
+        yield rows
+        touched(*rows)
+    touched.end()
+
+
 def align(zoo: Zoo, symmetry: Symmetry, ctx: Context) -> Zoo:
     """Return a zoo aligned to its first checkpoint: its anchor, its checkpoints and those held out."""
     generator, layout = ctx.generator("align"), zoo.layout
@@ -63,12 +75,13 @@ def align(zoo: Zoo, symmetry: Symmetry, ctx: Context) -> Zoo:
     selected = {key: zoo.anchor[key] for key in layout.keys}
     anchor = zoo.anchor | symmetry.permuted(selected, match(symmetry, reference, selected, generator))
     held_out = zoo.holdout.theta_ND if zoo.holdout else zoo.theta_ND[:0]
-    rows = [zoo.theta_ND[:1]]
+    theta_ND, theta_HD = ctx.empty(*zoo.theta_ND.shape), ctx.empty(*held_out.shape)
+    theta_ND[0] = zoo.theta_ND[0]
     with ctx.progress.step("align", len(zoo) - 1 + len(held_out)) as bar:
-        for theta_D in chain(zoo.theta_ND[1:], held_out):
-            rows.append(aligned(theta_D[None], zoo.theta_ND[0], symmetry, layout, generator))
-            bar.advance()
-    theta_ND, theta_HD = torch.cat(rows).split([len(zoo), len(held_out)])
+        for theta_MD, into_MD in ((zoo.theta_ND[1:], theta_ND[1:]), (held_out, theta_HD)):
+            for theta_D, into_D in _pairs(theta_MD, into_MD):
+                into_D.copy_(aligned(theta_D[None], zoo.theta_ND[0], symmetry, layout, generator)[0])
+                bar.advance()
     holdout = replace(zoo.holdout, theta_ND=theta_HD, anchor=anchor) if zoo.holdout else None
     return replace(zoo, theta_ND=theta_ND, anchor=anchor, holdout=holdout)
 
@@ -93,12 +106,23 @@ def scaling_of(bench: Bench, layout: Layout, key: str) -> Scaling:
     )
 
 
-def balance(zoo: Zoo, scaling: Scaling) -> Zoo:
+def balanced(theta_MD: Tensor, scaling: Scaling, longer_U: Tensor, layout: Layout, ctx: Context) -> Tensor:
+    """Return theta_MD as `scaling` has them, some networks at a time."""
+    out_MD, each = ctx.empty(*theta_MD.shape), max(1, NUMBERS // layout.dim)
+    touched = Touched(theta_MD, out_MD)
+    for part_MD, into_MD in zip(theta_MD.split(each), out_MD.split(each), strict=True):
+        into_MD.copy_(scaling.balanced(part_MD, longer_U, layout))
+        touched(part_MD, into_MD)
+    touched.end()
+    return out_MD
+
+
+def balance(zoo: Zoo, scaling: Scaling, ctx: Context) -> Zoo:
     """Return a zoo whose networks have canonical scales: its anchor, its checkpoints and those held out."""
     longer_U = scaling.lengths(zoo.theta_ND[0], zoo.layout)
 
     def moved(theta_MD: Tensor) -> Tensor:
-        return scaling.balanced(theta_MD, longer_U, zoo.layout)
+        return balanced(theta_MD, scaling, longer_U, zoo.layout, ctx)
 
     anchor = zoo.state_dict(moved(zoo.base[None])[0])
     holdout = replace(zoo.holdout, theta_ND=moved(zoo.holdout.theta_ND), anchor=anchor) if zoo.holdout else None
@@ -112,16 +136,19 @@ def with_copies(
 
     With a scaling they also have random scales, whose logarithms have the standard deviation `spread`.
     """
-    theta, rows = [zoo.theta_ND], list(zoo.rows)
+    theta_ND, rows, layout = ctx.empty((1 + copies) * len(zoo), zoo.layout.dim), list(zoo.rows), zoo.layout
+    each = theta_ND.split(len(zoo))
+    for theta_D, into_D in _pairs(zoo.theta_ND, each[0]):
+        into_D.copy_(theta_D)
     before = max((row.get("copy", 0) for row in zoo.rows), default=0)
-    for copy in range(before + 1, before + copies + 1):
+    for copy, into_ND in enumerate(each[1:], before + 1):
         generator = ctx.generator("permuted", copy)
-        theta_ND = scaling.rescaled(zoo.theta_ND, zoo.layout, spread, generator) if scaling else zoo.theta_ND
-        states = (zoo.layout.tensors(theta_D) for theta_D in theta_ND)
-        moved = (symmetry.permuted(state, symmetry.random(generator)) for state in states)
-        theta.append(torch.stack([zoo.layout.vector(state) for state in moved]))
+        log_NU = scaling.random(len(zoo), spread, generator) if scaling else torch.zeros(len(zoo), 0)
+        for log_U, (theta_D, into_D) in zip(log_NU, _pairs(zoo.theta_ND, into_ND), strict=True):
+            scaled_D = scaling.rescaled(theta_D[None], layout, log_U[None])[0] if scaling else theta_D
+            into_D.copy_(layout.vector(symmetry.permuted(layout.tensors(scaled_D), symmetry.random(generator))))
         rows += [row | {"copy": copy} for row in zoo.rows]
-    return replace(zoo, theta_ND=torch.cat(theta), rows=rows)
+    return replace(zoo, theta_ND=theta_ND, rows=rows)
 
 
 def aligner(
@@ -159,9 +186,10 @@ def aligner_in(
 
     def each(theta_MD: Tensor, to_MD: Tensor | None) -> Tensor:
         """Align every network by itself, so that equal ones stay equal."""
-        theta_MD = scaling.balanced(theta_MD, longer_U, layout)
-        pairs = zip(theta_MD, first_MD.expand_as(theta_MD) if to_MD is None else to_MD, strict=True)
-        rows = [aligned(theta_D[None], to_D, symmetry, layout, ctx.generator("align")) for theta_D, to_D in pairs]
-        return torch.cat(rows) if rows else theta_MD
+        aligned_MD, theta_MD = ctx.empty(*theta_MD.shape), balanced(theta_MD, scaling, longer_U, layout, ctx)
+        to_MD = first_MD.expand_as(theta_MD) if to_MD is None else to_MD
+        for theta_D, to_D, into_D in _pairs(theta_MD, to_MD, aligned_MD):
+            into_D.copy_(aligned(theta_D[None], to_D, symmetry, layout, ctx.generator("align"))[0])
+        return aligned_MD
 
     return each

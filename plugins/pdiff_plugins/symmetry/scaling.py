@@ -24,8 +24,6 @@ ROUNDS, TOLERANCE = 2000, 1e-8
 """Most rounds; the change of a scale that ends them."""
 LEAST = 1.001
 """Of a norm's eps: what a running variance and eps are together at least."""
-NUMBERS = 2**24
-"""Parameters that are held in float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +108,14 @@ class Scaling:
         """Return theta_MD as canonical networks; scales that a norm takes away are a reference's, by its lengths."""
         if not self.units:
             return theta_MD
-        parts = [
-            self.scaled(part_MD, _Balance(self, layout, part_MD).solve(longer_U), layout)
-            for part_MD in theta_MD.split(max(1, NUMBERS // layout.dim))
-        ]
-        return torch.cat(parts) if parts else theta_MD
+        return self.scaled(theta_MD, _Balance(self, layout, theta_MD).solve(longer_U), layout)
 
-    def rescaled(self, theta_MD: Tensor, layout: Layout, spread: float, generator: torch.Generator) -> Tensor:
-        """Return theta_MD with units at random scales, whose logarithms have the standard deviation `spread`."""
-        log_MU = spread * torch.randn(len(theta_MD), self.units, generator=generator, dtype=torch.float64)
+    def random(self, count: int, spread: float, generator: torch.Generator) -> Tensor:
+        """Return random logarithms of scales with the standard deviation `spread`, `[count, U]`."""
+        return spread * torch.randn(count, self.units, generator=generator, dtype=torch.float64)
+
+    def rescaled(self, theta_MD: Tensor, layout: Layout, log_MU: Tensor) -> Tensor:
+        """Return theta_MD with units multiplied by exp(log_MU), or by the least that leaves variances positive."""
         return self.scaled(theta_MD, log_MU.maximum(self.least(layout.tensors(theta_MD))), layout)
 
     def least(self, states: Mapping[str, Tensor]) -> Tensor:

@@ -34,7 +34,7 @@ class Align(Transform):
         from pdiff_plugins.symmetry.align import align, balance, scaling_of, symmetry_of
 
         if self.scale:
-            zoo = balance(zoo, scaling_of(bench, zoo.layout, "zoo: align.scale = true"))
+            zoo = balance(zoo, scaling_of(bench, zoo.layout, "zoo: align.scale = true"), ctx)
         return align(zoo, symmetry_of(bench, zoo.layout, "zoo: align"), ctx)
 
 

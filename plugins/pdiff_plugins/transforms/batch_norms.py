@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pdiff.context import Context
 from pdiff.data import Split
 from pdiff.errors import UserError
+from pdiff.mapped import Touched
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout
 
@@ -37,15 +38,18 @@ def recalibrated(
         )
     chosen = torch.randperm(len(split), generator=ctx.generator("recalibrate"))[:examples]
     batches = [split.batch(index, ctx.device).inputs for index in chosen.tensor_split(-(-len(chosen) // BATCH))]
-    before, rows = {key: value.clone() for key, value in model.state_dict().items()}, []
+    before, anew_MD = {key: value.clone() for key, value in model.state_dict().items()}, ctx.empty(*theta_MD.shape)
+    touched = Touched(theta_MD, anew_MD)
     with threads_for(model, ctx.threads), ctx.progress.step("recalibrate", len(theta_MD)) as bar:
-        for theta_D in theta_MD:
+        for theta_D, anew_D in zip(theta_MD, anew_MD, strict=True):
             model.load_state_dict(before | layout.tensors(theta_D.to(ctx.device)))
             _measure(model, norms, batches)
-            rows.append(layout.vector(model.state_dict()))
+            anew_D.copy_(layout.joined(model.state_dict()))
+            touched(theta_D, anew_D)
             bar.advance()
     model.load_state_dict(before)
-    return torch.stack(rows)
+    touched.end()
+    return anew_MD
 
 
 def _measure(model: nn.Module, norms: list[_BatchNorm], batches: Sequence[Any]) -> None:

@@ -29,19 +29,16 @@ class Temperature(Transform):
     )
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
-        return tempered(theta_MD, zoo, self.factor)
+        return tempered(theta_MD, zoo, self.factor, ctx)
 
 
-def tempered(theta_MD: Tensor, zoo: Zoo, factor: float) -> Tensor:
+def tempered(theta_MD: Tensor, zoo: Zoo, factor: float, ctx: Context) -> Tensor:
     """Return networks whose distances from the average checkpoint are multiplied (variances: their logarithms)."""
-    import torch
+    from pdiff_plugins.maths.normalise import read
 
-    from pdiff.zoo import Entry, Layout
-
-    pieces = []
-    for entry in zoo.layout.entries:
-        alone = Layout((Entry(entry.key, entry.shape, 0, entry.positive),))
-        x_MD = alone.to_free(theta_MD[:, entry.columns])
-        mean_D = alone.to_free(zoo.theta_ND[:, entry.columns]).double().mean(dim=0).float()
-        pieces.append(alone.from_free(mean_D + factor * (x_MD - mean_D)))
-    return torch.cat(pieces, dim=1)
+    moved_MD = ctx.empty(*theta_MD.shape)
+    for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD, moved_MD):
+        x_MW = block.to_free(theta_MD[:, columns])
+        mean_W = block.to_free(theta_NW).double().mean(dim=0).float()
+        moved_MD[:, columns] = block.from_free(mean_W + factor * (x_MW - mean_W))
+    return moved_MD
