@@ -41,16 +41,13 @@ def faults():
         torch.ones(2**21) + 1  # twice 8 MiB, or 4,096 pages
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
 torch.set_num_threads(1)
-before = faults()
 device_for("cpu")
 faults()
-print(before, faults())
+print(sum(faults() for _ in range(3)))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has such thresholds")
 def test_a_run_takes_freed_memory_again_and_no_new_pages() -> None:
-    before, now = map(
-        int, subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True).stdout.split()
-    )
-    assert before > 20 * 4096 / 2 and now < before / 5
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
+    assert int(done.stdout) < 3 * 20 * 4096 / 4
