@@ -11,6 +11,8 @@ from pdiff.running.store import Stage
 
 FORMAT = 2
 """Of what a collect stage holds: 2 added the scores of the checkpoints."""
+TRAINING = 2
+"""How networks are trained: 2 lays convolutions among BatchNorms out channels-last on a CPU, which gives other bits."""
 
 
 def train_stage(recipe: Recipe) -> Stage:
@@ -21,7 +23,7 @@ def train_stage(recipe: Recipe) -> Stage:
         config["dataset"] |= {"content": content}
     if counted := recipe.run.model_dump(include=set(COUNTED), exclude_defaults=True):
         config["run"] = counted
-    return Stage("train", config | {"seed": recipe.seed, "protocol": recipe.protocol})
+    return Stage("train", config | {"seed": recipe.seed, "protocol": recipe.protocol, "training": TRAINING})
 
 
 def collect_stage(recipe: Recipe, base: Stage) -> Stage:

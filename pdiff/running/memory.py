@@ -54,6 +54,15 @@ def _left_in_group() -> int:
         return 2**63
 
 
+def keep_freed() -> None:
+    """Let glibc keep what is freed for what is taken next, instead of handing each block of a step back to the system.
+
+    It moves its thresholds to what is freed, which it does for at most 32 MiB. Pages that are taken anew at every step
+    were two thirds of the time of preparing a batch of images, and up to a third of a training step.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
 def ran_out(error: BaseException) -> bool:
     """True for an error that says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

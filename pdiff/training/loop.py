@@ -244,6 +244,8 @@ class _Loop:
             index, name = path.split("/", 1)
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for parameter, values in self.optimizer.state.items():  # a fused step goes by their order in memory alone
+            values.update({k: torch.empty_like(parameter).copy_(v) for k, v in values.items() if v.ndim == 4})
 
 
 def _set(before: float | Tensor, value: float) -> float | Tensor:

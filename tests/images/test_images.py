@@ -14,6 +14,7 @@ from torchvision import transforms
 from torchvision.transforms.v2 import functional as reference
 
 from pdiff.errors import UserError
+from pdiff_plugins.images import splits
 from pdiff_plugins.images.splits import (
     Decoder,
     FileSplit,
@@ -272,3 +273,23 @@ def test_a_broken_file_is_named(files, damage, augment):
     with pytest.raises(UserError, match=r"3\.jpg: not a readable image") as caught:
         split.batch(torch.arange(5), CPU, augment and generator())
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=8), min_size=1, max_size=6), st.integers(0, 14))
+def test_training_images_that_are_kept_are_those_of_every_batch(batches, room):
+    images, transform = noise(12, 3, 9, 7), Transform(16, (0.4,), (0.3,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "KEPT_BYTES", room * 4 * 3 * 16 * 16)
+        split = ImageSplit(images, torch.arange(12), transform)
+        for rows in map(torch.tensor, batches):
+            evaluated = ImageSplit(images, torch.arange(12), transform).batch(rows, CPU)
+            trained = split.batch(rows, CPU, generator())
+            assert trained.inputs.equal(evaluated.inputs) and trained.targets.equal(evaluated.targets)
+        assert split.kept_KCSS is not None and len(split.kept_KCSS) == min(room, 12)
+
+
+def test_images_that_are_not_resampled_or_are_augmented_are_not_kept():
+    for size, augment in ((8, "none"), (16, "crop_flip"), (8, "pad_crop_flip")):
+        split = ImageSplit(noise(4, 3, 8, 8), torch.arange(4), Transform(size, (0.4,), (0.3,), augment))
+        split.batch(torch.arange(4), CPU, generator())
+        assert split.kept_KCSS is None

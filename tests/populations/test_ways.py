@@ -115,6 +115,33 @@ def test_one_slow_trial_does_not_end_the_search(seconds, tried, chosen, monkeypa
     assert (trials, way.at_once) == (tried, chosen)
 
 
+@pytest.mark.parametrize("name", ["resnet20", "convnext_mini", "convnet_mini"])
+@pytest.mark.parametrize("selector", [LastNorms(n=2), Entire()], ids=["last norms", "entire"])
+def test_images_are_handed_over_channels_last_where_that_is_quicker(name: str, selector, monkeypatch) -> None:
+    monkeypatch.setattr(chooser, "QUICK_S", 0.0)
+    monkeypatch.setattr(chooser, "WORTH_S", 0.0)
+    monkeypatch.setattr(chooser, "TRIAL", 1.0)
+    monkeypatch.setattr(chooser, "_try", lambda *_: inf)
+    quick: list[bool] = []
+
+    def seconds(way: Way, parts, batch) -> float:
+        quick.append(batch.inputs.is_contiguous(memory_format=torch.channels_last))
+        return 1.0 - 0.5 * quick[-1] - 0.25 * (way.parted is not None)
+
+    monkeypatch.setattr(chooser, "_seconds", seconds)
+    torch.manual_seed(0)
+    found, values = registry().find("architecture", name)
+    side = 64 if name == "convnext_mini" else 32
+    model = found(**values).build(input_shape=(3, side, side), outputs=10)
+    layout, theta_MD = networks(model, selector.select(model))
+    split = TensorSplit(torch.randn(12, 3, side, side), torch.zeros(12, dtype=torch.long))
+    predictor = predictor_of(model, layout, Classification(), CTX)
+    predictions = predictor.predict(theta_MD, split, CTX, "predict")
+    (way,) = [way for _, way in predictor.chooser.known.values()]
+    assert way.channels_last and (way.parted is None) == isinstance(selector, Entire) and any(quick)
+    assert predictions.long().equal(plain(model, layout, theta_MD, split.inputs)[0])
+
+
 class Twice(Classification):
     """A task that looks at an image and its mirror image."""
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.running.device import placed
 from pdiff.running.snapshot import Snapshot
 from pdiff.training.loop import epoch_order, train
 
@@ -48,6 +49,25 @@ def test_killed_anywhere_it_ends_in_the_same_bytes(tmp_path: Path, options: dict
             fit(again, x, ctx, stop, **options)
     again, _ = regression()
     assert fit(again, x, ctx, **options) == log
+    for key, value in model.state_dict().items():
+        assert again.state_dict()[key].equal(value), key
+
+
+@pytest.mark.usefixtures("saved_at_every_step")
+def test_channels_last_it_ends_in_the_same_bytes_too(tmp_path: Path) -> None:
+    def network() -> tuple[nn.Module, torch.Tensor]:
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), nn.Conv2d(4, 8, 2), nn.BatchNorm2d(8), nn.Flatten())
+        return placed(nn.Sequential(*layers, nn.Linear(32, 1)), torch.device("cpu")), torch.randn(64, 36)
+
+    model, x = network()
+    assert model[1].weight.is_contiguous(memory_format=torch.channels_last)
+    log = fit(model, x, Context(seed=5))
+    ctx = replace(Context(seed=5), snapshot=Snapshot(tmp_path))
+    with pytest.raises(Killed):
+        fit(network()[0], x, ctx, 20)
+    again, _ = network()
+    assert fit(again, x, ctx) == log
     for key, value in model.state_dict().items():
         assert again.state_dict()[key].equal(value), key
 

@@ -6,6 +6,7 @@ pixels, as floats.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import threading
@@ -24,12 +25,15 @@ from torch.nn import functional
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.running.device import sent
+from pdiff.running.memory import free_bytes
 
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels, as Pillow has it."""
 T = TypeVar("T")
 ATTEMPTS = 10
 PADDING = 4
+KEPT_BYTES = 2**30
+"""Of resampled training images that a split keeps at most, and a quarter of what is free."""
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error,
               Image.DecompressionBombError)  # fmt: skip
 """What Pillow raises for a damaged file, depending on the format and on where the damage is."""
@@ -153,12 +157,16 @@ class Transform:
         flips = random_flips(count, generator) if self.augment == "crop_flip" else torch.zeros(count, dtype=torch.bool)
         return boxes_B4, flips
 
+    def as_stored(self, height: int, width: int) -> bool:
+        """True where images of this size are evaluated as they are stored: nothing is cut off or resampled."""
+        return self.centre(height, width) == (0.0, 0.0, height, width) and height == self.size
+
     def evaluated(self, images_BCHW: Tensor) -> Tensor:
         """Return the images `[B, C, S, S]` as they are evaluated, not normalised."""
         height, width = images_BCHW.shape[-2:]
-        whole, box = (0.0, 0.0, height, width), self.centre(height, width)
-        if box == whole and height == self.size:
+        if self.as_stored(height, width):
             return images_BCHW
+        whole, box = (0.0, 0.0, height, width), self.centre(height, width)
         box_14, whole_14 = torch.tensor([box, whole], dtype=torch.float32, device=images_BCHW.device).split(1)
         return crop_resize(images_BCHW, box_14, self.size, whole_14)
 
@@ -192,21 +200,50 @@ class Preprocess(nn.Module):
 class ImageSplit:
     """Images of one size held in memory, uint8 or, where they have other levels, float32 of 0..255.
 
-    Everything else happens on the device of the batch.
+    Everything else happens on the device of the batch. On a CPU, training images that are resampled and not augmented
+    are kept for the next epoch, as many as there is room for: their bits depend on no other image of their batch.
     """
 
     def __init__(self, images_ECHW: Tensor, targets_E: Tensor, transform: Transform):
         assert images_ECHW.dtype in (torch.uint8, torch.float32) and len(images_ECHW) == len(targets_E)
         self.images, self.targets, self.transform = images_ECHW, targets_E, transform
+        self.kept_KCSS: Tensor | None = None
+        """Inputs of the first K examples, from their first epoch on."""
+        self.ready_E = torch.zeros(len(targets_E), dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the examples `index`; see `pdiff.data.Split`."""
+        again = augment is not None and self.transform.augment == "none" and device.type == "cpu"
+        if again and not self.transform.as_stored(*self.images.shape[-2:]):
+            inputs = self._kept(index)
+        else:
+            inputs = self._prepared(index, device, augment)
+        return Batch(inputs, sent(self.targets[index], device))
+
+    def _prepared(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Tensor:
         images = sent(self.images[index], device)
         images = self.transform.evaluated(images) if augment is None else self._augmented(images, augment)
-        return Batch(self.transform.normalise(images), sent(self.targets[index], device))
+        return self.transform.normalise(images)
+
+    def _kept(self, index_B: Tensor) -> Tensor:
+        """Return unaugmented inputs `[B, C, S, S]`, prepared where they are not kept yet."""
+        shape = self.transform.channels, self.transform.size, self.transform.size
+        if self.kept_KCSS is None:
+            room = min(KEPT_BYTES, free_bytes(self.images.device) // 4) // (4 * math.prod(shape))
+            self.kept_KCSS = torch.empty(min(len(self), room), *shape)
+        ready_B = self.ready_E[index_B]
+        if ready_B.all():
+            return self.kept_KCSS[index_B]
+        inputs = torch.empty(len(index_B), *shape)
+        inputs[ready_B] = self.kept_KCSS[index_B[ready_B]]
+        inputs[~ready_B] = self._prepared(index_B[~ready_B], self.images.device)
+        new_B = ~ready_B & (index_B < len(self.kept_KCSS))
+        self.kept_KCSS[index_B[new_B]] = inputs[new_B]
+        self.ready_E[index_B[new_B]] = True
+        return inputs
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         transform = self.transform

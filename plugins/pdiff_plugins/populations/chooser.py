@@ -69,11 +69,11 @@ class Chooser:
         slow = _seconds(whole, pair.split(1), batch)
         if slow * count * batches < QUICK_S:
             return whole
-        way, quick = whole, slow
-        if slow * count * batches > WORTH_S and self._parted(pair, inputs, ctx):
-            parted = Way(self.model, self.layout, self.task, self._parted(pair, inputs, ctx), 1, batch.examples)
+        way, quick, batch = self._in_order(whole, slow, pair, inputs, batch, count * batches)
+        if slow * count * batches > WORTH_S and (halves := self._parted(pair, batch.inputs, ctx)):
+            parted = replace(way, parted=halves, batch=batch.examples)
             ready = parted.prepare(inputs)
-            if (seconds := _seconds(parted, pair.split(1), ready)) < slow:
+            if (seconds := _seconds(parted, pair.split(1), ready)) < quick:
                 way, quick, batch = parted, seconds, ready
         way, quick = self._more_at_once(way, quick, theta_MD, batch, int(TRIAL / 3 * count * batches), ctx)
         self.known[shape] = (count, way)
@@ -84,6 +84,18 @@ class Chooser:
             )
         return way
 
+    def _in_order(
+        self, way: Way, seconds: float, pair_2D: Tensor, inputs: Any, batch: Prepared, calls: int
+    ) -> tuple[Way, float, Prepared]:
+        """Return the way with images in the order that is quicker on a CPU, its time per network, and the batch."""
+        convolves = any(isinstance(module, nn.Conv2d) for module in self.model.modules())
+        if pair_2D.is_cuda or not convolves or TRIAL * calls < 2:
+            return way, seconds, batch
+        last = replace(way, channels_last=True)
+        ready = last.prepare(inputs)
+        each = _seconds(last, pair_2D.split(1), ready)
+        return (last, each, ready) if each <= GAIN * seconds else (way, seconds, batch)
+
     def _steady(self, whole: Way, theta_MD: Tensor, inputs: Any, ctx: Context) -> Way:
         """Return so many whole networks at once that their activations stay small, or one where that cannot be."""
         batch = whole.prepare(inputs)
@@ -93,8 +105,8 @@ class Chooser:
         return more if fits else whole
 
     def _parted(self, pair_2D: Tensor, inputs: Any, ctx: Context) -> Parted | None:
-        """Return the network parted for inputs of this shape, or None where that cannot be or gives nothing."""
-        shape = _shape(inputs)
+        """Return the network parted for inputs of this shape and order, or None where that is impossible or useless."""
+        shape = _shape(inputs), tuple(leaf.stride() for leaf in leaves(inputs) if isinstance(leaf, Tensor))
         if shape not in self.parted:
             try:
                 self.parted[shape] = self._part(pair_2D, inputs)

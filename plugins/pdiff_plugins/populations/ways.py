@@ -39,15 +39,19 @@ class Way:
     at_once: int = 1
     batch: int = 0
     """Examples per batch, which are fixed in a parted network."""
+    channels_last: bool = False
+    """Images are handed over in channels-last order, in which convolutions then compute."""
 
     def prepare(self, inputs: Any) -> Prepared:
         """Do what is done once per batch."""
         count = len(leaves(inputs)[0])
-        if self.parted is None:
-            return Prepared(inputs, count)
-        if count < self.batch:  # the graph's shapes are fixed
+        if self.parted and count < self.batch:  # the graph's shapes are fixed
             filled = torch.arange(self.batch).clamp_max(count - 1)
             inputs = each(lambda tensor: tensor[filled.to(tensor.device)], inputs)
+        if self.channels_last:
+            inputs = each(_channels_last, inputs)
+        if self.parted is None:
+            return Prepared(inputs, count)
         return Prepared(inputs, count, self.parted.prefix(*arguments_of(self.task, inputs)))
 
     def run(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
@@ -98,4 +102,9 @@ class Way:
 
     def __str__(self) -> str:
         part = "what is frozen once per batch, the rest" if self.parted else "whole,"
-        return f"{part} {f'{self.at_once} at a time' if self.at_once > 1 else 'one at a time'}"
+        order = ", channels last" if self.channels_last else ""
+        return f"{part} {f'{self.at_once} at a time' if self.at_once > 1 else 'one at a time'}{order}"
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
