@@ -16,7 +16,7 @@ from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
 VARIANCE_FLOOR = 0.001
 STILL = 1e-12
 """Deviation at which a tensor counts as one that never changes."""
-NUMBERS = 2**22
+NUMBERS = 2**20
 """Numbers of a block that are held in float64 at a time."""
 
 

@@ -109,8 +109,6 @@ class JointTraining:
         """
         cpu = self.ctx.device.type == "cpu"
         with threads_for(self.network.model, 1 if cpu else self.ctx.threads):
-            if cpu:
-                _keep_freed_memory()
             blocks = [Block(self, first) for first in range(0, len(self.theta_RSD), self.block_size)]
             self._train(blocks, workers=self._cores() if cpu else 1)
         return self.theta_RSD[: self.options.count], self.losses_RS[: self.options.count]
@@ -145,11 +143,3 @@ def enter(threads: int, device: torch.device) -> None:
     torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what a step frees for the next one: it raises its threshold to what is freed, up to 32 MiB.
-
-    Handing pages back and getting them again took a fifth of the time of a step.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
