@@ -36,6 +36,14 @@ def test_differing_more_than_noise_is_in_answers_and_likelihood(checkpoints: Any
     assert behaviour(*checkpoints).beyond(behaviour(*noise, seed=1)) is more
 
 
+def test_equal_scores_of_different_numbers_of_networks_are_no_difference() -> None:
+    """Means of 50 and of 16 equal numbers differ in their last bit."""
+    for right in range(200):
+        told = [torch.full((count,), right / 200, dtype=torch.float64) for count in (50, NETWORKS)]
+        checkpoints, noise = (Behaviour(score_M, 0 * score_M, None, 200) for score_M in told)
+        assert checkpoints.beyond(noise) is False
+
+
 def test_of_few_networks_and_of_what_chance_may_have_given_nothing_is_said() -> None:
     def few(behaves: Behaviour, count: int) -> Behaviour:
         assert behaves.nll_M is not None

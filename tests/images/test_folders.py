@@ -196,8 +196,19 @@ def test_outputs_that_cannot_be_are_refused_with_the_recipe(options):
 
 
 def test_new_options_leave_the_keys_of_runs_as_they_are():
-    assert not {"classes", "outputs", "resize"} & set(identity(ImageFolder(root="pets")))
+    assert not {"classes", "outputs", "resize", "test_examples"} & set(identity(ImageFolder(root="pets")))
     assert identity(ImageFolder(root="pets", classes=NUMBERS)) != identity(ImageFolder(root="pets"))
+
+
+def test_of_a_large_test_split_some_can_be_drawn_once(tmp_path):
+    write_folder(tmp_path, train=4, test=8)
+    whole, some, again, more = (
+        ImageFolder(root=str(tmp_path), test_examples=count).load(context()).test for count in (0, 5, 5, 100)
+    )
+    assert more.files == whole.files and again.files == some.files and len(some) == 5
+    places = [whole.files.index(file) for file in some.files]
+    assert places == sorted(set(places)) != list(range(5))
+    assert torch.equal(whole.targets[places], some.targets)
 
 
 def test_images_of_the_right_size_are_taken_as_they_are(tmp_path):

@@ -43,6 +43,8 @@ def test_cifar_is_read_as_torchvision_reads_it(tmp_path, monkeypatch, dataset, l
     agrees(splits.train, reader(tmp_path, train=True), 32)
     agrees(splits.test, reader(tmp_path, train=False), 32)
     assert (splits.input_shape, splits.outputs) == ((3, 32, 32), 10 if dataset is Cifar10 else 100)
+    some = dataset(**PLAIN, image_size=32, test_examples=3).load(context(tmp_path)).test
+    assert len(some) == 3 and set(some.targets.tolist()) <= set(splits.test.targets.tolist())
 
 
 def test_stl10_is_read_without_its_unlabelled_part(tmp_path, monkeypatch):

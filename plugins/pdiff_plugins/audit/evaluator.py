@@ -54,7 +54,7 @@ class Audit(Evaluator):
     """
 
     name = "audit"
-    version = 8
+    version = 9
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998; "
         "N&P: Canonicalize, Then Generate (2026, not reviewed)"

@@ -36,6 +36,8 @@ HARDLY = 1.25
 """Factor by which networks must differ more than noise, or it is not more."""
 CLEARLY = 1.96
 """Standard errors by which two numbers must differ to be told apart."""
+ROUNDING = 1e-9
+"""What means of equal numbers may differ by, where all networks score alike."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _larger(a_M: Tensor, b_N: Tensor, shared: int = 1) -> bool:
     """Return whether one mean is clearly larger; `shared`: numbers that each network enters, as one of a pair."""
     variance = sum(shared**2 * float(x.double().var()) / len(x) for x in (a_M, b_N))
     gap = float(a_M.double().mean() - b_N.double().mean())
-    return gap > CLEARLY * math.sqrt(variance) and gap > 0
+    return gap > max(CLEARLY * math.sqrt(variance), ROUNDING)
 
 
 def _away(values_M: Tensor) -> Tensor:

@@ -51,6 +51,9 @@ class ImageDataset(Dataset):
     augment: Augment = "crop_flip"
     crop_scale: tuple[float, float] = Field((0.08, 1.0), description="least and greatest part of the area in a crop")
     validation: Validation = 0.1
+    test_examples: int = Field(
+        0, ge=0, json_schema_extra=IF_SET, description="test images that are read, drawn at random once; 0: all"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -106,6 +109,13 @@ class ImageDataset(Dataset):
             )
         return train, validation
 
+    def tested(self, count: int, ctx: Context) -> Tensor:
+        """Return the indices of the test images that are read, in their order, among `count`."""
+        import torch
+
+        kept = min(self.test_examples or count, count)
+        return torch.randperm(count, generator=ctx.generator("tested"))[:kept].sort().values
+
     def splits(self, train: Labelled, test: Labelled, outputs: int, ctx: Context) -> DatasetSplits:
         """Return the splits of images in memory, given as (`[E, C, H, W]` of 0..255, int64 `[E]`)."""
         from pdiff.data import DatasetSplits
@@ -117,7 +127,11 @@ class ImageDataset(Dataset):
             return ImageSplit(images, targets, transform)
 
         training, validation = (split(train[0][indices], train[1][indices]) for indices in self.cut(len(train[0]), ctx))
-        return DatasetSplits(training, validation, split(*test), self.shape, outputs)
+        images, targets = test
+        if self.test_examples:
+            index = self.tested(len(images), ctx)
+            images, targets = images[index], targets[index]
+        return DatasetSplits(training, validation, split(images, targets), self.shape, outputs)
 
 
 Labelled = tuple["torch.Tensor", "torch.Tensor"]

@@ -62,6 +62,7 @@ class FileDataset(ImageDataset):
 
         if validation is None:
             train, validation = ([train[i] for i in indices.tolist()] for indices in self.cut(len(train), ctx))
+        test = [test[i] for i in self.tested(len(test), ctx).tolist()]
         return DatasetSplits(split(train), split(validation), split(test), self.shape, outputs)
 
     def listed_splits(
