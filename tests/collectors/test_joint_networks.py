@@ -76,6 +76,28 @@ def test_gradients_are_those_of_one_network_alone(make, shape) -> None:
             torch.testing.assert_close(own[index], buffer, atol=1e-12, rtol=1e-12)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_of_images_is_each_networks_own(training, affine) -> None:
+    models = [nn.BatchNorm2d(3, affine=affine).double().train(training) for _ in range(4)]
+    x = torch.randn(4, 6, 3, 5, 4, dtype=torch.float64)
+    for model in models:
+        model.running_var.uniform_(0.5, 2)
+        model.running_mean.normal_()
+    state, buffers = torch.func.stack_module_state(models)
+    buffers = {key: value.clone() for key, value in buffers.items()}
+
+    def forward(state, buffers, x):
+        with JointLayers():
+            return torch.func.functional_call(models[0], (state, buffers), (x,)), buffers
+
+    given, after = torch.func.vmap(forward)(state, buffers, x)
+    for network, model in enumerate(models):
+        torch.testing.assert_close(given[network], model(x[network]), rtol=1e-12, atol=1e-12)
+        for name, buffer in model.named_buffers():
+            torch.testing.assert_close(after[name][network], buffer, rtol=1e-12, atol=1e-12)
+
+
 def test_of_equal_values_in_a_window_the_first_has_the_gradient() -> None:
     x = torch.zeros(2, 8, 1, 4, 4).permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
 

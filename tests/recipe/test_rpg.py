@@ -12,6 +12,7 @@ import torch
 RPG = Path(__file__).parents[2] / "recipes/rpg"
 MILLIONS = {
     "resnet18": 11.7, "resnet50": 25.6, "vittiny": 5.7, "vitsmall": 22.1, "vitbase": 86.6, "convnextlarge": 197.8,
+    "convnextatto": 3.7, "vittiny_tokens": 5.7,
 }  # fmt: skip
 """arXiv 2501.11587, ImageNet-1k."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pdiff.context import Context
+from pdiff.mapped import Touched
 from pdiff.training.loop import train
 from pdiff_plugins.backbones.nets.transformer import TransformerAutoencoder
 from pdiff_plugins.backbones.transformers import TransformerCodec
@@ -28,14 +29,17 @@ def fit(codec: TransformerCodec, module: TransformerAutoencoder, x_ND: Tensor, c
     """
     size = at_most("method.codec.batch_size", codec.batch_size, len(x_ND), ctx.warn)
     module = module.to(ctx.device).train()
-    x_NTS = module.tokens.split(x_ND.to(ctx.device))
-    views = 2 if codec.contrast else 1
+    views, touched = 2 if codec.contrast else 1, Touched(x_ND)
+    shape, index_TS = (len(x_ND), *module.tokens.shape), module.tokens.index_TS.cpu()
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        return _draw(size, views, x_NTS.shape, module.windows.shape[1], generator)
+        rows, at_BL, noise_VBLS = _draw(size, views, shape, module.windows.shape[1], generator)
+        tokens_BLS = picked(x_ND, rows, index_TS[at_BL])
+        touched(tokens_BLS)
+        return tokens_BLS, at_BL, noise_VBLS
 
-    def loss(rows: Tensor, at_BL: Tensor, noise_VBLS: Tensor) -> Tensor:
-        seen = (x_NTS[rows[:, None], at_BL] * (1 + codec.noise * noise_VBLS)).flatten(0, 1)
+    def loss(tokens_BLS: Tensor, at_BL: Tensor, noise_VBLS: Tensor) -> Tensor:
+        seen = (tokens_BLS * (1 + codec.noise * noise_VBLS)).flatten(0, 1)
         at = at_BL.repeat(views, 1)
         z = module.embed(seen, at)
         error = masked_error(module.restore(z, at).float(), seen, module.tokens.mask_TS[at])
@@ -51,8 +55,13 @@ def fit(codec: TransformerCodec, module: TransformerAutoencoder, x_ND: Tensor, c
     return log
 
 
+def picked(x_ND: Tensor, rows: Tensor, index_BLS: Tensor) -> Tensor:
+    """Return these columns of these rows, `[B, L, S]`; 0 where the index is that of padding. Nothing else is read."""
+    return x_ND[rows[:, None, None], index_BLS.clamp_min(0)].masked_fill(index_BLS < 0, 0.0)
+
+
 def _draw(
-    batch: int, views: int, shape: torch.Size, length: int, generator: torch.Generator
+    batch: int, views: int, shape: tuple[int, int, int], length: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the rows of the zoo `[B]`, the tokens of their windows `[B, L]`, and noise `[V, B, L, S]`."""
     count, tokens, size = shape

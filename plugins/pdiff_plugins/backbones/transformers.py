@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import Codec, Denoiser
+from pdiff.components import IF_SET, Codec, Denoiser
 from pdiff.errors import UserError
 from pdiff_plugins.batches import foresee_batch
 
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.zoo import Layout
     from pdiff_plugins.backbones.tokens import Tokens
+
+
+Mixing = Literal["attention", "convolution", "none"]
+MIXING: Any = Field(
+    "attention", json_schema_extra=IF_SET, description="how tokens see each other: attention, a convolution over seven "
+    "neighbours, or not at all (a perceptron for each)",
+)  # fmt: skip
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -38,7 +45,8 @@ class TransformerCodec(Codec):
     Tokens are the rows of layers, biases appended, cut where they are longer than `size`. The loss is
     (1 - contrast) times the squared error where there is no padding, plus contrast times NT-Xent between two views
     with noise. The papers' layer-wise loss normalisation, by a layer's deviation in the zoo, is not needed: the method
-    normalises each tensor (each column's mean, too, unless `faithful`) before the codec sees it.
+    normalises each tensor (each column's mean, too, unless `faithful`) before the codec sees it: what is learnt is the
+    difference from the average checkpoint. One network of few parameters reads all tokens, so a zoo may have any size.
     """
 
     name = "transformer"
@@ -53,6 +61,7 @@ class TransformerCodec(Codec):
     latent_per: Literal["token", "network"] = Field("token", description="what has a latent of its own")
     latent: int = Field(32, gt=0, description="length of a latent")
     bounded: bool = Field(False, description="tanh on the latent")
+    mixing: Mixing = MIXING
     width: int = Field(64, gt=1, description="width of the blocks, a multiple of heads")
     depth: int = Field(2, gt=0, description="blocks on the way to the latent, and as many on the way back")
     heads: int = Field(4, gt=0, description="heads of the attention")
@@ -78,7 +87,7 @@ class TransformerCodec(Codec):
         tokens = Tokens.of(layout, self.tokens, self.size) if layout else Tokens.chunks(dim, self.size)
         return TransformerAutoencoder(
             tokens, latent=self.latent, per=self.latent_per, bounded=self.bounded, width=self.width, depth=self.depth,
-            heads=self.heads, window=self.window, halo=self.halo, contrast=self.contrast > 0,
+            heads=self.heads, window=self.window, halo=self.halo, contrast=self.contrast > 0, mixing=self.mixing,
         )  # fmt: skip
 
     def foresee(self, ahead: Ahead) -> None:
@@ -111,6 +120,7 @@ class TransformerDenoiser(Denoiser):
     )
     token: int = Field(16, gt=0, description="length of the latent's pieces, the last one padded; read by chunk only")
     time: Literal["adaln", "additive"] = Field("adaln", description="how time and condition go in")
+    mixing: Mixing = MIXING
     width: int = Field(128, gt=1, description="width of the blocks, a multiple of heads")
     depth: int = Field(3, gt=0, description="blocks")
     heads: int = Field(4, gt=0, description="heads of the attention")
@@ -126,7 +136,7 @@ class TransformerDenoiser(Denoiser):
 
         kind = {"adaln": AdaptiveDenoiser, "additive": AdditiveDenoiser}[self.time]
         apart = self.tokens == "layer"
-        return kind(self._cut(dim, layout), condition_dim, self.width, self.depth, self.heads, apart)
+        return kind(self._cut(dim, layout), condition_dim, self.width, self.depth, self.heads, apart, self.mixing)
 
     def _cut(self, dim: int, layout: Layout | None) -> Tokens:
         from pdiff_plugins.backbones.tokens import Tokens

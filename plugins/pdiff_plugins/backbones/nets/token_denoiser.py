@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff_plugins.backbones.nets.mlp_denoiser import TimeEmbedding, once
-from pdiff_plugins.backbones.nets.transformer import blocks
+from pdiff_plugins.backbones.nets.transformer import Mixing, Neighbours, blocks
 from pdiff_plugins.backbones.tokens import Tokens
 
 WAVES = 128
@@ -19,17 +19,22 @@ WAVES = 128
 class AdaptiveBlock(nn.Module):
     """Transformer block that time and condition shift, scale and gate; it starts as the identity (DiT's adaLN-Zero)."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, mixing: Mixing = "attention"):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        attends = mixing == "attention"
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True) if attends else None
+        self.neighbours = Neighbours(width) if mixing == "convolution" else None
         self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.modulation = zero(nn.Linear(width, 6 * width))
 
     def forward(self, h_BTE: Tensor, embedding_BE: Tensor) -> Tensor:
         shift, scale, gate, shift2, scale2, gate2 = self.modulation(embedding_BE)[:, None].chunk(6, dim=2)
         seen = self.norms[0](h_BTE) * (1 + scale) + shift
-        h_BTE = h_BTE + gate * self.attention(seen, seen, seen, need_weights=False)[0]
+        if self.attention is not None:
+            h_BTE = h_BTE + gate * self.attention(seen, seen, seen, need_weights=False)[0]
+        elif self.neighbours is not None:
+            h_BTE = h_BTE + gate * self.neighbours(seen)
         return h_BTE + gate2 * self.perceptron(self.norms[1](h_BTE) * (1 + scale2) + shift2)
 
 
@@ -70,12 +75,15 @@ def way_out(tokens: Tokens, width: int, apart: bool) -> nn.Module:
 class AdaptiveDenoiser(nn.Module):
     """Adaptive blocks over the latent's tokens."""
 
-    def __init__(self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, apart: bool = False):
+    def __init__(
+        self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, apart: bool = False,
+        mixing: Mixing = "attention",
+    ):  # fmt: skip
         super().__init__()
         self.tokens, self.positions = tokens, positions(tokens.shape[0], width)
         self.embedding = TimeEmbedding(WAVES, width, condition_dim)
         self.enter = way_in(tokens, width, apart)
-        self.blocks = nn.ModuleList(AdaptiveBlock(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(AdaptiveBlock(width, heads, mixing) for _ in range(depth))
         self.norm, self.modulation = nn.LayerNorm(width, elementwise_affine=False), zero(nn.Linear(width, 2 * width))
         self.leave = way_out(tokens, width, apart)
 
@@ -91,13 +99,16 @@ class AdaptiveDenoiser(nn.Module):
 class AdditiveDenoiser(nn.Module):
     """Plain blocks over the latent's tokens, the time's and the condition's; no condition counts as zeros."""
 
-    def __init__(self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, apart: bool = False):
+    def __init__(
+        self, tokens: Tokens, condition_dim: int, width: int, depth: int, heads: int, apart: bool = False,
+        mixing: Mixing = "attention",
+    ):  # fmt: skip
         super().__init__()
         self.tokens, self.time = tokens, TimeEmbedding(WAVES, width)
         self.condition = nn.Linear(condition_dim, width, bias=False) if condition_dim else None
         self.positions = positions(tokens.shape[0] + 1 + (condition_dim > 0), width)
         self.enter = way_in(tokens, width, apart)
-        self.blocks = blocks(width, depth, heads)
+        self.blocks = blocks(width, depth, heads, mixing)
         self.leave = way_out(tokens, width, apart)
 
     def forward(self, z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor | None = None) -> Tensor:

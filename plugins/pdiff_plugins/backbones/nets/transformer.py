@@ -13,14 +13,20 @@ from torch import Tensor, nn
 
 from pdiff_plugins.backbones.tokens import Tokens
 
+Mixing = Literal["attention", "convolution", "none"]
+"""How tokens see each other."""
+REACH = 7
+"""Tokens that a convolution sees."""
 AT_ONCE = 256
 """Windows that are read at a time."""
 PROJECTED = 30
 """Length of what the contrastive loss compares (the released SANE's)."""
 
 
-def blocks(width: int, depth: int, heads: int) -> nn.TransformerEncoder:
-    """Return pre-norm transformer blocks `[B, L, E] -> [B, L, E]`, hidden layers four times as wide, no dropout."""
+def blocks(width: int, depth: int, heads: int, mixing: Mixing = "attention") -> nn.Module:
+    """Return pre-norm blocks `[B, L, E] -> [B, L, E]`, hidden layers four times as wide, no dropout."""
+    if mixing != "attention":
+        return nn.Sequential(*(Block(width, mixing) for _ in range(depth)), nn.LayerNorm(width))
     layer = nn.TransformerEncoderLayer(
         width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
@@ -29,6 +35,32 @@ def blocks(width: int, depth: int, heads: int) -> nn.TransformerEncoder:
         if parameter.ndim > 1:
             nn.init.xavier_uniform_(parameter)
     return encoder
+
+
+class Neighbours(nn.Module):
+    """A convolution over the sequence, `[B, L, E] -> [B, L, E]`."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.convolution = nn.Conv1d(width, width, REACH, padding=REACH // 2)
+
+    def forward(self, h_BLE: Tensor) -> Tensor:
+        return self.convolution(h_BLE.mT).mT
+
+
+class Block(nn.Module):
+    """A pre-norm block in which tokens see their neighbours, or nothing but themselves."""
+
+    def __init__(self, width: int, mixing: Mixing):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.mix = Neighbours(width) if mixing == "convolution" else None
+        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, h_BLE: Tensor) -> Tensor:
+        if self.mix is not None:
+            h_BLE = h_BLE + self.mix(self.norms[0](h_BLE))
+        return h_BLE + self.perceptron(self.norms[1](h_BLE))
 
 
 class Positions(nn.Module):
@@ -96,7 +128,7 @@ class TransformerAutoencoder(nn.Module):
 
     def __init__(
         self, tokens: Tokens, *, latent: int, per: Literal["token", "network"], bounded: bool, width: int, depth: int,
-        heads: int, window: int, halo: int, contrast: bool,
+        heads: int, window: int, halo: int, contrast: bool, mixing: Mixing = "attention",
     ):  # fmt: skip
         super().__init__()
         count, size = tokens.shape
@@ -104,9 +136,9 @@ class TransformerAutoencoder(nn.Module):
         self.windows = Windows(count, window if per == "token" else count, halo)
         self.token_shape = (count if per == "token" else 1, latent)
         self.latent_dim = self.token_shape[0] * latent
-        self.enter, self.read = nn.Linear(size, width), blocks(width, depth, heads)
+        self.enter, self.read = nn.Linear(size, width), blocks(width, depth, heads, mixing)
         self.narrow, self.widen = _bottleneck(count, width, latent, per, bounded)
-        self.write, self.leave = blocks(width, depth, heads), nn.Linear(width, size)
+        self.write, self.leave = blocks(width, depth, heads, mixing), nn.Linear(width, size)
         seen = latent * (self.windows.shape[1] if per == "token" else 1)
         self.project = _projection(seen) if contrast else None
 

@@ -6,6 +6,7 @@ listed here, are torch's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -80,13 +81,15 @@ def batch_norm(
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
     """Return x `[B, C, H, W]` normalised over all but C, and move the running statistics in place."""
+    count = x.shape[0] * math.prod(x.shape[2:])
+    if training and count == 1:  # torch says why that cannot be
+        return NotImplemented
     known = (None, None) if training else (running_mean, running_var)
     result = _of_images(x, functions.batch_norm, weight, bias, *known, training, eps)
     if result is NotImplemented:
         return NotImplemented
     y, mean, rate = result
     if training and running_mean is not None and running_var is not None:
-        count = x.shape[0] * x.shape[2] * x.shape[3]
         variance = (rate.detach().square().reciprocal() - eps) * (count / (count - 1))
         running_mean.mul_(1 - momentum).add_(momentum * mean.detach())
         running_var.mul_(1 - momentum).add_(momentum * variance)
