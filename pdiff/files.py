@@ -71,7 +71,10 @@ def save_rows(path: Path, theta_ND: Tensor) -> None:
         out.write((HEADER - 8).to_bytes(8, "little") + text.ljust(HEADER - 8))
         out.flush()
         os.fsync(out.fileno())
-    os.replace(file, path)
+    try:
+        os.link(file, path)  # by its old name a run that is killed before its stage is whole goes on with it
+    except OSError:  # a disk without links
+        os.replace(file, path)
     return None
 
 

@@ -82,7 +82,7 @@ def test_a_kept_file_becomes_the_zoos_and_outlives_a_kill(tmp_path: Path) -> Non
     theta_ND[2] = torch.arange(1000)
     before = kept.stat().st_ino
     save_rows(tmp_path / "zoo.safetensors", theta_ND)
-    assert not kept.exists() and (tmp_path / "zoo.safetensors").stat().st_ino == before  # moved, not copied
+    assert (tmp_path / "zoo.safetensors").stat().st_ino == kept.stat().st_ino == before  # linked, not copied
     assert load_file(tmp_path / "zoo.safetensors")["theta"].equal(theta_ND)
     save_rows(tmp_path / "some.safetensors", theta_ND[:2])
     save_rows(tmp_path / "turned.safetensors", theta_ND[::2])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
 from pdiff.files import read_json, read_metadata
+from pdiff.mapped import KEPT
 from pdiff.running.memory import needs, ran_out, told_when_out
 from pdiff_plugins.fields.shapes import folder as mesh_folder
 from pdiff_plugins.images.on_disk import ImageFolder
@@ -80,10 +83,17 @@ def test_only_the_splits_of_an_image_folder_are_walked(tmp_path, monkeypatch):
         mesh_folder.MeshFolder(root=".").files(tmp_path)
 
 
-def test_what_the_disk_cannot_hold_is_told_before(tmp_path):
+def test_what_the_disk_cannot_hold_is_told_before(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^noise: 1,000,000,000,000 networks of 10 .* need 37,252.9 GiB, .* lower"):
         needs("noise", 10**12, 10, "sample.count", tmp_path / "not" / "yet")
     needs("noise", 10, 10, "sample.count", tmp_path)
+    held = 2**20
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match=r"0\.0 GiB are free"):
+        needs("collect", 1, held, "collect.count", tmp_path)
+    with open(tmp_path / f"snapshot{KEPT}", "wb") as file:
+        file.truncate(4 * held)
+    needs("collect", 1, held, "collect.count", tmp_path)  # a killed run's vectors have their place already
 
 
 @pytest.mark.parametrize("count", [10**12, 10**18])

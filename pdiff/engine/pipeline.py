@@ -102,7 +102,7 @@ class Pipeline:
 
         def do(folder: Path, ctx: Context) -> None:
             model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
-            work.layout_for(recipe, model)  # what is wrong with it is told before anything is trained
+            work.layout_for(recipe, model, folder)  # what is wrong with it is told before anything is trained
             with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
                 do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
 
@@ -145,7 +145,7 @@ class Pipeline:
 
     def _collect(self, folder: Path, ctx: Context) -> None:
         model = self.base_network()
-        layout = work.layout_for(self.recipe, model)
+        layout = work.layout_for(self.recipe, model, folder)
         base = Zoo.of_one({key: value.clone() for key, value in model.state_dict().items()}, layout)
         work.do_collect(self.recipe, model, self.data, layout, self.bench_of(base), folder, ctx)
 

@@ -25,10 +25,10 @@ from pdiff.steps import in_turn
 from pdiff.zoo import Layout, Zoo
 
 
-def layout_for(recipe: Recipe, model: nn.Module) -> Layout:
-    """Return what the selector takes. Raises UserError where checkpoints of so much need more memory than is free."""
+def layout_for(recipe: Recipe, model: nn.Module, folder: Path) -> Layout:
+    """Return what the selector takes. Raises UserError where the checkpoints find no room in a stage's folder."""
     layout = Layout.of(model, recipe.selector.select(model))
-    needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less", Path(recipe.run.out))
+    needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less", folder)
     return layout
 
 

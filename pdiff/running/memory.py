@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pdiff.errors import UserError
+from pdiff.mapped import KEPT
 
 CGROUP = Path("/sys/fs/cgroup")
 OUT = (
@@ -74,14 +75,15 @@ def ran_out(error: BaseException) -> bool:
 def needs(what: str, count: int, dim: int, lower: str, folder: Path) -> None:
     """Raise UserError where `count` vectors of `dim` float32 numbers need more than is free on the disk of a folder.
 
-    The folder need not be there yet.
+    The folder need not be there yet; vectors that a killed run left in it have their place already.
     """
     there = next((path for path in (folder, *folder.absolute().parents) if path.is_dir()), Path())
-    needed, free = 4 * count * dim, shutil.disk_usage(there).free
+    held = sum(path.stat().st_size for path in folder.glob(f"*{KEPT}"))
+    needed, free = 4 * count * dim, shutil.disk_usage(there).free + held
     if needed > free:
         size, left = (f"{number / 2**30:,.1f} GiB" for number in (needed, free))
-        held = f"{count:,} networks of {dim:,} parameters need {size}"
-        raise UserError(f"{what}: {held}, {left} are free on the disk of {there}; lower {lower}, or write elsewhere")
+        asked = f"{count:,} networks of {dim:,} parameters need {size}"
+        raise UserError(f"{what}: {asked}, {left} are free on the disk of {there}; lower {lower}, or write elsewhere")
 
 
 @contextmanager

@@ -33,13 +33,19 @@ class Snapshot:
     def rows(self, count: int, dim: int) -> Tensor:
         """Return vectors `[count, dim]`, float32, that are still there after a kill, as far as they were written.
 
-        They lie in a file beside the snapshot, which becomes the zoo's where they are one.
+        They lie in a file beside the snapshot, which becomes the zoo's; where it is not whole, snapshots are dropped.
         """
         import torch
 
-        from pdiff.mapped import KEPT, kept
+        from pdiff.mapped import HEADER, KEPT, kept
 
-        return kept(self.folder / f"{self.name}{KEPT}", count, dim) if self.folder else torch.empty(count, dim)
+        if self.folder is None:
+            return torch.empty(count, dim)
+        path = self.folder / f"{self.name}{KEPT}"
+        if not path.is_file() or path.stat().st_size != HEADER + 4 * count * dim:
+            for stale in self.folder.glob(f"{self.name}*.safetensors"):
+                stale.unlink()
+        return kept(path, count, dim)
 
     def due(self) -> bool:
         """True when the last save is long enough ago: saving takes at most about a twentieth of the time."""

@@ -12,6 +12,7 @@ from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.errors import UserError
 from pdiff.files import save_tensors
+from pdiff.running.snapshot import Snapshot
 from pdiff.services import Absent
 from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
@@ -66,6 +67,21 @@ def test_a_trajectory_is_plain_fine_tuning_of_the_subset(mode: str) -> None:
 def test_buffers_alone_have_no_trajectory() -> None:
     with pytest.raises(UserError, match="names no trainable parameter"):
         collect(Trajectory(count=2, lr=0.1), network(), ["1.running_mean"])
+
+
+@pytest.mark.usefixtures("saved_at_every_step")
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_killed_after_the_zoo_is_written_it_is_collected_again(tmp_path: Path, links: bool, monkeypatch) -> None:
+    """As while its digest is taken: the store then drops what is no snapshot, and collects from the snapshot."""
+    if not links:
+        monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError))
+    own, ctx = Trajectory(count=4, lr=0.01), Context(seed=7, snapshot=Snapshot(tmp_path))
+    zoo = collect(own, network(), SUBSET, ctx)
+    expected = zoo.theta_ND.clone()
+    zoo.save(tmp_path)
+    for path in [path for path in tmp_path.iterdir() if not path.name.startswith("snapshot")]:
+        path.unlink()
+    assert collect(own, network(), SUBSET, ctx).theta_ND.equal(expected) and expected.any()
 
 
 def test_which_steps_are_saved() -> None:

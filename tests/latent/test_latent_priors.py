@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from pdiff import mapped
 from pdiff.components import KINDS
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff.running.snapshot import Snapshot
 from pdiff.testing import tiny_run
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Autoencoder, Identity
@@ -139,6 +141,17 @@ def test_select_keeps_the_best_of_many(zoo: Zoo) -> None:
     kept = plain.model_copy(update={"select": 5}).fit(zoo, BENCH, CTX).sample(100, BENCH, CTX)
     best = drawn[drawn[:, 0].argsort(descending=True)[:100].sort().values]
     assert kept.equal(best)
+
+
+def test_the_best_of_many_large_networks_lie_in_a_file(zoo: Zoo, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(mapped, "LARGE", 8)
+    made, empty = [], mapped.empty
+    monkeypatch.setattr(mapped, "empty", lambda *size: made.append(size) or empty(*size))
+    ctx = CTX.replace(snapshot=Snapshot(tmp_path))
+    fitted = Kde(codec=Identity(), top=1.0, select=5).fit(zoo, BENCH, CTX)
+    made.clear()
+    assert fitted.sample(100, BENCH, ctx).equal(fitted.sample(100, BENCH, CTX))
+    assert made[:2] == [(500, 2, tmp_path), (100, 2, tmp_path)]
 
 
 def test_presets_have_labels_of_their_own() -> None:

@@ -105,3 +105,10 @@ def test_more_checkpoints_than_numbers_and_augmented_ones_have_a_basis() -> None
     assert isinstance(fitted.fitted, space.Coded) and z_NZ.shape == (200, 4)
     few = zoo()
     assert isinstance(space.fit(PDiff(codec=Pca(latent=4)), few, Points(few), CTX, whole=False)[0].fitted, space.Coded)
+
+
+def test_many_samples_of_few_checkpoints_are_written_by_narrow_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalise, "NUMBERS", 300)
+    own, many_MD = zoo(3), torch.empty(100, 117)
+    widths = [theta_NW.shape[1] for _, _, theta_NW in normalise.read(own.theta_ND, LAYOUT, many_MD)]
+    assert sum(widths) == 117 and max(widths) == 3

@@ -10,6 +10,7 @@ from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import below
+from pdiff.mapped import take
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.codec_module import Tokened
 from pdiff_plugins.latent import space as latent_space
@@ -27,7 +28,7 @@ class Density(Generator):
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
         tries = count * self.method.select
         theta_MD = self.space.decode(self.draw(tries, ctx.generator("sample")), ctx)
-        return theta_MD if tries == count else theta_MD[_best(theta_MD, count, bench)]
+        return theta_MD if tries == count else take(theta_MD, _best(theta_MD, count, bench), ctx.snapshot.folder)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return latents z_MZ: of U units, each of E numbers, all have the same anchor and noise, or each its own."""
@@ -53,9 +54,9 @@ class Density(Generator):
         return self.space.tensors() | {"anchors.z": self.z_NZ, "anchors.score": self.score_N}
 
 
-def _best(theta_MD: Tensor, count: int, bench: Bench) -> Tensor:
-    """Return the rows of the best networks on the selection split, in the order in which they were drawn."""
-    return bench.score(theta_MD).argsort(descending=True, stable=True)[:count].sort().values
+def _best(theta_MD: Tensor, count: int, bench: Bench) -> list[int]:
+    """Return the numbers of the best networks on the selection split, in the order in which they were drawn."""
+    return sorted(bench.score(theta_MD).argsort(descending=True, stable=True)[:count].tolist())
 
 
 def token_shape(method: Kde, codec: nn.Module | None) -> tuple[int, int]:

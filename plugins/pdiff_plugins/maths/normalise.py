@@ -128,7 +128,7 @@ def per_tensor(zoo: Zoo) -> Normaliser:
 def read(theta_ND: Tensor, layout: Layout, *written: Tensor) -> Iterator[tuple[slice, Layout, Tensor]]:
     """Yield the blocks of a layout with their columns of the rows, and let go of what was read, and written."""
     touched = Touched(theta_ND, *written)
-    for columns, block in blocks(layout, len(theta_ND)):
+    for columns, block in blocks(layout, max(map(len, (theta_ND, *written)))):
         yield columns, block, theta_ND[:, columns]
         touched(*(theta_MD[:, columns] for theta_MD in (theta_ND, *written)))
     touched.end()
