@@ -18,6 +18,7 @@ from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
 from pdiff.recipe.loading import load_recipe, parse_override
+from pdiff.results.scores import unit_of
 from pdiff.running.progress import Progress
 
 
@@ -41,11 +42,13 @@ def size_of(folder: Path) -> str:
 def results(scores: dict[str, Any]) -> None:
     """Print a row per source, then what the run says of itself."""
     print("\n| source | networks | score | NLL | answers otherwise |\n| --- | --: | --: | --: | --: |")
+    unit = unit_of(scores)
     for source, told in scores["networks"].items():
-        task, audit = told[scores["scored_by"]], told["audit"]
+        task, audit = told[scores["scored_by"]], told.get("audit", {})
+        likelihood = f"{audit['nll']:.4f}" if "nll" in audit else ""
         apart = f"{audit['spread']['apart']:.2%}" if "spread" in audit else ""
-        score = f"{100 * task['mean']:.2f} +- {100 * task['std']:.2f}"
-        print(f"| {source} | {told['count']} | {score} | {audit['nll']:.4f} | {apart} |")
+        score = f"{unit.factor * task['mean']:.2f} +- {unit.factor * task['std']:.2f}"
+        print(f"| {source} | {told['count']} | {score} | {likelihood} | {apart} |")
     print("\n".join(["", scores["verdict"], *scores["notes"]]))
 
 

@@ -103,9 +103,9 @@ class Layout:
 
     def tensors(self, theta: Tensor) -> dict[str, Tensor]:
         """Return state-dict entries as views of `theta` `[..., D]`, each `[..., *shape]`."""
-        tensors = dict[str, Tensor]()
-        for e in self.entries:
-            value = theta[..., e.columns].reshape((*theta.shape[:-1], *e.shape))
+        tensors, parts = dict[str, Tensor](), theta.split([math.prod(e.shape) for e in self.entries], dim=-1)
+        for e, part in zip(self.entries, parts, strict=True):  # by slices, each would have a whole gradient of its own
+            value = part.reshape((*theta.shape[:-1], *e.shape))
             value = torch.complex(value[..., 0], value[..., 1]) if e.is_complex else value
             tensors |= dict.fromkeys((e.key, *e.also), value)
         return tensors

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pdiff.context import Context
 from pdiff.data import TensorSplit
@@ -52,6 +53,23 @@ def test_batched_vectors_become_stacked_tensors() -> None:
     stacked = layout.tensors(theta)
     assert stacked["0.weight"].shape == (5, 3, 1, 3, 3)
     assert stacked["3.bias"][4].equal(theta[4, -2:])
+
+
+def test_a_gradient_through_many_entries_is_written_once() -> None:
+    class Whole(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            self.count += isinstance(out, torch.Tensor) and out.numel() == layout.dim
+            return out
+
+    layout = Layout.of(network(), [key for key in network().state_dict() if "num_batches" not in key])
+    theta_D = torch.randn(layout.dim, requires_grad=True)
+    value = sum(each.square().sum() for each in layout.tensors(theta_D).values())
+    with Whole() as whole:
+        value.backward()
+    assert theta_D.grad.equal(2 * theta_D) and len(layout.entries) == 8 and whole.count <= 2
 
 
 def test_step_counters_are_never_generated() -> None:

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from pdiff_plugins.maths import manifolds
-from pdiff_plugins.maths.manifolds import distances, precision_and_recall, radii
+from pdiff_plugins.maths.manifolds import distances, precision_and_recall, reach
 
 
 def on_a_line(*places: float) -> torch.Tensor:
     return torch.tensor(places)[:, None] * torch.tensor([[0.6, 0.0, 0.8]])
 
 
-def test_radii_reach_to_the_kth_other() -> None:
+def test_balls_reach_to_the_kth_other() -> None:
     theta = on_a_line(0, 1, 3, 7)
     for k, expected in ((1, [1, 1, 2, 4]), (2, [3, 2, 3, 6]), (3, [7, 6, 4, 7])):
-        assert radii(theta, k).tolist() == pytest.approx(expected, rel=1e-6)
+        assert reach(distances(theta, theta), k).tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_shares_on_a_line() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -159,6 +161,13 @@ def test_half_precision_is_of_the_networks_alone_and_a_task_without_classes_is_t
     monkeypatch.setattr(Classification, "log_probabilities", lambda *asked: None)
     with pytest.raises(UserError, match=r"the task gives no class probabilities .* set method.together = 0"):
         Posterior(within="span", steps=1).fit(zoo, bench, CTX)
+
+
+@pytest.mark.parametrize("within", ["all", "span"])
+def test_a_volume_of_equal_checkpoints_is_refused(zoo: Zoo, within: str) -> None:
+    same = replace(zoo, theta_ND=zoo.theta_ND[:1].repeat(MANY, 1))
+    with pytest.raises(UserError, match=r"method.volume = 0.1 needs checkpoints that differ"):
+        Posterior(within=within, volume=0.1, steps=2).fit(same, bench_of(zoo), CTX)
 
 
 def test_in_a_run_beside_the_trained_soup(tmp_path) -> None:

@@ -41,11 +41,6 @@ def covered(own_MM: Tensor, apart_MH: Tensor, own_HH: Tensor, k: int = NEIGHBOUR
     return float(precise.double().mean()), float(recalled.double().mean())
 
 
-def radii(theta_ND: Tensor, k: int) -> Tensor:
-    """Return the distance of each network to its k-th nearest other, `[N]`."""
-    return reach(distances(theta_ND, theta_ND), k)
-
-
 def reach(apart_NN: Tensor, k: int) -> Tensor:
     """Return the distance of each member to its k-th nearest other, `[N]`; -1 where that is infinitely far."""
     kth_N = apart_NN.clone().fill_diagonal_(torch.inf).kthvalue(k, dim=1).values

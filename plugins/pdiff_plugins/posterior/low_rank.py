@@ -87,6 +87,7 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     normaliser = normalise.per_column(zoo)
     x_ND = normaliser.encode(zoo.theta_ND)
     gaussians = LowRank.of(x_ND, centres, method.rank, method.spread)
+    check_axes(method, gaussians)
     if not method.steps:
         return Networks(normaliser, gaussians)
     objective = bench.objective
@@ -105,6 +106,15 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
         gaussians, loss, steps=method.steps, ctx=ctx, what="posterior", lr=method.lr, optimizer="adam", draw=draw
     )
     return Networks(normaliser, gaussians.cpu(), log)
+
+
+def check_axes(method: Posterior, gaussians: LowRank) -> None:
+    """Raise UserError where a volume is asked for of Gaussians that have no axes."""
+    if method.volume and not gaussians.factors.shape[1]:
+        raise UserError(
+            f"method.volume = {method.volume:g} needs checkpoints that differ, and these are all equal; set it to 0, "
+            "or collect others"
+        )
 
 
 def sizes(normaliser: Normaliser, centre_CD: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import span
 from pdiff_plugins.latent.span import Span
 from pdiff_plugins.maths.normalise import read
-from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, of_log_probabilities, probabilities_of
+from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, check_axes, of_log_probabilities, probabilities_of
 from pdiff_plugins.posterior.method import Posterior
 
 
@@ -183,6 +183,7 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Mixtures:
     begin_CK = checkpoints.u_NK[rows] if centres else torch.zeros(1, many)
     factors_ZK = method.spread * torch.eye(many)[: method.rank]
     gaussians, log = LowRank(begin_CK.clone(), factors_ZK.repeat(len(begin_CK), 1, 1)), None
+    check_axes(method, gaussians)
     if method.steps:
         log = _train(method, gaussians.to(ctx.device), checkpoints, bench.objective, ctx)
     basis_KN = checkpoints.basis_KN
