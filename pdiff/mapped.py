@@ -38,15 +38,14 @@ def empty(count: int, dim: int, folder: Path | None) -> Tensor:
     import torch
 
     size = 4 * count * dim
-    if size < LARGE or folder is None:
+    if size < LARGE or folder is None or os.name == "nt":  # where an open file cannot lose its name
         return torch.empty(count, dim)
     handle, name = tempfile.mkstemp(suffix=".tmp", dir=folder)
     try:
         return _mapped(Path(name), handle, size).view(count, dim)
     finally:
         os.close(handle)
-        if os.name != "nt":  # else the file goes with the stage
-            os.unlink(name)
+        os.unlink(name)
 
 
 def kept(path: Path, count: int, dim: int) -> Tensor:
@@ -136,7 +135,7 @@ def mean_of(theta_MD: Tensor) -> Tensor:
     import torch
 
     mean_D = torch.empty(theta_MD.shape[1])
-    for columns, part_MD in windows(theta_MD):
+    for columns, part_MD in windows(theta_MD, width=max(1, min(COLUMNS, 2**22 // len(theta_MD)))):
         mean_D[columns] = part_MD.double().mean(dim=0)
     return mean_D
 

@@ -17,7 +17,11 @@ from torch import nn
 import pdiff
 from pdiff import mapped
 
+from pdiff_plugins.maths import neighbours, normalise
+
 mapped.LARGE = 2**17
+mapped.windows.__kwdefaults__["width"] = mapped.COLUMNS = normalise.COLUMNS = neighbours.COLUMNS = 4096
+normalise.NUMBERS = 2**16
 peak, done = 0, threading.Event()
 
 

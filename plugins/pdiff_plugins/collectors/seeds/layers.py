@@ -50,13 +50,13 @@ def max_pool2d(
     if return_indices:
         return NotImplemented
     options = kernel_size, kernel_size if stride in (None, []) else stride, padding, dilation, ceil_mode
-    return _of_images(x, functions.pooling, torch.max_pool2d, *options)
+    return _of_channels(x, functions.pooling, torch.max_pool2d, *options)
 
 
 def avg_pool2d(x: Tensor, kernel_size: Any, stride: Any = None, *args: Any, **options: Any) -> Any:
     """Return the mean of each window of x `[B, C, H, W]`."""
     pool = partial(torch._C._nn.avg_pool2d, **options)
-    return _of_images(x, functions.pooling, pool, kernel_size, stride or kernel_size, *args)
+    return _of_channels(x, functions.pooling, pool, kernel_size, stride or kernel_size, *args)
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Any:
@@ -73,7 +73,7 @@ def layer_norm(
     """Return x `[B, C, H, W]` normalised over all but the batch."""
     if len(normalized_shape) != 3 or weight is None or bias is None:
         return NotImplemented
-    return _of_images(x, functions.layer_norm, weight, bias, eps)
+    return _of_channels(x, functions.layer_norm, weight, bias, eps)
 
 
 def batch_norm(
@@ -85,7 +85,7 @@ def batch_norm(
     if training and count == 1:  # torch says why that cannot be
         return NotImplemented
     known = (None, None) if training else (running_mean, running_var)
-    result = _of_images(x, functions.batch_norm, weight, bias, *known, training, eps)
+    result = _of_channels(x, functions.batch_norm, weight, bias, *known, training, eps)
     if result is NotImplemented:
         return NotImplemented
     y, mean, rate = result
@@ -100,6 +100,12 @@ def _of_images(x: Tensor, rule: Callable[..., Any], *arguments: Any) -> Any:
     """Return what the rule gives of all networks' images, where x has a network's own."""
     own = x.ndim == 4 and torch._C._functorch.is_batchedtensor(x)
     return Joined.apply(rule, x, *arguments) if own else NotImplemented
+
+
+def _of_channels(x: Tensor, rule: Callable[..., Any], *arguments: Any) -> Any:
+    """Return it where x lies side by side already, as convolutions leave it; else that would not be worth its copy."""
+    lies = x.ndim == 4 and x.shape[1] > 1 and x.stride(1) == 1
+    return _of_images(x, rule, *arguments) if lies else NotImplemented
 
 
 JOINT: dict[Any, Callable[..., Any]] = {
