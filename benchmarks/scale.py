@@ -146,8 +146,17 @@ def row(cells: Sequence[str]) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
+def short(value: float) -> str:
+    """Return a number as an axis has room for it."""
+    return next(
+        (f"{value / size:g} {word}" for size, word in ((10**6, "M"), (1000, "k")) if value >= size), f"{value:g}"
+    )
+
+
 def draw(points: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Draw CPU time above and memory below, over each axis."""
+    from matplotlib.ticker import NullLocator
+
     from pdiff_plugins.drawing.style import GREY, HUES, VERMILLION, figure, png, styled
 
     lines = {"fit_cpu": ("fit", VERMILLION), "sample_cpu": ("sample", HUES[0]), "answer_cpu": ("answer", HUES[2])}
@@ -161,7 +170,12 @@ def draw(points: dict[str, list[dict[str, float]]], path: Path) -> None:
                     above.loglog(SWEEPS[axis], [one[key] for one in told], "o-", color=hue, label=label, ms=4)
             below.loglog(SWEEPS[axis], [one["peak"] for one in told], "o-", color=GREY, ms=4)
             below.set_xlabel(WORDS[axis])
+            below.set_xticks(SWEEPS[axis], [short(value) for value in SWEEPS[axis]])
+            below.xaxis.set_minor_locator(NullLocator())
             above.legend()
+        for place, ticks in ((0, (0.1, 1, 10, 100)), (1, (500, 600, 700, 800, 900, 1000))):
+            grid[place, 0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+            grid[place, 0].yaxis.set_minor_locator(NullLocator())
         grid[0, 0].set_ylabel("CPU seconds")
         grid[1, 0].set_ylabel("peak MB of the process")
         path.write_bytes(png(made))
