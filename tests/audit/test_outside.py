@@ -13,7 +13,8 @@ import pdiff
 from pdiff.context import Context
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.audit.findings import findings
-from pdiff_plugins.audit.outside import projected, split
+from pdiff_plugins.audit.outside import split
+from pdiff_plugins.maths import normalise
 from tests.helpers import TINY
 
 CTX = Context(seed=0)
@@ -50,7 +51,7 @@ def test_mixtures_have_nothing_outside_and_new_directions_all() -> None:
     assert parts["mixed"].share_M.max() < 1e-5 and not parts["mixed"].matters
     assert parts["new"].share_M.min() > 1 - 1e-6 and parts["new"].matters
     assert parts["both"].share_M.tolist() == pytest.approx(beside(x, populations["both"]), rel=1e-5)
-    inside = projected(zoo_of(x), parts["both"].weight_MN, CTX)
+    inside = normalise.mixed(zoo_of(x), parts["both"].weight_MN, CTX)
     assert torch.allclose(inside, mixed, atol=1e-5)
 
 
@@ -62,7 +63,7 @@ def test_a_checkpoint_is_set_beside_the_span_of_the_others(step) -> None:
     assert parts.share_M.tolist() == pytest.approx(
         [beside(rest, x[n : n + 1])[0] for n, rest in enumerate(others)], rel=1e-4
     )
-    inside = projected(zoo_of(x), parts.weight_MN, CTX)
+    inside = normalise.mixed(zoo_of(x), parts.weight_MN, CTX)
     assert (parts.weight_MN.diagonal().abs() < 1e-9).all()  # a mixture of the others, the nearest one
     assert max(beside(rest, inside[n : n + 1])[0] for n, rest in enumerate(others)) < 1e-3
 
@@ -79,7 +80,7 @@ def test_variances_are_projected_as_logarithms_and_stay_positive() -> None:
     zoo, logs = zoo_of(x, variances=29), torch.cat([x[:, :1], x[:, 1:].log()], dim=1)
     parts = split(zoo, {"y": y})["y"]
     assert parts.share_M.tolist() == pytest.approx(beside(logs, torch.cat([y[:, :1], y[:, 1:].log()], 1)), rel=1e-5)
-    assert (projected(zoo, parts.weight_MN, CTX)[:, 1:] > 0).all()
+    assert (normalise.mixed(zoo, parts.weight_MN, CTX)[:, 1:] > 0).all()
 
 
 def test_nothing_is_said_of_what_rounding_or_a_broken_network_hides() -> None:

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from pdiff.view import ORIGINAL
 from pdiff_plugins.evaluators.telling import evenly
-from pdiff_plugins.latent.span import Span
 from pdiff_plugins.maths.median import median
-from pdiff_plugins.maths.normalise import read
+from pdiff_plugins.maths.normalise import mixed, read
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -83,7 +82,7 @@ def _scores(view: View, source: str, parts: Parts, ctx: Context) -> OutsideScore
     scores: OutsideScores = {"outside": parts.share}
     if parts.matters:
         chosen = parts.known[evenly(len(parts.known), NETWORKS)]
-        inside_MD = projected(view.zoo, parts.weight_MN[chosen], ctx)
+        inside_MD = mixed(view.zoo, parts.weight_MN[chosen], ctx)
         task, targets = view.recipe.task, view.targets("test")
         whole_M = task.score(view.predictions(source, "test")[chosen], targets).double()
         gain_M = whole_M - task.score(view.bench.predict(inside_MD, "test"), targets).double()
@@ -92,11 +91,6 @@ def _scores(view: View, source: str, parts: Parts, ctx: Context) -> OutsideScore
             if len(gain_M) > 1:
                 scores["outside_error"] = float(gain_M.std()) / math.sqrt(len(gain_M))
     return scores
-
-
-def projected(zoo: Zoo, weight_MN: Tensor, ctx: Context) -> Tensor:
-    """Return theta_MD of these weights, in the original scale: variances stay positive."""
-    return Span(zoo, weight_MN).decode(torch.eye(len(weight_MN)), ctx)
 
 
 def split(zoo: Zoo, populations: Mapping[str, Tensor]) -> dict[str, Parts]:

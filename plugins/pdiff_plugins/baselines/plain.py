@@ -134,7 +134,7 @@ class Gaussian(Baseline):
     """A Gaussian of the checkpoints' mean and covariance, widened by a factor."""
 
     name = "gaussian"
-    version = 2
+    version = 3
     spreads: tuple[float, ...] = Field(
         (1.0,), min_length=1, description="factors on the standard deviation; one population for each"
     )
@@ -145,17 +145,11 @@ class Gaussian(Baseline):
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         import torch
 
-        from pdiff_plugins.maths.normalise import read
+        from pdiff_plugins.maths.normalise import mixed
 
         # g (X - mean) / sqrt(N - 1) with g ~ N(0, I_N) has exactly the sample covariance: no decomposition is needed.
         g_MN = torch.randn(count, len(zoo), generator=ctx.generator("gaussian"), dtype=torch.float64)
-        theta_MD = ctx.empty(count, zoo.layout.dim)
-        for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
-            x_NW = block.to_free(theta_NW).double()
-            mean_W = x_NW.mean(dim=0)
-            deviation_MW = g_MN @ x_NW.sub_(mean_W) / (len(zoo) - 1) ** 0.5
-            theta_MD[:, columns] = block.from_free((mean_W + self.spreads[0] * deviation_MW).float())
-        return theta_MD
+        return mixed(zoo, self.spreads[0] / (len(zoo) - 1) ** 0.5 * g_MN, ctx)
 
 
 class Interpolation(Baseline):

@@ -124,7 +124,7 @@ def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = T
     `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it.
     """
     codec = method.codec
-    if whole and isinstance(codec, OfSpan) and len(zoo) <= zoo.layout.dim:
+    if whole and isinstance(codec, OfSpan) and codec.spans and len(zoo) <= zoo.layout.dim:
         return _spanned(method, codec.latent, zoo, bench, ctx)
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normalised(normaliser, zoo, ctx)
@@ -135,17 +135,15 @@ def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = T
     module = module.to(ctx.device).eval()
     z_NZ = encode(module, x_ND, ctx.device)
     fitted = Coded(normaliser, module)
-    facts = {"codec": gate(fitted, kept(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
-    one_Z = torch.ones_like(z_NZ[0])
-    mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, module)
+    facts = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
+    mean_Z, scale_Z = _standard(z_NZ, module, method.faithful)
     return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
 
 
 def _spanned(method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[LatentSpace, Tensor]:
     fitted, double_NZ, facts = span.fit(zoo, latent, method.faithful)
     z_NZ = double_NZ.float()
-    one_Z = torch.ones_like(z_NZ[0])
-    mean_Z, scale_Z = (0 * one_Z, one_Z) if method.faithful else _standard(z_NZ, None)
+    mean_Z, scale_Z = _standard(z_NZ, None, method.faithful)
     space = LatentSpace(zoo.layout, fitted, mean_Z, scale_Z, [], {"codec": gate(fitted, facts, zoo, z_NZ, bench, ctx)})
     return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
 
@@ -202,11 +200,13 @@ def _at_once(x_ND: Tensor) -> int:
     return max(1, min(64, LARGE // (4 * x_ND.shape[1])))
 
 
-def _standard(z_NZ: Tensor, codec: nn.Module | None) -> tuple[Tensor, Tensor]:
-    """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe.
+def _standard(z_NZ: Tensor, codec: nn.Module | None, faithful: bool) -> tuple[Tensor, Tensor]:
+    """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe; `faithful`: 0 and 1.
 
     A codec with `one_scale` has latents of one unit, whose widths say what matters: they keep their relation.
     """
+    if faithful:
+        return torch.zeros_like(z_NZ[0]), torch.ones_like(z_NZ[0])
     std_Z = z_NZ.std(dim=0)
     if isinstance(codec, OneScale) and codec.one_scale:
         return z_NZ.mean(dim=0), std_Z.square().mean().sqrt().expand_as(std_Z).clone()
@@ -214,7 +214,7 @@ def _standard(z_NZ: Tensor, codec: nn.Module | None) -> tuple[Tensor, Tensor]:
     return z_NZ.mean(dim=0), std_Z.clamp_min(SMALLEST_LATENT * widest if widest > 0 else 1.0)
 
 
-def kept(fitted: Coded, x_ND: Tensor, z_NZ: Tensor, ctx: Context) -> dict[str, Any]:
+def reconstruction(fitted: Coded, x_ND: Tensor, z_NZ: Tensor, ctx: Context) -> dict[str, Any]:
     """Return what a codec keeps of all checkpoints.
 
     `error` (mean squared, normalised units; of what networks say, where the codec's `said` gives that), `variance` (the
@@ -243,7 +243,8 @@ def _compared(codec: nn.Module, x_ND: Tensor, ctx: Context) -> Tensor:
 def gate(fitted: Fitted, facts: dict[str, Any], zoo: Zoo, z_NZ: Tensor, bench: Bench, ctx: Context) -> dict[str, Any]:
     """Measure decode(encode(w)) before diffusion is trained, and warn where the codec has learnt only the mean.
 
-    Adds to the facts of `kept` the mean scores of up to 16 checkpoints as they are, decoded, and of their average.
+    Adds to what `reconstruction` gives the mean scores of up to 16 checkpoints as they are, decoded, and of their
+    average.
     """
     chosen = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
     kinds = {

@@ -8,7 +8,6 @@ once for each population. N checkpoints, M samples, D parameters, Z latents, W c
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from pdiff.context import Context
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import RANK_TOLERANCE
 from pdiff_plugins.maths import normalise
-from pdiff_plugins.maths.normalise import Normaliser, read
+from pdiff_plugins.maths.normalise import Normaliser, mixed, read
 
 
 class Span:
@@ -26,27 +25,14 @@ class Span:
 
     def __init__(self, zoo: Zoo, weight_ZN: Tensor, level: Tensor | None = None):
         """`weight_ZN`: of each checkpoint's deviation from the mean, float64; `level`: see `Normaliser`."""
-        self.zoo, self.weight_ZN = zoo, weight_ZN
-        self.normaliser = Normaliser(zoo.layout, torch.zeros(1), torch.ones(1), level)
-
-    @property
-    def latent_dim(self) -> int:
-        return len(self.weight_ZN)
+        self.zoo, self.weight_ZN, self.level = zoo, weight_ZN, level
 
     def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
         """Return theta_MD in the original scale, on the CPU, from latents on the CPU."""
-        theta_MD = ctx.empty(len(z_MZ), self.zoo.layout.dim)
-        weight_MN = z_MZ.double() @ self.weight_ZN
-        for columns, block, theta_NW in read(self.zoo.theta_ND, self.zoo.layout, theta_MD):
-            near = self.normaliser.window(columns, block)
-            free_NW = near.free(theta_NW).double()
-            mean_W = free_NW.mean(dim=0)
-            theta_MD[:, columns] = near.bound((mean_W + weight_MN @ free_NW.sub_(mean_W)).float())
-        return theta_MD
+        return mixed(self.zoo, z_MZ.double() @ self.weight_ZN, ctx, self.level)
 
     def tensors(self) -> dict[str, Tensor]:
-        level = self.normaliser.level
-        return {"span.weight": self.weight_ZN} | ({} if level is None else {"span.level": level})
+        return {"span.weight": self.weight_ZN} | ({} if self.level is None else {"span.level": self.level})
 
 
 def fit(zoo: Zoo, latent: int, faithful: bool) -> tuple[Span, Tensor, dict[str, Any]]:
@@ -55,23 +41,19 @@ def fit(zoo: Zoo, latent: int, faithful: bool) -> tuple[Span, Tensor, dict[str, 
     Tensors count as in `normalise.per_column`, each in units of its own spread between checkpoints, or, with
     `faithful`, as in `normalise.per_tensor`.
     """
-    count, level = len(zoo), None
-    if faithful:
-        whole = normalise.per_tensor(zoo)
-        level, scales = whole.level, [float(whole.scale[entry.start]) for entry in zoo.layout.entries]
+    count, whole = len(zoo), normalise.per_tensor(zoo) if faithful else None
+    level = whole.level if whole else None
     near = Normaliser(zoo.layout, torch.zeros(1), torch.ones(1), level)
     gram_NN, part_NN = torch.zeros(2, count, count, dtype=torch.float64)
-    entries = iter(enumerate(zoo.layout.entries))
-    number, entry = next(entries)
+    ends = {entry.stop: entry for entry in zoo.layout.entries}
     for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout):
         free_NW = near.window(columns, block).free(theta_NW).double()
         free_NW -= free_NW.mean(dim=0)
         part_NN += free_NW @ free_NW.T
-        if columns.stop == entry.stop:
-            scale = scales[number] if faithful else normalise.spread(float(part_NN.trace()), count, entry)
-            gram_NN += part_NN / scale**2
+        if entry := ends.get(columns.stop):  # the last block of its tensor
+            own = float(whole.scale[entry.start]) if whole else normalise.spread(float(part_NN.trace()), count, entry)
+            gram_NN += part_NN / own**2
             part_NN = torch.zeros_like(part_NN)
-            number, entry = next(entries, (number, entry))
     return _of_gram(zoo, gram_NN, latent, level)
 
 
@@ -90,7 +72,6 @@ def _of_gram(zoo: Zoo, gram_NN: Tensor, latent: int, level: Tensor | None) -> tu
     variance, lost = float(square_N.sum()) / (count * dim), float(square_N[keep:].sum()) / (count * dim)
     explained = 1 - lost / variance if variance > 0 else 1.0
     kept = {"latent": z_NZ.shape[1], "error": lost, "variance": variance, "explained": explained}
-    assert math.isfinite(variance)
     return Span(zoo, weight_ZN, level), z_NZ, kept
 
 

@@ -15,7 +15,7 @@ from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.codec_module import codec_module
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import space as latent_space
-from pdiff_plugins.latent.space import Coded, LatentSpace, curve, encode, gate, kept, normalised
+from pdiff_plugins.latent.space import Coded, LatentSpace, curve, encode, gate, normalised, reconstruction
 from pdiff_plugins.latent.vae import Vae
 from pdiff_plugins.maths import normalise
 
@@ -88,7 +88,7 @@ def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
         model, loss, steps=method.steps, ctx=ctx, what="vae", lr=method.lr, weight_decay=method.weight_decay, draw=draw
     )  # fmt: skip
     fitted, z_NZ = Coded(normaliser, codec), encode(codec.eval(), x_ND, ctx.device)
-    facts = {"codec": gate(fitted, kept(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
+    facts = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
     prior = torch.zeros(latent), torch.ones(latent)
     return Decoded(LatentSpace(zoo.layout, fitted, *prior, curve(log, "vae"), facts))
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdiff.context import Context
 from pdiff.mapped import COLUMNS, Touched
 from pdiff.zoo import SMALLEST_VARIANCE, Entry, Layout, Zoo
 
@@ -132,6 +133,21 @@ def read(theta_ND: Tensor, layout: Layout, *written: Tensor) -> Iterator[tuple[s
         yield columns, block, theta_ND[:, columns]
         touched(*(theta_MD[:, columns] for theta_MD in (theta_ND, *written)))
     touched.end()
+
+
+def mixed(zoo: Zoo, weight_MN: Tensor, ctx: Context, level: Tensor | None = None) -> Tensor:
+    """Return theta_MD: the average plus each checkpoint's deviation from it, weighted, in coordinates without bounds.
+
+    Weights are float64; `level`: see `Normaliser`.
+    """
+    theta_MD = ctx.empty(len(weight_MN), zoo.layout.dim)
+    whole = Normaliser(zoo.layout, torch.zeros(1), torch.ones(1), level)
+    for columns, block, theta_NW in read(zoo.theta_ND, zoo.layout, theta_MD):
+        near = whole.window(columns, block)
+        free_NW = near.free(theta_NW).double()
+        mean_W = free_NW.mean(dim=0)
+        theta_MD[:, columns] = near.bound((mean_W + weight_MN @ free_NW.sub_(mean_W)).float())
+    return theta_MD
 
 
 def load(layout: Layout, tensors: dict[str, Any]) -> Normaliser:

@@ -24,8 +24,7 @@ from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import span
-from pdiff_plugins.latent.span import Span
-from pdiff_plugins.maths.normalise import read
+from pdiff_plugins.maths.normalise import mixed, read
 from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, check_axes, of_log_probabilities, probabilities_of
 from pdiff_plugins.posterior.method import Posterior
 
@@ -168,8 +167,7 @@ class Mixtures(Generator):
 
     @torch.no_grad()
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        weight_MN = self.gaussians.some(count, ctx.generator("sample"))
-        return Span(self.zoo, torch.eye(len(self.zoo), dtype=torch.float64)).decode(weight_MN, ctx)
+        return mixed(self.zoo, self.gaussians.some(count, ctx.generator("sample")).double(), ctx)
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"mixtures.{key}": value for key, value in self.gaussians.state_dict().items()}

@@ -20,11 +20,11 @@ aten = torch.ops.aten
 
 
 class Joined(torch.autograd.Function):
-    """`rule(*arguments)` of one network, which vmap calls once for all: its tensors then begin with G."""
+    """A rule that vmap calls once for all networks: its tensors begin with G. It is called in no other way."""
 
     @staticmethod
     def forward(rule: Callable[..., Any], *arguments: Any) -> Any:
-        return rule(*arguments)
+        raise AssertionError("a rule for many networks is called under vmap alone")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -32,7 +32,8 @@ class JointLayers(TorchFunctionMode):
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Any:
     """Return x w' + b for x `[B, F]`."""
-    return NotImplemented if x.ndim != 2 or b is None else Joined.apply(functions.linear, x, w, b)
+    own = x.ndim == 2 and b is not None and torch._C._functorch.is_batchedtensor(x)
+    return Joined.apply(functions.linear, x, w, b) if own else NotImplemented
 
 
 def conv2d(
