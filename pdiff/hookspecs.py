@@ -355,6 +355,49 @@ def register_trackers(register: Register) -> None:
 
 
 @hookspec
+def register_engines(register: Register) -> None:
+    """Register engines, which run the workers of `pdiff sweep`: subclasses of `pdiff.components.Engine`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import Engine, Job, Launcher
+
+        class Nice(Engine):
+            '''Processes on this machine that let others go first.'''
+            name = "nice"
+            by: int = 10
+
+            def open(self, folder):
+                return Niced(self.by)
+
+        class Niced(Launcher):
+            def __init__(self, by):
+                self.by = by
+
+            def start(self, command, number, env):
+                import os
+                import subprocess
+                return Process(subprocess.Popen(["nice", f"-n{self.by}", *command], env={**os.environ, **env}))
+
+        class Process(Job):
+            def __init__(self, process):
+                self.process = process
+
+            def ended(self):
+                code = self.process.poll()
+                return "" if code == 0 else None if code is None else f"exit code {code}"
+
+            def stop(self):
+                self.process.terminate()
+                self.process.wait()
+
+        @hookimpl
+        def register_engines(register):
+            register(Nice)
+    """
+
+
+@hookspec
 def register_commands(app: typer.Typer) -> None:
     """Add commands to the `pdiff` program, which is a Typer app.
 

@@ -24,6 +24,7 @@ from pdiff.components.base import (
 )
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
+from pdiff.components.engine import Engine, Job, Launcher
 from pdiff.components.evaluator import Evaluator
 from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
@@ -45,10 +46,13 @@ __all__ = [
     "Component",
     "Dataset",
     "Denoiser",
+    "Engine",
     "Evaluator",
     "Figure",
     "Finding",
     "Generator",
+    "Job",
+    "Launcher",
     "Method",
     "NoSuchComponent",
     "Page",
@@ -68,6 +72,6 @@ KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
         Architecture, Dataset, Task, Selector, Collector, Transform, Codec, Denoiser, Method, Evaluator, Report,
-        Tracker,
+        Tracker, Engine,
     )
 }  # fmt: skip

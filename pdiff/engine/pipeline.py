@@ -36,7 +36,9 @@ class Pipeline:
     def __init__(self, plan: Plan, name: str, progress: Progress | None = None):
         self.plan, self.name, self.progress = plan, name, progress or Progress()
         self.recipe = plan.recipe
-        self._said: set[str] = set()
+        self.patient = True
+        """Off: a stage that another process computes raises Busy, unless one that is under way needs it."""
+        self._said, self._under_way = set[str](), 0
         # Caches of its own: a cache of the class would keep every pipeline, networks and all, as long as the process.
         self.generator = functools.cache(self.generator)  # type: ignore[method-assign]
         self.predictions = functools.cache(self.predictions)  # type: ignore[method-assign]
@@ -52,6 +54,7 @@ class Pipeline:
         def observed(folder: Path) -> None:
             nonlocal computed
             computed = True
+            self._under_way += 1
             self.progress.begins(stage.name, what)
             named = {"stage": stage.name, "key": stage.key}
             notify(self.warn, "stage_started", run=self.name, config=stage.config, **named)
@@ -59,10 +62,13 @@ class Pipeline:
             def tell(what: str, step: int, values: dict[str, float]) -> None:
                 notify(self.warn, "stage_progress", what=what, step=step, values=values, **named)
 
-            with told_when_out(stage.name):
-                do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
+            try:
+                with told_when_out(stage.name):
+                    do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
+            finally:
+                self._under_way -= 1
 
-        folder = self.store.compute(stage, observed, self.progress.say)
+        folder = self.store.compute(stage, observed, self.progress.say, self.patient or self._under_way > 0)
         seconds = self.store.seconds(stage) if computed else None  # None too where another run computed it meanwhile
         self.progress.took(stage.name, what, seconds)
         if seconds is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pdiff.components import Evaluator, Method, Transform
 from pdiff.engine import keys
@@ -75,6 +75,17 @@ class Plan:
             yield f"sample {source}", self.sample(source)
         for evaluator in self.recipe.evaluate:
             yield f"evaluate {evaluator.name}", self.evaluate(evaluator)
+
+    def next(self, has: Callable[[Stage], bool]) -> list[tuple[str, Stage]]:
+        """Return what is not there, and whose inputs are: what can be computed next, or side by side."""
+        first = [(what, stage) for what, stage in self if stage in (self.train, self.collect, self.zoo)]
+        for what, stage in first:
+            if not has(stage):
+                return [(what, stage)]
+        missing = [(what, stage) for what, stage in list(self)[len(first) :] if not has(stage)]
+        fitted = {f"sample {source}" for source in self.methods if has(self.fit(source))}
+        networks = [(what, stage) for what, stage in missing if stage.name != "evaluate"]
+        return [(w, stage) for w, stage in networks if stage.name == "fit" or w in fitted] if networks else missing
 
 
 def _labelled(methods: tuple[Method, ...]) -> dict[str, Method]:

@@ -16,7 +16,7 @@ from typing import Any
 from pdiff.errors import UserError, naming
 from pdiff.files import make_folder, read_json, sha256_of, sync, write_json
 from pdiff.results.runs import SCORES
-from pdiff.running.locks import USES, locked
+from pdiff.running.locks import USES, Busy, Lease, locked
 
 ABOUT = "stage.json"
 DAMAGED = ".damaged"
@@ -66,19 +66,26 @@ class Store:
         """True when the stage's result is there, each file in its size; only `compute` also reads them."""
         return not fault(self.folder(stage), stage, content=False)
 
-    def compute(self, stage: Stage, work: Callable[[Path], None], say: Callable[[str], None] = print) -> Path:
+    def compute(
+        self, stage: Stage, work: Callable[[Path], None], say: Callable[[str], None] = print, wait: bool = True
+    ) -> Path:
         """Return the stage's folder, calling `work(part_folder)` first when it is not there whole.
 
-        A second process that wants the same stage waits for the first. Files named `snapshot*` that `work` leaves in
-        the part folder when it is killed are there again the next time, so that it can go on; they are dropped at the
-        end. A result that is damaged is set aside, in one line, and computed again.
+        A second process that wants the same stage waits for the first, or with `wait` off raises Busy. Files named
+        `snapshot*` that `work` leaves in the part folder when it is killed are there again the next time, so that it
+        can go on; they are dropped at the end. A result that is damaged is set aside, in one line, and computed again.
         """
         folder = self.folder(stage)
         self._note(folder.name)
         if not fault(folder, stage):
             return folder
-        line = f"{stage.name}: another run computes {folder.name}; waiting for it"
-        with locked(self.root / "locks" / f"{folder.name}.lock", lambda: say(line)), naming(folder):
+
+        def waiting() -> None:
+            if not wait:
+                raise Busy(folder.name)
+            say(f"{stage.name}: another run computes {folder.name}; waiting for it")
+
+        with locked(self.lock(stage), waiting) as lease, naming(folder):
             wrong = fault(folder, stage)
             if wrong and folder.exists():
                 aside = folder.with_name(folder.name + DAMAGED)
@@ -86,10 +93,14 @@ class Store:
                 os.replace(folder, aside)
                 say(f"warning: {folder}: damaged ({wrong}); it is kept as {aside.name}, and computed again")
             if wrong:
-                self._compute(stage, work)
+                self._compute(stage, work, lease)
         return folder
 
-    def _compute(self, stage: Stage, work: Callable[[Path], None]) -> None:
+    def lock(self, stage: Stage) -> Path:
+        """Return where the lock of a stage lies."""
+        return self.root / "locks" / f"{stage.folder_name}.lock"
+
+    def _compute(self, stage: Stage, work: Callable[[Path], None], lease: Lease) -> None:
         partial = self.root / f"{stage.folder_name}.part"
         make_folder(partial)
         if fault(partial, stage):  # else it was killed when all but its name was done
@@ -108,6 +119,7 @@ class Store:
         _clear(partial, listed.__contains__)
         for folder in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
             sync(folder)
+        lease.check()
         os.replace(partial, self.folder(stage))
         sync(self.root)
 

@@ -33,6 +33,7 @@ from pdiff.services import Absent
 from pdiff.steps import PLACES
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
+from pdiff.testing.engines import check_engine
 from pdiff.testing.showing import check_evaluator, check_report, check_tracker
 from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
@@ -330,5 +331,5 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "architecture": check_architecture, "dataset": check_dataset, "task": check_task, "selector": check_selector,
     "collector": check_collector, "codec": check_codec, "denoiser": check_denoiser, "method": check_method,
     "evaluator": check_evaluator, "report": check_report, "transform": check_transform,
-    "tracker": check_tracker,
+    "tracker": check_tracker, "engine": check_engine,
 }  # fmt: skip

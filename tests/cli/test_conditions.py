@@ -6,7 +6,7 @@ import errno
 import os
 
 import pytest
-from filelock import FileLock
+from filelock import SoftFileLease
 
 from pdiff import cli
 from pdiff.errors import UserError
@@ -52,10 +52,10 @@ def test_a_path_with_a_nul_is_one_line(monkeypatch, capsys) -> None:
 
 @pytest.mark.parametrize("name", ["ENOLCK", "EOPNOTSUPP", "EIO", "ESTALE"])
 def test_a_file_system_without_locks_is_named_and_nothing_is_computed(name, tmp_path, monkeypatch) -> None:
-    def refuses(self: FileLock, *_: object, **__: object) -> None:
+    def refuses(self: SoftFileLease, *_: object, **__: object) -> None:
         raise OSError(NUMBERS[name], os.strerror(NUMBERS[name]))
 
-    monkeypatch.setattr(FileLock, "acquire", refuses)
+    monkeypatch.setattr(SoftFileLease, "acquire", refuses)
     with pytest.raises(
         UserError, match=rf"locks/{STAGE.folder_name}.lock: cannot be locked \({os.strerror(NUMBERS[name])}"
     ):

@@ -75,6 +75,7 @@ SOLIDS = FIELDS | {
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
 EXTRAS = {
     ("report", "meshes"): ("skimage", "trimesh"),
+    ("engine", "submitit"): ("submitit",),
     **{("tracker", name): (name,) for name in ("tensorboard", "wandb", "mlflow")},
 }
 """What a component needs beside pdiff's own dependencies."""
@@ -143,9 +144,11 @@ CASES: dict[str, dict[str, Any]] = {
                   "audit": {"examples": 50, "draws": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
+    "engine": {"local": {}, "submitit": {"cluster": "local", "cpus": 1, "memory_gb": 0.5}},
 }  # fmt: skip
 """Kind -> name -> options of the component and of its check."""
 DEFINITION_ONLY = {
+    ("engine", "ray"): "starts a cluster, which takes half a minute; tests/fleet has it under `slow`",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
     ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
     **dict.fromkeys(

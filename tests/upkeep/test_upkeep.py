@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
+from pdiff.running.locks import locked
 from pdiff_plugins.upkeep.commands import age, size
 from tests.helpers import call, mistake
 
@@ -94,7 +94,7 @@ def test_a_part_stays_for_the_run_that_goes_on_from_it_and_goes_with_it(folder: 
 def test_what_a_living_process_computes_is_not_touched(folder: Path) -> None:
     part = left_by_a_kill(folder, "fit-0123456789abcdef")
     lock = folder.parent / "store" / "locks" / "fit-0123456789abcdef.lock"
-    with FileLock(lock):
+    with locked(lock):
         call("clean")
         assert part.exists() and lock.exists()
     call("clean")

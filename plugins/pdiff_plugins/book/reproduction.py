@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pdiff
 from pdiff.cli.text import console, print_lines
+from pdiff.components import Engine
 from pdiff.errors import Faults, Lacking, UserError
 from pdiff.files import make_folder, write_text
 from pdiff_plugins.book.cells import Cell
@@ -54,15 +56,40 @@ def reproduce(
     table: str, cells: Mapping[str, Cell], variant: Variant, overrides: dict[str, Any], out: str
 ) -> list[Outcome]:
     """Run the cells, print one line each, and write the page after each. Raises UserError when none could be run."""
-    if variant.download:
-        return _reproduce(table, cells, variant, overrides, out)
+    with _offline(not variant.download):
+        more = {} if variant.download else {"run.download": False}
+        return _reproduce(table, cells, variant, more | overrides, out)
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Let the hub's library fetch nothing, here and in processes that are started here."""
     before = os.environ.get(OFFLINE)
-    os.environ[OFFLINE] = "1"
+    os.environ.update({OFFLINE: "1"} if wanted else {})
     try:
-        return _reproduce(table, cells, variant, {"run.download": False} | overrides, out)
+        yield
     finally:
-        os.environ.pop(OFFLINE)
+        os.environ.pop(OFFLINE, None)
         os.environ.update({} if before is None else {OFFLINE: before})
+
+
+def sweep(
+    table: str, cells: Mapping[str, Cell], variant: Variant, sets: Sequence[str], always: dict[str, Any],
+    engine: Engine, workers: int, dry_run: bool,
+) -> None:  # fmt: skip
+    """Run the cells by an engine, each with every combination of the values of `sets`, as `pdiff sweep` does."""
+    from pdiff_plugins.book.tables import tables
+    from pdiff_plugins.fleet.campaign import Campaign
+    from pdiff_plugins.fleet.grid import grid
+
+    out = Path(always["run.out"])
+    paths = [str(_write(cell, variant, out)) for cell in cells.values()]
+    with _offline(not variant.download):
+        more = {} if variant.download else {"run.download": False}
+        campaign = Campaign(
+            grid(paths, sets, more | always), (), out, f"{table}-{variant.name}", f"{table}: {tables()[table].title}"
+        )
+        campaign.run(engine, workers, dry_run, skip=True)
 
 
 def _reproduce(
@@ -109,9 +136,7 @@ def _how(variant: Variant, overrides: Mapping[str, Any]) -> str:
 
 
 def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> Outcome:
-    path = out / "reproduce" / variant.name / f"{cell.name}.toml"
-    make_folder(path.parent)
-    write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
+    path = _write(cell, variant, out)
     try:
         pdiff.prepare(path, set=overrides)
     except Lacking as error:
@@ -126,6 +151,14 @@ def _run(cell: Cell, variant: Variant, overrides: dict[str, Any], out: Path) -> 
         return Outcome(cell, reason=f"failed: {error}")
     except Exception as error:  # out of memory, for one: the other cells are not to suffer
         return Outcome(cell, reason=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def _write(cell: Cell, variant: Variant, out: Path) -> Path:
+    """Write a cell's recipe, and return its path."""
+    path = out / "reproduce" / variant.name / f"{cell.name}.toml"
+    make_folder(path.parent)
+    write_text(path, text_of(variant.recipe(cell.recipe), f"{cell.about}, as `pdiff reproduce` runs it."))
+    return path
 
 
 def _say(line: str) -> None:

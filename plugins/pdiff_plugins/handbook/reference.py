@@ -32,7 +32,7 @@ TABLES = {
     "collector": "[collect]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
     "method": "[method], [[baseline]]", "codec": "[method.codec]",
     "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
-    "tracker": "[[run.track]]",
+    "tracker": "[[run.track]]", "engine": "--engine NAME -o OPTION=VALUE",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
 PLAIN: dict[str, type[BaseModel]] = {

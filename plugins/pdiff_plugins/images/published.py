@@ -62,16 +62,14 @@ def foresee_files(published: Published, ahead: Ahead) -> None:
 
 def require(published: Published, ctx: Context) -> None:
     """Raise UserError unless all files lie there whole; where none does, download them first."""
-    from filelock import FileLock
     from torchvision.datasets.utils import check_integrity
 
-    from pdiff.files import make_folder
+    from pdiff.running.locks import locked
 
     where, note = ctx.data_root / published.folder, ""
     reader, sums = published.reader()
     if ctx.download and not any((where / file).exists() for file in published.files):
-        make_folder(ctx.data_root)
-        with FileLock(ctx.data_root / f".{published.name}.lock"):  # the second of two finds what the first fetched
+        with locked(ctx.data_root / f".{published.name}.lock"):  # the second of two finds what the first fetched
             if not any((where / file).exists() for file in published.files):
                 note = _download(reader, ctx.data_root, published.options)
     bad = [file for file in published.files if not check_integrity(where / file, sums.get(file))]

@@ -1,0 +1,78 @@
+"""Effects: a difference over seeds, seeds and examples being crossed random effects, and what it is made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pdiff.files import load_tensors, save_tensors
+from pdiff_plugins.maths.crossed import Difference, difference
+
+if TYPE_CHECKING:
+    from pdiff.api import Run
+
+TARGETS = "targets"
+"""Where a file of scores by example has the digest of the examples' targets."""
+
+
+def keep(run: Run, path: Path) -> None:
+    """Write what each source scores on each test example, the mean over its networks: `[E]`, float64.
+
+    Beside it stands what this run alone says of the method and each other source, whose networks it knows one by one.
+    Nothing where no evaluator gives scores.
+    """
+    import torch
+
+    from pdiff_plugins.audit.comparison import per_example
+
+    if not run.scores["scored_by"]:
+        return
+    view = run.pipeline.view()
+    scores = {source: per_example(view, source) for source in view.theta}
+    targets = hashlib.sha256(view.targets("test").contiguous().view(torch.uint8).numpy().tobytes()).digest()
+    tensors = {f"of {source}": score_ME.mean(dim=0) for source, score_ME in scores.items()}
+    tensors[TARGETS] = torch.frombuffer(bytearray(targets), dtype=torch.uint8)
+    for source, score_ME in scores.items():
+        if source != view.method:
+            gain = difference(scores[view.method], score_ME)
+            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=torch.float64)
+    save_tensors(path, tensors)
+
+
+def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: str, source: str) -> Difference | None:
+    """Return what a method's networks score more than a source's, over seeds.
+
+    Seeds and examples are drawn anew; a seed's networks are part of the seed. With one seed it is what that run says.
+    Where seeds are tested on other examples, or have no scores by example, seeds alone are drawn anew.
+
+    Args:
+        files: by seed, what `keep` wrote.
+        means: by seed, the mean score of the method and of the source.
+        method: the source that is the method.
+        source: the one that it is set beside.
+    """
+    import torch
+
+    known = [load_tensors(path) for path in files if path.is_file()]
+    whole = len(known) == len(means) and all(f"of {name}" in each for each in known for name in (method, source))
+    if len(means) == 1:
+        if not whole:
+            return None
+        return Difference(*known[0][f"over {source}"].tolist())
+    same = whole and len({bytes(each[TARGETS].tolist()) for each in known}) == 1
+    if same:
+        gain_SE = torch.stack([each[f"of {method}"] - each[f"of {source}"] for each in known])
+    else:
+        gain_SE = torch.tensor([[a - b] for a, b in means], dtype=torch.float64)
+    return difference(gain_SE, torch.zeros(1, gain_SE.shape[1]))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean of what other seeds would give; None with one seed."""
+    import torch
+
+    if len(values) < 2:
+        return None
+    return difference(torch.tensor(values, dtype=torch.float64)[:, None], torch.zeros(1, 1)).interval()

@@ -1,0 +1,1 @@
+"""What runs workers: this machine, Slurm, Ray."""

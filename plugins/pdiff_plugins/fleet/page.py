@@ -1,0 +1,229 @@
+"""Page: the cells of a sweep by seeds, what holds over seeds, and what is published."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pdiff.files import write_json, write_text
+from pdiff.results.scores import scored, unit_of
+from pdiff.results.summary import expected, ours_for, sources
+from pdiff.view import ORIGINAL
+from pdiff_plugins.drawing import page
+from pdiff_plugins.fleet.effects import interval, over
+from pdiff_plugins.fleet.folder import Outcome, Sweep
+from pdiff_plugins.fleet.grid import by_group
+from pdiff_plugins.maths.crossed import Difference, holm
+from pdiff_plugins.reports.reports import markdown_table, plain
+
+Section = tuple[str, list[str], list[list[str]], str]
+"""Title, head and rows of a table, and a line below it."""
+LEGEND = (
+    "Difference: of the mean scores of the method's networks and of the source's, on the test split, with a 95 % "
+    "interval. Over several seeds it says what other seeds, with networks of their own, and other examples would give "
+    "(seeds and examples as crossed random effects); with one seed, what other networks of that run and other examples "
+    "would"
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that differ in their seeds alone: those that have scores."""
+
+    name: str
+    seeds: list[str]
+    scores: list[dict[str, Any]]
+    files: list[Path]
+    """Scores by example, one for each seed."""
+
+    @property
+    def method(self) -> str:
+        return str(self.scores[0]["method"])
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Those that every seed has."""
+        return [source for source in scored(self.scores[0]) if all(source in scored(each) for each in self.scores)]
+
+    def means(self, source: str) -> list[float]:
+        """Return a source's mean score by seed."""
+        return [scored(each)[source]["mean"] for each in self.scores]
+
+    def gain(self, source: str) -> Difference | None:
+        """Return what the method's networks score more than the source's."""
+        if source == self.method or self.method not in self.sources:
+            return None
+        pairs = list(zip(self.means(self.method), self.means(source), strict=True))
+        return over(self.files, pairs, self.method, source)
+
+    @cached_property
+    def gains(self) -> dict[str, Difference]:
+        return {source: gain for source in self.sources if (gain := self.gain(source)) is not None}
+
+
+def groups(sweep: Sweep, scores: Mapping[int, dict[str, Any]]) -> list[Group]:
+    """Return the groups of those cells that have scores, by number."""
+    found = []
+    for name, numbers in by_group(sweep.cells):
+        done = [number for number in numbers if number in scores]
+        if done:
+            seeds = [str(scores[number]["recipe"].get("seed", 0)) for number in done]
+            files = [sweep.examples(number) for number in done]
+            found.append(Group(name, seeds, [scores[number] for number in done], files))
+    return found
+
+
+def verdict(group: Group) -> str:
+    """Return in a sentence what the seeds say of the method; what beats it first.
+
+    That one of several baselines beats it is said with a chance of 5 % at most that none does (Holm 1979).
+    """
+    if not group.gains:
+        return "no source to compare with"
+    others = {source: gain for source, gain in group.gains.items() if source != ORIGINAL}
+    fallen = dict(zip(others, holm([gain.chance for gain in others.values()]), strict=True))
+    worse = [source for source, gain in others.items() if fallen[source] and gain.mean < 0]
+    better = [source for source, gain in group.gains.items() if gain.interval()[0] > 0]
+    shown = [source for source in group.gains if source not in (*worse, *better)]
+    told = [f"{', '.join(worse)} {'beat' if len(worse) > 1 else 'beats'} {group.method}"] if worse else []
+    if ORIGINAL in group.gains and group.gains[ORIGINAL].interval()[1] < 0:
+        told.insert(0, f"{group.method} is worse than the checkpoints it learnt from")
+        shown.remove(ORIGINAL)
+    told += [f"no difference shown to {', '.join(shown)}"] if shown else []
+    told += [f"better than {', '.join(better)}"] if better else []
+    return "; ".join(told)
+
+
+def headline(known: Sequence[Group]) -> str:
+    """Return what all cells say together."""
+    compared = [group for group in known if group.gains]
+    beaten = sum(" beat" in verdict(group).partition(";")[0] or " worse " in verdict(group) for group in compared)
+    best = sum(all(gain.interval()[0] > 0 for gain in group.gains.values()) for group in compared)
+    return (
+        f"{len(known)} settings; the method is beaten in {beaten} of {len(compared)}, and better than every other "
+        f"source in {best}"
+    )
+
+
+def write(sweep: Sweep, title: str, scores: Mapping[int, dict[str, Any]], outcomes: Mapping[int, Outcome]) -> Path:
+    """Write index.html, index.md and results.json into the sweep's folder; return the first.
+
+    `scores`: by number of the cell. Cells that failed, or are not done, are listed with the reason.
+    """
+    known = groups(sweep, scores)
+    lost = [
+        [cell.name, outcomes[number].failure if number in outcomes else "not done"]
+        for number, cell in enumerate(sweep.cells) if number not in scores
+    ]  # fmt: skip
+    seeds = sorted({seed for group in known for seed in group.seeds}, key=lambda seed: int(seed))
+    sections = [_overview(known, seeds), *([("Cells without a result", ["cell", "reason"], lost, "")] if lost else [])]
+    sections += [_group(group) for group in known]
+    about = f"{len(scores)} of {len(sweep.cells)} cells, seeds {', '.join(seeds)}. {datetime.date.today()}."
+    html = {
+        heading: page.table(head, rows) + page.notes([below] if below else [])
+        for heading, head, rows, below in sections
+    }
+    write_text(sweep.path / "index.html", page.page(title, headline(known), about, html))
+    text = [f"# {plain(title)}", about, *(_markdown(*section) for section in sections)]
+    write_text(sweep.path / "index.md", "\n\n".join(text) + "\n")
+    write_json(sweep.path / "results.json", [_told(group) for group in known])
+    return sweep.path / "index.html"
+
+
+def _overview(known: Sequence[Group], seeds: Sequence[str]) -> Section:
+    head = [
+        "cell", *(f"seed {seed}" for seed in seeds), "mean", "95 % of seeds", "originals", "difference",
+        "next best", "its mean", "difference", "published",
+    ]  # fmt: skip
+    rows = [_row(group, seeds) for group in known]
+    below = (
+        "Mean scores of the method's networks on the test split, one column for each seed. Next best: the baseline of "
+        f"the highest mean. {LEGEND}."
+    )
+    return "All cells", head, rows, below
+
+
+def _row(group: Group, seeds: Sequence[str]) -> list[str]:
+    unit = unit_of(group.scores[0])
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{unit.factor * value:.2f}"
+
+    if group.method not in group.sources:
+        return [group.name, *[""] * (len(seeds) + 8), ""]
+    by_seed = dict(zip(group.seeds, group.means(group.method), strict=True))
+    mean, reach = statistics.fmean(by_seed.values()), interval(list(by_seed.values()))
+    others = [source for source in group.sources if source not in (ORIGINAL, group.method)]
+    best = max(others, key=lambda source: statistics.fmean(group.means(source)), default="")
+    original = statistics.fmean(group.means(ORIGINAL)) if ORIGINAL in group.sources else None
+    return [
+        group.name, *(number(by_seed.get(seed)) for seed in seeds), number(mean),
+        f"{number(reach[0])} to {number(reach[1])}" if reach else "", number(original),
+        difference(group.gains.get(ORIGINAL), unit.factor), best,
+        number(statistics.fmean(group.means(best))) if best else "", difference(group.gains.get(best), unit.factor),
+        _published(group.scores[0], group.method),
+    ]  # fmt: skip
+
+
+def difference(gain: Difference | None, factor: float) -> str:
+    """Return a difference with its interval as text: `-0.13 (-0.40 to 0.14)`."""
+    if gain is None:
+        return ""
+    low, high = (factor * end for end in gain.interval())
+    return f"{factor * gain.mean:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _published(scores: dict[str, Any], source: str) -> str:
+    found = (reference[source]["mean"] for reference in scores["expect"] if "mean" in (reference.get(source) or {}))
+    number = next(found, None)
+    return "" if number is None else f"{number:.2f}"
+
+
+def _group(group: Group) -> Section:
+    """Return every source by seed, and every published number beside ours."""
+    unit = unit_of(group.scores[0])
+    published = {(row[0], row[1]): row[2:-1] for row in expected(group.scores[0])[1]}
+    names = expected(group.scores[0])[0][2:-1]
+    head = [
+        "networks", *(f"seed {seed}" for seed in group.seeds), "mean", "95 % of seeds",
+        f"{group.method} less it", *names,
+    ]  # fmt: skip
+    rows = []
+    for source in group.sources:
+        means = group.means(source)
+        reach = interval(means)
+        rows.append([
+            source, *(f"{unit.factor * value:.2f}" for value in means), f"{unit.factor * statistics.fmean(means):.2f}",
+            " to ".join(f"{unit.factor * end:.2f}" for end in reach) if reach else "",
+            difference(group.gains.get(source), unit.factor), *published.pop((source, "mean"), [""] * len(names)),
+        ])  # fmt: skip
+    for (what, key), cells in published.items():
+        ours = [ours_for(each, what, key) for each in group.scores]
+        given = [value for value in ours if value is not None]
+        told = ["" if value is None else f"{value:.4g}" for value in ours]
+        rows.append([f"{what}: {key}", *told, f"{statistics.fmean(given):.4g}" if given else "", "", "", *cells])
+    below = f"{verdict(group)[:1].upper()}{verdict(group)[1:]}. {sources(group.scores[0])}".rstrip(". ")
+    return group.name, head, rows, f"{below}."
+
+
+def _markdown(title: str, head: list[str], rows: list[list[str]], below: str) -> str:
+    paragraphs = f"## {plain(title)}", markdown_table(head, rows), plain(below)
+    return "\n\n".join(filter(None, paragraphs))
+
+
+def _told(group: Group) -> dict[str, Any]:
+    """Return a group for those who go on from there: scores as they are, not in per cent."""
+    return {
+        "cell": group.name, "seeds": [int(seed) for seed in group.seeds], "method": group.method,
+        "runs": [each["run"] for each in group.scores], "means": {name: group.means(name) for name in group.sources},
+        "differences": {
+            source: {"mean": gain.mean, "error": gain.error, "low": gain.interval()[0], "high": gain.interval()[1]}
+            for source, gain in group.gains.items()
+        },
+        "verdict": verdict(group),
+    }  # fmt: skip

@@ -1,0 +1,98 @@
+"""Watch: starts the workers of a sweep by an engine, shows what they do, and follows up where one dies."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pdiff.components import Engine, Job
+from pdiff.errors import UserError
+from pdiff.running.locks import held
+from pdiff_plugins.fleet.display import Display
+from pdiff_plugins.fleet.folder import DEATHS, Outcome, Sweep
+from pdiff_plugins.fleet.graph import Graph
+
+EVERY_S = 0.5
+"""Between two looks at jobs and at what workers say of themselves."""
+INHERITED = ("PYTHONPATH", "PDIFF_PLUGINS", "PDIFF_STRICT", "HF_HUB_OFFLINE")
+"""Variables that a worker needs on another machine, too."""
+
+
+class Watch:
+    """The workers of a sweep, from their start to their end."""
+
+    def __init__(self, sweep: Sweep, graph: Graph, display: Display, told: Callable[[int, Outcome], str]):
+        """`told`: what to print of a cell that is done with."""
+        self.sweep, self.graph, self.display, self.told = sweep, graph, display, told
+        self._known = sweep.outcomes()
+        self._idle_deaths = 0
+        """Workers that ended badly while they computed nothing: more would do so, too."""
+
+    def run(self, engine: Engine, count: int, skipped: Mapping[int, str] = MappingProxyType({})) -> None:
+        """Let `count` workers work until all cells are done with. Raises UserError where another process does so.
+
+        `skipped`: why cells are left out, by their numbers.
+        """
+        with held(self.sweep.path / "sweep.lock") as mine:
+            if not mine:
+                raise UserError(f"{self.sweep.path}: another process runs this sweep; wait, or give other cells")
+            self.sweep.again()
+            for number, reason in skipped.items():
+                self.sweep.end(number, Outcome(failure=f"skipped: {reason}"))
+            self._known = {number: out for number, out in self.sweep.outcomes().items() if not out.failure}
+            if len(self.sweep.outcomes()) == len(self.sweep.cells):
+                return
+            launcher = engine.open(self.sweep.path / "workers")
+            try:
+                jobs = {number: self._start(launcher.start, number) for number in range(count)}
+                try:
+                    with self.display:
+                        self._follow(launcher.start, jobs)
+                finally:
+                    for job in jobs.values():
+                        job.stop()
+            finally:
+                launcher.close()
+
+    def _start(self, start: Callable[..., Job], number: int) -> Job:
+        command = [sys.executable, "-m", "pdiff_plugins.fleet.worker", str(self.sweep.path), str(number)]
+        return start(command, number, {name: os.environ[name] for name in INHERITED if name in os.environ})
+
+    def _follow(self, start: Callable[..., Job], jobs: dict[int, Job]) -> None:
+        following = len(jobs)
+        while jobs:
+            for number, job in list(jobs.items()):
+                reason = job.ended()
+                if reason is None:
+                    continue
+                del jobs[number]
+                if reason and self._died(number, reason) and len(self._known) < len(self.sweep.cells):
+                    jobs[following] = self._start(start, following)
+                    following += 1
+            self._look(jobs)
+            if jobs:
+                time.sleep(EVERY_S)
+
+    def _look(self, jobs: dict[int, Job]) -> None:
+        for number, outcome in self.sweep.outcomes().items():
+            if number not in self._known:
+                self._known[number] = outcome
+                place = f"[{len(self._known)}/{len(self.sweep.cells)}]"
+                self.display.say(f"{place} {self.sweep.cells[number].name}: {self.told(number, outcome)}")
+        self.display.show(self.graph.look(), {number: self.sweep.status(number) for number in jobs})
+
+    def _died(self, number: int, reason: str) -> bool:
+        """Follow up where a worker died; return whether another may take its place."""
+        status = self.sweep.status(number)
+        cell, stages = status.get("cell", ""), status.get("stages", [])
+        at = f" at {cell}: {status.get('what', '')}".rstrip(": ") if cell else ""
+        self.display.say(f"worker {number}{at}: {reason}")
+        if not stages:
+            self._idle_deaths += 1
+            return self._idle_deaths < DEATHS
+        if self.sweep.died(stages[-1]) >= DEATHS:
+            self.sweep.fail(stages[-1], f"{DEATHS} workers ended while they computed it: {reason}")
+        return True
