@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,12 +53,13 @@ class Campaign:
         Raises UserError where a recipe is at fault or lacks something, before anything is computed; with `skip`, cells
         that lack something are left out. At the end, when all others are done, where a cell failed.
         """
-        graph, lacking = graph_of(self.cells, self.plugins)
+        with console().status("looking for what the cells need") if console().is_terminal else nullcontext():
+            graph, lacking = graph_of(self.cells, self.plugins)
         if lacking and not (skip and graph.of):
-            raise Lacking(f"{self.cells[number].name}: {reason}" for number, reason in lacking.items())
+            raise Lacking(self._lacking(lacking))
         if dry_run:
             self._tell(graph)
-            print_lines(f"{self.cells[number].name}: skipped: {reason}" for number, reason in lacking.items())
+            print_lines(f"skipped: {line}" for line in self._lacking(lacking))
             return None
         sweep = Sweep.make(self.out, self.cells, self.plugins, self.name)
         todo = len(graph.stages) - len(graph.there)
@@ -67,6 +69,16 @@ class Campaign:
             print_lines([self._begins(graph, engine, count)])
         Watch(sweep, graph, display_for(console(), len(graph.stages), quiet), self._told).run(engine, count, lacking)
         return self._ended(sweep)
+
+    def _lacking(self, lacking: Mapping[int, str]) -> list[str]:
+        """Return what cells lack, a line for each reason."""
+        cells: dict[str, list[str]] = {}
+        for number, reason in lacking.items():
+            cells.setdefault(reason, []).append(self.cells[number].name)
+        return [
+            f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
+            for reason, names in cells.items()
+        ]
 
     def _tell(self, graph: Graph) -> None:
         print_table(*graph.overview())

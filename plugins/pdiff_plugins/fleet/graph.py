@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,12 +67,10 @@ def _range(counts: Sequence[int]) -> str:
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
-def graph_of(
-    cells: Sequence[Cell], plugins: Sequence[str], advance: Callable[[], None] = lambda: None
-) -> tuple[Graph, dict[int, str]]:
+def graph_of(cells: Sequence[Cell], plugins: Sequence[str]) -> tuple[Graph, dict[int, str]]:
     """Return the stages of all cells, and by number those cells that lack something, with the reason.
 
-    Raises Faults for all faults of all recipes at once; `advance` is called after each cell.
+    Raises Faults for all faults of all recipes at once.
     """
     graph, lacking, faults = Graph(), dict[int, str](), list[str]()
     for number, cell in enumerate(cells):
@@ -91,7 +89,6 @@ def graph_of(
             graph.stores |= dict.fromkeys(named, store)
             graph.said += [f"to be fetched: {line}" for line in ahead.what("fetches")]
             graph.said += [f"note: {line}" for line in ahead.what("notes")]
-        advance()
     if faults:
         raise Faults(faults)
     graph.said = list(dict.fromkeys(graph.said))
