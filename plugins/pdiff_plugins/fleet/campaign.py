@@ -39,8 +39,10 @@ def engine_of(name: str, options: Sequence[str]) -> Engine:
 class Campaign:
     """The cells of a sweep and the folder that they share."""
 
-    def __init__(self, cells: Sequence[Cell], plugins: Sequence[str], out: Path, name: str = "", title: str = ""):
-        """`name`: of the sweep's folder; `title`: of its page."""
+    def __init__(
+        self, cells: Sequence[Cell], plugins: Sequence[str], out: Path | None = None, name: str = "", title: str = ""
+    ):
+        """`out`: by default that of the first cell; `name`: of the sweep's folder; `title`: of its page."""
         self.cells, self.out, self.name = list(cells), out, name
         self.title = title or "Sweep of " + ", ".join(dict.fromkeys(Path(cell.recipe).stem for cell in cells))
         self.plugins = [str(Path(plugin).absolute()) for plugin in plugins]
@@ -61,7 +63,8 @@ class Campaign:
             self._tell(graph)
             print_lines(f"skipped: {line}" for line in self._lacking(lacking))
             return None
-        sweep = Sweep.make(self.out, self.cells, self.plugins, self.name)
+        out = self.out or next(iter(graph.stores.values())).root.parent
+        sweep = Sweep.make(out, self.cells, self.plugins, self.name)
         todo = len(graph.stages) - len(graph.there)
         count = max(1, min(workers or min(engine.places(), len(self.cells)), todo or 1))
         if not quiet:

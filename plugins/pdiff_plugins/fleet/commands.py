@@ -45,4 +45,4 @@ def sweep(
     always = ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})
     cells = grid.grid(recipes, set or [], always)
     chosen = campaign.engine_of(engine, option or [])
-    campaign.Campaign(cells, plugin or [], Path(out or "runs"), name).run(chosen, workers, dry_run, quiet)
+    campaign.Campaign(cells, plugin or [], Path(out) if out else None, name).run(chosen, workers, dry_run, quiet)

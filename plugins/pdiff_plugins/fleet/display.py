@@ -80,11 +80,11 @@ class Bars(Display):
         for number, status in workers.items():
             if number not in self.workers:
                 self.workers[number] = self.bars.add_task("", total=None)
-            said = f"{number}: {_doing(status)}" if status.get("cell") else f"{number}: waits"
-            task = self.workers[number]
-            if said != self.bars.tasks[self.bars.task_ids.index(task)].description:
-                self.bars.reset(task)
-            self.bars.update(task, description=said, completed=status.get("done", 0), total=status.get("total"))
+            said = f"{number}: {_doing(status) if status.get('cell') else 'waits' if status else 'starts'}"
+            task = self.bars.tasks[self.bars.task_ids.index(self.workers[number])]
+            if said != task.description:
+                self.bars.reset(task.id, description=said)
+            task.completed, task.total = status.get("done", 0), status.get("total")
 
 
 def display_for(console: Any, stages: int, quiet: bool = False) -> Display:
