@@ -13,6 +13,9 @@ from pdiff.cli.commands import add_commands
 from pdiff.errors import UserError, naming, short
 from pdiff.plugins.loading import blamed
 
+STOPPED = 130
+"""Exit code of a program that was interrupted."""
+
 
 def build() -> typer.Typer:
     """Return the program: our commands, then those that plugins add."""
@@ -49,9 +52,11 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != STOPPED:  # which typer makes of a KeyboardInterrupt
+            raise
         print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STOPPED)
     except Exception as error:
         if isinstance(error, RuntimeError | MemoryError) and _memory(error):
             sys.exit(2)
