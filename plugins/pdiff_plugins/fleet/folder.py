@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Sweep:
         key = hashlib.sha256(json.dumps([listed, list(plugins)], sort_keys=True).encode()).hexdigest()[:8]
         stem = name or re.sub(r"[^\w.-]+", "-", "-".join(dict.fromkeys(Path(cell.recipe).stem for cell in cells)))[:60]
         path = (out / "sweeps" / f"{stem}-{key}").absolute()
-        make_folder(path)
+        make_folder(path / "cells")
         write_json(path / "sweep.json", {"cells": listed, "plugins": list(plugins), "cwd": str(Path.cwd())})
         return cls(path)
 
@@ -77,9 +78,15 @@ class Sweep:
         known = _read(self._cell(number))
         return Outcome(**known) if known else None
 
-    def outcomes(self) -> dict[int, Outcome]:
-        """Return what became of cells that are done with, by their numbers."""
-        return {number: outcome for number in range(len(self.cells)) if (outcome := self.outcome(number))}
+    def done(self) -> set[int]:
+        """Return the numbers of the cells that are done with, by one look at the folder."""
+        names = os.listdir(self.path / "cells")
+        return {int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdecimal()}
+
+    def outcomes(self, known: Collection[int] = ()) -> dict[int, Outcome]:
+        """Return what became of cells that are done with, by their numbers, but those that are known."""
+        new = sorted(self.done() - set(known))
+        return {number: outcome for number in new if (outcome := self.outcome(number))}
 
     def end(self, number: int, outcome: Outcome) -> None:
         """Say what became of a cell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,9 @@ class Graph:
 
     def look(self) -> int:
         """Look which stages are there by now, and return how many."""
-        missing = self.stages.keys() - self.there
+        roots = {store.root for store in self.stores.values() if store.root.is_dir()}
+        seen = {(root, name) for root in roots for name in os.listdir(root)}
+        missing = [name for name in self.stages.keys() - self.there if (self.stores[name].root, name) in seen]
         self.there |= {name for name in missing if self.stores[name].has(self.stages[name])}
         return len(self.there)
 

@@ -43,7 +43,7 @@ class Watch:
             for number, reason in skipped.items():
                 self.sweep.end(number, Outcome(failure=f"skipped: {reason}"))
             self._known = {number: out for number, out in self.sweep.outcomes().items() if not out.failure}
-            if len(self.sweep.outcomes()) == len(self.sweep.cells):
+            if len(self.sweep.done()) == len(self.sweep.cells):
                 return
             launcher = engine.open(self.sweep.path / "workers")
             try:
@@ -72,16 +72,16 @@ class Watch:
                 if reason and self._died(number, reason) and len(self._known) < len(self.sweep.cells):
                     jobs[following] = self._start(start, following)
                     following += 1
+            before = time.monotonic()
             self._look(jobs)
             if jobs:
-                time.sleep(EVERY_S)
+                time.sleep(max(EVERY_S, 10 * (time.monotonic() - before)))
 
     def _look(self, jobs: dict[int, Job]) -> None:
-        for number, outcome in self.sweep.outcomes().items():
-            if number not in self._known:
-                self._known[number] = outcome
-                place = f"[{len(self._known)}/{len(self.sweep.cells)}]"
-                self.display.say(f"{place} {self.sweep.cells[number].name}: {self.told(number, outcome)}")
+        for number, outcome in self.sweep.outcomes(self._known).items():
+            self._known[number] = outcome
+            place = f"[{len(self._known)}/{len(self.sweep.cells)}]"
+            self.display.say(f"{place} {self.sweep.cells[number].name}: {self.told(number, outcome)}")
         self.display.show(self.graph.look(), {number: self.sweep.status(number) for number in jobs})
 
     def _died(self, number: int, reason: str) -> bool:

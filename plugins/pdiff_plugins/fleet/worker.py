@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,20 @@ class Worker:
         count, wait = len(self.sweep.cells), 0.1
         first = int(self.number * SPREAD % 1 * count)
         order = [*range(first, count), *range(first)]
-        while left := [number for number in order if self.sweep.outcome(number) is None]:
-            done = next((number for number in left if self._tried(number)), None)
+        while left := self._left(order):
+            failed = self.sweep.failures()
+            done = next((number for number in left if self._tried(number, failed)), None)
             if done is None:
                 time.sleep(wait)
                 wait = min(1.5 * wait, LONGEST_S)
                 continue
             order, wait = [done, *(number for number in order if number != done)], 0.1  # goes on with the same
 
-    def _tried(self, number: int) -> bool:
+    def _left(self, order: Sequence[int]) -> list[int]:
+        done = self.sweep.done()
+        return [number for number in order if number not in done]
+
+    def _tried(self, number: int, failed: Mapping[str, str]) -> bool:
         """Do what there is to do for a cell; return whether there was anything."""
         cell = self.sweep.cells[number]
         try:
@@ -70,7 +75,7 @@ class Worker:
                 self._plans[number] = self._plan(cell)
             plan, name = self._plans[number]
             store = Store(Path(plan.recipe.run.out) / "store")
-            if reason := self._needs_what_failed(plan):
+            if reason := _needs_what_failed(plan, failed):
                 self.sweep.end(number, Outcome(failure=reason))
                 return True
             if not self._anything(plan, store):
@@ -100,11 +105,6 @@ class Worker:
         todo = plan.next(has)
         return not todo or any(_free(store.lock(stage)) for _, stage in todo)
 
-    def _needs_what_failed(self, plan: Plan) -> str:
-        failed = self.sweep.failures()
-        names = {stage.folder_name: what for what, stage in plan} if failed else {}
-        return next((f"{names[stage]}: {reason}" for stage, reason in failed.items() if stage in names), "")
-
     def _finished(self, number: int) -> bool:
         """Write a cell's run, all of whose stages are there; return False where another worker does."""
         from pdiff_plugins.fleet.effects import keep
@@ -128,6 +128,11 @@ class Worker:
         self.telling.under_way.clear()
         self.telling.say(f"{self.sweep.cells[number].name}: failed: {reason}")
         self.sweep.end(number, Outcome(failure=reason))
+
+
+def _needs_what_failed(plan: Plan, failed: Mapping[str, str]) -> str:
+    names = {stage.folder_name: what for what, stage in plan} if failed else {}
+    return next((f"{names[stage]}: {reason}" for stage, reason in failed.items() if stage in names), "")
 
 
 def _free(lock: Path) -> bool:
