@@ -13,6 +13,7 @@ import pdiff
 from pdiff.cli.text import console, print_lines
 from pdiff.errors import Faults, Lacking, UserError
 from pdiff.files import make_folder, write_text
+from pdiff.running.remote import local
 from pdiff_plugins.book.cells import Cell
 from pdiff_plugins.book.write import text_of
 
@@ -71,11 +72,11 @@ def _reproduce(
     from pdiff_plugins.book import comparison
 
     outcomes: list[Outcome] = []
-    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_suffix(table, cells, overrides)}"
+    page = local(out) / "reproduce" / f"{table}-{variant.name}{_suffix(table, cells, overrides)}"
     how = _how(variant, overrides)
     for number, (name, cell) in enumerate(cells.items(), start=1):
         _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
-        outcomes.append(_run(cell, variant, overrides, Path(out)))
+        outcomes.append(_run(cell, variant, overrides, local(out)))
         _say(f"[{number}/{len(cells)}] {name}: {comparison.line(outcomes[-1])}")
         comparison.write(page, table, how, outcomes)
     _say(f"page: {page}.html, {page}.md")
