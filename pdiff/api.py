@@ -51,7 +51,10 @@ def run(
     store, folder = pipeline.store, local(loaded.run.out) / pipeline.name
     store.remote.sends = True
     _say_what_changed(loaded, called, folder, pipeline.progress)
-    pull(store)
+    try:
+        pull(store)
+    except UserError as error:
+        pipeline.warn(f"{error}; what this run gives is sent in its place")
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     about: dict[str, Any] = {"run": pipeline.name, "folder": folder}
     stages = {what: stage.key for what, stage in pipeline.plan}

@@ -22,7 +22,7 @@ from pdiff.errors import UserError
 from pdiff.files import make_folder, sha256_of, write_bytes
 from pdiff.running.progress import Progress, Step
 
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]+://", re.IGNORECASE)
 OBJECTS = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "cos", "memory"))
 """Protocols of stores that have no folders, and in which a file is seen once it is whole."""
 READ_ONLY = ("http", "https")
@@ -133,9 +133,9 @@ class Address(Remote):
     @functools.cached_property
     def _system(self) -> tuple[Any, str]:
         """fsspec's file system, and the address in its words."""
-        import fsspec
-
         try:
+            import fsspec
+
             system, root = fsspec.url_to_fs(self.address, skip_instance_cache=True, **self._options())
         except ImportError as error:
             mend = "pip install 'neural-pdiff[remote]', or the library that it names"
