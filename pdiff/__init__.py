@@ -90,14 +90,14 @@ def open_run(
     set: dict[str, Any] | None = None,
     console: Any = None,
 ) -> Run:
-    """Open a finished run: its folder, its recipe's path, or its recipe's name.
+    """Open a finished run: its folder or address, its recipe's path, or its recipe's name.
 
     Args:
         name: which run; of several of one recipe the newest.
         architecture: the network that the run was made from, where `pdiff.run` was handed one.
         data: the same of its data.
         task: the same of its loss.
-        out: the folder of results.
+        out: the folder of results, or an address: what is opened is copied from there.
         set: values of `run.*` that replace the run's own: `{"run.device": "cpu"}`.
         console: rich console that shows progress; by default a new one.
 

@@ -22,9 +22,11 @@ from pdiff.recipe.given import Given, completed, recipe_given
 from pdiff.recipe.loading import find_recipe, load_recipe, read_tables, recipe_of, validated
 from pdiff.recipe.tables import COUNTED, Recipe
 from pdiff.results.changes import changed_keys
-from pdiff.results.runs import RESOLVED, SCORES, find_run, finished, read_scores
+from pdiff.results.mirror import located, publish, pull
+from pdiff.results.runs import GIVEN, RESOLVED, SCORES, finished, read_scores
 from pdiff.running.locks import run_locked
 from pdiff.running.progress import Progress, progress_for
+from pdiff.running.remote import local
 from pdiff.running.store import Store
 from pdiff.runs import Run, added
 
@@ -46,8 +48,13 @@ def run(
         pipeline.progress.say(f"to be fetched: {line}")
     for line in ahead.what("notes"):
         pipeline.warn(line)
-    folder = Path(loaded.run.out) / pipeline.name
+    store, folder = pipeline.store, local(loaded.run.out) / pipeline.name
+    store.remote.sends = True
     _say_what_changed(loaded, called, folder, pipeline.progress)
+    try:
+        pull(store)
+    except UserError as error:
+        pipeline.warn(f"{error}; what this run gives is sent in its place")
     kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
     about: dict[str, Any] = {"run": pipeline.name, "folder": folder}
     stages = {what: stage.key for what, stage in pipeline.plan}
@@ -55,11 +62,13 @@ def run(
         scores = scores_of(pipeline, added(kept, loaded))
         resolved = tomli_w.dumps(loaded.table())
         with run_locked(folder):
-            write_text(folder / "recipe.toml", path.read_text(encoding="utf-8") if path.is_file() else resolved)
+            write_text(folder / GIVEN, path.read_text(encoding="utf-8") if path.is_file() else resolved)
             write_text(folder / RESOLVED, resolved)
             write_json(folder / SCORES, scores)
         done = Run(folder, pipeline)
         notify(pipeline.warn, "run_finished", scores=scores, files=done.report(), failure="", **about)
+    publish(store)
+    store.remote.sends = False  # what the run is asked for from here on is its own
     return done
 
 
@@ -77,15 +86,16 @@ def open_run(
     console: Any = None, **objects: Any,
 ) -> Run:  # fmt: skip
     """See `pdiff.open_run`."""
-    folder = find_run(Path(name), Path(out))
+    progress = _progress(console)
+    folder, out = located(name, out, progress)
     others = [key for key in set or {} if not key.startswith("run.") or key.removeprefix("run.") in COUNTED]
     if others:
         raise UserError(f"--set {others[0]}: a finished run takes run.* only, no {' or '.join(COUNTED)}; run it again")
-    changes = {**(set or {}), "run.out": str(folder.parent), "run.track": []}
+    changes = {**(set or {}), "run.out": out, "run.track": []}
     given = [keyword for keyword, value in objects.items() if value is not None]
     tables = read_tables(folder / RESOLVED)
     recipe = recipe_of(completed(tables, objects, changes, False) if given else tables, folder / RESOLVED, changes)
-    store = Store(folder.parent / "store")
+    store = Store.at(out)
     train, collect = map(store.stage, read_scores(folder)["stages"])
     for keyword in given:
         table = "dataset" if keyword == "data" else keyword
@@ -94,7 +104,7 @@ def open_run(
             raise UserError(
                 f"{folder.name}: {keyword} is not what the run was made with; hand over the same, or run again"
             )
-    return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, _progress(console)))
+    return Run(folder, Pipeline(Plan(recipe, train=train, collect=collect), folder.name, progress))
 
 
 def _progress(console: Any, verbose: bool = False) -> Progress:
@@ -105,7 +115,7 @@ def _progress(console: Any, verbose: bool = False) -> Progress:
 
 def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progress) -> None:
     """Say which keys differ from the recipe's last run, whose results stay where they are."""
-    runs = [run for run in finished(recipe.run.out) if run.name.rpartition("-")[0] == path.stem]
+    runs = [run for run in finished(local(recipe.run.out)) if run.name.rpartition("-")[0] == path.stem]
     if not runs or folder in runs:
         return
     try:

@@ -49,6 +49,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("find_recipe", "load_recipe", "parse_override"),
     "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.mirror": ("fetched",),
     "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (
         "Key", "RunScores", "Spread", "TaskScore", "Unit", "given_by", "keys", "nothing", "scored", "unit_of",
@@ -60,7 +61,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.device": ("placed", "sent", "steady_attention"),
     "pdiff.running.locks": ("LEASE_S", "USES", "held", "locked"),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
-    "pdiff.running.progress": ("Progress", "Step"),
+    "pdiff.running.progress": ("Progress", "Step", "progress_for"),
+    "pdiff.running.remote": ("is_address", "local"),
     "pdiff.running.snapshot": ("Snapshot",),
     "pdiff.running.store": ("ABOUT", "DAMAGED", "Stage", "Store"),
     "pdiff.services": ("Absent", "Through"),

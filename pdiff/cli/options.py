@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-RunName = Annotated[str, typer.Argument(help="A run's folder, its recipe's file, or its recipe's name.")]
-Out = Annotated[str, typer.Option(help="Folder of results.")]
+RunName = Annotated[str, typer.Argument(help="A run's folder or address, or its recipe's file or name.")]
+Out = Annotated[str, typer.Option(help="Folder of results, or an address: s3://bucket/runs.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: --set sample.count=50. Repeatable."),

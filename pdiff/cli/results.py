@@ -27,9 +27,10 @@ def show(
 ) -> None:
     """Show the summary of a finished run."""
     from pdiff.cli.text import print_run
-    from pdiff.results.runs import find_run, read_scores
+    from pdiff.results.mirror import located
+    from pdiff.results.runs import read_scores
 
-    folder = find_run(run, out)
+    folder, _ = located(run, out)
     scores = read_scores(folder)
     if json:
         import json as as_json

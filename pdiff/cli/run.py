@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,7 +40,8 @@ def run(
     done = api.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, verbose=verbose, console=console())
     print_run(done.scores, done.folder, wide)
     print_reports(done.report())
-    print_lines([f"results in {done.folder}"])
+    address = done.pipeline.store.remote.address
+    print_lines([f"results in {done.folder}" + (f", and at {address}/{done.folder.name}" if address else "")])
 
 
 def check(
@@ -63,7 +63,7 @@ def check(
     loaded = load_recipe(path, overrides(set), plugin or ())
     with starting("looking for what the recipe needs"):
         plan, _, ahead = ready(loaded, path)
-    store = Store(Path(loaded.run.out) / "store")
+    store = Store.at(loaded.run.out)
     states = {True: "cached", False: "to do"}
     rows = [[what, stage.key, states[store.has(stage)]] for what, stage in plan]
     print_table(["stage", "key", "state"], rows)

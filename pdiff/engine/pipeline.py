@@ -42,7 +42,7 @@ class Pipeline:
         # Caches of its own: a cache of the class would keep every pipeline, networks and all, as long as the process.
         self.generator = functools.cache(self.generator)  # type: ignore[method-assign]
         self.predictions = functools.cache(self.predictions)  # type: ignore[method-assign]
-        self.store = Store(Path(self.recipe.run.out) / "store", name)
+        self.store = Store.at(self.recipe.run.out, name, self.progress)
         self.device = device_for(self.recipe.run.device, self.recipe.run.precision)
 
     def _do(

@@ -62,14 +62,15 @@ def ready(recipe: Recipe, path: Path) -> tuple[Plan, str, Ahead]:
     Raises Faults that name all that keeps the run from its end.
     """
     plan, name, lines, done, trained = None, "", list[str](), False, False
-    store = Store(Path(recipe.run.out) / "store")
     try:
+        store = Store.at(recipe.run.out)
+        lines = store.remote.faults()
         plan, name = planned(recipe, path)
-        done = all(store.has(stage) for _, stage in plan)
-        trained = store.has(plan.train)
+        done = not lines and all(store.has(stage) for _, stage in plan)
+        trained = not lines and store.has(plan.train)
     except UserError as error:
-        lines = str(error).splitlines()
+        lines += str(error).splitlines()
     ahead = look_ahead(recipe, done, trained)
-    if plan is None or ahead.what("lacks"):
+    if plan is None or lines or ahead.what("lacks"):
         raise Lacking(dict.fromkeys([*ahead.what("lacks"), *lines]))
     return plan, name, ahead

@@ -20,7 +20,7 @@ def share(plan: Plan, name: str, progress: Progress) -> bool:
         progress: told of what is computed here.
     """
     pipeline = Pipeline(plan, name, progress)
-    pipeline.patient = False
+    pipeline.patient, pipeline.store.remote.sends = False, True
     does: dict[str, Callable[[], object]] = {"train": pipeline.train}
     does |= dict.fromkeys(("collect", "zoo"), lambda: pipeline.zoo)
     for source in plan.methods:

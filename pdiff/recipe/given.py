@@ -12,6 +12,7 @@ from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
 from pdiff.recipe.loading import find_recipe, load_recipe, read_tables, recipe_of, use_plugins
 from pdiff.recipe.tables import Recipe
+from pdiff.running.remote import local
 
 CALL = Path("pdiff.run")
 """Named in faults of what no file says."""
@@ -56,7 +57,7 @@ def completed(
     """Return the tables with the objects in their places, and where asked for with defaults, as plugins make them."""
     run = tables.get("run")
     out = (set or {}).get("run.out") or (run if isinstance(run, Mapping) else {}).get("out", "runs")
-    given = {"recipe": tables, "out": out, "complete": complete}
+    given = {"recipe": tables, "out": str(local(str(out))), "complete": complete}
     given |= {name: value for name, value in objects.items() if value is not None}
     made: dict[str, Any] | None = registry().manager.hook.complete_recipe(given=given)
     if made is None:

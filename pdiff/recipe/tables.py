@@ -48,7 +48,7 @@ class RunSettings(Table):
     """How, not what: nothing here changes a stage's key, but what can change results (`keyed`) does where it is set."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$", description="auto, cpu, cuda or cuda:N")
-    out: str = Field("runs", description="folder of results; stages lie in its store/")
+    out: str = Field("runs", description="folder of results, or an address: s3://bucket/runs; stages lie in its store/")
     data: str = Field("data", description="folder where datasets lie and are downloaded to")
     download: bool = Field(True, description="fetch a dataset that is not there")
     threads: int = Field(0, ge=0, description="CPU threads (keyed); 0: one for small networks, else all cores")

@@ -9,7 +9,7 @@ from pdiff.errors import UserError
 from pdiff.files import read_json
 
 SCORES = "scores.json"
-RESOLVED = "resolved.toml"
+GIVEN, RESOLVED = "recipe.toml", "resolved.toml"
 
 
 def finished(out: str | Path) -> list[Path]:

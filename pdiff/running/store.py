@@ -17,6 +17,8 @@ from pdiff.errors import UserError, naming
 from pdiff.files import make_folder, read_json, sha256_of, sync, write_json
 from pdiff.results.runs import SCORES
 from pdiff.running.locks import USES, Busy, Lease, locked
+from pdiff.running.progress import Progress
+from pdiff.running.remote import Remote, local, remote_at
 
 ABOUT = "stage.json"
 DAMAGED = ".damaged"
@@ -44,10 +46,19 @@ class Stage:
 class Store:
     """The folder `<out>/store`."""
 
-    def __init__(self, root: Path, run: str = ""):
-        """`run`: name of the run that uses it, whose folder beside the store lists the stages that it asks for."""
+    def __init__(self, root: Path, run: str = "", remote: Remote | None = None):
+        """`run`: name of the run that uses it, whose folder beside the store lists the stages that it asks for.
+
+        `remote`: the address that mirrors it, where stages are looked for that are not here.
+        """
         self.root, self.run = root, root.parent / run if run else None
+        self.remote = remote or Remote()
         self._noted: set[str] = set()
+
+    @classmethod
+    def at(cls, out: str, run: str = "", progress: Progress | None = None) -> Store:
+        """Return the store of a folder of results, or of an address and its local copy. Raises UserError."""
+        return cls(local(out) / "store", run, remote_at(out, progress))
 
     def folder(self, stage: Stage) -> Path:
         return self.root / stage.folder_name
@@ -55,28 +66,33 @@ class Store:
     def stage(self, folder_name: str) -> Stage:
         """Return the stage that a folder of this store holds. Raises UserError when it is not there."""
         path = self.root / folder_name / ABOUT
+        there = None if path.is_file() else self.remote.listing(listing(folder_name))
         try:
-            about = read_json(path)
+            about = there or read_json(path)
             return Stage(about["stage"], about["config"])
         except (UserError, KeyError, TypeError) as error:
             why = str(error) if isinstance(error, UserError) else f"{path}: damaged"
             raise UserError(f"{why}; run the recipe again, which computes what is missing") from None
 
     def has(self, stage: Stage) -> bool:
-        """True when the stage's result is there, each file in its size; only `compute` also reads them."""
+        """True when the stage's result is there, each file in its size, or at the address; `compute` also reads it."""
+        return self.here(stage) or self.remote.has(listing(stage.folder_name))
+
+    def here(self, stage: Stage) -> bool:
+        """True when the stage's result is in this folder, each file in its size."""
         return not fault(self.folder(stage), stage, content=False)
 
     def compute(
         self, stage: Stage, work: Callable[[Path], None], say: Callable[[str], None] = print, wait: bool = True
     ) -> Path:
-        """Return the stage's folder, calling `work(part_folder)` first when it is not there whole.
+        """Return the stage's folder, calling `work(part_folder)` first when it is not there whole, nor at the address.
 
         A second process that wants the same stage waits for the first, or with `wait` off raises Busy. Files named
         `snapshot*` that `work` leaves in the part folder when it is killed are there again the next time, so that it
         can go on; they are dropped at the end. A result that is damaged is set aside, in one line, and computed again.
         """
         folder = self.folder(stage)
-        self._note(folder.name)
+        self.note(folder.name)
         if not fault(folder, stage):
             return folder
 
@@ -93,7 +109,10 @@ class Store:
                 os.replace(folder, aside)
                 say(f"warning: {folder}: damaged ({wrong}); it is kept as {aside.name}, and computed again")
             if wrong:
+                self.remote.fetch(listing(folder.name), self.root / f"{folder.name}.part")
                 self._compute(stage, work, lease)
+        if wrong:
+            self.remote.share(listing(folder.name), folder, say)
         return folder
 
     def lock(self, stage: Stage) -> Path:
@@ -131,7 +150,7 @@ class Store:
             raise UserError(f"{path}: damaged; run the recipe again, which computes what is missing")
         return seconds
 
-    def _note(self, name: str) -> None:
+    def note(self, name: str) -> None:
         """List a stage as one that the run uses, before it is looked for: so nobody clears it away meanwhile."""
         if self.run is None or name in self._noted:
             return
@@ -148,6 +167,11 @@ class Store:
                 if name not in listed:
                     write_json(self.run / USES, sorted({*listed, name}))
             self._noted.add(name)
+
+
+def listing(folder_name: str) -> str:
+    """Return where a stage's listing lies below an address."""
+    return f"store/{folder_name}/{ABOUT}"
 
 
 def fault(folder: Path, stage: Stage, *, content: bool = True) -> str:

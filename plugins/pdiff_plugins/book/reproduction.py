@@ -15,6 +15,7 @@ from pdiff.cli.text import console, print_lines
 from pdiff.components import Engine
 from pdiff.errors import Faults, Lacking, UserError
 from pdiff.files import make_folder, write_text
+from pdiff.running.remote import local
 from pdiff_plugins.book.cells import Cell
 from pdiff_plugins.book.write import text_of
 
@@ -82,7 +83,7 @@ def sweep(
     from pdiff_plugins.fleet.campaign import Campaign
     from pdiff_plugins.fleet.grid import grid
 
-    out = Path(always["run.out"])
+    out = local(always["run.out"])
     paths = [str(_write(cell, variant, out)) for cell in cells.values()]
     with _offline(not variant.download):
         more = {} if variant.download else {"run.download": False}
@@ -98,11 +99,11 @@ def _reproduce(
     from pdiff_plugins.book import comparison
 
     outcomes: list[Outcome] = []
-    page = Path(out) / "reproduce" / f"{table}-{variant.name}{_suffix(table, cells, overrides)}"
+    page = local(out) / "reproduce" / f"{table}-{variant.name}{_suffix(table, cells, overrides)}"
     how = _how(variant, overrides)
     for number, (name, cell) in enumerate(cells.items(), start=1):
         _say(f"[{number}/{len(cells)}] {name}: {cell.about}")
-        outcomes.append(_run(cell, variant, overrides, Path(out)))
+        outcomes.append(_run(cell, variant, overrides, local(out)))
         _say(f"[{number}/{len(cells)}] {name}: {comparison.line(outcomes[-1])}")
         comparison.write(page, table, how, outcomes)
     _say(f"page: {page}.html, {page}.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,9 +39,10 @@ def sweep(
     Workers share one store: a stage that several cells need is computed once, by whoever comes first. A cell that fails
     stops no other. The same command again goes on. One page at the end sets cells beside each other, by seeds.
     """
+    from pdiff.running.remote import local
     from pdiff_plugins.fleet import campaign, grid
 
     always = ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})
     cells = grid.grid(recipes, set or [], always)
     chosen = campaign.engine_of(engine, option or [])
-    campaign.Campaign(cells, plugin or [], Path(out) if out else None, name).run(chosen, workers, dry_run, quiet)
+    campaign.Campaign(cells, plugin or [], local(out) if out else None, name).run(chosen, workers, dry_run, quiet)

@@ -34,7 +34,7 @@ class Graph:
         roots = {store.root for store in self.stores.values() if store.root.is_dir()}
         seen = {(root, name) for root in roots for name in os.listdir(root)}
         missing = [name for name in self.stages.keys() - self.there if (self.stores[name].root, name) in seen]
-        self.there |= {name for name in missing if self.stores[name].has(self.stages[name])}
+        self.there |= {name for name in missing if self.stores[name].here(self.stages[name])}
         return len(self.there)
 
     @property
@@ -85,7 +85,7 @@ def graph_of(cells: Sequence[Cell], plugins: Sequence[str]) -> tuple[Graph, dict
         except UserError as error:
             faults += [line for line in str(error).splitlines() if line not in faults]
         else:
-            store = Store(Path(recipe.run.out) / "store")
+            store = Store.at(recipe.run.out)
             named = {stage.folder_name: stage for _, stage in plan}
             graph.of[number] = list(named)
             graph.stages |= named
@@ -95,5 +95,5 @@ def graph_of(cells: Sequence[Cell], plugins: Sequence[str]) -> tuple[Graph, dict
     if faults:
         raise Faults(faults)
     graph.said = list(dict.fromkeys(graph.said))
-    graph.look()
+    graph.there = {name for name, stage in graph.stages.items() if graph.stores[name].has(stage)}
     return graph, lacking

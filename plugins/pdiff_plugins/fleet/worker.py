@@ -74,7 +74,7 @@ class Worker:
             if number not in self._plans:
                 self._plans[number] = self._plan(cell)
             plan, name = self._plans[number]
-            store = Store(Path(plan.recipe.run.out) / "store")
+            store = Store.at(plan.recipe.run.out)
             if reason := _needs_what_failed(plan, failed):
                 self.sweep.end(number, Outcome(failure=reason))
                 return True
@@ -98,7 +98,7 @@ class Worker:
         """True where a stage can be computed that nobody computes, or all are there."""
 
         def has(stage: Stage) -> bool:
-            if stage.folder_name not in self._there and store.has(stage):
+            if stage.folder_name not in self._there and store.here(stage):
                 self._there.add(stage.folder_name)
             return stage.folder_name in self._there
 

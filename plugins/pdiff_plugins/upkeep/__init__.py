@@ -1,4 +1,4 @@
-"""Upkeep of a folder of results: what runs there are, and what none of them uses."""
+"""Upkeep of a folder of results: what runs there are, what none of them uses, and copies of runs from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pdiff import hookimpl
 
 @hookimpl
 def register_commands(app: Any) -> None:
-    from pdiff_plugins.upkeep.commands import clean, runs
+    from pdiff_plugins.upkeep.commands import clean, fetch, runs
 
     app.command()(runs)
     app.command()(clean)
+    app.command()(fetch)

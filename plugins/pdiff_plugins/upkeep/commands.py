@@ -1,4 +1,4 @@
-"""`pdiff runs` and `pdiff clean`."""
+"""`pdiff runs`, `pdiff clean` and `pdiff fetch`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from pdiff.cli.options import Out
+from pdiff.errors import UserError
+from pdiff.running.remote import is_address, local
 
 AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -19,7 +21,7 @@ def runs(out: Out = "runs", as_json: Annotated[bool, typer.Option("--json", help
     from pdiff.cli.text import print_table
     from pdiff_plugins.upkeep.stock import Stock
 
-    stock = Stock(Path(out))
+    stock = Stock(local(out))
     rows = [run.about(stock) for run in stock.runs]
     if as_json:
         print(json.dumps(rows, indent=1))
@@ -49,13 +51,36 @@ def clean(
 
     done = "would remove" if dry_run else "removed"
     total = folders = locks = 0
-    for leftover in Stock(Path(out)).clean(dry_run):
+    for leftover in Stock(local(out)).clean(dry_run):
         if leftover.lock:
             locks += 1
             continue
         say(f"{done} {leftover.path} ({leftover.why}, {size(leftover.bytes)})")
         total, folders = total + leftover.bytes, folders + 1
     say(f"{done} {folders} folders of {size(total)}, and {locks} locks of no living process")
+
+
+def fetch(
+    run: Annotated[str, typer.Argument(help="The run's name there, or its recipe's name or file: then the newest.")],
+    source: Annotated[
+        str, typer.Option("--from", help="s3://bucket/runs, gs://..., https://..., or a folder of results.")
+    ],
+    out: Annotated[str, typer.Option(help="Folder of results to copy to.")] = "runs",
+) -> None:
+    """Copy a finished run from an address, with the stages that it uses.
+
+    What is here whole is not copied, so the same command goes on where it was stopped. Each file is held against its
+    SHA-256 before it has its name.
+    """
+    from pdiff.cli.text import console
+    from pdiff.results.mirror import fetched
+    from pdiff.running.progress import progress_for
+
+    if is_address(out):
+        raise UserError(f"--out {out}: is an address; name a folder to copy to")
+    source = source if is_address(source) else f"file://{Path(source).expanduser().resolve().as_posix()}"
+    folder = fetched(run, source, local(out), progress_for(console()), say)
+    say(f"run in {folder}")
 
 
 def say(text: str) -> None:
