@@ -120,7 +120,7 @@ class Members:
         return theta_D, probabilities_of(self.objective, theta_D[None], batch)[0]
 
     def _graph_bytes(self, stored_D: Tensor, batch: Batch) -> int:
-        """Return the bytes that the graph of one network keeps."""
+        """Return the bytes that the graph of one network keeps beside its vector."""
         sizes = dict[int, int]()
 
         def note(saved: Tensor) -> Tensor:
@@ -130,6 +130,7 @@ class Members:
 
         with saved_tensors_hooks(note, lambda saved: saved):
             self._answer(stored_D, batch)
+        sizes.pop(stored_D.untyped_storage().data_ptr(), None)
         return sum(sizes.values())
 
 

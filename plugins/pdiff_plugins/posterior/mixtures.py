@@ -4,7 +4,8 @@ A network is theta = mean + u B (X - mean), in coordinates without bounds: X the
 directions, each as long as one standard deviation of the checkpoints along it. A Gaussian over u is trained. A step
 writes its networks in one pass over the zoo, takes the gradient of each in turn, and gathers dL/du = dL/dtheta
 (B (X - mean))^T in another: beside these two sets of vectors, in files where they are large, it holds one network and
-its gradient. C Gaussians, K directions, N checkpoints, M networks of a step, W columns of a window, Z latents.
+its gradient, and graphs of all where they are small. C Gaussians, K directions, N checkpoints, M networks of a step, W
+columns of a window, Z latents.
 """
 
 from __future__ import annotations
