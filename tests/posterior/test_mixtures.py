@@ -19,9 +19,10 @@ from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import per_column
+from pdiff_plugins.posterior.gradients import Taken
 from pdiff_plugins.posterior.low_rank import LowRank, sizes
 from pdiff_plugins.posterior.method import Posterior
-from pdiff_plugins.posterior.mixtures import Checkpoints, Losses, Taken, Volume
+from pdiff_plugins.posterior.mixtures import Checkpoints, Losses, Volume
 from tests.helpers import TINY
 
 CTX = Context(seed=0, threads=1)

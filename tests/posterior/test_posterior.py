@@ -50,8 +50,9 @@ def test_without_steps_it_is_the_gaussian_of_the_checkpoints() -> None:
 def test_centres_are_checkpoints_and_the_volume_is_that_of_the_axes() -> None:
     zoo = linear_zoo()
     x_ND = per_column(zoo).encode(zoo.theta_ND)
+    rows_CD = x_ND[[0, 20, 39]]
     gaussians = LowRank.of(x_ND, centres=3, rank=3, spread=0.5)
-    assert gaussians.centres.equal(x_ND[[0, 20, 39]])
+    assert gaussians.centres.equal(rows_CD)
     axes = torch.linalg.svdvals(gaussians.factors.detach())
     assert gaussians.log_axes().item() == pytest.approx(axes.log().mean().item(), abs=1e-4)
 

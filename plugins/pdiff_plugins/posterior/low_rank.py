@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import nll_loss
 
 from pdiff.bench import Bench
 from pdiff.components import Generator
@@ -14,13 +11,14 @@ from pdiff.context import Context
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.files import below
-from pdiff.objective import Objective
+from pdiff.mapped import Touched, release, rows
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
+from pdiff_plugins.posterior.gradients import Drawn, Members, Taken, place
 from pdiff_plugins.posterior.method import Posterior
 
 SMALLEST = 1e-6
@@ -36,14 +34,22 @@ class LowRank(nn.Module):
 
     @classmethod
     def of(cls, x_ND: Tensor, centres: int, rank: int, spread: float) -> LowRank:
-        """Return Gaussians at the average, or at evenly spaced rows, with the rows' first principal components."""
+        """Return Gaussians at the average, or at evenly spaced rows, with the rows' first principal components.
+
+        The rows are overwritten: a zoo is too large to be there twice.
+        """
         pca = PcaModule(x_ND.shape[1], max(1, min(rank, len(x_ND) - 1)))
         pca.fit(x_ND)
-        rows = torch.linspace(0, len(x_ND) - 1, centres).round().long()
-        begin_CD = x_ND[rows] if centres else pca.mean[None]
-        factors_ZD = (spread * pca.encode(x_ND).std(dim=0)[:, None] * pca.components)[:rank]
-        factors_ZD = factors_ZD[factors_ZD.norm(dim=1) > 0]  # the zoo's own rank may be lower
-        return cls(begin_CD.clone(), factors_ZD.repeat(len(begin_CD), 1, 1))
+        chosen = torch.linspace(0, len(x_ND) - 1, centres).round().long()
+        begin_CD = x_ND[chosen] if centres else pca.mean[None].clone()
+        for x_D in rows(x_ND):
+            x_D -= pca.mean
+        deviation_Z = (x_ND @ pca.components.T).std(dim=0)
+        release(x_ND)
+        factors_ZD = pca.components.mul_(spread * deviation_Z[:, None])[:rank]
+        differ_Z = factors_ZD.norm(dim=1) > 0  # the zoo's own rank may be lower
+        factors_ZD = factors_ZD if differ_Z.all() else factors_ZD[differ_Z]
+        return cls(begin_CD, factors_ZD.expand(len(begin_CD), -1, -1).contiguous())
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return (which Gaussian `[count]`, z `[count, Z]`)."""
@@ -51,11 +57,17 @@ class LowRank(nn.Module):
         return which_B, torch.randn(count, self.factors.shape[1], generator=generator)
 
     def forward(self, which_B: Tensor, z_BZ: Tensor) -> Tensor:
-        return self.centres[which_B] + torch.einsum("bz,bzd->bd", z_BZ, self.factors[which_B])
+        if which_B.is_cuda:  # where the host does not know which
+            return self.centres[which_B] + torch.einsum("bz,bzd->bd", z_BZ, self.factors[which_B])
+        x_BD: Tensor = Drawn.apply(self.centres, self.factors, which_B, z_BZ)
+        return x_BD
 
-    def some(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return up to `count` vectors: without directions, one for each Gaussian."""
-        return self(*self.draw(count, generator)) if self.factors.shape[1] else self.centres[:count]
+    def some(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what up to `count` vectors are drawn by, as `draw`: without directions, one for each Gaussian."""
+        if self.factors.shape[1]:
+            return self.draw(count, generator)
+        each_B = torch.arange(min(count, len(self.centres)))
+        return each_B, torch.empty(len(each_B), 0)
 
     def log_axes(self, unit_CD: Tensor | None = None) -> Tensor:
         """Return the mean logarithm of the axes of all Gaussians, a scalar; of each column in its unit, where given."""
@@ -74,7 +86,16 @@ class Networks(Generator):
 
     @torch.no_grad()
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        return self.normaliser.decode(self.gaussians.some(count, ctx.generator("sample")))
+        centres_CD, factors_CZD = self.gaussians.centres, self.gaussians.factors
+        which_M, z_MZ = self.gaussians.some(count, ctx.generator("sample"))
+        theta_MD = ctx.empty(len(which_M), centres_CD.shape[1])
+        touched = Touched(theta_MD, centres_CD, factors_CZD)
+        for which, z_Z, theta_D in zip(which_M.tolist(), z_MZ, theta_MD, strict=True):
+            place(centres_CD[which], factors_CZD[which], z_Z, theta_D)
+            theta_D.copy_(self.normaliser.decode(theta_D[None])[0])
+            touched(theta_D, factors_CZD[which])
+        touched.end()
+        return theta_MD
 
     def tensors(self) -> dict[str, Tensor]:
         tables = {"normaliser": self.normaliser.tensors(), "gaussians": self.gaussians.state_dict()}
@@ -84,22 +105,27 @@ class Networks(Generator):
 def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
     centres = at_most("method.centres", method.centres, len(zoo), ctx.warn)
-    normaliser = normalise.per_column(zoo)
-    x_ND = normaliser.encode(zoo.theta_ND)
+    normaliser, x_ND = normalise.per_column(zoo), ctx.empty(*zoo.theta_ND.shape)
+    for theta_D, x_D in zip(rows(zoo.theta_ND), rows(x_ND), strict=True):
+        x_D.copy_(normaliser.encode(theta_D[None])[0])
     gaussians = LowRank.of(x_ND, centres, method.rank, method.spread)
+    del x_ND
     check_axes(method, gaussians)
     if not method.steps:
         return Networks(normaliser, gaussians)
-    objective = bench.objective
+    objective, members = bench.objective, Members(bench.objective, method.together, ctx.device)
     near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         networks = gaussians.draw(method.networks, generator)
         return *networks, *objective.batch(method.batch_size, generator, ctx.device, method.augment)
 
+    def losses(theta_MD: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        grad_MD = torch.empty_like(theta_MD)
+        return members(theta_MD, grad_MD, batch).mean(), grad_MD
+
     def loss(which_M: Tensor, z_MZ: Tensor, *batch: Tensor) -> Tensor:
-        theta_MD = near.decode(gaussians(which_M, z_MZ))
-        value = _loss(objective, theta_MD, Batch(*batch), method.together)
+        value: Tensor = Taken.apply(near.decode(gaussians(which_M, z_MZ)), losses, Batch(*batch))
         return value - method.volume * gaussians.log_axes(sizes(near, gaussians.centres)) if method.volume else value
 
     log = train(
@@ -132,32 +158,7 @@ def sizes(normaliser: Normaliser, centre_CD: Tensor) -> Tensor:
     return torch.cat(parts, dim=1) / normaliser.scale
 
 
-def _loss(objective: Objective, theta_MD: Tensor, batch: Batch, together: float) -> Tensor:
-    """Return the mean loss of the networks and that of their ensemble, weighted."""
-    if not together:
-        return objective.losses(theta_MD, batch).mean()
-    return of_log_probabilities(probabilities_of(objective, theta_MD, batch), batch, together)
-
-
-def probabilities_of(objective: Objective, theta_MD: Tensor, batch: Batch) -> Tensor:
-    """Return log-probabilities of classes `[M, B, K]`. Raises UserError where the task has no classes."""
-    logp_MBK = objective.log_probabilities(theta_MD, batch.inputs)
-    if logp_MBK is None:
-        raise UserError(
-            "posterior: the task gives no class probabilities to take an ensemble of; set method.together = 0, or use "
-            "a method that learns from the checkpoints alone"
-        )
-    return logp_MBK
-
-
-def of_log_probabilities(logp_MBK: Tensor, batch: Batch, together: float) -> Tensor:
-    """Return the mean loss of networks and that of their ensemble, weighted."""
-    mean_BK = logp_MBK.logsumexp(dim=0) - math.log(len(logp_MBK))
-    alone = nll_loss(logp_MBK.flatten(0, 1), batch.targets.repeat(len(logp_MBK)))
-    return (1 - together) * alone + together * nll_loss(mean_BK, batch.targets)
-
-
 def load(tensors: dict[str, Tensor], zoo: Zoo) -> Networks:
     """Rebuild trained Gaussians."""
-    normaliser, state = normalise.load(zoo.layout, below(tensors, "normaliser.")), below(tensors, "gaussians.")
-    return Networks(normaliser, LowRank(state["centres"], state["factors"]))
+    normaliser = normalise.load(zoo.layout, below(tensors, "normaliser."))
+    return Networks(normaliser, LowRank(tensors["gaussians.centres"], tensors["gaussians.factors"]))

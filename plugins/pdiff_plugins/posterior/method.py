@@ -28,8 +28,11 @@ class Posterior(Method):
 
     With `within = "span"` networks stay mixtures of the checkpoints: what is trained are the weights of each, some
     thousand numbers, and nothing as long as a network is held or stored. So it is done for networks of many millions
-    of parameters. The members of a step are then computed one after the other, and with `together` twice, as the
-    gradient of each depends on what the others answer. Running statistics, which no loss can train, follow the weights.
+    of parameters. Running statistics, which no loss can train, follow the weights.
+
+    The members of a step are computed one after the other, and with `together` twice where they are large, as the
+    gradient of each depends on what the others answer. In all parameters each direction and each centre is held four
+    times, with its gradient and Adam's two moments.
     """
 
     name = "posterior"

@@ -4,12 +4,11 @@ A network is theta = mean + u B (X - mean), in coordinates without bounds: X the
 directions, each as long as one standard deviation of the checkpoints along it. A Gaussian over u is trained. A step
 writes its networks in one pass over the zoo, takes the gradient of each in turn, and gathers dL/du = dL/dtheta
 (B (X - mean))^T in another: beside these two sets of vectors, in files where they are large, it holds one network and
-its gradient. C Gaussians, K directions, N checkpoints, M networks of a step, W columns of a window, Z latents.
+its gradient, and graphs of all where they are small. C Gaussians, K directions, N checkpoints, M networks of a step, W
+columns of a window, Z latents.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,14 +17,14 @@ from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
 from pdiff.data import Batch
-from pdiff.mapped import Touched
 from pdiff.objective import Objective
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import span
 from pdiff_plugins.maths.normalise import mixed, read
-from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, check_axes, of_log_probabilities, probabilities_of
+from pdiff_plugins.posterior.gradients import Members, Taken
+from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, check_axes
 from pdiff_plugins.posterior.method import Posterior
 
 
@@ -102,60 +101,18 @@ class Losses:
     """The loss of networks on a batch, and its gradient by their places u_MK, of one network at a time."""
 
     def __init__(self, checkpoints: Checkpoints, objective: Objective, together: float, count: int, ctx: Context):
-        self.checkpoints, self.objective, self.together = checkpoints, objective, together
-        self.device, dim = ctx.device, checkpoints.zoo.layout.dim
+        self.checkpoints, self.members = checkpoints, Members(objective, together, ctx.device)
+        dim = checkpoints.zoo.layout.dim
         self.theta_MD, self.grad_MD = ctx.empty(count, dim), ctx.empty(count, dim)
 
     def __call__(self, u_MK: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return (loss, dL/du_MK)."""
         with torch.autocast("cpu", enabled=False):
             self.checkpoints.write(u_MK, self.theta_MD)
-        with torch.enable_grad():
-            value = self._together(batch) if self.together else self._alone(batch)
+        values = self.members(self.theta_MD, self.grad_MD, batch)
+        value = values if self.members.together else sum(values / len(values), torch.zeros((), device=values.device))
         with torch.autocast("cpu", enabled=False):
             return value, self.checkpoints.gather(self.grad_MD, self.theta_MD).to(u_MK.device)
-
-    def _alone(self, batch: Batch) -> Tensor:
-        total, touched = torch.zeros((), device=self.device), Touched(self.theta_MD, self.grad_MD)
-        for stored_D, grad_D in zip(self.theta_MD, self.grad_MD, strict=True):
-            theta_D = stored_D.to(self.device).requires_grad_()
-            value = self.objective.losses(theta_D[None], batch)[0] / len(self.theta_MD)
-            grad_D.copy_(torch.autograd.grad(value, theta_D)[0])
-            total += value.detach()
-            touched(stored_D, grad_D)
-        return total
-
-    def _together(self, batch: Batch) -> Tensor:
-        """Networks are computed twice: what a member's outputs are worth depends on all others'."""
-        touched = Touched(self.theta_MD, self.grad_MD)
-        with torch.no_grad():
-            rows = []
-            for stored_D in self.theta_MD:
-                rows.append(probabilities_of(self.objective, stored_D.to(self.device)[None], batch)[0])
-                touched(stored_D)
-        logp_MBK = torch.stack(rows).requires_grad_()
-        value = of_log_probabilities(logp_MBK, batch, self.together)
-        (slope_MBK,) = torch.autograd.grad(value, logp_MBK)
-        for stored_D, grad_D, slope_BK in zip(self.theta_MD, self.grad_MD, slope_MBK, strict=True):
-            theta_D = stored_D.to(self.device).requires_grad_()
-            logp_BK = probabilities_of(self.objective, theta_D[None], batch)[0]
-            grad_D.copy_(torch.autograd.grad(logp_BK, theta_D, slope_BK)[0])
-            touched(stored_D, grad_D)
-        return value.detach()
-
-
-class Taken(torch.autograd.Function):
-    """A loss whose gradient is found with it."""
-
-    @staticmethod
-    def forward(ctx: Any, u_MK: Tensor, losses: Losses, batch: Batch) -> Tensor:
-        value, slope_MK = losses(u_MK.detach(), batch)
-        ctx.save_for_backward(slope_MK)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0] * ctx.saved_tensors[0], None, None
 
 
 class Mixtures(Generator):
@@ -167,7 +124,7 @@ class Mixtures(Generator):
 
     @torch.no_grad()
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        return mixed(self.zoo, self.gaussians.some(count, ctx.generator("sample")).double(), ctx)
+        return mixed(self.zoo, self.gaussians(*self.gaussians.some(count, ctx.generator("sample"))).double(), ctx)
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"mixtures.{key}": value for key, value in self.gaussians.state_dict().items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pdiff.mapped import COLUMNS
+from pdiff.mapped import COLUMNS, windows
 
 RANK_TOLERANCE = 1e-6  # of the largest singular value: what is below is rounding of float32 vectors
 
@@ -41,10 +41,13 @@ class PcaModule(nn.Module):
     def fit(self, x_ND: Tensor) -> None:
         """Set mean and components from the rows; the same on every device."""
         x_ND = x_ND.detach().cpu()
-        mean_D = torch.cat([x.double().mean(0) for x in x_ND.split(COLUMNS, dim=1)])
+        mean_D = torch.cat([x.double().mean(0) for _, x in windows(x_ND, width=COLUMNS)])
         components = principal_components(x_ND, mean_D, self.latent_dim)
         self.mean.copy_(mean_D)
-        self.components.zero_()[: len(components)] = components.to(self.components)
+        if len(components) < self.latent_dim:
+            missing = components.new_zeros(self.latent_dim - len(components), components.shape[1])
+            components = torch.cat([components, missing])
+        self.components = components.to(self.components).contiguous()
 
     def encode(self, x_BD: Tensor) -> Tensor:
         return (x_BD - self.mean) @ self.components.T
@@ -72,16 +75,17 @@ def principal_components(x_ND: Tensor, mean_D: Tensor, count: int) -> Tensor:
     vectors = vectors[:, :keep]
     components = vectors.T
     if wide:
-        parts = [(vectors.T @ x / singular[:keep, None]).to(x_ND) for x in _centred(x_ND, mean_D)]
-        components = torch.cat(parts, dim=1)
-    sign = components.gather(1, components.abs().argmax(1, keepdim=True)).sign()
-    return components * sign
+        components = x_ND.new_empty(keep, x_ND.shape[1])
+        for part, x in zip(components.split(COLUMNS, dim=1), _centred(x_ND, mean_D), strict=True):
+            part.copy_(vectors.T @ x / singular[:keep, None])
+    for component in components:
+        component *= component[component.abs().argmax()].sign()
+    return components
 
 
 def _centred(x_ND: Tensor, mean_D: Tensor) -> Iterator[Tensor]:
     """Yield the columns less their mean in float64, at most COLUMNS at a time."""
-    blocks = zip(x_ND.split(COLUMNS, dim=1), mean_D.split(COLUMNS), strict=True)
-    return (x - mean for x, mean in blocks)
+    return (x - mean_D[columns] for columns, x in windows(x_ND, width=COLUMNS))
 
 
 class MlpAutoencoder(nn.Module):
