@@ -45,8 +45,9 @@ def located(name: str | PathLike[str], out: str | PathLike[str], progress: Progr
         store = Store.at(out, named(remote_at(out), text), progress)
         pull(store)
     except UserError as error:
-        copy = local(out) / Path(text).name
-        raise UserError(f"{error}; its copy {copy} is here" if (copy / SCORES).is_file() else error) from None
+        with contextlib.suppress(UserError):
+            error = UserError(f"{error}; its copy is here: {find_run(text, local(out))}")
+        raise error from None
     return _run(store), out
 
 

@@ -83,8 +83,7 @@ class Remote:
 
     def listing(self, path: str) -> dict[str, Any] | None:
         """Return a listing, None where it is not there. Raises UserError where it is damaged, or leads elsewhere."""
-        data = self.read(path)
-        return None if data is None else _checked(data, f"{self.address}/{path}")
+        return None
 
     def has(self, path: str) -> bool:
         """Tell whether a listing is there, and so all that it lists."""
@@ -178,7 +177,8 @@ class Address(Remote):
 
         def probe() -> None:
             try:
-                self.write(PROBE, b"pdiff keeps results here.\n")
+                with self._told():
+                    self._put(PROBE, lambda to: self._system[0].pipe_file(to, b"pdiff keeps results here.\n"))
                 failed.append(None)
             except UserError as error:
                 failed.append(error)

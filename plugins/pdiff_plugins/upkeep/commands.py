@@ -67,7 +67,7 @@ def fetch(
     ],
     out: Annotated[str, typer.Option(help="Folder of results to copy to.")] = "runs",
 ) -> None:
-    """Copy a finished run from an address, with the stages that it uses.
+    """Copy a finished run from an address. The stages that it uses come along.
 
     What is here whole is not copied, so the same command goes on where it was stopped. Each file is held against its
     SHA-256 before it has its name.
