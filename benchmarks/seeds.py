@@ -3,10 +3,11 @@
     python benchmarks/seeds.py [--device cuda] [--networks 64] [--steps 300] [--only "resnet_mini 16"] [--batch 32 128]
 
 The plain loop is timed on a few networks, each with one thread and with all, in turn with the other way, and the better
-median is scaled. `ratio` is of these times; `ratio of CPU` compares the core seconds of the loop with one thread and of
-the collector, which other programs disturb less. `busy` is how many cores those took meanwhile: above 0.1 the times say
-little. `MFLOP` is what a step of one network computes, and `least, s` the time of all of them at the rate that all
-cores reach in a large matrix product. `differ` is the largest difference of a parameter after ten steps.
+median is scaled. OMP_NUM_THREADS limits both ways: beside other programs, threads that wait for each other can take a
+hundred times as long. `ratio` is of these times; `ratio of CPU` compares the core seconds of the loop with one thread
+and of the collector, tracing and all, which other programs disturb less. `busy` is how many cores those took meanwhile:
+above 0.1 the times say little. `MFLOP` is what a step of one network computes, and `least, s` the time of all of them
+at the rate of all cores in a large matrix product. `differ` is the largest difference of a parameter after ten steps.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
 
 EXAMPLES, LR, SHORT, ROUNDS, FEW, FEW_STEPS = 2000, 1e-3, 10, 3, 2, 60
+CORES = torch.get_num_threads()
 Shape = tuple[int, ...]
 
 
@@ -61,8 +63,12 @@ CASES: list[tuple[str, Shape, Callable[[], nn.Module]]] = [
     ("mlp_mini", DIGIT, of_plugin("mlp_mini", DIGIT)),
     ("resnet_mini", DIGIT, of_plugin("resnet_mini", DIGIT)),
     ("convnet_mini 8-8", DIGIT, of_plugin("convnet_mini", DIGIT, channels=(8, 8))),
+    ("vit_mini", DIGIT, of_plugin("vit_mini", DIGIT)),
+    ("convnext_mini stem 2", DIGIT, of_plugin("convnext_mini", DIGIT, stem=2)),
     ("resnet_mini", IMAGE, of_plugin("resnet_mini", IMAGE)),
     ("convnet_mini", IMAGE, of_plugin("convnet_mini", IMAGE)),
+    ("vit_mini", IMAGE, of_plugin("vit_mini", IMAGE)),
+    ("convnext_mini", IMAGE, of_plugin("convnext_mini", IMAGE)),
     ("G.pt's CNN", IMAGE, small_cnn),
 ]
 
@@ -109,20 +115,20 @@ def together(
     collector = Seeds(count=count, steps=steps, lr=LR, batch_size=batch, schedule="constant", group=max(count, 64))
     layout = Layout.of(model, list(model.state_dict()))
     bench = Points(Zoo.of_one(model.state_dict(), layout), build=lambda seed: built(make, seed))
-    ctx = Context(seed=0, device=device)
+    ctx = Context(seed=0, device=device, threads=CORES)
     start = Spent.now(device)
     zoo = collector.collect(model, data=data, task=Classification(), layout=layout, bench=bench, ctx=ctx)
     return zoo.theta_ND, start.until(Spent.now(device))
 
 
 def case(name: str, shape: Shape, make: Callable[[], nn.Module], batch: int, options: argparse.Namespace) -> None:
-    device, count, steps, cores = device_for(options.device), options.networks, options.steps, os.cpu_count() or 1
+    device, count, steps = device_for(options.device), options.networks, options.steps
     x, y = torch.randn(EXAMPLES, *shape), torch.randint(10, (EXAMPLES,))
     split = TensorSplit(x, y)
     data = DatasetSplits(split, split, split, shape, 10)
     x, y = x.to(device), y.to(device)
     difference = _difference(make, x, y, data, batch, device)
-    loops: dict[int, list[Spent]] = {threads: [] for threads in {1, cores}}
+    loops: dict[int, list[Spent]] = {threads: [] for threads in {1, CORES}}
     joint, busy = [], Busy()
     for _ in range(ROUNDS):
         for threads, spent in loops.items():
@@ -134,7 +140,7 @@ def case(name: str, shape: Shape, make: Callable[[], nn.Module], batch: int, opt
     all_, core = median(spent.wall for spent in joint), median(spent.cpu for spent in joint)
     flops = _flops(make, x[:batch], y[:batch])
     on_cpu = [f"{median(spent.cpu for spent in loops[1]) * scale / core:.1f}", f"{foreign:.1f}"]
-    least = f"{flops * steps * count / (_peak() * cores):.1f}"
+    least = f"{flops * steps * count / (_peak() * CORES):.1f}"
     cells = [
         name, "x".join(map(str, shape)), f"{sum(p.numel() for p in make().parameters()):,}", batch, f"{one:.1f}",
         f"{all_:.1f}", f"{one / all_:.1f}", *(on_cpu if device.type == "cpu" else ["", ""]), f"{flops / 1e6:.2f}",

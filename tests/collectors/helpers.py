@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from pdiff.context import Context
+from pdiff.context import Context, derive
 from pdiff.data import Batch, DatasetSplits, TensorSplit
 from pdiff.testing import Points
+from pdiff.training.loop import epoch_order
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.images.classification import Classification
@@ -74,3 +76,29 @@ def collect(options: Seeds, net: str = "mlp", keys: list[str] | None = None, ctx
 def options(**changes) -> Seeds:
     own = {"count": 3, "steps": 21, "lr": 0.01, "batch_size": BATCH, "every": 8, "include_start": True}
     return Seeds(**own | changes)
+
+
+def plainly(options: Seeds, model: nn.Module, run: int, data: DatasetSplits, keys: list[str]) -> dict[int, tuple]:
+    """Train one network in the ordinary way; return the selected parameters and the mean loss by saved step."""
+    seed, parameters = derive(7, "run", run), [p for k, p in model.named_parameters() if k in keys]
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[options.optimizer]
+    more = {"momentum": 0.9} if options.optimizer == "sgd" else {}
+    optimizer = kind(parameters, lr=options.lr, weight_decay=options.weight_decay, **more)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
+    layout, found, losses = Layout.of(model, keys), {}, []
+    model.train()
+    for step in range(options.steps + 1):
+        if step in options.saved_steps():
+            found[step] = (layout.vector(model.state_dict()).clone(), sum(losses) / len(losses) if losses else None)
+            losses = []
+        if step == options.steps:
+            return found
+        drawn = torch.Generator().manual_seed(derive(seed, "step", step)) if options.augment else None
+        batch = data.train.batch(epoch_order(COUNT, options.batch_size, step, seed), CPU, drawn)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(batch.inputs), batch.targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if options.schedule == "cosine":
+            cosine.step()

@@ -8,45 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import pdiff
 from pdiff.context import derive
-from pdiff.data import DatasetSplits
 from pdiff.errors import UserError
 from pdiff.services import Absent
 from pdiff.testing import Points, check_component
-from pdiff.training.loop import epoch_order
-from pdiff.zoo import Layout
 from pdiff_plugins.collectors.seeds import training as joint_training
 from pdiff_plugins.collectors.seeds.collector import Seeds
-from tests.collectors.helpers import COUNT, CPU, CTX, NETS, batch_norm, built, cnn, collect, mlp, options, splits
-
-
-def plainly(options: Seeds, model: nn.Module, run: int, data: DatasetSplits, keys: list[str]) -> dict[int, tuple]:
-    """Train one network in the ordinary way; return the selected parameters and the mean loss by saved step."""
-    seed, parameters = derive(7, "run", run), [p for k, p in model.named_parameters() if k in keys]
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[options.optimizer]
-    more = {"momentum": 0.9} if options.optimizer == "sgd" else {}
-    optimizer = kind(parameters, lr=options.lr, weight_decay=options.weight_decay, **more)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
-    layout, found, losses = Layout.of(model, keys), {}, []
-    model.train()
-    for step in range(options.steps + 1):
-        if step in options.saved_steps():
-            found[step] = (layout.vector(model.state_dict()).clone(), sum(losses) / len(losses) if losses else None)
-            losses = []
-        if step == options.steps:
-            return found
-        drawn = torch.Generator().manual_seed(derive(seed, "step", step)) if options.augment else None
-        batch = data.train.batch(epoch_order(COUNT, options.batch_size, step, seed), CPU, drawn)
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(batch.inputs), batch.targets)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        if options.schedule == "cosine":
-            cosine.step()
+from tests.collectors.helpers import CTX, NETS, batch_norm, built, cnn, collect, mlp, options, plainly, splits
 
 
 @pytest.mark.parametrize("net", NETS)

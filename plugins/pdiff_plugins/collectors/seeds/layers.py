@@ -6,14 +6,16 @@ listed here, are torch's own.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from pdiff_plugins.collectors.seeds import functions
@@ -113,6 +115,30 @@ JOINT: dict[Any, Callable[..., Any]] = {
     F.linear: linear, torch.conv2d: conv2d, F.max_pool2d: max_pool2d, F.avg_pool2d: avg_pool2d,
     F.adaptive_avg_pool2d: adaptive_avg_pool2d, F.layer_norm: layer_norm, F.batch_norm: batch_norm,
 }  # fmt: skip
+
+
+@contextlib.contextmanager
+def plain_means(model: nn.Module) -> Iterator[None]:
+    """Within it, BatchNorm with `momentum=None` counts batches without leaving tensors, which vmap cannot take."""
+    norms = [module for module in model.modules() if type(module).forward is _BatchNorm.forward]
+    norms = [norm for norm in norms if norm.momentum is None and norm.track_running_stats and norm.training]
+    for norm in norms:
+        norm.forward = partial(_plain_mean, norm)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def _plain_mean(norm: Any, x: Tensor) -> Tensor:
+    norm._check_input_dim(x)
+    seen = norm.running_mean.clone(), norm.running_var.clone()  # with momentum 1: those of this batch
+    y = F.batch_norm(x, *seen, norm.weight, norm.bias, True, 1.0, norm.eps)
+    count = norm.num_batches_tracked.add_(1)
+    for running, batch in zip((norm.running_mean, norm.running_var), seen, strict=True):
+        running.add_((batch - running) / count)
+    return y
 
 
 FEW_CLASSES = 32

@@ -15,13 +15,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from pdiff.context import Context
-from pdiff.data import Batch
+from pdiff.data import Batch, each
 from pdiff.errors import UserError
 from pdiff.networks import once
 from pdiff.running.device import steady_attention
 from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
-from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
+from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers, plain_means
 from pdiff_plugins.networks.activations import layer_outputs
 
 if TYPE_CHECKING:
@@ -60,11 +60,13 @@ class Network:
         return sum(shape.numel() for shape in self.shapes.values())
 
     @torch.no_grad()
-    def numbers(self, batch: Batch) -> int:
-        """Return how many numbers the layers of one network compute of a batch."""
-        count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), batch), Tensor.numel)
+    def numbers(self, example: Batch) -> int:
+        """Return how many numbers the layers of one network compute of one example."""
+        twice = Batch(*each(lambda values: torch.cat([values, values]), tuple(example)))
+        # BatchNorm that keeps no statistics takes those of the batch here, too, which one example may not have
+        count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), twice), Tensor.numel)
         self.model.train()
-        return count
+        return count // 2
 
     def stacked(self, models: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
         """Return theta_GT and the buffers, each with G first, of networks as they are."""
@@ -107,7 +109,7 @@ class Network:
             return gradient_GT, losses_G, *new
 
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), plain_means(self.model):
                 traced = make_fx(step, decomposition_table=DECOMPOSED if self.cpu else None)
                 graph = traced(theta_GT, *examples, *buffers)
         except UserError:
