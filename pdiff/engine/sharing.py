@@ -21,6 +21,7 @@ def share(plan: Plan, name: str, progress: Progress) -> bool:
     """
     pipeline = Pipeline(plan, name, progress)
     pipeline.patient, pipeline.store.remote.sends = False, True
+    pipeline.store.note(*(stage.folder_name for _, stage in plan))
     does: dict[str, Callable[[], object]] = {"train": pipeline.train}
     does |= dict.fromkeys(("collect", "zoo"), lambda: pipeline.zoo)
     for source in plan.methods:

@@ -150,13 +150,14 @@ class Store:
             raise UserError(f"{path}: damaged; run the recipe again, which computes what is missing")
         return seconds
 
-    def note(self, name: str) -> None:
-        """List a stage as one that the run uses, before it is looked for: so nobody clears it away meanwhile."""
-        if self.run is None or name in self._noted:
+    def note(self, *names: str) -> None:
+        """List stages as those that the run uses, before they are looked for: so nobody clears them away meanwhile."""
+        if self.run is None or self._noted.issuperset(names):
             return
         with contextlib.suppress(UserError):
-            if name in read_json(self.run / USES):
-                return self._noted.add(name)
+            self._noted |= set(read_json(self.run / USES))
+            if self._noted.issuperset(names):
+                return
         with contextlib.suppress(UserError), locked(self.root / "locks" / "uses.lock"):  # a store may be read-only
             make_folder(self.run)
             for stray in self.run.glob(f"{USES}.*.tmp"):
@@ -164,9 +165,9 @@ class Store:
             # Without a list, a finished run is an earlier version's: what is not listed of it would be lost.
             if (self.run / USES).exists() or not (self.run / SCORES).exists():
                 listed = read_json(self.run / USES) if (self.run / USES).exists() else []
-                if name not in listed:
-                    write_json(self.run / USES, sorted({*listed, name}))
-            self._noted.add(name)
+                if not set(names).issubset(listed):
+                    write_json(self.run / USES, sorted({*listed, *names}))
+            self._noted |= set(names)
 
 
 def listing(folder_name: str) -> str:
