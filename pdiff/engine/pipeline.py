@@ -19,6 +19,7 @@ from pdiff.engine.plan import Plan
 from pdiff.errors import UserError, as_baseline, of_baseline
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import blank_network, build_network
+from pdiff.running import ranks
 from pdiff.running.device import device_for, precision_for
 from pdiff.running.memory import told_when_out
 from pdiff.running.progress import Progress, Told
@@ -62,7 +63,7 @@ class Pipeline:
             with told_when_out(stage.name):
                 do(folder, self.context(*seed_words, folder=folder, progress=Told(self.progress, tell)))
 
-        folder = self.store.compute(stage, observed, self.progress.say)
+        folder = ranks.led(lambda work: self.store.compute(stage, work, self.progress.say), observed)
         seconds = self.store.seconds(stage) if computed else None  # None too where another run computed it meanwhile
         self.progress.took(stage.name, what, seconds)
         if seconds is not None:
@@ -88,7 +89,9 @@ class Pipeline:
     @functools.cached_property
     def data(self) -> DatasetSplits:
         """The dataset. Raises UserError when a split that the protocol needs is empty, or holds what it should not."""
-        data, needed = self.recipe.dataset.load(self.context("data")), {"train", "test", self.recipe.selection}
+        needed = {"train", "test", self.recipe.selection}
+        with ranks.leader_first():
+            data = self.recipe.dataset.load(self.context("data"))
         for split in needed:
             if not len(data.split(split)):
                 raise UserError(
@@ -101,7 +104,9 @@ class Pipeline:
         recipe = self.recipe
 
         def do(folder: Path, ctx: Context) -> None:
-            model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
+            self.data  # noqa: B018  # before the leader fetches weights alone
+            with ranks.leader_first():
+                model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
             work.layout_for(recipe, model, folder)  # what is wrong with it is told before anything is trained
             with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
                 do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
@@ -177,7 +182,7 @@ class Pipeline:
         if source == ORIGINAL:
             return self.zoo.theta_ND
         stage, steps = self.plan.sample(source, count, draw), self.plan.steps(source)
-        if not self.store.has(stage):
+        if not ranks.agreed(self.store.has(stage)):
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
         def do(folder: Path, ctx: Context) -> None:

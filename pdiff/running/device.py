@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pdiff.errors import Faults
 from pdiff.running.memory import keep_freed
+from pdiff.running.ranks import local_rank
 
 
 def device_for(wanted: str, precision: str = "auto") -> torch.device:
@@ -23,7 +24,7 @@ def device_for(wanted: str, precision: str = "auto") -> torch.device:
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(wanted)
+    device = torch.device(f"cuda:{local_rank()}" if wanted == "cuda" else wanted)
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise Faults([f"run.device = {wanted!r}: torch finds no CUDA device; write 'auto' or 'cpu'"])
