@@ -57,7 +57,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.locks": ("USES", "held", "locked"),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step"),
-    "pdiff.running.ranks": ("by_rows", "exchange", "here", "leader_first", "rows", "world"),
+    "pdiff.running.ranks": ("by_rows", "exchange", "here", "leader_first", "own_rows", "world"),
     "pdiff.running.snapshot": ("Snapshot",),
     "pdiff.running.store": ("ABOUT", "DAMAGED"),
     "pdiff.services": ("Absent", "Through"),

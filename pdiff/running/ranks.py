@@ -85,10 +85,12 @@ def group() -> Iterator[None]:
 
 def tells() -> bool:
     """Return whether this process says why the run ends: the first that fails, and one that is alone, does."""
-    with contextlib.suppress(Exception):  # who keeps the store may be gone
-        if _stores:
-            return int(_stores[-1].add("failed", 1)) == 1
-    return leader()
+    if not _stores:
+        return leader()
+    try:
+        return int(_stores[-1].add("failed", 1)) == 1
+    except RuntimeError:  # who kept the store is gone, and may have said nothing
+        return True
 
 
 @contextlib.contextmanager
@@ -143,7 +145,7 @@ def agreed(value: Any) -> Any:
     return json.loads(bytes(text.tolist()))
 
 
-def rows(count: int, number: int | None = None) -> slice:
+def own_rows(count: int, number: int | None = None) -> slice:
     """Return the block of `count` rows that is this process's, or another's; of fewer rows than processes all."""
     number, processes = rank() if number is None else number, world()
     if processes == 1 or count < processes:
@@ -156,7 +158,7 @@ def exchange(values: Tensor) -> None:
     import torch
 
     for number in range(world() if 1 < world() <= len(values) else 0):
-        for part in values[rows(len(values), number)].reshape(-1).view(torch.uint8).split(AT_ONCE):
+        for part in values[own_rows(len(values), number)].reshape(-1).view(torch.uint8).split(AT_ONCE):
             _send(part, number)
 
 
@@ -167,7 +169,7 @@ def by_rows(count: int, compute: Callable[[slice], Tensor]) -> Tensor:
     """
     import torch
 
-    mine = rows(count)
+    mine = own_rows(count)
     block = compute(mine)
     if len(block) == count:
         return block

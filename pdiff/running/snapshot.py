@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_metadata, save_tensors
+from pdiff.running.ranks import OWN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,12 @@ class Snapshot:
         """Return a snapshot beside this one, for a part of the stage."""
         return Snapshot(self.folder, f"{self.name}-{name}", self.every_s)
 
+    def shared(self) -> Snapshot:
+        """Return the snapshot that all ranks of a run have together, in which each writes scopes of its own."""
+        folder = self.folder
+        own = folder is not None and folder.name.startswith(OWN)
+        return Snapshot(folder.parent, self.name, self.every_s) if folder and own else self
+
     def rows(self, count: int, dim: int) -> Tensor:
         """Return vectors `[count, dim]`, float32, that are still there after a kill, as far as they were written.
 
@@ -48,8 +55,13 @@ class Snapshot:
         return kept(path, count, dim)
 
     def due(self) -> bool:
-        """True when the last save is long enough ago: saving takes at most about a twentieth of the time."""
-        return self.folder is not None and time.monotonic() - self._last >= max(self.every_s, 20 * self._cost)
+        """True when the last save is long enough ago: saving takes at most about a twentieth of the time.
+
+        Never in a folder of a rank's own: what it does the leader saves.
+        """
+        if self.folder is None or self.folder.name.startswith(OWN):
+            return False
+        return time.monotonic() - self._last >= max(self.every_s, 20 * self._cost)
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write tensors and JSON-ready state together."""

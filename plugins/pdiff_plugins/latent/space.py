@@ -16,8 +16,8 @@ from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.mapped import LARGE, Touched, mean_of, rows, take
 from pdiff.results.scores import Unit
-from pdiff.running import ranks
 from pdiff.running.memory import in_chunks
+from pdiff.running.ranks import exchange, own_rows
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Saying, codec_module
@@ -184,7 +184,7 @@ def encode(codec: nn.Module, x_ND: Tensor, device: torch.device) -> Tensor:
 @torch.no_grad()
 def decode(codec: nn.Module, z_MZ: Tensor, out_MD: Tensor, finish: Callable[[Tensor], Tensor]) -> None:
     """Write the networks of latents, after `finish`, into `out_MD` on the CPU."""
-    mine = ranks.rows(len(z_MZ))
+    mine = own_rows(len(z_MZ))
     done, touched = mine.start, Touched(out_MD)
 
     def some(z_BZ: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def decode(codec: nn.Module, z_MZ: Tensor, out_MD: Tensor, finish: Callable[[Ten
         return z_BZ[:, :0]
 
     in_chunks(some, z_MZ[mine], _at_once(out_MD))
-    ranks.exchange(out_MD)
+    exchange(out_MD)
 
 
 def _at_once(x_ND: Tensor) -> int:

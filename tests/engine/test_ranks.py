@@ -1,0 +1,158 @@
+"""One run over several processes: they agree with one alone, and a run that lost one says so and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pdiff.files import load_tensors, read_json
+from tests.helpers import TINY
+
+RECIPE = """
+plugins = ["mine.py"]
+[dataset]
+name = "tiny_data"
+[task]
+name = "tiny_task"
+[architecture]
+name = "tiny_net"
+[selector]
+name = "entire"
+[train]
+epochs = 2
+batch_size = 20
+[collect]
+name = "seeds"
+count = 40
+steps = 30
+lr = 0.01
+batch_size = 20
+every = 10
+[method]
+name = "pdiff"
+steps = 20
+timesteps = 10
+[sample]
+count = 7
+[[evaluate]]
+name = "breaks"
+"""
+
+PLUGIN = """
+import os, signal
+from pathlib import Path
+from pdiff import UserError, hookimpl
+from pdiff.components import Evaluator
+from pdiff.testing import TinyData, TinyNet, TinyTask
+
+class Breaks(Evaluator):
+    "Ends the second process as the file says, or else scores."
+    name = "breaks"
+    def evaluate(self, view, bench, ctx):
+        how = Path("how").read_text() if Path("how").is_file() else ""
+        if os.environ.get("RANK") == "1":
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "told":
+                raise UserError("breaks: no more")
+        return {"mean": bench.score(view.theta["pdiff"]).mean().item()}
+
+@hookimpl
+def register_datasets(register):
+    register(TinyData)
+
+@hookimpl
+def register_tasks(register):
+    register(TinyTask)
+
+@hookimpl
+def register_architectures(register):
+    register(TinyNet)
+
+@hookimpl
+def register_evaluators(register):
+    register(Breaks)
+"""
+
+
+def ranks(folder: Path, *arguments: str, count: int = 2) -> list[subprocess.Popen]:
+    """Start the program as torchrun does, without what torchrun adds."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "pdiff", "run", *arguments], cwd=folder, text=True,
+            env=os.environ | told | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+
+
+def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    texts = [process.communicate() for process in processes]
+    return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
+
+
+def assert_agree(first: Path, second: Path) -> None:
+    """Check the tensors of two stores: predictions, checkpoints and fits are equal, samples nearly."""
+    paths = {path.relative_to(first) for path in first.glob("*/*.safetensors")}
+    assert paths == {path.relative_to(second) for path in second.glob("*/*.safetensors")} and paths
+    for path in paths:
+        ours, theirs = load_tensors(first / path), load_tensors(second / path)
+        nearly = 1e-5 if path.name == "samples.safetensors" else 0.0
+        for key, value in ours.items():
+            torch.testing.assert_close(value, theirs[key], rtol=0, atol=nearly, msg=lambda text, at=path: f"{at} {text}")
+
+
+def test_two_processes_of_torchrun_agree_with_one(finished, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "pdiff", "run", "tiny.toml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6/6 report") == done.stdout.count("results in") == 1
+    runs = finished.folder.parent
+    assert_agree(runs / "store", tmp_path / "runs" / "store")
+    reports = [folder / finished.folder.name / "report.md" for folder in (runs, tmp_path / "runs")]
+    ours, theirs = (report.read_text() for report in reports)
+    assert ours == theirs
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    ((code, _, error),) = ended(ranks(prepared(folder), "mine.toml", count=1))
+    assert code == 0, error
+    return folder / "runs" / "store"
+
+
+def prepared(folder: Path) -> Path:
+    (folder / "mine.toml").write_text(RECIPE)
+    (folder / "mine.py").write_text(PLUGIN)
+    return folder
+
+
+@pytest.mark.parametrize(("how", "line"), [("told", "breaks: no more"), ("killed", "process of the run has ended")])
+def test_a_run_that_loses_a_process_says_so_once_and_goes_on(how: str, line: str, alone: Path, tmp_path: Path) -> None:
+    (prepared(tmp_path) / "how").write_text(how)
+    (first, _, error), (second, out, lost) = ended(ranks(tmp_path, "mine.toml"))
+    assert (first, second, out) == (2, 2 if how == "told" else -signal.SIGKILL, "")
+    assert f"{error}{lost}".count("error: ") == 1 and line in f"{error}{lost}"
+    (tmp_path / "how").unlink()
+    (first, text, error), (second, _, _) = ended(ranks(tmp_path, "mine.toml"))
+    assert first == second == 0, error
+    assert "2/6 collect   cached" in text
+    assert_agree(alone, tmp_path / "runs" / "store")
+    assert not list((tmp_path / "runs" / "store").glob("*.part"))
+    scores = [read_json(next(store.glob("evaluate-*")) / "scores.json") for store in (alone, tmp_path / "runs" / "store")]
+    assert scores[0] == scores[1]
