@@ -45,6 +45,14 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the program: exit code 2 for a mistake of the user's, told in one line each, without a traceback."""
     try:
+        _main()
+    except SystemExit as end:
+        ranks.leave(end.code if isinstance(end.code, int) else bool(end.code))
+        raise
+
+
+def _main() -> None:
+    try:
         if not ranks.leader():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         with naming("a file"):

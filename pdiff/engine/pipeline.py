@@ -83,7 +83,7 @@ class Pipeline:
             seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
             snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
             threads=run.threads, precision=precision_for(run.precision, self.device), graphs=run.graphs,
-            warn=self.warn,
+            shard=run.shard, warn=self.warn,
         )  # fmt: skip
 
     @functools.cached_property

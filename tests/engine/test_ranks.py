@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 import torch
 
 from pdiff.files import load_tensors, read_json
-from tests.helpers import TINY
+from tests.helpers import TINY, in_ranks
 
 RECIPE = """
 plugins = ["mine.py"]
@@ -55,14 +53,14 @@ from pdiff.testing import TinyData, TinyNet, TinyTask
 class Breaks(Evaluator):
     "Ends the second process as the file says, or else scores."
     name = "breaks"
-    def evaluate(self, view, bench, ctx):
+    def evaluate(self, view, ctx):
         how = Path("how").read_text() if Path("how").is_file() else ""
         if os.environ.get("RANK") == "1":
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if how == "told":
                 raise UserError("breaks: no more")
-        return {"mean": bench.score(view.theta["pdiff"]).mean().item()}
+        return {"mean": view.bench.score(view.theta["pdiff"]).mean().item()}
 
 @hookimpl
 def register_datasets(register):
@@ -82,24 +80,7 @@ def register_evaluators(register):
 """
 
 
-def ranks(folder: Path, *arguments: str, count: int = 2) -> list[subprocess.Popen]:
-    """Start the program as torchrun does, without what torchrun adds."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    told = {"WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "pdiff", "run", *arguments], cwd=folder, text=True,
-            env=os.environ | told | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for rank in range(count)
-    ]  # fmt: skip
-
-
-def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    texts = [process.communicate() for process in processes]
-    return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
+PDIFF = [sys.executable, "-m", "pdiff", "run"]
 
 
 def assert_agree(first: Path, second: Path) -> None:
@@ -110,7 +91,7 @@ def assert_agree(first: Path, second: Path) -> None:
         ours, theirs = load_tensors(first / path), load_tensors(second / path)
         nearly = 1e-5 if path.name == "samples.safetensors" else 0.0
         for key, value in ours.items():
-            torch.testing.assert_close(value, theirs[key], rtol=0, atol=nearly, msg=lambda text, at=path: f"{at} {text}")
+            torch.testing.assert_close(value, theirs[key], rtol=0, atol=nearly, msg=f"{path} {key}")
 
 
 def test_two_processes_of_torchrun_agree_with_one(finished, tmp_path: Path) -> None:
@@ -131,7 +112,7 @@ def test_two_processes_of_torchrun_agree_with_one(finished, tmp_path: Path) -> N
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    ((code, _, error),) = ended(ranks(prepared(folder), "mine.toml", count=1))
+    ((code, _, error),) = in_ranks([*PDIFF, "mine.toml"], prepared(folder), 1)
     assert code == 0, error
     return folder / "runs" / "store"
 
@@ -145,14 +126,14 @@ def prepared(folder: Path) -> Path:
 @pytest.mark.parametrize(("how", "line"), [("told", "breaks: no more"), ("killed", "process of the run has ended")])
 def test_a_run_that_loses_a_process_says_so_once_and_goes_on(how: str, line: str, alone: Path, tmp_path: Path) -> None:
     (prepared(tmp_path) / "how").write_text(how)
-    (first, _, error), (second, out, lost) = ended(ranks(tmp_path, "mine.toml"))
+    (first, _, error), (second, out, lost) = in_ranks([*PDIFF, "mine.toml"], tmp_path)
     assert (first, second, out) == (2, 2 if how == "told" else -signal.SIGKILL, "")
     assert f"{error}{lost}".count("error: ") == 1 and line in f"{error}{lost}"
     (tmp_path / "how").unlink()
-    (first, text, error), (second, _, _) = ended(ranks(tmp_path, "mine.toml"))
+    (first, text, error), (second, _, _) = in_ranks([*PDIFF, "mine.toml"], tmp_path)
     assert first == second == 0, error
     assert "2/6 collect   cached" in text
     assert_agree(alone, tmp_path / "runs" / "store")
     assert not list((tmp_path / "runs" / "store").glob("*.part"))
-    scores = [read_json(next(store.glob("evaluate-*")) / "scores.json") for store in (alone, tmp_path / "runs" / "store")]
-    assert scores[0] == scores[1]
+    ours, theirs = (next(store.glob("evaluate-*")) for store in (alone, tmp_path / "runs" / "store"))
+    assert read_json(ours / "scores.json") == read_json(theirs / "scores.json")

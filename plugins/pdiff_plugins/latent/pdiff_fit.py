@@ -82,9 +82,7 @@ class LatentDiffusion(Generator):
 
         return denoise
 
-    def _diffuse(
-        self, count: int, ctx: Context, keep: Any, mine: slice = slice(None)
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _diffuse(self, count: int, ctx: Context, keep: Any, mine: slice = slice(None)) -> tuple[Tensor, list[Tensor]]:
         """Return those of `count` latents at the end, and at fractions of the way: they depend on no others."""
         method, denoiser = self.method, self.denoiser.to(ctx.device)
         generator = ctx.generator("sample")
@@ -93,8 +91,8 @@ class LatentDiffusion(Generator):
         kept = KeptSteps(denoiser) if self.labels_NK is not None else self.kept  # labels are bound in a step
         with threads_for(denoiser, ctx.threads), ctx.progress.step("sample", steps) as bar:
             return diffusion.sample(
-                self._denoise(count, ctx, mine), z_MZ, self.schedule, prediction=method.prediction, sampler=method.sampler,
-                steps=steps, generator=generator, rows=mine, keep=keep, tell=bar.advance,
+                self._denoise(count, ctx, mine), z_MZ, self.schedule, prediction=method.prediction,
+                sampler=method.sampler, steps=steps, generator=generator, rows=mine, keep=keep, tell=bar.advance,
                 capture=lambda step: kept.captured(step, len(range(count)[mine]), ctx),
             )  # fmt: skip
 
@@ -167,6 +165,6 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
 
     log = train(
         denoiser, loss, steps=method.steps, ctx=ctx, what="diffusion", lr=method.lr,
-        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw, by_rows=True,
     )  # fmt: skip
     return denoiser, log

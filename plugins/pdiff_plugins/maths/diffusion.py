@@ -115,8 +115,9 @@ def sample(
 
     All M are one batch. `ddpm` draws from the posterior with its own variance (Ho et al. 2020, eq. 6-7), which is the
     member eta = 1 of the DDIM family (Song et al. 2021, eq. 12 and 16) at every number of steps; `eta` is read by
-    `ddim` only. Nothing is clipped. Of `rows` alone, each is what it is among all. `capture` may replace a step by a replayed graph; `tell` is called after each.
-    Raises UserError when `steps` is more than the schedule has.
+    `ddim` only. Nothing is clipped. `rows`: those alone are sampled, and are as they would be among all. `capture` may
+    replace a step by a replayed graph; `tell` is called after each. Raises UserError when `steps` is more than the
+    schedule has.
     """
     stops = [round(fraction * steps) for fraction in keep]
     shape, z = z_T.shape, z_T[rows]
