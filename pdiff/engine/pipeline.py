@@ -104,9 +104,9 @@ class Pipeline:
         recipe = self.recipe
 
         def do(folder: Path, ctx: Context) -> None:
-            self.data  # noqa: B018  # before the leader fetches weights alone
-            with ranks.leader_first():
-                model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
+            data = self.data
+            with ranks.leader_first():  # it may fetch weights
+                model = build_network(recipe.architecture, data, recipe.seed, ctx.progress.say)
             work.layout_for(recipe, model, folder)  # what is wrong with it is told before anything is trained
             with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
                 do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)

@@ -16,7 +16,7 @@ from pdiff.running import ranks
 from pdiff.running.snapshot import Snapshot
 
 LARGE_NETWORK = 10_000_000
-"""Parameters from which ranks share steps out: below, the gradients take longer to send than to compute."""
+"""Parameters from which ranks share steps out: smaller ones take about as long to send as to step."""
 
 
 class Whole:
