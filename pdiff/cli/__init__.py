@@ -55,7 +55,7 @@ def _main() -> None:
     try:
         if not ranks.leader():
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        with naming("a file"):
+        with naming("a file"), ranks.told_when_lost():
             build()(prog_name="pdiff")
     except UserError as error:
         for line in str(error).splitlines() if ranks.tells() else ():

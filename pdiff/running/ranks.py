@@ -27,6 +27,8 @@ WAITS = datetime.timedelta(days=30)
 """For the slowest, at most: the leader may wait for another run. Where a process dies, the others know at once."""
 AT_ONCE = 2**26
 """Bytes that are sent at a time."""
+LOST = "gloo", "connection"
+"""Words of gloo's errors, which have no kind of their own."""
 OWN = "snapshot-rank-"
 """Begins the name of the folder, below a stage that is computed, of a rank that is not the leader."""
 
@@ -102,6 +104,10 @@ def told_when_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        from torch.distributed import DistError
+
+        if not isinstance(error, DistError) and not any(word in str(error).lower() for word in LOST):
+            raise
         raise UserError("another process of the run has ended; the same command goes on from what is stored") from error
 
 

@@ -84,8 +84,7 @@ class Sharded(Parallel):
                 register_fsdp_forward_method(module, half.__name__)
 
     def backward(self, value: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-        with ranks.told_when_lost():
-            (value * (self.weight * ranks.world())).backward()  # it takes the mean over ranks
+        (value * (self.weight * ranks.world())).backward()  # it takes the mean over ranks
         whole = value.detach() * self.weight
         loose = [p.grad for p in parameters if p.grad is not None and not hasattr(p, "full_tensor")]
         ranks.summed([whole, *loose])
