@@ -105,7 +105,11 @@ class Sharded(Parallel):
 
 def shares_for(module: nn.Module, ctx: Context, by_rows: bool) -> Whole:
     """Return how ranks make the steps of a network: together where it is large, and takes each example by itself."""
-    if ranks.world() == 1 or not by_rows or any(map(_mixes, module.modules())):
+    mixes = any(map(_mixes, module.modules()))
+    if ctx.shard and by_rows and (mixes or ranks.world() == 1):
+        why = "a network with BatchNorm or dropout" if mixes else "a network of one process"
+        ctx.warn(f"run.shard = true: {why} is fitted as with false")
+    if ranks.world() == 1 or not by_rows or mixes:
         return Whole()
     if ctx.shard:
         return Sharded(module, ctx.device)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from pdiff.context import Context
 from pdiff.files import load_tensors
+from pdiff.training.shares import Whole, shares_for
 from tests.helpers import in_ranks
 
 TRAINS = """
@@ -122,3 +125,12 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL takes one process for each of two GPUs")
 def test_two_gpus_train_what_one_does(tmp_path: Path) -> None:
     check(tmp_path, "cuda", 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"), [(nn.BatchNorm1d(2), "BatchNorm or dropout"), (nn.Linear(2, 2), "of one process")]
+)
+def test_a_network_that_cannot_be_sharded_is_named(layer: nn.Module, why: str) -> None:
+    said: list[str] = []
+    assert type(shares_for(layer, Context(seed=0, shard=True, warn=said.append), True)) is Whole
+    assert len(said) == 1 and why in said[0]
