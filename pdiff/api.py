@@ -24,6 +24,7 @@ from pdiff.recipe.tables import COUNTED, Recipe
 from pdiff.results.changes import changed_keys
 from pdiff.results.mirror import located, publish, pull
 from pdiff.results.runs import GIVEN, RESOLVED, SCORES, finished, read_scores
+from pdiff.running import ranks
 from pdiff.running.locks import run_locked
 from pdiff.running.progress import Progress, progress_for
 from pdiff.running.remote import local
@@ -33,6 +34,7 @@ from pdiff.runs import Run, added
 __all__ = ["Run", "open_run", "prepare", "run"]
 
 
+@ranks.group()
 def run(
     recipe: Given = None, *, plugins: Sequence[str | PathLike[str]] = (), set: Mapping[str, Any] | None = None,
     quiet: bool = False, verbose: bool = False, console: Any = None, out: str | PathLike[str] = "", name: str = "",
@@ -43,7 +45,7 @@ def run(
     loaded, path = recipe_given(recipe, objects, set, plugins)
     called = Path(name or path)
     plan, named, ahead = ready(loaded, called)
-    pipeline = Pipeline(plan, named, Progress() if quiet else _progress(console, verbose))
+    pipeline = Pipeline(plan, named, Progress() if quiet or not ranks.leader() else _progress(console, verbose))
     for line in ahead.what("fetches"):
         pipeline.progress.say(f"to be fetched: {line}")
     for line in ahead.what("notes"):
@@ -51,23 +53,27 @@ def run(
     store, folder = pipeline.store, local(loaded.run.out) / pipeline.name
     store.remote.sends = True
     _say_what_changed(loaded, called, folder, pipeline.progress)
-    try:
-        pull(store)
-    except UserError as error:
-        pipeline.warn(f"{error}; what this run gives is sent in its place")
-    kept = read_scores(folder)["columns"] if (folder / SCORES).is_file() else {}
+    with ranks.leader_first():
+        try:
+            if ranks.leader():
+                pull(store)
+        except UserError as error:
+            pipeline.warn(f"{error}; what this run gives is sent in its place")
+    kept = ranks.agreed(read_scores(folder)["columns"] if (folder / SCORES).is_file() else {})
     about: dict[str, Any] = {"run": pipeline.name, "folder": folder}
     stages = {what: stage.key for what, stage in pipeline.plan}
     with tracked(loaded.run.track, pipeline.warn, recipe=loaded.table(), stages=stages, **about):
         scores = scores_of(pipeline, added(kept, loaded))
-        resolved = tomli_w.dumps(loaded.table())
-        with run_locked(folder):
-            write_text(folder / GIVEN, path.read_text(encoding="utf-8") if path.is_file() else resolved)
-            write_text(folder / RESOLVED, resolved)
-            write_json(folder / SCORES, scores)
-        done = Run(folder, pipeline)
-        notify(pipeline.warn, "run_finished", scores=scores, files=done.report(), failure="", **about)
-    publish(store)
+        resolved, done = tomli_w.dumps(loaded.table()), Run(folder, pipeline)
+        with ranks.alone() as leads:
+            if not leads:
+                return done
+            with run_locked(folder):
+                write_text(folder / GIVEN, path.read_text(encoding="utf-8") if path.is_file() else resolved)
+                write_text(folder / RESOLVED, resolved)
+                write_json(folder / SCORES, scores)
+            notify(pipeline.warn, "run_finished", scores=scores, files=done.report(), failure="", **about)
+            publish(store)
     store.remote.sends = False  # what the run is asked for from here on is its own
     return done
 

@@ -33,6 +33,8 @@ class Context:
     """Of training: float32, or bfloat16 (autocast: parameters and optimiser stay float32)."""
     graphs: bool = True
     """On CUDA: replay training and sampling steps of fixed shapes as CUDA graphs."""
+    shard: bool = False
+    """Ranks hold parts of the networks that they train together."""
     warn: Callable[[str], None] = print
 
     def generator(self, *words: object) -> torch.Generator:

@@ -63,6 +63,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step", "progress_for"),
     "pdiff.running.remote": ("is_address", "local"),
+    "pdiff.running.ranks": ("by_rows", "exchange", "here", "leader_first", "own_rows", "world"),
     "pdiff.running.snapshot": ("Snapshot",),
     "pdiff.running.store": ("ABOUT", "DAMAGED", "Stage", "Store"),
     "pdiff.services": ("Absent", "Through"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,23 @@ def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.
         [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=HANG_S,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
+
+
+def in_ranks(command: list[str], cwd: Path, count: int = 2) -> list[tuple[int, str, str]]:
+    """Run a command in several processes as torchrun does, and return each one's exit code, output and errors."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)} | told,
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+    texts = [process.communicate(timeout=HANG_S) for process in processes]
+    return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
 
 
 def call(*arguments: str) -> str:

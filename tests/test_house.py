@@ -30,7 +30,7 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine runs.py api.py"
 """Contracts, discovery, recipe, engine, runs, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 9500, 3420, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 9950, 3420, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
@@ -43,8 +43,8 @@ others wrote are read as they are (checkpoints/), files of code are plugins and 
 answer together (ensembles.py); and that a run says what it lacks before it begins, and who follows it
 (components/ahead.py, components/tracker.py, engine/preflight.py); that what is larger than memory lies in files
 (mapped.py); that results lie at an address, which every stage is looked for in (running/remote.py, results/mirror.py);
-and that many processes share a store (running/locks.py, engine/sharing.py), which engines run
-(components/engine.py)."""
+that many processes share a store (running/locks.py, engine/sharing.py), which engines run (components/engine.py), or
+make one run, which is decided where stages, steps and rows are (running/ranks.py, training/shares.py)."""
 
 
 @functools.cache

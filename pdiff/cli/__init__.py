@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from pdiff.cli import plugins, results, run
 from pdiff.cli.commands import add_commands
 from pdiff.errors import UserError, naming, short
 from pdiff.plugins.loading import blamed
+from pdiff.running import ranks
 
 STOPPED = 130
 """Exit code of a program that was interrupted."""
@@ -46,18 +48,31 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the program: exit code 2 for a mistake of the user's, told in one line each, without a traceback."""
     try:
-        with naming("a file"):
+        _main()
+    except SystemExit as end:
+        ranks.leave(end.code if isinstance(end.code, int) else bool(end.code))
+        raise
+
+
+def _main() -> None:
+    try:
+        if not ranks.leader():
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        with naming("a file"), ranks.told_when_lost():
             build()(prog_name="pdiff")
     except UserError as error:
-        for line in str(error).splitlines():
+        for line in str(error).splitlines() if ranks.tells() else ():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != STOPPED:  # which typer makes of a KeyboardInterrupt
             raise
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        if ranks.tells():
+            print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
+        if not ranks.tells():
+            sys.exit(1)
         if isinstance(error, RuntimeError | MemoryError) and _memory(error):
             sys.exit(2)
         from pdiff.plugins.discovery import registry

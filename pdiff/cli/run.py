@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pdiff.cli.options import Overrides, Plugins, Wide, overrides
+from pdiff.running.ranks import leader
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe file, or the name of one in ./recipes or of those that come with pdiff.")
@@ -38,6 +39,8 @@ def run(
         from pdiff import api
     changes = overrides(set, device, out) | ({"run.track": [{"name": name} for name in track]} if track else {})
     done = api.run(recipe, plugins=plugin or (), set=changes, quiet=quiet, verbose=verbose, console=console())
+    if not leader():
+        return
     print_run(done.scores, done.folder, wide)
     print_reports(done.report())
     address = done.pipeline.store.remote.address

@@ -10,6 +10,7 @@ from typing import Any
 from pdiff.components import Tracker
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.loading import told
+from pdiff.running.ranks import leader
 
 
 @contextlib.contextmanager
@@ -19,7 +20,7 @@ def tracked(
     """Let trackers follow a run, and tell them when it fails. Raises UserError where one cannot begin."""
     manager, following = registry().manager, list[object]()
     try:
-        for tracker in trackers:
+        for tracker in trackers if leader() else ():
             observer, name = tracker.begin(run=run, folder=folder, **about), f"tracker {tracker.name}"
             following.append(observer)
             manager.register(observer, None if manager.has_plugin(name) else name)
@@ -33,8 +34,8 @@ def tracked(
 
 
 def notify(warn: Callable[[str], None], hook: str, **values: Any) -> None:
-    """Call a hook of every plugin that has it; one that raises is named and passed over."""
-    for _ in _answers(warn, hook, values):
+    """Call a hook of every plugin that has it; one that raises is named and passed over. The leader alone does."""
+    for _ in _answers(warn, hook, values) if leader() else ():
         pass
 
 

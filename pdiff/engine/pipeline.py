@@ -19,6 +19,7 @@ from pdiff.engine.plan import Plan
 from pdiff.errors import UserError, as_baseline, of_baseline
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
 from pdiff.networks import blank_network, build_network
+from pdiff.running import ranks
 from pdiff.running.device import device_for, precision_for
 from pdiff.running.memory import told_when_out
 from pdiff.running.progress import Progress, Told
@@ -68,7 +69,10 @@ class Pipeline:
             finally:
                 self._under_way -= 1
 
-        folder = self.store.compute(stage, observed, self.progress.say, self.patient or self._under_way > 0)
+        def stored(work: Callable[[Path], None]) -> Path:
+            return self.store.compute(stage, work, self.progress.say, self.patient or self._under_way > 0)
+
+        folder = ranks.led(stored, observed)
         seconds = self.store.seconds(stage) if computed else None  # None too where another run computed it meanwhile
         self.progress.took(stage.name, what, seconds)
         if seconds is not None:
@@ -88,13 +92,15 @@ class Pipeline:
             seed=derive(self.recipe.seed, *words), device=self.device, progress=progress or self.progress,
             snapshot=Snapshot(folder), data_root=Path(run.data), download=run.download, batch_size=run.batch_size,
             threads=run.threads, precision=precision_for(run.precision, self.device), graphs=run.graphs,
-            warn=self.warn,
+            shard=run.shard, warn=self.warn,
         )  # fmt: skip
 
     @functools.cached_property
     def data(self) -> DatasetSplits:
         """The dataset. Raises UserError when a split that the protocol needs is empty, or holds what it should not."""
-        data, needed = self.recipe.dataset.load(self.context("data")), {"train", "test", self.recipe.selection}
+        needed = {"train", "test", self.recipe.selection}
+        with ranks.leader_first():
+            data = self.recipe.dataset.load(self.context("data"))
         for split in needed:
             if not len(data.split(split)):
                 raise UserError(
@@ -107,7 +113,9 @@ class Pipeline:
         recipe = self.recipe
 
         def do(folder: Path, ctx: Context) -> None:
-            model = build_network(recipe.architecture, self.data, recipe.seed, ctx.progress.say)
+            data = self.data
+            with ranks.leader_first():  # it may fetch weights
+                model = build_network(recipe.architecture, data, recipe.seed, ctx.progress.say)
             work.layout_for(recipe, model, folder)  # what is wrong with it is told before anything is trained
             with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
                 do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
@@ -183,7 +191,7 @@ class Pipeline:
         if source == ORIGINAL:
             return self.zoo.theta_ND
         stage, steps = self.plan.sample(source, count, draw), self.plan.steps(source)
-        if not self.store.has(stage):
+        if not ranks.agreed(self.store.has(stage)):
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
 
         def do(folder: Path, ctx: Context) -> None:

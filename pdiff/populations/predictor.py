@@ -15,6 +15,7 @@ from pdiff.errors import UserError
 from pdiff.mapped import Touched, finite_rows
 from pdiff.networks import entry_of
 from pdiff.running.memory import free_bytes, ran_out
+from pdiff.running.ranks import by_rows
 from pdiff.training.loop import threads_for
 from pdiff.way import Chooser, OneAtATime, Predicts, Way
 from pdiff.zoo import Layout
@@ -34,10 +35,14 @@ class Predictor:
     def predict(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:
         """Return the predictions `[M, E, ...]` of all networks on a split, on the CPU.
 
-        Each batch is read and prepared once for all networks. The model holds the anchor; its selected entries are
-        overwritten and put back. When memory runs out it goes on with smaller batches. Raises UserError where not
-        even one example fits.
+        Each batch is read and prepared once for all networks, or for those of this rank. The model holds the anchor;
+        its selected entries are overwritten and put back. When memory runs out it goes on with smaller batches. Raises
+        UserError where not even one example fits.
         """
+        return by_rows(len(theta_MD), lambda rows: self._fitting(theta_MD[rows], split, ctx, what))
+
+    def _fitting(self, theta_MD: Tensor, split: Split, ctx: Context, what: str) -> Tensor:
+        """Return the predictions of these networks, in batches that fit."""
         self.model.to(ctx.device).eval()
         size = evaluation_size(split, ctx.batch_size, ctx.device)
         while True:

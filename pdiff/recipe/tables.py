@@ -57,6 +57,9 @@ class RunSettings(Table):
         "auto", description="of training (keyed); auto is bfloat16 (autocast) on CUDA and float32 on a CPU"
     )
     graphs: bool = Field(True, description="on CUDA, replay training and sampling steps as CUDA graphs")
+    shard: bool = Field(
+        False, description="processes of one run hold parts of the denoisers and codecs that they fit together (FSDP2)"
+    )
     track: tuple[Tracker, ...] = Field((), description='what follows the run: [[run.track]] name = "tensorboard"')
 
 

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pdiff.errors import Faults
 from pdiff.running.memory import keep_freed
+from pdiff.running.ranks import here, local_rank
 
 
 def device_for(wanted: str, precision: str = "auto") -> torch.device:
@@ -23,12 +24,16 @@ def device_for(wanted: str, precision: str = "auto") -> torch.device:
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(wanted)
+    device = torch.device(f"cuda:{local_rank()}" if wanted == "cuda" else wanted)
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise Faults([f"run.device = {wanted!r}: torch finds no CUDA device; write 'auto' or 'cpu'"])
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise Faults([f"run.device = {wanted!r}: there are {torch.cuda.device_count()} CUDA devices, from 0 on"])
+        if here() > 1 and wanted != "cuda":
+            raise Faults([f"run.device = {wanted!r}: of {here()} processes each takes a GPU of its own; write 'auto'"])
+        if (device.index or 0) >= (count := torch.cuda.device_count()):
+            raise Faults(
+                [f"run.device = {str(device)!r}: there are {count} CUDA devices, from 0 on; each process takes one"]
+            )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # A launch for every empty tensor.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_metadata, save_tensors
+from pdiff.running.ranks import OWN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,15 @@ class Snapshot:
         """Return a snapshot beside this one, for a part of the stage."""
         return Snapshot(self.folder, f"{self.name}-{name}", self.every_s)
 
+    def shared(self) -> Snapshot:
+        """Return the snapshot that all ranks of a run have together, in which each writes scopes of its own."""
+        return Snapshot(self.folder.parent, self.name, self.every_s) if self.folder and self._own else self
+
+    @property
+    def _own(self) -> bool:
+        """True in a folder of a rank's own: what it does the leader does and saves."""
+        return self.folder is not None and self.folder.name.startswith(OWN)
+
     def rows(self, count: int, dim: int) -> Tensor:
         """Return vectors `[count, dim]`, float32, that are still there after a kill, as far as they were written.
 
@@ -49,11 +59,13 @@ class Snapshot:
 
     def due(self) -> bool:
         """True when the last save is long enough ago: saving takes at most about a twentieth of the time."""
-        return self.folder is not None and time.monotonic() - self._last >= max(self.every_s, 20 * self._cost)
+        if self.folder is None or self._own:
+            return False
+        return time.monotonic() - self._last >= max(self.every_s, 20 * self._cost)
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write tensors and JSON-ready state together."""
-        if self.path:
+        if self.path and not self._own:
             start = time.monotonic()
             save_tensors(self.path, tensors, {"state": json.dumps(state)})
             self._last = time.monotonic()

@@ -25,6 +25,7 @@ from pdiff.files import below
 from pdiff.running.device import seed_torch, sent, steady_attention
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import SCHEDULES, optimizer_for
+from pdiff.training.shares import Whole, full, like, shares_for
 
 Draw = Callable[[int, torch.Generator], tuple[Any, ...]]
 Loss = Callable[..., Tensor]
@@ -65,6 +66,7 @@ def train(
     ema: float = 0.0,
     observer: Observer | None = None,
     draw: Draw | None = None,
+    by_rows: bool = False,
 ) -> list[dict[str, float]]:
     """Train `module` in place and return the log, at most 200 rows of `step`, `loss`, `lr`.
 
@@ -77,13 +79,17 @@ def train(
         schedule: `cosine` to 0 step by step, `constant`, or the factor on `lr` as a function of the step.
         ema: decay of an exponential moving average of the weights, which `module` holds at the end (0: none).
             The decay is warmed up as (1 + step) / (10 + step).
+        by_rows: `draw` gives tensors of one row per example, and `loss` is the mean over the examples, each taken by
+            itself: several ranks may then share a step out.
 
     Raises:
         UserError: when the loss is not finite, or a step holds too few examples for BatchNorm.
     """
+    shares = shares_for(module, ctx, by_rows)
     loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer, identity=[what, steps, optimizer, bool(ema)])
     factor = schedule if callable(schedule) else SCHEDULES[schedule](steps)
     start = loop.resume()
+    shares.begins(start)
     every = max(1, steps // LOG_ROWS)
     form: Any = None
 
@@ -91,10 +97,12 @@ def train(
         half = torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.precision == "bfloat16")
         with half, steady_attention(ctx.device), enough_for_batch_norm(what):
             value = loss(*pytree.tree_unflatten(inputs, form))
-        loop.update(value, clip)
-        return value.detach()
+        value = shares.backward(value, loop.parameters)
+        loop.update(clip)
+        return value
 
-    fixed = captured(update, ctx.device, ctx.graphs, ctx.warn, undo=loop.optimizer.zero_grad)
+    graphs = ctx.graphs and type(shares) is Whole
+    fixed = captured(update, ctx.device, graphs, ctx.warn, undo=loop.optimizer.zero_grad)
 
     def drawn_at(step: int) -> list[Any]:
         nonlocal form
@@ -103,7 +111,8 @@ def train(
         return values
 
     with threads_for(module, ctx.threads), ctx.progress.step(what, steps, start) as bar:
-        for step, inputs in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
+        for step, drawn in zip(range(start, steps), ahead(drawn_at, start, steps, ctx.device), strict=True):
+            inputs = shares.part(drawn)
             seed_torch(derive(ctx.seed, "global", step), ctx.device)
             loop.set_rate(lr * factor(step), step)
             if all(isinstance(value, Tensor) for value in inputs):
@@ -116,10 +125,11 @@ def train(
                 loop.write_row(step + 1, lr * factor(step), what)
                 shown = {"loss": loop.log[-1]["loss"]} | shown
             bar.advance(1, **shown)
-            if ctx.snapshot.due():
+            if shares.due(ctx.snapshot):
                 loop.save(step + 1)
     if loop.average is not None:
         module.load_state_dict(loop.average)
+    shares.end()
     return loop.log
 
 
@@ -174,8 +184,7 @@ class _Loop:
             group["lr"] = _set(group["lr"], lr)
         self.move = _set(self.move, 1 - min(self.ema, (1 + step) / (10 + step)))
 
-    def update(self, value: Tensor, clip: float | None) -> None:
-        value.backward()
+    def update(self, clip: float | None) -> None:
         if clip:
             nn.utils.clip_grad_norm_(self.parameters, clip)
         self.optimizer.step()
@@ -215,6 +224,7 @@ class _Loop:
             tensors |= {f"average/{k}": v for k, v in self.average.items()}
         if self.observer:
             tensors |= {f"observer/{k}": v for k, v in self.observer.tensors().items()}
+        tensors = {key: full(value) for key, value in tensors.items()}
         pending = torch.stack(self.pending).tolist() if self.pending else []
         self.ctx.snapshot.save(tensors, {"of": self.identity, "step": step, "log": self.log, "pending": pending})
 
@@ -227,11 +237,12 @@ class _Loop:
         if state.get("of") != self.identity:
             self.ctx.progress.say(f"{self.identity[0]}: the snapshot is of another network or setting; starting afresh")
             return 0
-        self.module.load_state_dict(below(tensors, "module/"))
+        before, now = self.module.state_dict(), below(tensors, "module/")
+        self.module.load_state_dict({key: like(value, before[key]) for key, value in now.items()})
         self._restore_optimizer(below(tensors, "optimizer/"))
         if self.average is not None:
             device = next(iter(self.average.values())).device
-            self.average = {k: v.to(device) for k, v in below(tensors, "average/").items()}
+            self.average = {k: like(v.to(device), before[k]) for k, v in below(tensors, "average/").items()}
         if self.observer:
             self.observer.restore(below(tensors, "observer/"))
         device = self.parameters[0].device
@@ -245,6 +256,7 @@ class _Loop:
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         for parameter, values in self.optimizer.state.items():  # a fused step goes by their order in memory alone
+            values.update({k: like(v, parameter) for k, v in values.items()})
             values.update({k: torch.empty_like(parameter).copy_(v) for k, v in values.items() if v.ndim == 4})
 
 

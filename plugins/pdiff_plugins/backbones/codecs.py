@@ -104,7 +104,8 @@ class _NoisyAutoencoder(Codec):
             return torch.nn.functional.mse_loss(codec.decode(z_BZ + self.latent_noise * noise_BZ).float(), x_BD)
 
         log = train(
-            module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay, draw=draw
+            module, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, weight_decay=self.weight_decay,
+            draw=draw, by_rows=True,
         )  # fmt: skip
         module.eval()
         return log

@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 from pdiff.context import Context
 from pdiff.data import Batch, Split
 from pdiff.networks import entry_of, once
+from pdiff.running.ranks import by_rows
 from pdiff.training.loop import train
 from pdiff.zoo import Layout
 from pdiff_plugins.maths.schedules import warm_one_cycle
@@ -69,8 +70,24 @@ def fit(
     """Return theta_SD of networks fitted to the shapes; `model` takes the shared parameters.
 
     With `near`, a step also has points close to each network's own shape. The loss is summed over networks, so that
-    none depends on how many others there are.
+    none depends on how many others there are: each rank fits its own, unless they share parameters.
     """
+
+    def of(mine: slice) -> Tensor:
+        return _fit(settings, model, starts_SD, split, targets_PS, task, layout, ctx, near, mine)
+
+    shares = any(key not in layout.keys for key, _ in model.named_parameters())
+    return of(slice(None)) if shares else by_rows(len(starts_SD), of)
+
+
+def _fit(
+    settings: Fields, model: nn.Module, starts_SD: Tensor, split: Split, targets_PS: Tensor, task: Task,
+    layout: Layout, ctx: Context, near: Near | None, mine: slice,
+) -> Tensor:  # fmt: skip
+    """Return those of the networks; what is drawn is drawn for all."""
+    if len(range(len(starts_SD))[mine]) < len(starts_SD):
+        ctx = ctx.replace(snapshot=ctx.snapshot.shared().scope(f"{mine.start}-{mine.stop}"))
+    starts_SD = starts_SD[mine]
     stack = Stack(model, starts_SD, layout, task).to(ctx.device).train()
     starts_SD = stack.theta_SD.detach().clone()
     pull = settings.anchor if settings.start != "independent" else 0.0
@@ -78,7 +95,8 @@ def fit(
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = torch.randperm(len(split), generator=generator)[: settings.points]
         batch = Batch(split.batch(index, torch.device("cpu"), generator).inputs, targets_PS[index])
-        return with_own(batch, near, settings.near, generator) if near else batch
+        batch = with_own(batch, near, settings.near, generator) if near else batch
+        return batch.inputs[mine] if near else batch.inputs, batch.targets[:, mine]
 
     def loss(*batch: Tensor) -> Tensor:
         return stack.losses(Batch(*batch)).sum() + pull * (stack.theta_SD - starts_SD).square().sum()

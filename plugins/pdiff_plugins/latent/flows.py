@@ -89,7 +89,7 @@ def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
 
     rows = train(
         velocity, loss, steps=method.steps, ctx=velocity_ctx, what="flow", lr=method.lr,
-        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw, by_rows=True,
     )  # fmt: skip
     flow = Flow(method, space, velocity)
     flow.log += latent_space.curve(rows, "velocity")

@@ -13,6 +13,7 @@ from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.running.memory import in_chunks
+from pdiff.running.ranks import by_rows
 from pdiff.steps import in_turn
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
@@ -38,7 +39,8 @@ class LatentDiffusion(Generator):
         self.kept = KeptSteps(denoiser)
 
     def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
-        return self.space.decode(self._diffuse(count, ctx, ())[0], ctx)
+        z_MZ = by_rows(count, lambda rows: self._diffuse(count, ctx, (), rows)[0])
+        return self.space.decode(z_MZ, ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         fractions = [point / (points - 1) for point in range(points)]
@@ -61,11 +63,11 @@ class LatentDiffusion(Generator):
         """Return the z_0 that the denoiser takes z_t for."""
         t_M = torch.full((len(z_MZ),), t)
         with threads_for(self.denoiser, ctx.threads):
-            out_MZ = self._denoise(len(z_MZ), ctx)(z_MZ, t_M.to(z_MZ))
+            out_MZ = self._denoise(len(z_MZ), ctx, slice(None))(z_MZ, t_M.to(z_MZ))
         return self.schedule.split(out_MZ, z_MZ, t_M, self.method.prediction)[0]
 
-    def _denoise(self, count: int, ctx: Context) -> diffusion.Denoise:
-        """Return the denoiser of so many latents, a few at a time, their labels bound where it knows labels."""
+    def _denoise(self, count: int, ctx: Context, mine: slice) -> diffusion.Denoise:
+        """Return the denoiser of those of so many latents, a few at a time, their labels bound where it knows them."""
         method, denoiser, size = self.method, self.denoiser, self.space.dim
         labels_MK = torch.empty(count, 0, device=ctx.device)
         if self.labels_NK is not None:
@@ -76,11 +78,12 @@ class LatentDiffusion(Generator):
                 z_BZ, labels_BK = rows[:, :size], rows[:, size:]
                 return labels.guided(denoiser, z_BZ, t_M[: len(rows)], labels_BK, method.guidance)
 
-            return in_chunks(some, torch.cat([z_MZ, labels_MK], dim=1), max(1, AT_ONCE // size))
+            return in_chunks(some, torch.cat([z_MZ, labels_MK[mine]], dim=1), max(1, AT_ONCE // size))
 
         return denoise
 
-    def _diffuse(self, count: int, ctx: Context, keep: Any) -> tuple[Tensor, list[Tensor]]:
+    def _diffuse(self, count: int, ctx: Context, keep: Any, mine: slice = slice(None)) -> tuple[Tensor, list[Tensor]]:
+        """Return those of `count` latents at the end, and at fractions of the way: they depend on no others."""
         method, denoiser = self.method, self.denoiser.to(ctx.device)
         generator = ctx.generator("sample")
         z_MZ = torch.randn(count, self.space.dim, generator=generator).to(ctx.device)
@@ -88,9 +91,9 @@ class LatentDiffusion(Generator):
         kept = KeptSteps(denoiser) if self.labels_NK is not None else self.kept  # labels are bound in a step
         with threads_for(denoiser, ctx.threads), ctx.progress.step("sample", steps) as bar:
             return diffusion.sample(
-                self._denoise(count, ctx), z_MZ, self.schedule, prediction=method.prediction, sampler=method.sampler,
-                steps=steps, generator=generator, keep=keep, tell=bar.advance,
-                capture=lambda step: kept.captured(step, count, ctx),
+                self._denoise(count, ctx, mine), z_MZ, self.schedule, prediction=method.prediction,
+                sampler=method.sampler, steps=steps, generator=generator, rows=mine, keep=keep, tell=bar.advance,
+                capture=lambda step: kept.captured(step, len(range(count)[mine]), ctx),
             )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
@@ -162,6 +165,6 @@ def _fit_denoiser(method: PDiff, z_NZ: Tensor, zoo: Zoo, ctx: Context) -> tuple[
 
     log = train(
         denoiser, loss, steps=method.steps, ctx=ctx, what="diffusion", lr=method.lr,
-        weight_decay=method.weight_decay, ema=method.ema, draw=draw,
+        weight_decay=method.weight_decay, ema=method.ema, draw=draw, by_rows=True,
     )  # fmt: skip
     return denoiser, log

@@ -17,6 +17,7 @@ from pdiff.files import below
 from pdiff.mapped import LARGE, Touched, mean_of, rows, take
 from pdiff.results.scores import Unit
 from pdiff.running.memory import in_chunks
+from pdiff.running.ranks import exchange, own_rows
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Saying, codec_module
@@ -183,7 +184,8 @@ def encode(codec: nn.Module, x_ND: Tensor, device: torch.device) -> Tensor:
 @torch.no_grad()
 def decode(codec: nn.Module, z_MZ: Tensor, out_MD: Tensor, finish: Callable[[Tensor], Tensor]) -> None:
     """Write the networks of latents, after `finish`, into `out_MD` on the CPU."""
-    done, touched = 0, Touched(out_MD)
+    mine = own_rows(len(z_MZ))
+    done, touched = mine.start, Touched(out_MD)
 
     def some(z_BZ: Tensor) -> Tensor:
         nonlocal done
@@ -192,7 +194,8 @@ def decode(codec: nn.Module, z_MZ: Tensor, out_MD: Tensor, finish: Callable[[Ten
         done += len(z_BZ)
         return z_BZ[:, :0]
 
-    in_chunks(some, z_MZ, _at_once(out_MD))
+    in_chunks(some, z_MZ[mine], _at_once(out_MD))
+    exchange(out_MD)
 
 
 def _at_once(x_ND: Tensor) -> int:

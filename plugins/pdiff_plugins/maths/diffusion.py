@@ -106,6 +106,7 @@ def sample(
     steps: int,
     eta: float = 0.0,
     generator: torch.Generator,
+    rows: slice = slice(None),
     keep: Sequence[float] = (),
     capture: Callable[[Step], Step] = lambda step: step,
     tell: Callable[[], None] = lambda: None,
@@ -114,13 +115,15 @@ def sample(
 
     All M are one batch. `ddpm` draws from the posterior with its own variance (Ho et al. 2020, eq. 6-7), which is the
     member eta = 1 of the DDIM family (Song et al. 2021, eq. 12 and 16) at every number of steps; `eta` is read by
-    `ddim` only. Nothing is clipped. `capture` may replace a step by a replayed graph; `tell` is called after each.
-    Raises UserError when `steps` is more than the schedule has.
+    `ddim` only. Nothing is clipped. `rows`: those alone are sampled, and are as they would be among all. `capture` may
+    replace a step by a replayed graph; `tell` is called after each. Raises UserError when `steps` is more than the
+    schedule has.
     """
     stops = [round(fraction * steps) for fraction in keep]
-    z, states = z_T, {0: z_T}
+    shape, z = z_T.shape, z_T[rows]
+    states = {0: z}
     table = coefficients(schedule, prediction, steps, 1.0 if sampler == "ddpm" else eta)
-    rows = torch.tensor([[t, *folded] for t, folded in table], dtype=torch.float64).to(z_T)
+    table_S4 = torch.tensor([[t, *folded] for t, folded in table], dtype=torch.float64).to(z_T)
     noisy = any(sigma for _, (_, _, sigma) in table)
 
     def update(z_MZ: Tensor, row: Tensor, *noise_MZ: Tensor) -> Tensor:
@@ -129,8 +132,8 @@ def sample(
         return z_MZ + c * noise_MZ[0] if noise_MZ else z_MZ
 
     update = capture(update)
-    noise = ahead(lambda _: [torch.randn(z_T.shape, generator=generator)] if noisy else [], 0, steps, z_T.device)
-    for i, (row, drawn) in enumerate(zip(rows, noise, strict=True), start=1):
+    noise = ahead(lambda _: [torch.randn(shape, generator=generator)[rows]] if noisy else [], 0, steps, z.device)
+    for i, (row, drawn) in enumerate(zip(table_S4, noise, strict=True), start=1):
         z = update(z, row, *[sent(noise_MZ, z.device).to(z) for noise_MZ in drawn])
         tell()
         if i in stops:

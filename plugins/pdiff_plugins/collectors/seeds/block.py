@@ -36,7 +36,7 @@ class Block:
         rows = slice(first, self.numbers.stop)
         self.theta_GSD, self.losses_GS = training.theta_RSD[rows], training.losses_RS[rows]
         self.column = {step: column for column, step in enumerate(training.saved)}
-        self.snapshot = self.ctx.snapshot.scope(str(first))
+        self.snapshot = training.snapshot.scope(str(first))
         self.step, self.since, self.epoch = 0, 0, -1
         self.restored = self._load()
         self.shown = self.step

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from pdiff.context import Context, derive
 from pdiff.data import Batch, Split, each, evaluation_batches, leaves
 from pdiff.running.device import sent
+from pdiff.running.ranks import exchange, here, leader_first, own_rows
 from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
@@ -92,7 +93,10 @@ class JointTraining:
         self.block_size = self._block_size()
         blocks = math.ceil(options.count / self.block_size)
         runs, saved = blocks * self.block_size, len(self.saved)
-        self.theta_RSD = ctx.snapshot.rows(runs * saved, layout.dim).view(runs, saved, layout.dim)
+        self.snapshot = ctx.snapshot.shared()
+        with leader_first():
+            theta = self.snapshot.rows(runs * saved, layout.dim)
+        self.theta_RSD = theta.view(runs, saved, layout.dim)
         self.losses_RS = torch.empty(self.theta_RSD.shape[:2], dtype=torch.float64)
         self.steps: dict[int, Step] = {}
 
@@ -109,12 +113,15 @@ class JointTraining:
         """
         cpu = self.ctx.device.type == "cpu"
         with threads_for(self.network.model, 1 if cpu else self.ctx.threads):
-            blocks = [Block(self, first) for first in range(0, len(self.theta_RSD), self.block_size)]
+            firsts = range(0, len(self.theta_RSD), self.block_size)
+            mine = own_rows(len(firsts))
+            blocks = [Block(self, first) for first in firsts[mine]]
             self._train(blocks, workers=self._cores() if cpu else 1)
+        exchange(self.losses_RS.view(len(firsts), -1))
         return self.theta_RSD[: self.options.count], self.losses_RS[: self.options.count]
 
     def _cores(self) -> int:
-        cores = self.ctx.threads or os.cpu_count() or 1
+        cores = self.ctx.threads or max(1, (os.cpu_count() or 1) // here())
         return max(1, min(cores, self.options.group // self.block_size))
 
     def _train(self, blocks: list[Block], workers: int) -> None:
