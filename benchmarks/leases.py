@@ -5,7 +5,7 @@
 A worker goes through cells of `--cell` stages from a place of its own, looks which stages are there, tries the lease of
 each other one without waiting, and writes a file of 1 kB under it. `--alone`: without the list of stages that each
 cell's run keeps, for which all workers take one lease of the store more. Times are sums over processes, each moment
-counted once, by the innermost kind; in `uses`, that list, stands all within it, the waiting for its lease above all.
+counted once, by the innermost kind. `uses`: that list and the waiting for that lease; `waiting`: until others are done.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Clock:
     @contextmanager
     def of(self, kind: str) -> Iterator[None]:
         self.turn()
-        self.stack.append("uses" if self.stack[-1] == "uses" else kind)
+        if self.stack[-1] == "uses":
+            kind = f"uses, {kind}" if kind == "waiting" else "uses"
+        self.stack.append(kind)
         self.spent[kind][2] += 1
         try:
             yield
@@ -116,6 +118,7 @@ def work(root: Path, number: int, cells: list[list[Stage]], start: Any, alone: b
     for owner, name, kind in (
         (SoftFileLease, "acquire", "leases"), (SoftFileLease, "release", "leases"), (os, "fsync", "syncs"),
         (stores, "sha256_of", "digests"), (stores, "fault", "looking"), (Store, "_note", "uses"),
+        (time, "sleep", "waiting"),
     ):  # fmt: skip
         clock.timed(owner, name, kind)
     start.wait()
