@@ -1,10 +1,11 @@
 """What the paper's 94 cells cost on a CPU and on GPUs, by a model: operations over rates, and workers over the graph.
 
-    python benchmarks/book_cost.py [--seeds 5] [--workers 1 8 64] [--kinds]
+    python benchmarks/book_cost.py [--seeds 5] [--workers 1 8 64] [--parts] [--apart]
 
 The graph is what `Plan` says of every recipe and seed, without data; a stage that several cells have is one. Operations
 are counted on the meta device. Rates of the CPU are measured (networks now, the paper's codec and denoiser and the
-default's step on 21 November 2026, see README.md); those of the GPU are assumed. `--kinds`: by kind of stage, too.
+default's step on 21 November 2026, see README.md); those of the GPU are assumed. `--parts`: by
+kind of stage and by table, too.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import argparse
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from operations import DATA, GPU, Machine, Work, codec_step, cpu, denoiser_pass, network_of
 from schedule import Task, chain, simulate
 
-from pdiff.components import Method
+from pdiff.components import Codec, Method
 from pdiff.engine.plan import Plan
 from pdiff.recipe.loading import read_tables, recipe_of
 from pdiff.recipe.tables import Recipe
@@ -31,6 +33,7 @@ AWAY = {"run.data": "nowhere"}
 RECIPES = Path(__file__).parent.parent / "recipes" / "paper"
 FILES = {"food101", "flowers102", "oxford_pets", "imagenet", "coco_detection", "coco_segmentation"}
 """Read from images' files at every pass; the others lie in memory."""
+COCO_AND_DDPM = {"table10", "table11", "table12"}
 ONE = ("base", "soup", "constant")
 """Sources of one network."""
 PATHS, NOISY, BESIDE, LIKELY = 5 * 21, 16 * 6, 32, 2_000
@@ -75,14 +78,14 @@ class Costs:
         if name == "pdiff":
             return self._fit_pdiff(method)
         if name == "vae":
-            step = codec_step(method.codec, self.network.dim)
+            step = codec_step(_plain(method.codec), self.network.dim)
             return [Work("codec", method.steps * method.batch_size * step, method.steps)]
         return [Work("default", 0, 3_000)] if name.startswith(("s_kde", "sane")) else []
 
     def _fit_pdiff(self, method: Any) -> list[Work]:
         works, kind = [self.predict(16)], "denoiser" if method.denoiser.name == "conv1d" else "default"
         if "steps" in type(method.codec).model_fields:
-            batch, step = method.codec.batch_size, codec_step(method.codec, self.network.dim)
+            batch, step = method.codec.batch_size, codec_step(_plain(method.codec), self.network.dim)
             works.append(Work("codec", method.codec.steps * batch * step, method.codec.steps))
         step = 3 * method.batch_size * denoiser_pass(method.denoiser, method.codec.latent)
         return [*works, Work(kind, method.steps * step, method.steps)]
@@ -104,7 +107,12 @@ class Costs:
         return [self.predict(NOISY), *likely, *(self.predict(min(BESIDE, n)) for n in counts.values() if n > 1)]
 
 
-def stages(recipe: Recipe) -> Iterator[tuple[str, str, list[Work], list[str]]]:
+def _plain(codec: Any) -> Codec:
+    """Return a codec of the same network: cells differ in how they train it."""
+    return type(codec)(latent=codec.latent)
+
+
+def stages(recipe: Recipe, apart: bool) -> Iterator[tuple[str, str, list[Work], list[str]]]:
     """Yield (name, kind, work, needs) of all stages of a recipe, predictions too, in an order of theirs."""
     plan = Plan(recipe)
     costs, counts = Costs(recipe, plan), {ORIGINAL: recipe.collect.count}
@@ -122,8 +130,8 @@ def stages(recipe: Recipe) -> Iterator[tuple[str, str, list[Work], list[str]]]:
         yield sample.folder_name, f"sample {kind}", costs.sample(source, counts[source]), [fit]
     before = [zoo, *(plan.sample(source).folder_name for source in plan.methods)]
     for source in plan.methods:  # one after the other: an evaluator asks for them, and others wait for it
-        name = plan.predict(source, "test").folder_name
-        yield name, "predict", [costs.predict(counts[source])], before
+        name, sampled = plan.predict(source, "test").folder_name, plan.sample(source).folder_name
+        yield name, "predict", [costs.predict(counts[source])], [sampled] if apart else before
         before = [*before, name]
     for evaluator in recipe.evaluate:
         kind = f"evaluate {evaluator.name}"
@@ -131,71 +139,74 @@ def stages(recipe: Recipe) -> Iterator[tuple[str, str, list[Work], list[str]]]:
         yield plan.evaluate(evaluator).folder_name, kind, costs.evaluate(evaluator.name, counts), needs
 
 
-Named = tuple[str, list[Work], list[str], int]
-"""Kind, work, needs and first cell of a stage."""
+@dataclass(frozen=True)
+class Named:
+    """A stage that is there once, however many cells need it."""
+
+    kind: str
+    table: str
+    works: Sequence[Work]
+    needs: Sequence[str]
+    cell: int
 
 
-def graph(seeds: int, efficient: bool) -> tuple[dict[str, Named], int]:
-    """Return all different stages, by name in an order of theirs, and how many there are with those that are shared."""
+def graph(seeds: int, efficient: bool, apart: bool = False) -> dict[str, Named]:
+    """Return all different stages, by name, each behind what it needs."""
     different: dict[str, Named] = {}
-    cell = count = 0
-    for path in sorted(RECIPES.rglob("*.toml")):
+    for number, path in enumerate(sorted(RECIPES.rglob("*.toml"))):
+        tables = brief(read_tables(path)) if efficient else read_tables(path)
         for seed in range(seeds):
-            recipe = recipe_of(
-                brief(read_tables(path)) if efficient else read_tables(path), path, {"seed": seed} | AWAY
-            )
-            for name, kind, works, needs in stages(recipe):
-                different.setdefault(name, (kind, works, needs, cell))
-                count += 1
-            cell += 1
-    return different, count
+            recipe = recipe_of(tables, path, {"seed": seed} | AWAY)
+            for name, kind, works, needs in stages(recipe, apart):
+                named = Named(kind, path.parent.name, works, needs, number * seeds + seed)
+                different.setdefault(name, named)
+    return different
 
 
-def hours(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h" if seconds < 360_000 else f"{seconds / 86_400:,.0f} days"
+def told(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h" if seconds < 360_000 else f"{seconds / 86_400:,.0f} d"
 
 
-def kinds_of(named: dict[str, Named], machines: Sequence[Machine]) -> None:
-    """Print a row for each kind of stage: how many, and hours on each machine."""
+def row(what: str, named: dict[str, Named], machine: Machine, workers: Sequence[int]) -> None:
+    """Print what so many workers take: when the last is done, and the share of their time in which they compute."""
+    tasks = {name: Task(machine.seconds(each.works), tuple(each.needs), each.cell) for name, each in named.items()}
+    ended = [simulate(tasks, count) for count in workers]
+    cells = " | ".join(f"{told(each.makespan)} ({each.utilisation:.0%})" for each in ended)
+    print(f"| {what} | {len(tasks):,} | {told(chain(tasks))} | {cells} |", flush=True)
+
+
+def parts_of(named: dict[str, Named], machines: Sequence[Machine], by: str) -> None:
+    """Print a row for each kind of stage, or each table: how many stages, and the time on each machine."""
     rows: dict[str, list[float]] = defaultdict(lambda: [0.0] * (1 + len(machines)))
-    for kind, works, _, _ in named.values():
-        rows[kind][0] += 1
+    for each in named.values():
+        rows[getattr(each, by)][0] += 1
         for column, machine in enumerate(machines, 1):
-            rows[kind][column] += machine.seconds(works)
-    print("\n| stage | different | CPU core | GPU |\n| --- | --: | --: | --: |")
+            rows[getattr(each, by)][column] += machine.seconds(each.works)
+    print(f"\n| {by} | stages | CPU core | GPU |\n| --- | --: | --: | --: |")
     for kind, (count, *seconds) in sorted(rows.items(), key=lambda row: -row[1][1]):
-        print(f"| {kind} | {count:,.0f} | " + " | ".join(map(hours, seconds)) + " |")
+        print(f"| {kind} | {count:,.0f} | " + " | ".join(map(told, seconds)) + " |")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--kinds", action="store_true", help="by kind of stage, too")
+    parser.add_argument("--parts", action="store_true", help="by kind of stage and by table, too")
+    parser.add_argument("--apart", action="store_true", help="as if predictions were stages that workers share out")
     options = parser.parse_args(arguments)
     core = cpu()
     rates = ", ".join(f"{kind} {rate / 1e9:.0f}" for kind, rate in core.rates.items())
     print(f"a CPU core, GFLOP/s: {rates} (load {os.getloadavg()[0]:.1f}); GPU, assumed: 30 % of 100 TFLOP/s\n")
-    print("| method | worker | workers | stages | different | work | longest chain | makespan | busy |")
-    print("| --- | --- " + "| --: " * 7 + "|")
-    graphs = {"the paper's": graph(options.seeds, False), "the default": graph(options.seeds, True)}
-    for method, (named, count) in graphs.items():
-        for worker, machine in (("CPU core", core), ("GPU", GPU)):
-            tasks = {
-                name: Task(machine.seconds(works), tuple(needs), cell)
-                for name, (_, works, needs, cell) in named.items()
-            }
-            total = sum(task.seconds for task in tasks.values())
-            for workers in options.workers:
-                ended = simulate(tasks, workers)
-                print(
-                    f"| {method} | {worker} | {workers} | {count:,} | {len(tasks):,} | {hours(total)} | "
-                    f"{hours(chain(tasks))} | {hours(ended.makespan)} | {ended.utilisation:.0%} |", flush=True
-                )  # fmt: skip
-    if options.kinds:
-        for method, (named, _) in graphs.items():
-            print(f"\n{method}:")
-            kinds_of(named, (core, GPU))
+    print(f"| cells | method | worker | stages | chain | {' | '.join(map(str, options.workers))} |")
+    print("| --- | --- | --- " + "| --: " * (2 + len(options.workers)) + "|")
+    for method, efficient in (("paper's", False), ("default", True)):
+        whole = graph(options.seeds, efficient, options.apart)
+        most = {name: each for name, each in whole.items() if each.table not in COCO_AND_DDPM}
+        for cells, named in (("all", whole), ("without tables 10 to 12", most)):
+            for worker, machine in (("GPU", GPU), ("CPU core", core)):
+                row(f"{cells} | {method} | {worker}", named, machine, options.workers)
+        for by in ("kind", "table") if options.parts else ():
+            parts_of(whole, (core, GPU), by)
 
 
 if __name__ == "__main__":
