@@ -164,7 +164,8 @@ def graph(seeds: int, efficient: bool, apart: bool = False) -> dict[str, Named]:
 
 
 def told(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h" if seconds < 360_000 else f"{seconds / 86_400:,.0f} d"
+    hours, days = seconds / 3_600, seconds / 86_400
+    return f"{hours:.1f} h" if hours < 48 else f"{days:.1f} d" if days < 100 else f"{days:,.0f} d"
 
 
 def row(what: str, named: dict[str, Named], machine: Machine, workers: Sequence[int]) -> None:
