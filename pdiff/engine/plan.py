@@ -85,7 +85,19 @@ class Plan:
         missing = [(what, stage) for what, stage in list(self)[len(first) :] if not has(stage)]
         fitted = {f"sample {source}" for source in self.methods if has(self.fit(source))}
         networks = [(what, stage) for what, stage in missing if stage.name != "evaluate"]
-        return [(w, stage) for w, stage in networks if stage.name == "fit" or w in fitted] if networks else missing
+        if networks:
+            return [(what, stage) for what, stage in networks if stage.name == "fit" or what in fitted]
+        return [(what, stage) for what, stage in self.predictions if missing and not has(stage)] or missing
+
+    @functools.cached_property
+    def predictions(self) -> list[tuple[str, Stage]]:
+        """What evaluators that give a score will ask for: what each source's networks predict on both splits."""
+        splits = dict.fromkeys((self.recipe.selection, "test"))
+        asked = [(source, split) for source in self.populations for split in splits]
+        known = {(ORIGINAL, self.recipe.selection)}  # as collecting ended
+        scored = any(evaluator.gives_score for evaluator in self.recipe.evaluate)
+        return [(f"predict {source} ({split})", self.predict(source, split)) for source, split in asked
+                if scored and (source, split) not in known]  # fmt: skip
 
 
 def _labelled(methods: tuple[Method, ...]) -> dict[str, Method]:

@@ -9,6 +9,7 @@ from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.running.locks import Busy
 from pdiff.running.progress import Progress
+from pdiff.view import ORIGINAL
 
 
 def share(plan: Plan, name: str, progress: Progress) -> bool:
@@ -29,6 +30,9 @@ def share(plan: Plan, name: str, progress: Progress) -> bool:
             f"fit {source}": partial(pipeline.generator, source),
             f"sample {source}": partial(pipeline.sample, source),
         }
+        for split in ("test", plan.recipe.selection):
+            does[f"predict {source} ({split})"] = partial(pipeline.predictions, source, split)
+    does[f"predict {ORIGINAL} (test)"] = partial(pipeline.predictions, ORIGINAL, "test")
     does |= {f"evaluate {each.name}": partial(pipeline.evaluate, each) for each in plan.recipe.evaluate}
     busy = set[str]()
     while todo := plan.next(pipeline.store.has):
