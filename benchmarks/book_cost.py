@@ -1,6 +1,6 @@
 """What the paper's 94 cells cost on a CPU and on GPUs, by a model: operations over rates, and workers over the graph.
 
-    python benchmarks/book_cost.py [--seeds 5] [--workers 1 8 64] [--parts] [--apart]
+    python benchmarks/book_cost.py [--seeds 5] [--workers 1 8 64] [--parts] [--in-turn]
 
 The graph is what `Plan` says of every recipe and seed, without data; a stage that several cells have is one. Operations
 are counted on the meta device. Rates of the CPU are measured (networks now, the paper's codec and denoiser and the
@@ -112,7 +112,7 @@ def _plain(codec: Any) -> Codec:
     return type(codec)(latent=codec.latent)
 
 
-def stages(recipe: Recipe, apart: bool) -> Iterator[tuple[str, str, list[Work], list[str]]]:
+def stages(recipe: Recipe, in_turn: bool) -> Iterator[tuple[str, str, list[Work], list[str]]]:
     """Yield (name, kind, work, needs) of all stages of a recipe, predictions too, in an order of theirs."""
     plan = Plan(recipe)
     costs, counts = Costs(recipe, plan), {ORIGINAL: recipe.collect.count}
@@ -129,9 +129,9 @@ def stages(recipe: Recipe, apart: bool) -> Iterator[tuple[str, str, list[Work], 
         yield fit, f"fit {kind}", costs.fit(method), [zoo]
         yield sample.folder_name, f"sample {kind}", costs.sample(source, counts[source]), [fit]
     before = [zoo, *(plan.sample(source).folder_name for source in plan.methods)]
-    for source in plan.methods:  # one after the other: an evaluator asks for them, and others wait for it
+    for source in plan.methods:
         name, sampled = plan.predict(source, "test").folder_name, plan.sample(source).folder_name
-        yield name, "predict", [costs.predict(counts[source])], [sampled] if apart else before
+        yield name, "predict", [costs.predict(counts[source])], before if in_turn else [sampled]
         before = [*before, name]
     for evaluator in recipe.evaluate:
         kind = f"evaluate {evaluator.name}"
@@ -150,14 +150,14 @@ class Named:
     cell: int
 
 
-def graph(seeds: int, efficient: bool, apart: bool = False) -> dict[str, Named]:
+def graph(seeds: int, efficient: bool, in_turn: bool = False) -> dict[str, Named]:
     """Return all different stages, by name, each behind what it needs."""
     different: dict[str, Named] = {}
     for number, path in enumerate(sorted(RECIPES.rglob("*.toml"))):
         tables = brief(read_tables(path)) if efficient else read_tables(path)
         for seed in range(seeds):
             recipe = recipe_of(tables, path, {"seed": seed} | AWAY)
-            for name, kind, works, needs in stages(recipe, apart):
+            for name, kind, works, needs in stages(recipe, in_turn):
                 named = Named(kind, path.parent.name, works, needs, number * seeds + seed)
                 different.setdefault(name, named)
     return different
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--parts", action="store_true", help="by kind of stage and by table, too")
-    parser.add_argument("--apart", action="store_true", help="as if predictions were stages that workers share out")
+    parser.add_argument("--in-turn", action="store_true", help="as if one worker made all predictions of a cell")
     options = parser.parse_args(arguments)
     core = cpu()
     rates = ", ".join(f"{kind} {rate / 1e9:.0f}" for kind, rate in core.rates.items())
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"| cells | method | worker | stages | chain | {' | '.join(map(str, options.workers))} |")
     print("| --- | --- | --- " + "| --: " * (2 + len(options.workers)) + "|")
     for method, efficient in (("paper's", False), ("default", True)):
-        whole = graph(options.seeds, efficient, options.apart)
+        whole = graph(options.seeds, efficient, options.in_turn)
         most = {name: each for name, each in whole.items() if each.table not in COCO_AND_DDPM}
         for cells, named in (("all", whole), ("without tables 10 to 12", most)):
             for worker, machine in (("GPU", GPU), ("CPU core", core)):

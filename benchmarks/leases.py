@@ -4,8 +4,9 @@
 
 A worker goes through cells of `--cell` stages from a place of its own, looks which stages are there, tries the lease of
 each other one without waiting, and writes a file of 1 kB under it. `--alone`: without the list of stages that each
-cell's run keeps, for which all workers take one lease of the store more. Times are sums over processes, each moment
-counted once, by the innermost kind. `uses`: that list and the waiting for that lease; `waiting`: until others are done.
+cell's run keeps, which is written once for all of a cell's, under one lease that all workers share. Times are sums over
+processes, each moment counted once, by the innermost kind. `uses`: that list and the waiting for that lease; `waiting`:
+until others are done.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def claim(root: Path, cells: list[list[Stage]], first: int, alone: bool) -> tupl
             store = Store(root / "store", "" if alone else f"run-{number}")
             todo = missing(store, cells[number])
             if todo and any(_free(store.lock(stage)) for stage in todo):
+                store.note(*(stage.folder_name for stage in cells[number]))
                 for stage in todo:
                     if stage.key not in there and not store.has(stage):
                         try:
@@ -117,7 +119,7 @@ def work(root: Path, number: int, cells: list[list[Stage]], start: Any, alone: b
     clock = Clock()
     for owner, name, kind in (
         (SoftFileLease, "acquire", "leases"), (SoftFileLease, "release", "leases"), (os, "fsync", "syncs"),
-        (stores, "sha256_of", "digests"), (stores, "fault", "looking"), (Store, "_note", "uses"),
+        (stores, "sha256_of", "digests"), (stores, "fault", "looking"), (Store, "note", "uses"),
         (time, "sleep", "waiting"),
     ):  # fmt: skip
         clock.timed(owner, name, kind)
