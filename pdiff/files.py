@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -107,7 +108,7 @@ def _safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Ite
 
 def _write(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write a file beside its place, and put it there once it is whole and on the disk."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(partial, "wb") as file:
             for part in parts:

@@ -39,8 +39,9 @@ def share(plan: Plan, name: str, progress: Progress) -> bool:
         free = next(((what, stage) for what, stage in todo if stage.folder_name not in busy), None)
         if free is None:
             return False
+        busy.add(free[1].folder_name)  # also once it is done: one that is missed again, a new look finds
         try:
             does[free[0]]()
         except Busy as error:
-            busy |= {free[1].folder_name, str(error)}
+            busy.add(str(error))
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from pdiff.errors import UserError, naming
 from pdiff.files import make_folder, read_json, sha256_of, sync, write_json
 from pdiff.results.runs import SCORES
-from pdiff.running.locks import USES, Busy, Lease, locked
+from pdiff.running.locks import LEASE, USES, Busy, Lease, locked
 from pdiff.running.progress import Progress
 from pdiff.running.remote import Remote, local, remote_at
 
@@ -102,14 +103,18 @@ class Store:
             say(f"{stage.name}: another run computes {folder.name}; waiting for it")
 
         with locked(self.lock(stage), waiting) as lease, naming(folder):
+            make_folder(part := self.root / f"{folder.name}.part")  # and have the file system look anew
             wrong = fault(folder, stage)
+            if not wrong:
+                with contextlib.suppress(OSError):
+                    part.rmdir()
             if wrong and folder.exists():
                 aside = folder.with_name(folder.name + DAMAGED)
                 shutil.rmtree(aside, ignore_errors=True)
                 os.replace(folder, aside)
                 say(f"warning: {folder}: damaged ({wrong}); it is kept as {aside.name}, and computed again")
             if wrong:
-                self.remote.fetch(listing(folder.name), self.root / f"{folder.name}.part")
+                self.remote.fetch(listing(folder.name), part)
                 self._compute(stage, work, lease)
         if wrong:
             self.remote.share(listing(folder.name), folder, say)
@@ -117,7 +122,7 @@ class Store:
 
     def lock(self, stage: Stage) -> Path:
         """Return where the lock of a stage lies."""
-        return self.root / "locks" / f"{stage.folder_name}.lock"
+        return self.root / "locks" / f"{stage.folder_name}{LEASE}"
 
     def _compute(self, stage: Stage, work: Callable[[Path], None], lease: Lease) -> None:
         partial = self.root / f"{stage.folder_name}.part"
@@ -127,8 +132,9 @@ class Store:
             start = time.monotonic()
             with naming(partial):
                 work(partial)
+            lease.check()
             results = {path.relative_to(partial).as_posix(): path for path in sorted(partial.rglob("*"))}
-            results = {name: path for name, path in results.items() if path.is_file() and not _is_snapshot(name)}
+            results = {name: path for name, path in results.items() if path.is_file() and not _passing(name)}
             write_json(partial / ABOUT, {
                 "stage": stage.name, "config": stage.config, "seconds": time.monotonic() - start,
                 "files": {name: path.stat().st_size for name, path in results.items()},
@@ -139,7 +145,12 @@ class Store:
         for folder in (partial, *(path for path in partial.rglob("*") if path.is_dir())):
             sync(folder)
         lease.check()
-        os.replace(partial, self.folder(stage))
+        try:
+            os.replace(partial, self.folder(stage))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or fault(self.folder(stage), stage):
+                raise
+            shutil.rmtree(partial, ignore_errors=True)  # another process was first, which a slow disk did not show
         sync(self.root)
 
     def seconds(self, stage: Stage) -> float:
@@ -158,7 +169,7 @@ class Store:
             self._noted |= set(read_json(self.run / USES))
             if self._noted.issuperset(names):
                 return
-        with contextlib.suppress(UserError), locked(self.root / "locks" / "uses.lock"):  # a store may be read-only
+        with contextlib.suppress(UserError), locked(self.root / "locks" / f"uses{LEASE}"):  # a store may be read-only
             make_folder(self.run)
             for stray in self.run.glob(f"{USES}.*.tmp"):
                 stray.unlink(missing_ok=True)
@@ -195,6 +206,11 @@ def fault(folder: Path, stage: Stage, *, content: bool = True) -> str:
         return f"{Path(error.filename).name} is missing"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{ABOUT} cannot be read"
+
+
+def _passing(name: str) -> bool:
+    """True of a file that is no part of the result."""
+    return _is_snapshot(name) or name.endswith(".tmp")
 
 
 def _is_snapshot(name: str) -> bool:

@@ -83,7 +83,7 @@ def fresh(folder: Path) -> Path:
 def left(folder: Path) -> dict[str, str]:
     """Return what a run left: each file's digest; of files that tell times only that they are there."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted((folder / "runs").rglob("*"))}
-    return {name: _digest(path) for name, path in files.items() if path.suffix != ".lock"}
+    return {name: _digest(path) for name, path in files.items() if path.suffix != ".lease"}
 
 
 def _digest(path: Path) -> str:

@@ -57,7 +57,7 @@ def test_a_file_system_without_locks_is_named_and_nothing_is_computed(name, tmp_
 
     monkeypatch.setattr(SoftFileLease, "acquire", refuses)
     with pytest.raises(
-        UserError, match=rf"locks/{STAGE.folder_name}.lock: cannot be locked \({os.strerror(NUMBERS[name])}"
+        UserError, match=rf"locks/{STAGE.folder_name}.lease: cannot be locked \({os.strerror(NUMBERS[name])}"
     ):
         Store(tmp_path).compute(STAGE, lambda part: pytest.fail("computed without its lock"))
 

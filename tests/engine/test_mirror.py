@@ -78,7 +78,7 @@ def test_a_run_is_sent_whole_and_says_where_it_is(tiny: Path, here: Path) -> Non
     assert {"recipe.toml", "resolved.toml", "report.md", "scores.json"} <= {
         p.name for p in (here / "far" / name).iterdir()
     }
-    assert not [path for path in (here / "far").rglob("*") if path.name.endswith((".tmp", ".lock"))]
+    assert not [path for path in (here / "far").rglob("*") if path.name.endswith((".tmp", ".lease"))]
     forget(out)
     assert "train     cached" in call("run", "tiny.toml", "--out", out) and "0 cached" not in call("check", "tiny.toml")
 

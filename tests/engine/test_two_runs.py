@@ -13,7 +13,7 @@ import pytest
 def digests(folder: Path) -> dict[str, str]:
     """Return the digest of every result but the clock times in stage.json."""
     files = [file for file in sorted((folder / "runs" / "store").rglob("*")) if file.is_file()]
-    names = [f for f in files if f.name != "stage.json" and f.suffix != ".lock" and not f.name.startswith("snapshot")]
+    names = [f for f in files if f.name != "stage.json" and f.suffix != ".lease" and not f.name.startswith("snapshot")]
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in names}
 
 

@@ -94,6 +94,17 @@ def test_the_same_command_again_computes_nothing(swept, monkeypatch) -> None:
     assert digests(folder / "runs") == before
 
 
+def test_a_recipe_that_was_changed_is_run_anew(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = written(tmp_path)
+    call("sweep", "tiny.toml", "--set", "seed=0", "-j", "1")
+    before = json.loads((the_sweep(tmp_path) / "results.json").read_text())
+    recipe.write_text(recipe.read_text().replace("epochs = 2", "epochs = 1"))
+    call("sweep", "tiny.toml", "--set", "seed=0", "-j", "1")
+    after = json.loads((the_sweep(tmp_path) / "results.json").read_text())
+    assert after[0]["runs"] != before[0]["runs"]
+
+
 def test_a_worker_that_is_killed_harms_no_other_and_bytes_stay(serial, tmp_path: Path) -> None:
     written(tmp_path)
     killed: list[int] = []

@@ -23,7 +23,7 @@ def far(finished, here: Path) -> Path:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    hidden = {name for name in files if Path(name).name.startswith(".") or name.endswith(".lock")}
+    hidden = {name for name in files if Path(name).name.startswith(".") or name.endswith(".lease")}
     return {name: files[name].read_bytes() for name in sorted(set(files) - hidden)}
 
 

@@ -62,7 +62,7 @@ def test_ages_and_sizes_are_told_in_their_greatest_unit() -> None:
 def test_nothing_that_a_run_uses_is_removed(folder: Path) -> None:
     before = stages(folder)
     assert "removed 0 folders" in call("clean")
-    assert stages(folder) == before and not list((folder.parent / "store" / "locks").glob("*-*.lock"))
+    assert stages(folder) == before and not list((folder.parent / "store" / "locks").glob("*-*.lease"))
     assert "diffusion" not in call("run", "tiny.toml"), "all is there"
 
 
@@ -93,7 +93,7 @@ def test_a_part_stays_for_the_run_that_goes_on_from_it_and_goes_with_it(folder: 
 
 def test_what_a_living_process_computes_is_not_touched(folder: Path) -> None:
     part = left_by_a_kill(folder, "fit-0123456789abcdef")
-    lock = folder.parent / "store" / "locks" / "fit-0123456789abcdef.lock"
+    lock = folder.parent / "store" / "locks" / "fit-0123456789abcdef.lease"
     with locked(lock):
         call("clean")
         assert part.exists() and lock.exists()

@@ -52,7 +52,7 @@ def reproduce(
         return
     variant = reproduction.Variant(smoke=smoke, efficient=efficient, download=download)
     always = overrides(None, device) | {"run.out": out}
-    if engine or workers > 1 or dry_run or any(len(split(text.partition("=")[2])) > 1 for text in set or []):
+    if engine or option or workers > 1 or dry_run or any(len(split(text.partition("=")[2])) > 1 for text in set or []):
         from pdiff_plugins.fleet.campaign import engine_of
 
         chosen_engine = engine_of(engine or "local", option or [])

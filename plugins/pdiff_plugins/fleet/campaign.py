@@ -24,6 +24,8 @@ from pdiff_plugins.fleet.graph import Graph, graph_of
 from pdiff_plugins.fleet.grid import Cell
 from pdiff_plugins.fleet.watch import Watch
 
+NOT_DONE = Outcome(failure="not done")
+
 
 def engine_of(name: str, options: Sequence[str]) -> Engine:
     """Return the engine of a name with its options, `key=value`. Raises UserError."""
@@ -64,9 +66,9 @@ class Campaign:
             print_lines(f"skipped: {line}" for line in self._lacking(lacking))
             return None
         out = self.out or next(iter(graph.stores.values())).root.parent
-        sweep = Sweep.make(out, self.cells, self.plugins, self.name)
-        todo = len(graph.stages) - len(graph.there)
-        count = max(1, min(workers or min(engine.places(), len(self.cells)), todo or 1))
+        sweep = Sweep.make(out, self.cells, self.plugins, self.name, graph.runs)
+        todo = max(sum(not sweep.good(number) for number in graph.of), len(graph.stages) - len(graph.there), 1)
+        count = min(workers or min(engine.places(), len(self.cells)), todo)
         if not quiet:
             print_lines(graph.said)
             print_lines([self._begins(graph, engine, count)])
@@ -102,7 +104,10 @@ class Campaign:
         """Return what became of a cell, in a line."""
         if outcome.failure:
             return outcome.failure if outcome.failure.startswith("skipped: ") else f"failed: {outcome.failure}"
-        scores = read_json(Path(outcome.run) / SCORES)
+        try:
+            scores = read_json(Path(outcome.run) / SCORES)
+        except UserError as error:
+            return str(error)
         unit, known = unit_of(scores), scored(scores)
         told = [
             f"{source} {unit.text(known[source]['mean'])}" for source in (ORIGINAL, scores["method"]) if source in known
@@ -114,13 +119,14 @@ class Campaign:
 
         outcomes = sweep.outcomes()
         scores: dict[int, dict[str, Any]] = {
-            number: read_json(Path(outcome.run) / SCORES) for number, outcome in outcomes.items() if outcome.run
+            number: read_json(Path(outcome.run) / SCORES) for number, outcome in outcomes.items() if sweep.good(number)
         }
         written = page.write(sweep, self.title, scores, outcomes)
         for group in page.groups(sweep, scores):
             print_lines([f"{group.name}: {page.verdict(group)}"])
         print_lines([f"page: {written}"])
         failed = [number for number in range(len(self.cells)) if number not in scores]
+        print_lines(f"{self.cells[number].name}: {(outcomes.get(number) or NOT_DONE).failure}" for number in failed)
         if failed:
             raise UserError(
                 f"sweep: {len(failed)} of {len(self.cells)} cells have no result, for reasons that are above and in "

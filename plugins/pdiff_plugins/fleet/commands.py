@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pdiff.cli.options import Out, Plugins
+from pdiff.cli.options import Out, Plugins, use_plugins
 
 Grid = Annotated[
     list[str] | None,
@@ -44,5 +44,6 @@ def sweep(
 
     always = ({"run.device": device} if device else {}) | ({"run.out": out} if out else {})
     cells = grid.grid(recipes, set or [], always)
+    use_plugins(plugin)
     chosen = campaign.engine_of(engine, option or [])
     campaign.Campaign(cells, plugin or [], local(out) if out else None, name).run(chosen, workers, dry_run, quiet)

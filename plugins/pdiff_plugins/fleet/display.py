@@ -55,8 +55,9 @@ class Bars(Display):
         from rich import progress as parts
         from rich.table import Column
 
+        column = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self.bars = parts.Progress(
-            parts.TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            parts.TextColumn("{task.description}", markup=False, table_column=column),
             parts.BarColumn(bar_width=12), parts.MofNCompleteColumn(), parts.TimeElapsedColumn(),
             console=console, transient=True, expand=True,
         )  # fmt: skip

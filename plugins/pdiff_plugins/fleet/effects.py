@@ -45,7 +45,8 @@ def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: st
     """Return what a method's networks score more than a source's, over seeds.
 
     Seeds and examples are drawn anew; a seed's networks are part of the seed. With one seed it is what that run says.
-    Where seeds are tested on other examples, or have no scores by example, seeds alone are drawn anew.
+    Where seeds are tested on other examples, or have no scores by example, seeds alone are drawn anew. Where seeds make
+    most of the variance, the degrees of freedom are theirs: Satterthwaite's are too many for two or three seeds.
 
     Args:
         files: by seed, what `keep` wrote.
@@ -66,13 +67,18 @@ def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: st
         gain_SE = torch.stack([each[f"of {method}"] - each[f"of {source}"] for each in known])
     else:
         gain_SE = torch.tensor([[a - b] for a, b in means], dtype=torch.float64)
-    return difference(gain_SE, torch.zeros(1, gain_SE.shape[1]))
+    gain = difference(gain_SE, torch.zeros(1, gain_SE.shape[1]))
+    if not gain.error and gain_SE.shape[1] == 1:
+        return None  # seeds that happen to agree say nothing of how far others would be
+    among = float(gain_SE.mean(dim=1).var()) / len(gain_SE)
+    freedom = min(gain.freedom, len(gain_SE) - 1) if among > gain.error**2 / 2 else gain.freedom
+    return Difference(gain.mean, gain.error, freedom)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean of what other seeds would give; None with one seed."""
+    """Return the 95 % interval of the mean of what other seeds would give; None where all gave the same."""
     import torch
 
-    if len(values) < 2:
+    if len(values) < 2 or len(set(values)) == 1:
         return None
     return difference(torch.tensor(values, dtype=torch.float64)[:, None], torch.zeros(1, 1)).interval()

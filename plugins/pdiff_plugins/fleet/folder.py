@@ -18,10 +18,12 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pdiff.errors import UserError
 from pdiff.files import make_folder, read_json, write_json
+from pdiff.results.runs import SCORES
 from pdiff_plugins.fleet.grid import Cell
 
 DEATHS = 2
@@ -47,16 +49,25 @@ class Sweep:
         self.cells = [Cell(**cell) for cell in about["cells"]]
         self.plugins: list[str] = about["plugins"]
         self.cwd: str = about["cwd"]
+        self.runs: dict[int, str] = {int(number): name for number, name in about["runs"].items()}
+        """Cell -> its run's name, which holds a key of the recipe: another one is of a recipe that was changed."""
 
     @classmethod
-    def make(cls, out: Path, cells: Sequence[Cell], plugins: Sequence[str] = (), name: str = "") -> Sweep:
-        """Return the folder of these cells: the same cells have the same one, and what is known of them stays."""
-        listed = [asdict(cell) for cell in cells]
-        key = hashlib.sha256(json.dumps([listed, list(plugins)], sort_keys=True).encode()).hexdigest()[:8]
-        stem = name or re.sub(r"[^\w.-]+", "-", "-".join(dict.fromkeys(Path(cell.recipe).stem for cell in cells)))[:60]
+    def make(
+        cls, out: Path, cells: Sequence[Cell], plugins: Sequence[str] = (), name: str = "",
+        runs: Mapping[int, str] = MappingProxyType({}),
+    ) -> Sweep:  # fmt: skip
+        """Return the folder of these cells: the same cells have the same one, and what is known of them stays.
+
+        `runs`: the names of their runs, by number.
+        """
+        listed, cwd = [asdict(cell) for cell in cells], str(Path.cwd())
+        key = hashlib.sha256(json.dumps([listed, list(plugins), cwd], sort_keys=True).encode()).hexdigest()[:8]
+        stem = name or "-".join(dict.fromkeys(Path(cell.recipe).stem for cell in cells))
+        stem = re.sub(r"[^\w.-]+", "-", stem)[:60].strip(".") or "sweep"
         path = (out / "sweeps" / f"{stem}-{key}").absolute()
         make_folder(path / "cells")
-        write_json(path / "sweep.json", {"cells": listed, "plugins": list(plugins), "cwd": str(Path.cwd())})
+        write_json(path / "sweep.json", {"cells": listed, "plugins": list(plugins), "cwd": cwd, "runs": dict(runs)})
         return cls(path)
 
     def again(self) -> None:
@@ -65,10 +76,14 @@ class Sweep:
             shutil.rmtree(self.path / folder, ignore_errors=True)
         for folder in ("cells", "failed", "deaths", "workers"):
             make_folder(self.path / folder)
-        for number in range(len(self.cells)):
-            outcome = self.outcome(number)
-            if outcome and (outcome.failure or not Path(outcome.run).is_dir()):
+        for number in self.done():
+            if not self.good(number):
                 self._cell(number).unlink(missing_ok=True)
+
+    def good(self, number: int) -> bool:
+        """True where a cell has a result, of the recipe as it is now."""
+        run = Path((self.outcome(number) or Outcome()).run)
+        return run.name == self.runs.get(number) and (run / SCORES).is_file()
 
     def _cell(self, number: int, suffix: str = ".json") -> Path:
         return self.path / "cells" / f"{number}{suffix}"
@@ -76,7 +91,7 @@ class Sweep:
     def outcome(self, number: int) -> Outcome | None:
         """Return what became of a cell, or None where that is open."""
         known = _read(self._cell(number))
-        return Outcome(**known) if known else None
+        return Outcome(str(known.get("run", "")), str(known.get("failure", ""))) if known else None
 
     def done(self) -> set[int]:
         """Return the numbers of the cells that are done with, by one look at the folder."""
@@ -98,7 +113,7 @@ class Sweep:
 
     def lock(self, number: int) -> Path:
         """Return where the lock of a cell's end lies."""
-        return self._cell(number, ".lock")
+        return self._cell(number, ".lease")
 
     def fail(self, stage: str, reason: str) -> None:
         """Say that a stage fails, so that no other worker tries it."""
@@ -108,12 +123,15 @@ class Sweep:
         """Return why stages failed, by their names."""
         return {name: known.get("reason", "") for name, known in _all(self.path / "failed")}
 
-    def died(self, stage: str) -> int:
-        """Count a worker that was killed while it computed a stage, and return how many were."""
+    def died(self, stage: str, step: tuple[str, int]) -> int:
+        """Count a worker that ended at a step of a stage; return how many did in a row that came no further."""
         path = self.path / "deaths" / f"{stage}.json"
-        count = _read(path).get("count", 0) + 1
-        write_json(path, {"count": count})
-        return int(count)
+        before = _read(path)
+        name, done = before.get("step", ["", 0])
+        further = not before or name != step[0] or step[1] > done
+        count = 1 if further else int(before.get("count", 0)) + 1
+        write_json(path, {"count": count, "step": list(step)})
+        return count
 
     def status(self, worker: int) -> dict[str, Any]:
         """Return what a worker does now."""

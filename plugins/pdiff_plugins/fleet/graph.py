@@ -24,6 +24,8 @@ class Graph:
     stores: dict[str, Store] = field(default_factory=dict)
     of: dict[int, list[str]] = field(default_factory=dict)
     """Cell -> the names of its stages."""
+    runs: dict[int, str] = field(default_factory=dict)
+    """Cell -> the name of its run."""
     said: list[str] = field(default_factory=list)
     """What a user must know before: what is fetched, notes."""
     there: set[str] = field(default_factory=set)
@@ -79,7 +81,7 @@ def graph_of(cells: Sequence[Cell], plugins: Sequence[str]) -> tuple[Graph, dict
     for number, cell in enumerate(cells):
         try:
             recipe = load_recipe(cell.recipe, cell.changes, plugins)
-            plan, _, ahead = ready(recipe, Path(cell.recipe))
+            plan, name, ahead = ready(recipe, Path(cell.recipe))
         except Lacking as error:
             lacking[number] = "; ".join(error.lines)
         except UserError as error:
@@ -87,7 +89,7 @@ def graph_of(cells: Sequence[Cell], plugins: Sequence[str]) -> tuple[Graph, dict
         else:
             store = Store.at(recipe.run.out)
             named = {stage.folder_name: stage for _, stage in plan}
-            graph.of[number] = list(named)
+            graph.of[number], graph.runs[number] = list(named), name
             graph.stages |= named
             graph.stores |= dict.fromkeys(named, store)
             graph.said += [f"to be fetched: {line}" for line in ahead.what("fetches")]

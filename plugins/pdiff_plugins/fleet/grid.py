@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,10 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     """Return what recipes are called: their files' names, with so many folders as tell them apart."""
     names = {}
     for path in paths:
-        spellings = ("/".join(path.with_suffix("").parts[-depth:]) for depth in itertools.count(1))
-        names[path] = next(name for name in spellings if sum(_ends(other, name) for other in set(paths)) == 1)
+        parts = path.with_suffix("").parts
+        spellings = ("/".join(parts[-depth:]) for depth in range(1, len(parts)))
+        alone = (name for name in spellings if sum(_ends(other, name) for other in set(paths)) == 1)
+        names[path] = next(alone, str(path))
     return names
 
 
@@ -93,12 +96,14 @@ def _group(name: str, chosen: Mapping[str, Any], values: Mapping[str, Sequence[A
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def by_group(cells: Sequence[Cell]) -> Iterator[tuple[str, list[int]]]:
     """Yield each group and the numbers of its cells."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
     for number, cell in enumerate(cells):
-        groups.setdefault(cell.group, []).append(number)
-    yield from groups.items()
+        rest = {key: value for key, value in cell.changes.items() if key != "seed"}
+        groups.setdefault((cell.recipe, repr(rest)), []).append(number)
+    for numbers in groups.values():
+        yield cells[numbers[0]].group, numbers

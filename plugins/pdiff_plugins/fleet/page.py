@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,25 @@ class Group:
 
     @cached_property
     def gains(self) -> dict[str, Difference]:
-        return {source: gain for source in self.sources if (gain := self.gain(source)) is not None}
+        """Of the method over each other source, where both are numbers."""
+        gains = {source: gain for source in self.sources if (gain := self.gain(source)) is not None}
+        return {source: gain for source, gain in gains.items() if math.isfinite(gain.mean + gain.error)}
+
+    @cached_property
+    def worse_than(self) -> list[str]:
+        """Baselines that beat the method, said with a chance of 5 % at most that none of them does (Holm 1979)."""
+        others = {source: gain for source, gain in self.gains.items() if source != ORIGINAL}
+        fallen = holm([gain.chance for gain in others.values()])
+        return [source for (source, gain), falls in zip(others.items(), fallen, strict=True) if falls and gain.mean < 0]
+
+    @cached_property
+    def better_than(self) -> list[str]:
+        return [source for source, gain in self.gains.items() if gain.interval()[0] > 0]
+
+    @property
+    def below_originals(self) -> bool:
+        """The method is worse than the checkpoints that it learnt from."""
+        return ORIGINAL in self.gains and self.gains[ORIGINAL].interval()[1] < 0
 
 
 def groups(sweep: Sweep, scores: Mapping[int, dict[str, Any]]) -> list[Group]:
@@ -79,35 +98,27 @@ def groups(sweep: Sweep, scores: Mapping[int, dict[str, Any]]) -> list[Group]:
 
 
 def verdict(group: Group) -> str:
-    """Return in a sentence what the seeds say of the method; what beats it first.
-
-    That one of several baselines beats it is said with a chance of 5 % at most that none does (Holm 1979).
-    """
+    """Return in a sentence what the seeds say of the method; what beats it first."""
     if not group.gains:
-        return "no source to compare with"
-    others = {source: gain for source, gain in group.gains.items() if source != ORIGINAL}
-    fallen = dict(zip(others, holm([gain.chance for gain in others.values()]), strict=True))
-    worse = [source for source, gain in others.items() if fallen[source] and gain.mean < 0]
-    better = [source for source, gain in group.gains.items() if gain.interval()[0] > 0]
-    shown = [source for source in group.gains if source not in (*worse, *better)]
-    told = [f"{', '.join(worse)} {'beat' if len(worse) > 1 else 'beats'} {group.method}"] if worse else []
-    if ORIGINAL in group.gains and group.gains[ORIGINAL].interval()[1] < 0:
-        told.insert(0, f"{group.method} is worse than the checkpoints it learnt from")
-        shown.remove(ORIGINAL)
+        return "no difference to any source is known"
+    told = [f"{group.method} is worse than the checkpoints it learnt from"] if group.below_originals else []
+    if worse := group.worse_than:
+        told.append(f"{', '.join(worse)} {'beat' if len(worse) > 1 else 'beats'} {group.method}")
+    known = {*worse, *group.better_than, *([ORIGINAL] if group.below_originals else [])}
+    shown = [source for source in group.gains if source not in known]
     told += [f"no difference shown to {', '.join(shown)}"] if shown else []
-    told += [f"better than {', '.join(better)}"] if better else []
+    told += [f"better than {', '.join(group.better_than)}"] if group.better_than else []
     return "; ".join(told)
 
 
 def headline(known: Sequence[Group]) -> str:
     """Return what all cells say together."""
     compared = [group for group in known if group.gains]
-    beaten = sum(" beat" in verdict(group).partition(";")[0] or " worse " in verdict(group) for group in compared)
-    best = sum(all(gain.interval()[0] > 0 for gain in group.gains.values()) for group in compared)
-    return (
-        f"{len(known)} settings; the method is beaten in {beaten} of {len(compared)}, and better than every other "
-        f"source in {best}"
-    )
+    beaten = sum(bool(group.worse_than) for group in compared)
+    best = sum(set(group.better_than) == set(group.gains) for group in compared)
+    settings = "1 setting" if len(compared) == 1 else f"{len(compared)} settings"
+    chance = f" (where nothing differs, chance alone gives {len(compared) / 20:.0f})" if len(compared) >= 10 else ""
+    return f"{settings}: a baseline beats the method in {beaten}{chance}; it is better than all other sources in {best}"
 
 
 def write(sweep: Sweep, title: str, scores: Mapping[int, dict[str, Any]], outcomes: Mapping[int, Outcome]) -> Path:
@@ -155,11 +166,12 @@ def _row(group: Group, seeds: Sequence[str]) -> list[str]:
         return "" if value is None else f"{unit.factor * value:.2f}"
 
     if group.method not in group.sources:
-        return [group.name, *[""] * (len(seeds) + 8), ""]
+        return [group.name, *[""] * (len(seeds) + 8)]
     by_seed = dict(zip(group.seeds, group.means(group.method), strict=True))
     mean, reach = statistics.fmean(by_seed.values()), interval(list(by_seed.values()))
     others = [source for source in group.sources if source not in (ORIGINAL, group.method)]
-    best = max(others, key=lambda source: statistics.fmean(group.means(source)), default="")
+    finite = [source for source in others if math.isfinite(statistics.fmean(group.means(source)))]
+    best = max(finite, key=lambda source: statistics.fmean(group.means(source)), default="")
     original = statistics.fmean(group.means(ORIGINAL)) if ORIGINAL in group.sources else None
     return [
         group.name, *(number(by_seed.get(seed)) for seed in seeds), number(mean),
@@ -220,7 +232,9 @@ def _told(group: Group) -> dict[str, Any]:
     """Return a group for those who go on from there: scores as they are, not in per cent."""
     return {
         "cell": group.name, "seeds": [int(seed) for seed in group.seeds], "method": group.method,
-        "runs": [each["run"] for each in group.scores], "means": {name: group.means(name) for name in group.sources},
+        "runs": [each["run"] for each in group.scores], "means": {
+            name: [value if math.isfinite(value) else None for value in group.means(name)] for name in group.sources
+        },
         "differences": {
             source: {"mean": gain.mean, "error": gain.error, "low": gain.interval()[0], "high": gain.interval()[1]}
             for source, gain in group.gains.items()

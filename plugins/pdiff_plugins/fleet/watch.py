@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import MappingProxyType
 
 from pdiff.components import Engine, Job
@@ -19,6 +23,8 @@ EVERY_S = 0.5
 """Between two looks at jobs and at what workers say of themselves."""
 INHERITED = ("PYTHONPATH", "PDIFF_PLUGINS", "PDIFF_STRICT", "HF_HUB_OFFLINE")
 """Variables that a worker needs on another machine, too."""
+MOST_DEATHS = 1000
+"""Workers that take the place of dead ones."""
 
 
 class Watch:
@@ -28,15 +34,15 @@ class Watch:
         """`told`: what to print of a cell that is done with."""
         self.sweep, self.graph, self.display, self.told = sweep, graph, display, told
         self._known = sweep.outcomes()
-        self._idle_deaths = 0
-        """Workers that ended badly while they computed nothing: more would do so, too."""
+        self._stillborn = 0
+        """Workers that ended badly before they began."""
 
     def run(self, engine: Engine, count: int, skipped: Mapping[int, str] = MappingProxyType({})) -> None:
         """Let `count` workers work until all cells are done with. Raises UserError where another process does so.
 
         `skipped`: why cells are left out, by their numbers.
         """
-        with held(self.sweep.path / "sweep.lock") as mine:
+        with held(self.sweep.path / "sweep.lease") as mine:
             if not mine:
                 raise UserError(f"{self.sweep.path}: another process runs this sweep; wait, or give other cells")
             self.sweep.again()
@@ -45,31 +51,34 @@ class Watch:
             self._known = {number: out for number, out in self.sweep.outcomes().items() if not out.failure}
             if len(self.sweep.done()) == len(self.sweep.cells):
                 return
-            launcher = engine.open(self.sweep.path / "workers")
+            launcher, jobs = engine.open(self.sweep.path / "workers"), dict[int, Job]()
             try:
-                jobs = {number: self._start(launcher.start, number) for number in range(count)}
-                try:
-                    with self.display:
-                        self._follow(launcher.start, jobs)
-                finally:
-                    for job in jobs.values():
-                        job.stop()
+                with _ended_by_signals(), self.display:
+                    for number in range(count):
+                        jobs[number] = self._start(launcher.start, number)
+                    self._follow(launcher.start, jobs)
             finally:
+                with ThreadPoolExecutor(max(1, len(jobs))) as threads:
+                    list(threads.map(lambda job: job.stop(), jobs.values()))
                 launcher.close()
 
     def _start(self, start: Callable[..., Job], number: int) -> Job:
         command = [sys.executable, "-m", "pdiff_plugins.fleet.worker", str(self.sweep.path), str(number)]
-        return start(command, number, {name: os.environ[name] for name in INHERITED if name in os.environ})
+        env = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        if "PYTHONPATH" in env:
+            env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, env["PYTHONPATH"].split(os.pathsep)))
+        return start(command, number, env)
 
     def _follow(self, start: Callable[..., Job], jobs: dict[int, Job]) -> None:
         following = len(jobs)
-        while jobs:
+        most = following + MOST_DEATHS
+        while jobs and len(self._known) < len(self.sweep.cells):
             for number, job in list(jobs.items()):
                 reason = job.ended()
                 if reason is None:
                     continue
                 del jobs[number]
-                if reason and self._died(number, reason) and len(self._known) < len(self.sweep.cells):
+                if reason and self._died(number, reason) and following < most:
                     jobs[following] = self._start(start, following)
                     following += 1
             before = time.monotonic()
@@ -90,9 +99,28 @@ class Watch:
         cell, stages = status.get("cell", ""), status.get("stages", [])
         at = f" at {cell}: {status.get('what', '')}".rstrip(": ") if cell else ""
         self.display.say(f"worker {number}{at}: {reason}")
-        if not stages:
-            self._idle_deaths += 1
-            return self._idle_deaths < DEATHS
-        if self.sweep.died(stages[-1]) >= DEATHS:
+        if not status:  # it has not even begun, and so would the next one
+            self._stillborn += 1
+            return self._stillborn < DEATHS
+        step = str(status.get("step", "")), int(status.get("done", 0))
+        if stages and self.sweep.died(stages[-1], step) >= DEATHS:
             self.sweep.fail(stages[-1], f"{DEATHS} workers ended while they computed it: {reason}")
         return True
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within it, being asked to end stops the workers too, as Control-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        asked = []
+    before = {each: signal.signal(each, stop) for each in asked}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

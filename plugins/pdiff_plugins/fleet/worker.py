@@ -9,6 +9,7 @@ who computes what. So one needs nothing but a disk that the others see, too.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -26,7 +27,7 @@ from pdiff.errors import UserError, short
 from pdiff.files import make_folder
 from pdiff.plugins.discovery import registry
 from pdiff.recipe.loading import load_recipe
-from pdiff.running.locks import held
+from pdiff.running.locks import Lost, held
 from pdiff.running.progress import Progress, Step
 from pdiff.running.store import Stage, Store
 from pdiff_plugins.fleet.folder import Outcome, Sweep
@@ -52,6 +53,7 @@ class Worker:
     def work(self) -> None:
         """Work on cells until none is left; what fails is told, and stops no other cell."""
         count, wait = len(self.sweep.cells), 0.1
+        self.telling.tell(at_once=True)
         first = int(self.number * SPREAD % 1 * count)
         order = [*range(first, count), *range(first)]
         while left := self._left(order):
@@ -85,6 +87,9 @@ class Worker:
                 if share(self._plan(cell)[0], name, self.telling):
                     return self._finished(number)
                 return self.telling.computed > before
+        except Lost as error:
+            self.telling.say(str(error))
+            return False
         except Exception as error:
             self._failed(number, error)
             return True
@@ -92,6 +97,8 @@ class Worker:
     def _plan(self, cell: Cell) -> tuple[Plan, str]:
         path = Path(cell.recipe)
         plan, name, _ = ready(load_recipe(path, cell.changes, self.sweep.plugins), path)
+        if name != self.sweep.runs[self.sweep.cells.index(cell)]:
+            raise UserError(f"{path}: has changed, or what it reads has, since the sweep began; run the sweep again")
         return plan, name
 
     def _anything(self, plan: Plan, store: Store) -> bool:
@@ -123,11 +130,16 @@ class Worker:
         reason = short("; ".join(reason.split("\n")))
         if not isinstance(error, UserError):
             traceback.print_exception(error)
-        if self.telling.under_way:
-            self.sweep.fail(self.telling.under_way[-1], reason)
-        self.telling.under_way.clear()
+        if self.telling.failed and not self._stored(number, self.telling.failed):
+            self.sweep.fail(self.telling.failed, reason)
         self.telling.say(f"{self.sweep.cells[number].name}: failed: {reason}")
         self.sweep.end(number, Outcome(failure=reason))
+
+    def _stored(self, number: int, name: str) -> bool:
+        """True where another worker has computed a stage in the meantime."""
+        plan, _ = self._plans[number]
+        stages = [stage for _, stage in plan if stage.folder_name == name]
+        return any(Store.at(plan.recipe.run.out).here(stage) for stage in stages)
 
 
 def _needs_what_failed(plan: Plan, failed: Mapping[str, str]) -> str:
@@ -149,19 +161,22 @@ class Telling(Progress):
         self.computed = 0
         self.under_way: list[str] = []
         """Names of the stages that are computed, one within the other."""
+        self.failed = ""
+        """The innermost of them when an error ended the work on a cell."""
         self._status: dict[str, Any] = {}
         self._told = 0.0
 
     @contextmanager
     def of(self, cell: Cell) -> Iterator[None]:
         """Work on a cell."""
-        self._status = {"cell": cell.name}
+        self._status, self.failed = {"cell": cell.name}, ""
         registry().manager.register(self)
         try:
             yield
         finally:
             registry().manager.unregister(self)
-            self._status = {}
+            self._status, self.failed = {}, self.under_way[-1] if self.under_way else ""
+            self.under_way.clear()
             self.tell(at_once=True)
 
     @hookimpl
@@ -208,9 +223,10 @@ class _Told(Step):
 
 def main(folder: str, number: str) -> None:
     """Work for a sweep, as the command line of this module does."""
-    sweep = Sweep(Path(folder))
-    os.chdir(sweep.cwd)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell lets its background processes ignore
     try:
+        sweep = Sweep(Path(folder))
+        os.chdir(sweep.cwd)
         Worker(sweep, int(number)).work()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -69,7 +69,7 @@ def require(published: Published, ctx: Context) -> None:
     where, note = ctx.data_root / published.folder, ""
     reader, sums = published.reader()
     if ctx.download and not any((where / file).exists() for file in published.files):
-        with locked(ctx.data_root / f".{published.name}.lock"):  # the second of two finds what the first fetched
+        with locked(ctx.data_root / f".{published.name}.lease"):  # the second of two finds what the first fetched
             if not any((where / file).exists() for file in published.files):
                 note = _download(reader, ctx.data_root, published.options)
     bad = [file for file in published.files if not check_integrity(where / file, sums.get(file))]

@@ -16,10 +16,12 @@ from typing import Any
 from pdiff.errors import UserError
 from pdiff.files import read_json
 from pdiff.results.runs import SCORES
-from pdiff.running.locks import USES, held, locked
+from pdiff.running.locks import LEASE, USES, held, locked
 from pdiff.running.store import ABOUT, DAMAGED
 
 PART = ".part"
+OLD = ".lock"
+"""Ends the names of locks that an earlier version left."""
 STAGE = re.compile(rf"[a-z]+-[0-9a-f]{{16}}({re.escape(PART)}|{re.escape(DAMAGED)})?")
 """Names of what a store holds; what has another name is not pdiff's, and stays."""
 
@@ -125,7 +127,7 @@ class Stock:
             elif folder.name.removesuffix(PART) not in self.used:
                 why = "part of a stage that no run uses" if folder.name.endswith(PART) else "no run uses it"
                 yield Leftover(folder, why, bytes_of(folder))
-        for lock in sorted(path for path in (self.store / "locks").glob("*-*.lock") if STAGE.fullmatch(path.stem)):
+        for lock in sorted(path for path in (self.store / "locks").glob("*-*.l*") if STAGE.fullmatch(path.stem)):
             yield Leftover(lock, "lock of no living process", bytes_of(lock), lock=True)
 
     def clean(self, dry_run: bool = False) -> Iterator[Leftover]:
@@ -138,11 +140,11 @@ class Stock:
         if not self.store.is_dir():
             return
         # So no run begins to use what is about to go.
-        with nullcontext() if dry_run else locked(self.store / "locks" / "uses.lock"):
+        with nullcontext() if dry_run else locked(self.store / "locks" / f"uses{LEASE}"):
             for leftover in self._leftovers():
                 path = leftover.path
-                name = path.name.removesuffix(".lock").removesuffix(DAMAGED).removesuffix(PART)
-                lock = self.store / "locks" / f"{name}.lock"
+                name = path.name.removesuffix(LEASE).removesuffix(OLD).removesuffix(DAMAGED).removesuffix(PART)
+                lock = self.store / "locks" / f"{name}{LEASE}"
                 with ExitStack() as stack:
                     if lock.exists() and not stack.enter_context(held(lock)):
                         continue

@@ -49,15 +49,22 @@ class Processes(Launcher):
 
     def __init__(self, folder: Path, devices: Sequence[str] = ()):
         self.folder, self.devices = folder, devices
+        self.running: list[tuple[subprocess.Popen[Any], str]] = []
 
     def start(self, command: Sequence[str], number: int, env: Mapping[str, str]) -> Job:
-        more = {"CUDA_VISIBLE_DEVICES": self.devices[number % len(self.devices)]} if len(self.devices) > 1 else {}
+        more = {"CUDA_VISIBLE_DEVICES": self._device()} if self.devices else {}
         log = self.folder / f"{number}.log"
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **env, **more}
             )
+        self.running.append((process, more.get("CUDA_VISIBLE_DEVICES", "")))
         return Process(process, log)
+
+    def _device(self) -> str:
+        """Return the GPU that the fewest living processes have."""
+        taken = [device for process, device in self.running if process.poll() is None]
+        return min(self.devices, key=taken.count)
 
 
 class Process(Job):

@@ -47,6 +47,13 @@ class Ray(Engine):
             where = f"no cluster answers at {address}" if address else "none can be started here"
             raise UserError(f"--engine ray: {where} ({' '.join(str(error).split())[:200]})") from None
         needs = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": 0}
+        there: dict[str, float] = ray.cluster_resources()
+        for what, asked in (("CPU", self.cpus), ("GPU", self.gpus)):
+            if asked > there.get(what, 0):
+                ray.shutdown()
+                raise UserError(
+                    f"--engine ray: a worker asks for {asked:g} {what}, and the cluster has {there.get(what, 0):g}"
+                )
         return Tasks(ray, needs | ({"memory": int(self.memory_gb * 2**30)} if self.memory_gb else {}))
 
 

@@ -59,7 +59,12 @@ class Jobs(Launcher):
         self.executor, self.folder = executor, folder
 
     def start(self, command: Sequence[str], number: int, env: Mapping[str, str]) -> Job:
-        return Submitted(self.executor.submit(run, list(command), dict(env)), self.executor.cluster == "local")
+        try:
+            job = self.executor.submit(run, list(command), dict(env))
+        except Exception as error:  # submitit's own, of several kinds
+            why_not = " ".join(str(error).split())[:300]
+            raise UserError(f"--engine submitit: a job was refused ({why_not}); mend the engine's options") from None
+        return Submitted(job, self.executor.cluster == "local")
 
     def close(self) -> None:
         for path in (self.folder / "submitit").glob("*.pkl"):
