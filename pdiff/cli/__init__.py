@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -56,8 +55,6 @@ def main() -> None:
 
 def _main() -> None:
     try:
-        if not ranks.leader():
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         with naming("a file"), ranks.told_when_lost():
             build()(prog_name="pdiff")
     except UserError as error:

@@ -9,12 +9,14 @@ from pdiff.components import Evaluator, plain
 from pdiff.engine.pipeline import Pipeline
 from pdiff.files import read_json
 from pdiff.results.shown import Showing
+from pdiff.running import ranks
 
 
 def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str, Any]:
     """Run every stage up to the evaluators, those of the recipe and `extra`, and return what they gave."""
     plan, recipe = pipeline.plan, pipeline.recipe
-    pipeline.store.note(*(stage.folder_name for _, stage in plan))  # at once: all runs of a folder share one lock
+    if ranks.leader():
+        pipeline.store.note(*(stage.folder_name for _, stage in plan))  # at once: all runs of a folder share one lock
     evaluators, stage = [*recipe.evaluate, *extra], pipeline.progress.stage
     with stage("train"):
         pipeline.train()

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import PathLike, fspath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pdiff.errors import UserError
@@ -24,6 +24,8 @@ from pdiff.running.store import ABOUT, Stage, Store, listing
 
 FILES, COPIED = "files.json", ".files.json"
 """A run's listing there, and here that of its files as they were copied or sent."""
+ENDINGS = ".toml .json .md .html .txt .csv .png .gif .jpg .jpeg .webp .svg .mp4 .safetensors .obj .ply .stl .glb"
+"""How names of a run's files end that are copied: none of it is code, which opening a run would run."""
 
 
 def located(name: str | PathLike[str], out: str | PathLike[str], progress: Progress | None = None) -> tuple[Path, str]:
@@ -85,8 +87,11 @@ def pull(store: Store) -> bool:
         return False
     for stage in stages(remote, folder.name):
         store.note(stage)
+    listed = remote.listing(f"{folder.name}/{FILES}")
+    _check_data(f"{remote.address}/{folder.name}", listed["files"] if listed else ())
     make_folder(folder)
     with run_locked(folder):
+        (folder / SCORES).unlink(missing_ok=True)  # until all is new: a copy that is stopped is none
         if not remote.fetch(f"{folder.name}/{FILES}", folder, COPIED):
             _fetch_plain(remote, folder)
             write_bytes(about, _listing(folder))
@@ -110,6 +115,7 @@ def _fetch_plain(remote: Remote, folder: Path) -> None:
     digests: dict[str, str] = {}
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         digests = dict(json.loads(mark or b"")["pages"])
+    _check_data(f"{remote.address}/{folder.name}", digests)
     for name in (GIVEN, RESOLVED, *digests, MARK, SCORES):
         data = mark if name == MARK else remote.read(f"{folder.name}/{name}")
         if data is None and name in (MARK, GIVEN):
@@ -121,6 +127,12 @@ def _fetch_plain(remote: Remote, folder: Path) -> None:
             raise UserError(f"{where}: holds other bytes than {MARK} says; copy the run's folder there again")
         make_folder((folder / name).parent)
         write_bytes(folder / name, data)
+
+
+def _check_data(where: str, names: Iterable[str]) -> None:
+    for name in names:
+        if safe(name) and PurePosixPath(name).suffix.lower() not in ENDINGS.split():
+            raise UserError(f"{where}: {name!r} is no file of a run's results; nothing is copied")
 
 
 def _listing(folder: Path) -> bytes:
@@ -141,7 +153,10 @@ def publish(store: Store) -> None:
     if not remote.address:
         return
     try:
+        remote.forget()
         names = read_json(folder / USES)
+        with contextlib.suppress(UserError):
+            names = sorted({*names, *stages(remote, folder.name)})  # of other machines
         for name in names:
             here = store.root / name
             if (here / ABOUT).is_file() and not remote.has(listing(name)):

@@ -25,6 +25,8 @@ ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a process is told of the others, by torchrun or by hand."""
 WAITS = datetime.timedelta(days=30)
 """For the slowest, at most: the leader may wait for another run. Where a process dies, the others know at once."""
+FINDS = datetime.timedelta(minutes=5)
+"""For all to be there."""
 AT_ONCE = 2**26
 """Bytes that are sent at a time."""
 LOST = "gloo", "connection"
@@ -39,12 +41,19 @@ _joined = False
 
 def rank() -> int:
     """Return this process's number, 0 where it is alone."""
-    return int(os.environ["RANK"]) if all(name in os.environ for name in ADDRESS) else 0
+    return _number("RANK")
 
 
 def local_rank() -> int:
     """Return this process's number among those of its machine."""
-    return int(os.environ.get("LOCAL_RANK", 0)) if all(name in os.environ for name in ADDRESS) else 0
+    return _number("LOCAL_RANK")
+
+
+def _number(name: str) -> int:
+    value = os.environ.get(name, "0") if all(name in os.environ for name in ADDRESS) else "0"
+    if not value.isdecimal():
+        raise UserError(f"{name} = {value!r}: is no number of a process; unset it, or start by torchrun")
+    return int(value)
 
 
 def leader() -> bool:
@@ -66,7 +75,7 @@ def here() -> int:
 def group() -> Iterator[None]:
     """Within it the processes that torchrun started walk in step; CPU tensors go by gloo, those of GPUs by NCCL."""
     global _joined
-    if not all(name in os.environ for name in ADDRESS) or int(os.environ["WORLD_SIZE"]) == 1 or _joined:
+    if not all(name in os.environ for name in ADDRESS) or os.environ["WORLD_SIZE"] == "1" or _joined:
         yield
         return
     import torch
@@ -74,12 +83,26 @@ def group() -> Iterator[None]:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
+    if distributed.is_initialized():
+        raise UserError(
+            "torch.distributed is in use already: a run that failed, too, ends its process; start a new one"
+        )
+    try:
+        store, number, count = next(rendezvous("env://", timeout=FINDS))
+    except (RuntimeError, ValueError) as error:
+        place, among = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", os.environ["WORLD_SIZE"]
+        why = " ".join(str(error).split())[:100]
+        mend = f"unset {' and '.join(ADDRESS[:2])} for one process"
+        raise UserError(
+            f"process {os.environ['RANK']} of {among} did not find the others at {place} ({why}); {mend}"
+        ) from None
     with told_when_lost():
-        store, number, count = next(rendezvous("env://", timeout=datetime.timedelta(minutes=5)))
         _stores.append(PrefixStore(f"pdiff/{len(_stores)}", store))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, store=_stores[-1], rank=number, world_size=count, timeout=WAITS)
     _joined = True
+    if not leader():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         yield
         barrier()
@@ -91,7 +114,7 @@ def group() -> Iterator[None]:
 def tells() -> bool:
     """Return whether this process says why the run ends: the first that fails, and one that is alone, does."""
     if not _stores:
-        return leader()
+        return True
     try:
         return int(_stores[-1].add("failed", 1)) == 1
     except RuntimeError:  # who kept the store is gone, and may have said nothing
@@ -104,6 +127,8 @@ def told_when_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if not _stores:
+            raise
         from torch.distributed import DistError
 
         if not isinstance(error, DistError) and not any(word in str(error).lower() for word in LOST):

@@ -115,6 +115,9 @@ class Remote:
         """Return when a file was written, None where that is not known."""
         return None
 
+    def forget(self) -> None:
+        """Forget what was seen there: others may have changed it."""
+
 
 class Address(Remote):
     """An address that fsspec knows."""
@@ -122,12 +125,16 @@ class Address(Remote):
     def __init__(self, address: str, progress: Progress):
         self.address, self.progress = address.rstrip("/"), progress
         self.protocol, _, place = self.address.partition("://")
-        if re.match(r"[^/@]*:[^/@]*@", place):
+        before, _, shown = place.rpartition("@")
+        if "?" in place or ":" in before or "/" in before or (before and self.protocol.lower() in READ_ONLY):
             mend = "take it out, and give it in the variables that its library reads"
-            raise UserError(f"{self.protocol}://...@{place.partition('@')[2]}: holds a password; {mend}")
+            raise UserError(f"{self.protocol}://...{shown.partition('?')[0]}: holds a password or a key; {mend}")
         if "::" in self.address:
             raise UserError(f"{self.address}: is a chain of addresses; give one")
         self._listings: dict[str, bytes] = {}
+
+    def forget(self) -> None:
+        self._listings.clear()
 
     @functools.cached_property
     def _system(self) -> tuple[Any, str]:

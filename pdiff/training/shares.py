@@ -128,6 +128,8 @@ def full(value: Tensor) -> Tensor:
 
 def like(value: Tensor, pattern: Tensor) -> Tensor:
     """Return a whole tensor as ranks hold the pattern."""
+    if not hasattr(pattern, "full_tensor"):
+        return value
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(pattern, DTensor) or value.shape != pattern.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -80,7 +81,9 @@ def test_a_run_is_sent_whole_and_says_where_it_is(tiny: Path, here: Path) -> Non
     }
     assert not [path for path in (here / "far").rglob("*") if path.name.endswith((".tmp", ".lease"))]
     forget(out)
-    assert "train     cached" in call("run", "tiny.toml", "--out", out) and "0 cached" not in call("check", "tiny.toml")
+    assert "train     cached" in call("run", "tiny.toml", "--out", out) and " 0 of them" not in call(
+        "check", "tiny.toml", "--set", f"run.out={out}"
+    )
 
 
 def test_what_cannot_be_sent_is_kept_and_sent_the_next_time(
@@ -171,3 +174,18 @@ def test_no_pickle_is_written_or_read_on_the_way(finished, here: Path, monkeypat
         assert kinds <= {"json", "toml", "md", "safetensors", "txt"}
     unknown = mistake("show", "other", "--out", "memory://empty/runs")
     assert unknown == "other: no finished run of that name at memory://empty/runs (there: none)"
+
+
+def test_a_file_of_code_is_not_copied_and_nothing_of_it_runs(finished, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PDIFF_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(finished.folder.parent, tmp_path / "far")
+    run = tmp_path / "far" / finished.folder.name
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    (run / "evil.py").write_text(code)
+    (run / "resolved.toml").write_text('plugins = ["evil.py"]\n' + (run / "resolved.toml").read_text())
+    mark = json.loads((run / "report.json").read_text())
+    mark["pages"]["evil.py"] = hashlib.sha256(code.encode()).hexdigest()
+    (run / "report.json").write_text(json.dumps(mark))
+    with pytest.raises(UserError, match=r"'evil\.py' is no file of a run's results"):
+        pdiff.open_run(finished.folder.name, out=f"file://{tmp_path / 'far'}")
+    assert not (tmp_path / "ran").exists() and not list((tmp_path / "cache").rglob("evil.py"))

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from pdiff.context import Context, derive
 from pdiff.data import Batch, Split, each, evaluation_batches, leaves
+from pdiff.errors import UserError
 from pdiff.running.device import sent
-from pdiff.running.ranks import exchange, here, leader_first, own_rows
+from pdiff.running.ranks import exchange, here, leader_first, own_rows, world
 from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
@@ -93,7 +94,9 @@ class JointTraining:
         self.block_size = self._block_size()
         blocks = math.ceil(options.count / self.block_size)
         runs, saved = blocks * self.block_size, len(self.saved)
-        self.snapshot = ctx.snapshot.shared()
+        self.snapshot = ctx.snapshot.shared() if blocks >= world() else ctx.snapshot  # else each trains them all
+        if world() > 1 and world() != here():
+            raise UserError("collect: seeds: processes of several machines cannot share its rows; use those of one")
         with leader_first():
             theta = self.snapshot.rows(runs * saved, layout.dim)
         self.theta_RSD = theta.view(runs, saved, layout.dim)
