@@ -9,6 +9,9 @@ NOISES = ("input_noise", "latent_noise")
 TRAIN, TEST, BATCH, CHECKPOINTS, STEPS, DRAWN = 16, 8, 4, 4, 2, 3
 """Of a smoke test: examples, those of a step, checkpoints, training steps, networks."""
 
+TRAINED = ("s_kde30", "sane_kde30", "sane_sub")
+"""Baselines with a codec that is trained."""
+
 
 def efficient(recipe: Recipe) -> Recipe:
     """Return the recipe with pdiff's default instead of the paper's method; what an ablation varies is kept."""
@@ -38,6 +41,11 @@ def smoke(recipe: Recipe) -> Recipe:
         small["zoo"] = [step | {"count": min(step["count"], CHECKPOINTS)} for step in recipe["zoo"]]
     coarse = {"name": "denoising", "networks": 2, "points": 2}
     evaluators = [coarse if evaluator["name"] == "denoising" else evaluator for evaluator in recipe["evaluate"]]
+    if "baseline" in recipe:
+        small["baseline"] = [
+            baseline | ({"codec": {"steps": STEPS, "batch_size": STEPS}} if baseline["name"] in TRAINED else {})
+            for baseline in recipe["baseline"]
+        ]
     return recipe | small | {"evaluate": evaluators, "sample": {"count": DRAWN, "baseline_count": 2}}
 
 

@@ -94,9 +94,10 @@ class Campaign:
 
     def _begins(self, graph: Graph, engine: Engine, count: int) -> str:
         shared = sum(users > 1 for users in graph.users.values())
+        cells = "1 cell" if len(self.cells) == 1 else f"{len(self.cells)} cells"
         workers = "1 worker" if count == 1 else f"{count} workers"
         return (
-            f"{len(self.cells)} cells, {len(graph.stages)} stages ({len(graph.there)} cached, {shared} shared); "
+            f"{cells}, {len(graph.stages)} stages ({len(graph.there)} cached, {shared} shared); "
             f"{workers}, engine {engine.name}"
         )
 

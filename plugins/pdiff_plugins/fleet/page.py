@@ -105,7 +105,10 @@ def verdict(group: Group) -> str:
     if worse := group.worse_than:
         told.append(f"{', '.join(worse)} {'beat' if len(worse) > 1 else 'beats'} {group.method}")
     known = {*worse, *group.better_than, *([ORIGINAL] if group.below_originals else [])}
-    shown = [source for source in group.gains if source not in known]
+    left = [source for source in group.gains if source not in known]
+    maybe = [source for source in left if group.gains[source].interval()[1] < 0]
+    told += [f"{', '.join(maybe)} higher, which may be the chance of several comparisons"] if maybe else []
+    shown = [source for source in left if source not in maybe]
     told += [f"no difference shown to {', '.join(shown)}"] if shown else []
     told += [f"better than {', '.join(group.better_than)}"] if group.better_than else []
     return "; ".join(told)
@@ -113,6 +116,8 @@ def verdict(group: Group) -> str:
 
 def headline(known: Sequence[Group]) -> str:
     """Return what all cells say together."""
+    if not known:
+        return "no cell has a result"
     compared = [group for group in known if group.gains]
     beaten = sum(bool(group.worse_than) for group in compared)
     best = sum(set(group.better_than) == set(group.gains) for group in compared)
@@ -132,9 +137,13 @@ def write(sweep: Sweep, title: str, scores: Mapping[int, dict[str, Any]], outcom
         for number, cell in enumerate(sweep.cells) if number not in scores
     ]  # fmt: skip
     seeds = sorted({seed for group in known for seed in group.seeds}, key=lambda seed: int(seed))
-    sections = [_overview(known, seeds), *([("Cells without a result", ["cell", "reason"], lost, "")] if lost else [])]
+    sections = [_overview(known, seeds)] if known else []
+    sections += [("Cells without a result", ["cell", "reason"], lost, "")] if lost else []
     sections += [_group(group) for group in known]
-    about = f"{len(scores)} of {len(sweep.cells)} cells, seeds {', '.join(seeds)}. {datetime.date.today()}."
+    folders = [[sweep.cells[number].name, outcomes[number].run] for number in sorted(scores) if number in outcomes]
+    sections += [("Runs", ["cell", "folder"], folders, "Each has a report of its own.")] if folders else []
+    of = f", seeds {', '.join(seeds)}" if seeds else ""
+    about = f"{len(scores)} of {len(sweep.cells)} cells{of}. {datetime.date.today()}."
     html = {
         heading: page.table(head, rows) + page.notes([below] if below else [])
         for heading, head, rows, below in sections
@@ -153,7 +162,8 @@ def _overview(known: Sequence[Group], seeds: Sequence[str]) -> Section:
     ]  # fmt: skip
     rows = [_row(group, seeds) for group in known]
     below = (
-        "Mean scores of the method's networks on the test split, one column for each seed. Next best: the baseline of "
+        "Mean scores of the method's networks on the test split, shares in per cent, one column for each seed. "
+        "Next best: the baseline of "
         f"the highest mean. {LEGEND}."
     )
     return "All cells", head, rows, below

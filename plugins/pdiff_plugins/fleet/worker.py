@@ -130,6 +130,7 @@ class Worker:
         reason = short("; ".join(reason.split("\n")))
         if not isinstance(error, UserError):
             traceback.print_exception(error)
+            reason += f" (the traceback is in workers/{self.number}.log of the sweep's folder)"
         if self.telling.failed and not self._stored(number, self.telling.failed):
             self.sweep.fail(self.telling.failed, reason)
         self.telling.say(f"{self.sweep.cells[number].name}: failed: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from pdiff_plugins.fleet.engines.slurm import run
 
 STORE_BYTES = 100 * 2**20
 """Of Ray's object store, through which nothing goes but an exit code."""
+
+ANSWERS_S = 10.0
+"""Given to a cluster to take a connection."""
 
 
 class Ray(Engine):
@@ -37,6 +41,12 @@ class Ray(Engine):
         except ImportError:
             raise UserError("--engine ray: ray is not installed; pip install 'neural-pdiff[ray]'") from None
         address = self.address or os.environ.get("RAY_ADDRESS", "")
+        host, _, port = address.rpartition("/")[2].rpartition(":")
+        if port.isdecimal():
+            try:
+                socket.create_connection((host, int(port)), timeout=ANSWERS_S).close()
+            except OSError as error:
+                raise UserError(f"--engine ray: no cluster answers at {address} ({error.strerror or error})") from None
         alone: dict[str, Any] = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
         try:
             ray.init(
