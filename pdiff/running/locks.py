@@ -25,7 +25,9 @@ LEASE = ".lease"
 """Ends the name of a lock's file."""
 LEASE_S = 180.0
 """More than the minute for which an NFS client may believe what it knows of a file."""
-LOOK_S = 10.0
+NAMELESS_S = 5.0
+"""A lease names its holder right after it is made; one that does not for so long is of a process that died between."""
+LOOK_S = 1.0
 """Between two looks at whether a lease that is waited for names anybody."""
 
 
@@ -90,8 +92,9 @@ def _lock_of(path: Path, process: int) -> SoftFileLease:
 
 
 def _release(lock: SoftFileLease) -> None:
-    with contextlib.suppress(OSError):  # ended with the process, at the latest
-        lock.release()
+    for _ in range(3):  # a disk may refuse once; it ends with the process, at the latest
+        with contextlib.suppress(OSError):
+            return lock.release()
 
 
 def _acquired(lock: SoftFileLease, wait: bool) -> bool:
@@ -111,7 +114,7 @@ def _acquired(lock: SoftFileLease, wait: bool) -> bool:
 
 
 def _drop_nameless(path: Path) -> None:
-    """Remove a lease that names nobody, once it has been seen so for as long as a lease lasts: its maker is dead."""
+    """Remove a lease that has named nobody for some seconds: its maker is dead."""
     with contextlib.suppress(OSError):
         about = path.stat()
         if about.st_size:
@@ -120,7 +123,7 @@ def _drop_nameless(path: Path) -> None:
         since, changed = _nameless.setdefault(path, (time.monotonic(), about.st_mtime_ns))
         if changed != about.st_mtime_ns:
             _nameless[path] = time.monotonic(), about.st_mtime_ns
-        elif time.monotonic() - since > LEASE_S:
+        elif time.monotonic() - since > NAMELESS_S:
             path.unlink()
             _nameless.pop(path, None)
 

@@ -15,7 +15,7 @@ from tests.campaign.options import Options
 from tests.campaign.tally import Tally
 from tests.campaign.trials import Ended, Warm, differs, fresh, left, place, warmed
 
-ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS", "ENOLCK")
+ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS")
 LONGEST = 500
 """Characters of a line of error."""
 
@@ -24,16 +24,13 @@ def run(options: Options) -> Tally:
     """Count trials by error and by how often it comes; `count` of all of them, drawn at random."""
     tally = Tally("disk")
     with place(options) as work, warmed(work) as process:
-        events, locks = (
-            process.run(fresh(work / "counted")).events,
-            process.run(fresh(work / "locks"), locks=True).events,
-        )
+        events = process.run(fresh(work / "counted")).events
         wanted = left(work / "counted")
-        assert not differs(left(work / "locks"), wanted) and events and locks
+        assert events
         trials = [
             (error, often, moment)
             for error in ERRORS for often in ("once", "from then on")
-            for moment in range(1, 1 + (locks if error == "ENOLCK" else events))
+            for moment in range(1, 1 + events)
             if options.only in f"{error} {often}"
         ]  # fmt: skip
         if options.count:
@@ -49,7 +46,7 @@ def run(options: Options) -> Tally:
 
 def _trial(process: Warm, folder: Path, error: str, often: str, moment: int, wanted: dict[str, str]) -> str | None:
     way = warm.ONCE if often == "once" else warm.ON
-    ended = process.run(folder, moment=moment, way=way, errno=getattr(errno, error), locks=error == "ENOLCK")
+    ended = process.run(folder, moment=moment, way=way, errno=getattr(errno, error))
     if wrong := _wrong(ended):
         return wrong
     again = process.run(folder)

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -18,12 +17,12 @@ enum { NONE, BEFORE, HALF, AFTER, ONCE, ON };
 
 static char folder[4096];
 static long count, moment;
-static int way, error_number, only_locks;
+static int way, error_number;
 
-void arm(const char *below, long at, int how, int number, int locks)
+void arm(const char *below, long at, int how, int number)
 {
     strncpy(folder, below, sizeof folder - 1);
-    count = 0, moment = at, way = how, error_number = number, only_locks = locks;
+    count = 0, moment = at, way = how, error_number = number;
 }
 
 long events(void) { return count; }
@@ -67,9 +66,9 @@ static int open_below(int file)
 static void die(void) { kill(getpid(), SIGKILL); for (;;) pause(); }
 
 /* Returns what to do with this event: NONE, HALF, AFTER, or ONCE where it fails. */
-static int harm(int matters, int lock)
+static int harm(int matters)
 {
-    if (!matters || lock != only_locks)
+    if (!matters)
         return NONE;
     count++;
     if (way == ON && count >= moment && moment > 0)
@@ -82,8 +81,8 @@ static int harm(int matters, int lock)
 }
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
-#define AROUND(matters, lock, call) \
-    int what = harm(matters, lock); \
+#define AROUND(matters, call) \
+    int what = harm(matters); \
     if (what == ONCE) { errno = error_number; return -1; } \
     if (what == HALF) die(); \
     __typeof__(call) result = call; \
@@ -92,7 +91,7 @@ static int harm(int matters, int lock)
 
 ssize_t write(int file, const void *data, size_t size)
 {
-    int what = harm(open_below(file), 0);
+    int what = harm(open_below(file));
     if (what == ONCE) { errno = error_number; return -1; }
     if (what == HALF) { NEXT(write)(file, data, size / 2); die(); }
     ssize_t result = NEXT(write)(file, data, size);
@@ -103,16 +102,15 @@ ssize_t write(int file, const void *data, size_t size)
 #define OPENED(name, at, call) \
     mode_t mode = 0; \
     if (flags & (O_CREAT | O_TMPFILE)) { va_list more; va_start(more, flags); mode = va_arg(more, mode_t); va_end(more); } \
-    AROUND((flags & (O_CREAT | O_WRONLY | O_RDWR)) && below(at, path), 0, call)
+    AROUND((flags & (O_CREAT | O_WRONLY | O_RDWR)) && below(at, path), call)
 
 int open(const char *path, int flags, ...) { OPENED(open, AT_FDCWD, NEXT(open)(path, flags, mode)) }
 int open64(const char *path, int flags, ...) { OPENED(open64, AT_FDCWD, NEXT(open64)(path, flags, mode)) }
 int openat(int at, const char *path, int flags, ...) { OPENED(openat, at, NEXT(openat)(at, path, flags, mode)) }
 int openat64(int at, const char *path, int flags, ...) { OPENED(openat64, at, NEXT(openat64)(at, path, flags, mode)) }
-int rename(const char *from, const char *to) { AROUND(below(AT_FDCWD, to), 0, NEXT(rename)(from, to)) }
-int fsync(int file) { AROUND(open_below(file), 0, NEXT(fsync)(file)) }
-int unlink(const char *path) { AROUND(below(AT_FDCWD, path), 0, NEXT(unlink)(path)) }
-int unlinkat(int at, const char *path, int flags) { AROUND(below(at, path), 0, NEXT(unlinkat)(at, path, flags)) }
-int rmdir(const char *path) { AROUND(below(AT_FDCWD, path), 0, NEXT(rmdir)(path)) }
-int mkdir(const char *path, mode_t mode) { AROUND(below(AT_FDCWD, path), 0, NEXT(mkdir)(path, mode)) }
-int flock(int file, int operation) { AROUND((operation & LOCK_EX) && open_below(file), 1, NEXT(flock)(file, operation)) }
+int rename(const char *from, const char *to) { AROUND(below(AT_FDCWD, to), NEXT(rename)(from, to)) }
+int fsync(int file) { AROUND(open_below(file), NEXT(fsync)(file)) }
+int unlink(const char *path) { AROUND(below(AT_FDCWD, path), NEXT(unlink)(path)) }
+int unlinkat(int at, const char *path, int flags) { AROUND(below(at, path), NEXT(unlinkat)(at, path, flags)) }
+int rmdir(const char *path) { AROUND(below(AT_FDCWD, path), NEXT(rmdir)(path)) }
+int mkdir(const char *path, mode_t mode) { AROUND(below(AT_FDCWD, path), NEXT(mkdir)(path, mode)) }

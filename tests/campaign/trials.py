@@ -37,11 +37,11 @@ class Warm:
         self.process = process
 
     def run(
-        self, folder: Path, *, moment: int = 0, way: int = warm.NONE, errno: int = 0, locks: bool = False,
+        self, folder: Path, *, moment: int = 0, way: int = warm.NONE, errno: int = 0,
         after_s: float = 0.0, seed: int = 0, arguments: tuple[str, ...] = ("run", "tiny.toml", "-q"),
     ) -> Ended:  # fmt: skip
         """Run in a folder, harmed at the `moment`-th file event in a way, or killed after a time."""
-        request = {"folder": str(folder), "moment": moment, "way": way, "errno": errno, "locks": int(locks)}
+        request = {"folder": str(folder), "moment": moment, "way": way, "errno": errno}
         request |= {"after_s": after_s, "seed": seed, "arguments": arguments}
         assert self.process.stdin and self.process.stdout
         print(json.dumps(request), file=self.process.stdin, flush=True)

@@ -56,9 +56,7 @@ def harmed(request: dict[str, Any], into: int) -> NoReturn:
         signal.setitimer(signal.ITIMER_REAL, request["after_s"])
     shim = ctypes.CDLL(None)
     shim.events.restype = ctypes.c_long
-    shim.arm(
-        request["folder"].encode(), ctypes.c_long(request["moment"]), request["way"], request["errno"], request["locks"]
-    )
+    shim.arm(request["folder"].encode(), ctypes.c_long(request["moment"]), request["way"], request["errno"])
     sys.argv = ["pdiff", *request["arguments"]]
     code = 1
     try:

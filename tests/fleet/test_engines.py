@@ -26,10 +26,10 @@ def test_ray_keeps_the_contract() -> None:
 def test_a_sweep_by_submitit_leaves_no_pickle(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     written(tmp_path)
-    options = ("--engine", "submitit", "-o", "cluster=local", "-j", "2")
-    done = pdiff_command("sweep", "tiny.toml", "--set", "seed=0,1", *options, cwd=tmp_path)
+    options = ("--engine", "submitit", "-o", "cluster=local", "-j", "1")
+    done = pdiff_command("sweep", "tiny.toml", "--set", "seed=0", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("mean original") == 2 and "2 workers, engine submitit" in done.stdout
+    assert done.stdout.count("mean original") == 1 and "1 worker, engine submitit" in done.stdout
     assert not list((tmp_path / "runs").rglob("*.pkl"))
 
 

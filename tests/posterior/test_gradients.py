@@ -150,6 +150,7 @@ def test_samples_are_the_vectors_in_their_own_scale(tmp_path: Path) -> None:
         assert loaded.sample(7, points(zoo), CTX).equal(theta_MD)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell what a process holds")
 def test_a_network_more_takes_a_few_vectors_and_a_sample_none(tmp_path: Path) -> None:
     fit, sample = {}, {}

@@ -88,7 +88,7 @@ def test_who_lost_its_lease_neither_publishes_nor_removes_anything(tmp_path: Pat
 
 
 def test_a_lease_that_names_nobody_ends_as_others_do(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(locks, "LEASE_S", 0.3)
+    monkeypatch.setattr(locks, "NAMELESS_S", 0.3)
     monkeypatch.setattr(locks, "LOOK_S", 0.1)
     (tmp_path / "a.lease").touch()
     with held(tmp_path / "a.lease") as mine:
