@@ -21,8 +21,10 @@ from pdiff_plugins.fleet.graph import Graph
 
 EVERY_S = 0.5
 """Between two looks at jobs and at what workers say of themselves."""
-INHERITED = ("PYTHONPATH", "PDIFF_PLUGINS", "PDIFF_STRICT", "HF_HUB_OFFLINE")
+INHERITED = ("PYTHONPATH", "PDIFF_PLUGINS", "PDIFF_STRICT", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 """Variables that a worker needs on another machine, too."""
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait leave the core to other workers, which more threads than cores must; no bit depends on it."""
 MOST_DEATHS = 1000
 """Workers that take the place of dead ones."""
 
@@ -64,7 +66,7 @@ class Watch:
 
     def _start(self, start: Callable[..., Job], number: int) -> Job:
         command = [sys.executable, "-m", "pdiff_plugins.fleet.worker", str(self.sweep.path), str(number)]
-        env = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        env = PATIENT | {name: os.environ[name] for name in INHERITED if name in os.environ}
         if "PYTHONPATH" in env:
             env["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, env["PYTHONPATH"].split(os.pathsep)))
         return start(command, number, env)
