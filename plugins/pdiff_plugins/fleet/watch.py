@@ -23,6 +23,8 @@ EVERY_S = 0.5
 """Between two looks at jobs and at what workers say of themselves."""
 INHERITED = ("PYTHONPATH", "PDIFF_PLUGINS", "PDIFF_STRICT", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 """Variables that a worker needs on another machine, too."""
+ENDS_S = 3.0
+"""Given to workers when all is done."""
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait leave the core to other workers, which more threads than cores must; no bit depends on it."""
 MOST_DEATHS = 1000
@@ -59,6 +61,7 @@ class Watch:
                     for number in range(count):
                         jobs[number] = self._start(launcher.start, number)
                     self._follow(launcher.start, jobs)
+                    _let_end(jobs)
             finally:
                 with ThreadPoolExecutor(max(1, len(jobs))) as threads:
                     list(threads.map(lambda job: job.stop(), jobs.values()))
@@ -108,6 +111,13 @@ class Watch:
         if stages and self.sweep.died(stages[-1], step) >= DEATHS:
             self.sweep.fail(stages[-1], f"{DEATHS} workers ended while they computed it: {reason}")
         return True
+
+
+def _let_end(jobs: Mapping[int, Job]) -> None:
+    """Give workers that find nothing left to do some seconds to end by themselves."""
+    start = time.monotonic()
+    while any(job.ended() is None for job in jobs.values()) and time.monotonic() - start < ENDS_S:
+        time.sleep(0.1)
 
 
 @contextmanager
