@@ -59,7 +59,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "SCORE", "cell", "expected", "headline", "notes", "ours_for", "sources", "spread", "table",
     ),
     "pdiff.running.device": ("placed", "sent", "steady_attention"),
-    "pdiff.running.locks": ("LEASE", "LEASE_S", "USES", "Lost", "held", "locked"),
+    "pdiff.running.locks": ("LEASE", "USES", "Lost", "held", "locked"),
     "pdiff.running.memory": ("free_bytes", "in_chunks", "ran_out"),
     "pdiff.running.progress": ("Progress", "Step", "progress_for"),
     "pdiff.running.remote": ("is_address", "local"),

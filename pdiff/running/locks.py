@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import SoftFileLease, Timeout
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from pdiff.errors import UserError
 from pdiff.files import make_folder
@@ -105,7 +105,7 @@ def _acquired(lock: SoftFileLease, wait: bool) -> bool:
             _drop_nameless(Path(lock.lock_file))
             if not wait:
                 return False
-        except (OSError, NotImplementedError, ValueError) as error:
+        except (OSError, LeaseSettingsMismatch) as error:
             why = getattr(error, "strerror", None) or error
             mend = "choose a folder of results that can be"
             raise UserError(f"{lock.lock_file}: cannot be locked ({why}); {mend}") from None

@@ -49,6 +49,8 @@ class Worker:
         self._plans: dict[int, tuple[Plan, str]] = {}
         self._there: set[str] = set()
         """Stages that are known to be in the store."""
+        self._planned: int | None = None
+        """The cell whose recipe, and whose files of code, were read last."""
 
     def work(self) -> None:
         """Work on cells until none is left; what fails is told, and stops no other cell."""
@@ -71,10 +73,9 @@ class Worker:
 
     def _tried(self, number: int, failed: Mapping[str, str]) -> bool:
         """Do what there is to do for a cell; return whether there was anything."""
-        cell = self.sweep.cells[number]
         try:
             if number not in self._plans:
-                self._plans[number] = self._plan(cell)
+                self._plan(number)
             plan, name = self._plans[number]
             store = Store.at(plan.recipe.run.out)
             if reason := _needs_what_failed(plan, failed):
@@ -82,9 +83,11 @@ class Worker:
                 return True
             if not self._anything(plan, store):
                 return False
-            with self.telling.of(cell):
+            if number != self._planned:
+                plan = self._plan(number)
+            with self.telling.of(self.sweep.cells[number]):
                 before = self.telling.computed
-                if share(self._plan(cell)[0], name, self.telling):
+                if share(plan, name, self.telling):
                     return self._finished(number)
                 return self.telling.computed > before
         except Lost as error:
@@ -94,12 +97,15 @@ class Worker:
             self._failed(number, error)
             return True
 
-    def _plan(self, cell: Cell) -> tuple[Plan, str]:
-        path = Path(cell.recipe)
+    def _plan(self, number: int) -> Plan:
+        """Read a cell's recipe, and return what there is to do for it."""
+        cell = self.sweep.cells[number]
+        path, self._planned = Path(cell.recipe), None
         plan, name, _ = ready(load_recipe(path, cell.changes, self.sweep.plugins), path)
-        if name != self.sweep.runs[self.sweep.cells.index(cell)]:
+        if name != self.sweep.runs[number]:
             raise UserError(f"{path}: has changed, or what it reads has, since the sweep began; run the sweep again")
-        return plan, name
+        self._plans[number], self._planned = (plan, name), number
+        return plan
 
     def _anything(self, plan: Plan, store: Store) -> bool:
         """True where a stage can be computed that nobody computes, or all are there."""
@@ -133,6 +139,7 @@ class Worker:
             reason += f" (the traceback is in workers/{self.number}.log of the sweep's folder)"
         if self.telling.failed and not self._stored(number, self.telling.failed):
             self.sweep.fail(self.telling.failed, reason)
+        self.telling.failed = ""
         self.telling.say(f"{self.sweep.cells[number].name}: failed: {reason}")
         self.sweep.end(number, Outcome(failure=reason))
 
