@@ -1,0 +1,1 @@
+"""Zoos of tasks: one network for each, trained together."""

@@ -1,0 +1,1 @@
+"""The plain ways from a condition to a network: copies, averages and regressions."""

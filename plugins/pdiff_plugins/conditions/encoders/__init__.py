@@ -1,0 +1,1 @@
+"""Encoders: what turns what a network is for into a vector."""

@@ -1,0 +1,1 @@
+"""How well networks do what they were asked for, beside every plain way to the same end."""

@@ -1,0 +1,1 @@
+"""Networks written by another network, which learns by the task's loss."""
