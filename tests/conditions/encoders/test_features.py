@@ -16,7 +16,7 @@ from pdiff.testing import tiny_splits
 from pdiff_plugins.conditions.encoders.features import Features
 from pdiff_plugins.conditions.encoders.support import drawn
 from pdiff_plugins.images.splits import ImageSplit, Preprocess, Transform
-from tests.conditions.encoders.helpers import CTX, PETS, bench, conditions, refused
+from tests.conditions.encoders.helpers import PETS, bench, conditions, refused
 
 SIDE = 6
 TRANSFORM = Transform(SIDE, (0.4,), (0.3,), channels=1)
@@ -54,7 +54,7 @@ def test_a_condition_is_the_classes_means_in_abouts_order():
     about = [{"classes": [2, 0], "draw": 5}, {"classes": [0, 1], "draw": 6}]
     rows = conditions(Features(shots=shots, by="inputs"), about, of=bench(data))
     for row, one in zip(rows, about, strict=True):
-        index = drawn(data.train.targets, one["classes"], shots, CTX.seed, one["draw"])
+        index = drawn(data.train.targets, one["classes"], shots, one["draw"])
         assert data.train.targets[index].tolist() == [[number] * shots for number in one["classes"]]
         assert all(len(set(of_class)) == shots for of_class in index.tolist())
         assert torch.allclose(torch.tensor(row), torch.cat([data.train.inputs[i].mean(dim=0) for i in index]))
@@ -65,7 +65,7 @@ def test_the_base_network_is_asked_for_its_last_hidden_layer_in_eval_mode():
     about = [{"classes": [1, 2, 0], "draw": 0}]
     given = with_network(data, model)
     row = torch.tensor(conditions(Features(split="validation"), about, of=given)[0])
-    index = drawn(data.validation.targets, [1, 2, 0], 5, CTX.seed, 0)
+    index = drawn(data.validation.targets, [1, 2, 0], 5, 0)
     with torch.no_grad():
         hidden = model.eval()[:-1](data.validation.inputs[index.flatten()]).view(3, 5, 4)
     assert torch.allclose(row, hidden.mean(dim=1).flatten(), atol=1e-6)

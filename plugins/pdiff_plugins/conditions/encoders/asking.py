@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pdiff.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from pdiff.bench import Bench
 
 MOST = 20
 """Known words that a line lists at most."""
@@ -41,11 +38,6 @@ def values(about: Sequence[Mapping[str, Any]], key: str, encoder: str) -> list[A
                 "choose an encoder of what the zoo's rows are about"
             )
     return [one[key] for one in about]
-
-
-def classes_of(bench: Bench) -> int:
-    """Return how many classes the dataset has: as many as names, or else up to the largest among training examples."""
-    return len(bench.names) or int(bench.examples("train").targets.max()) + 1
 
 
 def numbers_in(text: str, count: int, names: Sequence[str]) -> list[int]:

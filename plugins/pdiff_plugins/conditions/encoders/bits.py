@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pdiff.components import Encoder
 from pdiff.errors import UserError
-from pdiff_plugins.conditions.encoders.asking import classes_of, numbers_in, only, values
+from pdiff_plugins.conditions.encoders.asking import numbers_in, only, values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ class Bits(Encoder):
             for number in classes:
                 if not 0 <= number < len(row_K):
                     raise UserError(
-                        f"encoder bits: a network is about class {number} of {len(row_K)}, counted from 0; set encoder.count"
+                        f"encoder bits: a network is about class {number}, of 0 to {len(row_K) - 1}; set encoder.count"
                     )
                 row_K[number] = 1
         return condition_NK
@@ -59,4 +59,4 @@ class Bits(Encoder):
         return {"classes": [number for number, bit in enumerate(text) if bit == "1"]}
 
     def _count(self, bench: Bench) -> int:
-        return self.count or classes_of(bench)
+        return self.count or bench.classes

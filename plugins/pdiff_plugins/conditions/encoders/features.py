@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pdiff.components import Encoder
 from pdiff.errors import UserError
-from pdiff_plugins.conditions.encoders.asking import classes_of, listed, numbers_in, only
+from pdiff_plugins.conditions.encoders.asking import listed, numbers_in, only
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,8 +24,9 @@ Rows = Sequence[Mapping[str, Any]]
 class Features(Encoder):
     """Class means of a few examples' features, one after the other in the order of the outputs.
 
-    Of a row they are examples of its `classes` from a split, which its `draw` decides. Asked by `examples=folder/`,
-    with a subfolder of images for each output, in the order of their names; or by `task=cat,dog,...`, in that order.
+    Of a row they are examples of its `classes` from a split; which ones, its `draw` decides alone. Asked by
+    `examples=folder/`, which holds a subfolder of images for each output, in the order of their names; or by
+    `task=cat,dog,...`, in that order.
     """
 
     name = "features"
@@ -62,7 +63,7 @@ class Features(Encoder):
 
         key, text = only(asked, self.reads, self.name)
         if key == "task":
-            classes = numbers_in(text, classes_of(bench), bench.names)
+            classes = numbers_in(text, bench.classes, bench.names)
             _require_ways(f"task = {text!r}: names", len(classes), known)
             return {"classes": classes, "draw": 0}
         _preprocess(bench)
@@ -84,7 +85,7 @@ class Features(Encoder):
                 about = listed(one)
                 raise UserError(f"encoder features: network {number} is about {about}; it takes classes, and a draw")
             try:
-                chosen.append(drawn(split.targets, one["classes"], self.shots, ctx.seed, one.get("draw", 0)))
+                chosen.append(drawn(split.targets, one["classes"], self.shots, one.get("draw", 0)))
             except UserError as error:
                 raise UserError(f"encoder.shots = {self.shots}: {self.split} split, {error}") from None
         index_U, place = torch.cat([index_WS.flatten() for index_WS in chosen]).unique(return_inverse=True)

@@ -20,10 +20,11 @@ from pdiff.files import sha256_of
 from pdiff_plugins.images.splits import Decoder
 
 
-def drawn(targets_E: Tensor, classes: Sequence[int], shots: int, seed: int, draw: int) -> Tensor:
+def drawn(targets_E: Tensor, classes: Sequence[int], shots: int, draw: int) -> Tensor:
     """Return the numbers of so many examples of each class, `[classes, shots]`: no two are the same.
 
-    A draw gives a class the same examples wherever it stands among the classes. Raises UserError for too few.
+    A draw is the same for all who ask, and gives a class its examples wherever it stands among the classes. Raises
+    UserError for too few.
     """
     if targets_E.ndim != 1:
         raise UserError("its targets are no classes; choose a dataset of classes")
@@ -32,7 +33,7 @@ def drawn(targets_E: Tensor, classes: Sequence[int], shots: int, seed: int, draw
         of_class = (targets_E == number).nonzero().flatten()
         if len(of_class) < shots:
             raise UserError(f"class {number} has {len(of_class)} examples to draw {shots} from; draw fewer")
-        generator = torch.Generator().manual_seed(derive(seed, "support", draw, number))
+        generator = torch.Generator().manual_seed(derive(draw, "support", number))
         rows.append(of_class[torch.randperm(len(of_class), generator=generator)[:shots]])
     return torch.stack(rows)
 
