@@ -19,7 +19,7 @@ from pdiff.errors import UserError
 from pdiff.mapped import windows
 from pdiff.testing import Points, check_component, tiny_zoo
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.conditions.controls import left_out
+from pdiff_plugins.conditions.controls import left_out, regression
 from pdiff_plugins.conditions.controls.kernel import Kernel
 from pdiff_plugins.conditions.controls.known import needs
 from pdiff_plugins.conditions.controls.near import Nearest, Neighbours
@@ -237,10 +237,13 @@ def test_many_tasks_are_judged_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
         assert fitted(method, zoo).facts["leave_one_out"] == pytest.approx(share, rel=0.6)
 
 
-def test_what_lacks_is_one_line() -> None:
+def test_what_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     zoo = zoo_of(BITS)
     with pytest.raises(UserError, match=r"^method ridge: products = 60 gives .* 3 entries, more than 8,192; lower it$"):
         fitted(Ridge(products=60), zoo_of(FREE))
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="method kernel: 30 tasks are more than the 29"):
+        patch.setattr(regression, "TASKS", 29)
+        fitted(Kernel(), zoo)
     zoo.condition_NC = torch.ones(30, 2)
     with pytest.raises(UserError, match="method kernel: all 30 networks have the same condition"):
         fitted(Kernel(), zoo)

@@ -44,9 +44,9 @@ class Kernel(Control):
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         import torch
 
-        from pdiff_plugins.conditions.controls.regression import choose
+        from pdiff_plugins.conditions.controls.regression import TASKS, choose
 
-        known = Known.of(zoo, self.name)
+        known = Known.of(zoo, self.name, TASKS)
         is_hamming = self._is_hamming(known)
         distance_TT = distances(known.condition_TC, known.condition_TC, _distance(is_hamming))
         unit = 1.0 if is_hamming else float(distance_TT[distance_TT > 0].median())

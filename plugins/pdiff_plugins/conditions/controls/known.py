@@ -32,8 +32,8 @@ class Known:
     """The number of each task's first network."""
 
     @classmethod
-    def of(cls, zoo: Zoo, method: str) -> Known:
-        """Raises UserError where the zoo has no conditions, or a single one."""
+    def of(cls, zoo: Zoo, method: str, most: int | None = None) -> Known:
+        """Raises UserError where the zoo has no conditions, a single one, or more than `most`."""
         import torch
 
         if zoo.condition_NC is None:
@@ -41,6 +41,11 @@ class Known:
         sorted_TC, task_N, count_T = zoo.condition_NC.double().unique(dim=0, return_inverse=True, return_counts=True)
         if len(sorted_TC) < 2:
             raise UserError(f"method {method}: all {len(zoo)} networks have the same condition; it takes two or more")
+        if most is not None and len(sorted_TC) > most:
+            raise UserError(
+                f"method {method}: {len(sorted_TC):,} tasks are more than the {most:,} that it can solve for; take "
+                "'neighbours', or fewer networks"
+            )
         number_N = torch.arange(len(zoo))
         first_T = torch.full_like(count_T, len(zoo)).scatter_reduce(0, task_N, number_N, "amin")
         order_T = first_T.argsort()

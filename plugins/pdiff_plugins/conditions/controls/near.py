@@ -35,13 +35,10 @@ class Nearest(Control):
         copied_S = known.first_T[_first(_to_others(known, some_S, self.distance))]
         share = left(zoo, known, some_S, lambda x_NW, average_TW: average_TW[some_S] - x_NW[copied_S])
         facts = self.found(share, {}, ctx, nothing=2)  # a copy of any other network has twice the variance
-        return self._generator(known, zoo, facts)
+        return Copies(known, zoo, self.distance, facts)
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
-        return self._generator(Known.of(zoo, self.name), zoo, {})
-
-    def _generator(self, known: Known, zoo: Zoo, facts: dict[str, Any]) -> Generator:
-        return Copies(known, zoo, self.distance, facts)
+        return Copies(Known.of(zoo, self.name), zoo, self.distance, {})
 
 
 class Copies(Generator):

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pdiff.errors import UserError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from pdiff_plugins.conditions.controls.left_out import Smoother
 
 TASKS = 10_000
-"""Tasks whose kernel is held and decomposed."""
+"""Tasks up to which a kernel matrix is held and decomposed."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,6 @@ def choose(
 
     from pdiff_plugins.conditions.controls.left_out import Smoother, gram, left, some_of
 
-    if len(known) > TASKS:
-        raise UserError(f"method: {len(known):,} tasks are more than the {TASKS:,} of a regression; take 'neighbours'")
     some_S = some_of(known, ctx)
     gram_SS, all_T = gram(zoo, known, some_S), torch.arange(len(known))
     square = dict[tuple[float, float], float]()

@@ -42,9 +42,9 @@ class Ridge(Control):
     )  # fmt: skip
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
-        from pdiff_plugins.conditions.controls.regression import choose
+        from pdiff_plugins.conditions.controls.regression import TASKS, choose
 
-        known = Known.of(zoo, self.name)
+        known = Known.of(zoo, self.name, TASKS)
         features = Features(known, self.products)
         phi_TF = features(known.condition_TC)
         unit = float(phi_TF.square().sum(dim=1).mean())
