@@ -128,13 +128,9 @@ class ImageDataset(Dataset):
             return ImageSplit(images, targets, transform)
 
         training, validation = (split(train[0][indices], train[1][indices]) for indices in self.cut(len(train[0]), ctx))
-        images, targets = test
-        if self.test_examples:
-            index = self.tested(len(images), ctx)
-            images, targets = images[index], targets[index]
-        return DatasetSplits(
-            training, validation, split(images, targets), self.shape, outputs, NAMES.get(self.name, ())
-        )
+        tested = [part[self.tested(len(part), ctx)] for part in test] if self.test_examples else test
+        names = NAMES.get(self.name, ())
+        return DatasetSplits(training, validation, split(*tested), self.shape, outputs, names)
 
 
 Labelled = tuple["torch.Tensor", "torch.Tensor"]
