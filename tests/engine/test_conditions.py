@@ -121,7 +121,7 @@ def test_a_finished_run_is_asked_by_a_condition_and_says_what_it_cannot_be_asked
 def test_the_recipe_may_ask_and_needs_an_encoder_for_it(tmp_path: Path) -> None:
     pipeline = run_of(tmp_path, sample={"count": 4, "about": {"label": 1}})
     assert pipeline.about("first_of") == [{"label": 1}] * 4
-    with pytest.raises(ValueError, match="sample.about is read by an encoder"):
+    with pytest.raises(ValueError, match=r"sample\.about is read by an encoder"):
         tiny_run(tmp_path, sample={"about": {"label": 1}})
     run = Run(tmp_path / "run", tiny_run(tmp_path))
     with pytest.raises(UserError, match=r"condition: the run has no conditions: its recipe has no \[encoder\]"):
