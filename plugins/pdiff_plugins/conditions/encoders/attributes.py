@@ -27,8 +27,8 @@ Rows = Sequence[Mapping[str, Any]]
 class Attributes(Encoder):
     """Named factors, with one number for each level that the zoo has of each.
 
-    It is 1 for the network's own level. A factor among `numbers` is one number instead, standardised over the zoo: only so
-    can a level be asked for that no checkpoint has. Asked by all factors: `rotation=45 blur=1`.
+    It is 1 for the network's own level. A factor among `numbers` is one number instead, standardised over the zoo: only
+    so can a level be asked for that no checkpoint has. Asked by all factors: `rotation=45 blur=1`.
     """
 
     name = "attributes"
