@@ -86,7 +86,7 @@ def test_a_draw_gives_a_class_the_same_examples_wherever_it_stands():
 def test_a_folder_of_the_same_images_is_the_same_condition(tmp_path):
     data = image_data()
     index = write_images(tmp_path, data)
-    given = with_network(data, network(SIDE * SIDE), preprocess=Preprocess(TRANSFORM))
+    given = with_network(data, network(SIDE * SIDE), preprocess=lambda: Preprocess(TRANSFORM))
     known = [{"classes": [0, 1, 2], "draw": 0}]
     for by in ("inputs", "base"):
         about = Features(by=by).read({"examples": str(tmp_path)}, known, given)
@@ -100,7 +100,7 @@ def test_a_folder_of_the_same_images_is_the_same_condition(tmp_path):
 def test_what_a_folder_holds_is_part_of_what_is_asked(tmp_path):
     data = image_data()
     write_images(tmp_path, data)
-    given = with_network(data, preprocess=Preprocess(TRANSFORM))
+    given = with_network(data, preprocess=lambda: Preprocess(TRANSFORM))
 
     def read():
         return Features().read({"examples": str(tmp_path)}, [], given)
@@ -126,7 +126,7 @@ def test_folders_that_cannot_be_asked_are_one_line(tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "bad" / "cat").mkdir(parents=True)
     (tmp_path / "bad" / "cat" / "1.png").write_bytes(b"no image")
-    given = bench(data, preprocess=Preprocess(TRANSFORM))
+    given = bench(data, preprocess=lambda: Preprocess(TRANSFORM))
 
     def read(name, of=given, known=({"classes": [0, 1]},)):
         return Features(by="inputs").read({"examples": str(tmp_path / name)}, known, of)

@@ -22,7 +22,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Features(Encoder):
-    """Class means of a few examples' features, one after the other in the order of the outputs.
+    """Class means of a few examples' features, in the order of the outputs.
 
     Of a row they are examples of its `classes` from a split; which ones, its `draw` decides alone. Asked by
     `examples=folder/`, which holds a subfolder of images for each output, in the order of their names; or by
@@ -126,7 +126,7 @@ def _require_ways(what: str, count: int, known: Rows) -> None:
 
 def _preprocess(bench: Bench) -> nn.Module:
     """Return what makes inputs of images. Raises UserError where the dataset says none."""
-    preprocess = bench.preprocess
-    if preprocess is None:
+    preprocess = bench.preprocess()
+    if preprocess is None or len(bench.input_shape) != 3:
         raise UserError("examples: the dataset does not say how its inputs are made of images; ask by task=...")
     return preprocess
