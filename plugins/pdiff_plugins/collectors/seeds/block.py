@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pdiff.context import derive
 from pdiff.mapped import sync
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import optimizer_for
@@ -30,9 +29,8 @@ class Block:
     def __init__(self, training: JointTraining, first: int):
         self.training, self.options, self.ctx = training, training.options, training.ctx
         self.numbers = range(first, first + training.block_size)
-        self.runs = min(len(self.numbers), self.options.count - first)
+        self.runs = min(len(self.numbers), training.count - first)
         """Those that are asked for; the others only fill the block."""
-        self.seeds = [derive(self.ctx.seed, "run", run) for run in self.numbers]
         rows = slice(first, self.numbers.stop)
         self.theta_GSD, self.losses_GS = training.theta_RSD[rows], training.losses_RS[rows]
         self.column = {step: column for column, step in enumerate(training.saved)}
@@ -84,10 +82,10 @@ class Block:
     def _batch(self, step: int) -> list[Tensor]:
         examples, (epoch, position) = self.training.examples, divmod(step, self.training.examples.per_epoch)
         if epoch != self.epoch:
-            self.epoch, self.order_GE = epoch, examples.orders(epoch, self.seeds)
+            self.epoch, self.order_GE = epoch, examples.orders(epoch, self.numbers)
         begin = position * examples.batch_size
         end = begin + examples.batch_size if position + 1 < examples.per_epoch else None
-        batch = examples.batch(self.order_GE[:, begin:end], step, self.seeds)
+        batch = examples.batch(self.order_GE[:, begin:end], step, self.numbers)
         tensors, self.form = pytree.tree_flatten(batch)
         return tensors
 

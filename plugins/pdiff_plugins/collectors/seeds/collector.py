@@ -8,14 +8,15 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff.checkpoints.names import whole
-from pdiff.components import NEVER, Collector, Task
+from pdiff.components import Task
 from pdiff.errors import UserError
-from pdiff.mapped import finite_rows, take
+from pdiff.mapped import take
+from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from pdiff.bench import Bench
     from pdiff.context import Context
@@ -23,18 +24,12 @@ if TYPE_CHECKING:
     from pdiff.zoo import Layout, Zoo
 
 
-class Seeds(Collector):
+class Seeds(TrainedTogether):
     """Checkpoints of many short trainings from different seeds, made together."""
 
     name = "seeds"
     version = 2
     count: int = Field(gt=1, examples=[200], description="runs")
-    steps: int = Field(gt=0, examples=[1000], description="training steps of each run")
-    lr: float = Field(gt=0, examples=[1e-3], description="learning rate at the first step")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (L2 for adam and sgd)")
-    batch_size: int = Field(128, gt=0, description="examples per step and run")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 step by step")
     every: int = Field(0, ge=0, description="save every so many steps, and after the last; 0: after the last alone")
     log_spaced: int = Field(
         0,
@@ -46,13 +41,6 @@ class Seeds(Collector):
         "independent",
         description="where runs begin: independent: each at its own initialisation, which asks for a selector that "
         "takes everything; shared: all at one new initialisation; base: all at the base network",
-    )
-    augment: bool = Field(False, description="with the training transform, drawn for each run by itself")
-    group: int = Field(
-        64,
-        gt=0,
-        description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64",
-        json_schema_extra=NEVER,
     )
 
     @model_validator(mode="after")
@@ -79,13 +67,14 @@ class Seeds(Collector):
     ) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
-        from pdiff_plugins.collectors.seeds.training import JointTraining
+        from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
 
         template, start = self._starts(model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
-        training = JointTraining(self, start, template, data.train, task, layout, ctx)
+        examples = Examples(data.train, self, template.train(), ctx)
+        training = JointTraining(self, self.count, start, template, examples, task, layout, ctx)
         theta_RSD, losses_RS = training.run()
-        runs = self._finite(theta_RSD, losses_RS, ctx)
+        runs = finite_runs(self, theta_RSD, losses_RS, ctx)
         rows = [
             {"run": run, "step": step, "metrics": {"train_loss": float(loss)} if step else {}}
             for run in runs
@@ -108,19 +97,6 @@ class Seeds(Collector):
             return model, lambda run: model
         _require_all(model, layout)
         return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
-
-    def _finite(self, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
-        """Return the runs that did not diverge."""
-        losses_RS = losses_RS[:, 1:] if self.include_start else losses_RS
-        finite = finite_rows(theta_RSD.flatten(0, 1)).view(theta_RSD.shape[:2]).all(dim=1)
-        finite &= losses_RS.isfinite().all(dim=1)
-        runs = finite.nonzero()[:, 0].tolist()
-        lost = f"{self.count - len(runs)} of {self.count} runs diverged (loss or parameters not finite)"
-        if len(runs) < 2:
-            raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {self.lr:.3g})")
-        if len(runs) < self.count:
-            ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {self.lr:.3g}) would keep them")
-        return runs
 
 
 def _like(model: nn.Module, started: nn.Module) -> nn.Module:
