@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.checkpoints.names import whole
 from pdiff.components import Task
-from pdiff.errors import UserError
 from pdiff.mapped import take
 from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import nn
 
     from pdiff.bench import Bench
@@ -67,14 +63,15 @@ class Seeds(TrainedTogether):
     ) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
+        from pdiff_plugins.collectors.seeds.starts import starts
         from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
 
-        template, start = self._starts(model, layout, bench, ctx)
+        template, start = starts(self.start, model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
         examples = Examples(data.train, self, template.train(), ctx)
-        training = JointTraining(self, self.count, start, template, examples, task, layout, ctx)
+        training = JointTraining(self, self.count, self.saved_steps(), start, template, examples, task, layout, ctx)
         theta_RSD, losses_RS = training.run()
-        runs = finite_runs(self, theta_RSD, losses_RS, ctx)
+        runs = finite_runs(training, theta_RSD, losses_RS)
         rows = [
             {"run": run, "step": step, "metrics": {"train_loss": float(loss)} if step else {}}
             for run in runs
@@ -83,39 +80,3 @@ class Seeds(TrainedTogether):
         saved = theta_RSD.shape[1]
         kept = [run * saved + step for run in runs for step in range(saved)]
         return Zoo(take(theta_RSD.flatten(0, 1), kept, ctx.snapshot.folder), layout, anchor, rows)
-
-    def _starts(
-        self, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
-    ) -> tuple[nn.Module, Callable[[int], nn.Module]]:
-        """Return the network that holds what is not trained, and the one that a run begins with."""
-        from pdiff.context import derive
-
-        if self.start == "base":
-            return model, lambda run: model
-        if self.start == "shared":
-            model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
-            return model, lambda run: model
-        _require_all(model, layout)
-        return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
-
-
-def _like(model: nn.Module, started: nn.Module) -> nn.Module:
-    """Return the network that a run starts with. Raises UserError where whole numbers in it are its own."""
-    state, ours = started.state_dict(), model.state_dict()
-    odd = next((key for key in whole(state) if not state[key].equal(ours[key].to(state[key].device))), None)
-    if odd:
-        raise UserError(
-            f"collect.start = 'independent': {odd!r} is drawn anew for each network, and whole numbers are not "
-            "generated; use collect.start = 'shared' or 'base', or files and the collector 'folder'"
-        )
-    return started
-
-
-def _require_all(model: nn.Module, layout: Layout) -> None:
-    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
-    for key, value in model.state_dict().items():
-        if value.is_floating_point() and value.numel() and key not in layout.keys:
-            raise UserError(
-                f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
-                "'entire', or collect.start = 'shared' or 'base'"
-            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Literal
 
 from pydantic import Field
@@ -26,7 +25,3 @@ class TrainedTogether(Collector):
         description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64",
         json_schema_extra=NEVER,
     )
-
-    @abstractmethod
-    def saved_steps(self) -> list[int]:
-        """Return the numbers of steps after which networks are kept."""

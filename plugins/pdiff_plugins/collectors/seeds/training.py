@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from pdiff.context import Context, derive
-from pdiff.data import Batch, Split, each, evaluation_batches, leaves
+from pdiff.data import Batch, Split, TensorSplit, each, evaluation_batches, leaves
 from pdiff.errors import UserError
 from pdiff.mapped import finite_rows
 from pdiff.running.device import sent
@@ -72,12 +72,7 @@ class Examples:
         self.count, self.batch_size = len(split), min(options.batch_size, len(split))
         self.per_epoch = epoch_length(self.count, self.batch_size, model)
         self.first = split.batch(torch.arange(1), ctx.device)
-        fits = self.count * sum(x.nbytes for x in leaves(self.first.inputs)) <= READY_BYTES
-        self.ready = self._prepared() if fits and not self.augment else None
-
-    def _prepared(self) -> Batch:
-        batches = evaluation_batches(self.split, 1024, self.device)
-        return Batch(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
+        self.ready = None if self.augment else ready(split, ctx.device)
 
     def orders(self, epoch: int, runs: Sequence[int]) -> Tensor:
         """Return each run's order of the examples in an epoch, `[G, E]`: that of `epoch_order` with the run's seed."""
@@ -91,7 +86,7 @@ class Examples:
         """Return the runs' batches, `[G, B, ...]`."""
         if self.ready is not None:
             index_GB = sent(index_GB, self.device)
-            return Batch(*each(lambda values: values[index_GB], tuple(self.ready)))
+            return Batch(*each(lambda values: values[index_GB], (self.ready.inputs, self.ready.targets)))
         if not self.augment:
             flat = self.split.batch(index_GB.flatten(), self.device)
             return Batch(*each(lambda values: values.unflatten(0, index_GB.shape), tuple(flat)))
@@ -106,24 +101,26 @@ class JointTraining:
     """Trains so many runs; `start(run)` returns the network that a run begins with."""
 
     def __init__(
-        self, options: TrainedTogether, count: int, start: Callable[[int], nn.Module], model: nn.Module,
-        examples: Batches, task: Task, layout: Layout, ctx: Context,
+        self, options: TrainedTogether, count: int, saved: Sequence[int], start: Callable[[int], nn.Module],
+        model: nn.Module, examples: Batches, task: Task, layout: Layout, ctx: Context,
     ):  # fmt: skip
-        """`model` holds what is frozen. Raises UserError where the selection holds nothing to train."""
-        self.options, self.count, self.start, self.ctx = options, count, start, ctx
+        """`saved`: steps after which networks are kept, the last of them the last; `model` holds what is frozen.
+
+        Raises UserError where the selection holds nothing to train.
+        """
+        self.options, self.count, self.saved, self.start, self.ctx = options, count, list(saved), start, ctx
         self.network, self.examples = Network(model.train(), layout, task, ctx), examples
-        self.saved = options.saved_steps()
-        self.factor = SCHEDULES[options.schedule](options.steps)
+        self.factor = SCHEDULES[options.schedule](self.saved[-1])
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()
         blocks = math.ceil(count / self.block_size)
-        runs, saved = blocks * self.block_size, len(self.saved)
+        runs, columns = blocks * self.block_size, len(self.saved)
         self.snapshot = ctx.snapshot.shared() if blocks >= world() else ctx.snapshot  # else each trains them all
         if world() > 1 and world() != here():
             raise UserError("collect: processes of several machines cannot share a zoo's rows; use those of one")
         with leader_first():
-            theta = self.snapshot.rows(runs * saved, layout.dim)
-        self.theta_RSD = theta.view(runs, saved, layout.dim)
+            theta = self.snapshot.rows(runs * columns, layout.dim)
+        self.theta_RSD = theta.view(runs, columns, layout.dim)
         self.losses_RS = torch.empty(self.theta_RSD.shape[:2], dtype=torch.float64)
         self.steps: dict[int, Step] = {}
 
@@ -154,7 +151,7 @@ class JointTraining:
     def _train(self, blocks: list[Block], workers: int) -> None:
         done = sum(block.runs * block.step for block in blocks)
         pool = ThreadPoolExecutor(workers, initializer=enter, initargs=(torch.get_num_threads(), self.ctx.device))
-        with pool, self.ctx.progress.step("collect", self.count * self.options.steps, done) as bar:
+        with pool, self.ctx.progress.step("collect", self.count * self.saved[-1], done) as bar:
             try:
                 for future in [pool.submit(block.train, bar) for block in blocks]:
                     future.result()
@@ -172,17 +169,26 @@ class JointTraining:
             return self.steps[length]
 
 
-def finite_runs(options: TrainedTogether, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
-    """Return the runs that did not diverge. Raises UserError where there are not two."""
-    count, after = len(theta_RSD), [column for column, step in enumerate(options.saved_steps()) if step]
+def ready(split: Split, device: torch.device) -> TensorSplit | None:
+    """Return a split whose examples are prepared, on the device; None where they are too large."""
+    first = split.batch(torch.arange(1), device)
+    if len(split) * sum(x.nbytes for x in leaves(first.inputs)) > READY_BYTES:
+        return None
+    batches = evaluation_batches(split, 1024, device)
+    return TensorSplit(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
+
+
+def finite_runs(training: JointTraining, theta_RSD: Tensor, losses_RS: Tensor) -> list[int]:
+    """Return the runs that did not diverge. Raises UserError where of several there are not two."""
+    count, lr, ctx = len(theta_RSD), training.options.lr, training.ctx
     finite = finite_rows(theta_RSD.flatten(0, 1)).view(theta_RSD.shape[:2]).all(dim=1)
-    finite &= losses_RS[:, after].isfinite().all(dim=1)
+    finite &= losses_RS[:, training.saved[0] == 0 :].isfinite().all(dim=1)
     runs: list[int] = finite.nonzero()[:, 0].tolist()
     lost = f"{count - len(runs)} of {count} runs diverged (loss or parameters not finite)"
-    if len(runs) < 2:
-        raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {options.lr:.3g})")
+    if len(runs) < min(count, 2):
+        raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {lr:.3g})")
     if len(runs) < count:
-        ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {options.lr:.3g}) would keep them")
+        ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {lr:.3g}) would keep them")
     return runs
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pdiff.data import Batch, Split, TensorSplit, each, evaluation_batches, leaves
+from pdiff.data import Batch, Split
 from pdiff_plugins.collectors.seeds.network import Network, Step
-from pdiff_plugins.collectors.seeds.training import READY_BYTES
+from pdiff_plugins.collectors.seeds.training import ready
 from pdiff_plugins.collectors.tasks.examples import shared
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TaskLosses:
     @functools.cached_property
     def _ready(self) -> Split:
         """The examples, prepared once where they are few."""
-        return ready(self.split, self.device)
+        return ready(self.split, self.device) or self.split
 
     def batch(self, abouts: Sequence[Mapping[str, Any]], count: int, generator: torch.Generator) -> Batch:
         """Return so many training examples, the same for all, as each task asks for them: `[G, B, ...]`."""
@@ -93,12 +93,3 @@ class _Losses(torch.autograd.Function):
     def backward(ctx: Any, of_losses_G: Tensor) -> tuple[Tensor, None, None]:
         (gradient_GD,) = ctx.saved_tensors
         return of_losses_G[:, None] * gradient_GD, None, None
-
-
-def ready(split: Split, device: torch.device) -> Split:
-    """Return the split with its examples prepared on the device, where they are few enough; else as it is."""
-    first = split.batch(torch.arange(1), device)
-    if len(split) * sum(x.nbytes for x in leaves(first.inputs)) > READY_BYTES:
-        return split
-    batches = evaluation_batches(split, 1024, device)
-    return TensorSplit(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
