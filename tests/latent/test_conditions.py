@@ -16,7 +16,6 @@ from pdiff.testing import Points
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Autoencoder, Identity, Pca
 from pdiff_plugins.backbones.denoisers import Conv1dDenoiser, MlpDenoiser
-from pdiff_plugins.backbones.tokens import Chunks
 from pdiff_plugins.backbones.transformers import TransformerDenoiser
 from pdiff_plugins.latent import conditions
 from pdiff_plugins.latent.pdiff import PDiff
@@ -42,7 +41,7 @@ def wanted(count: int, still: float = 1.0) -> torch.Tensor:
     return torch.cat([ASKED.repeat_interleave(count, dim=0), torch.full((2 * count, 1), still)], dim=1)
 
 
-SHORT = {"steps": 150, "lr": 5e-3, "ema": 0.9}
+SHORT = {"steps": 300, "lr": 5e-3, "ema": 0.9}
 SMALL = {"codec": Pca(latent=4), "denoiser": MlpDenoiser(width=32, depth=1)}
 METHODS = {
     "pdiff": PDiff(**SHORT, **SMALL, timesteps=20, schedule="cosine"),
@@ -67,7 +66,9 @@ def test_a_network_is_of_the_cluster_that_is_asked_for(name, fitted):
     assert (cluster_M[:20] == -1).sum() >= 19 and (cluster_M[20:] == 1).sum() >= 19
     assert 8 < (generator.sample(40, bench, CTX).mean(dim=1) > 0).sum() < 32, "conditions are those of checkpoints"
     again = METHODS[name].load({key: value.clone() for key, value in generator.tensors().items()}, own, bench, CTX)
-    assert again.conditional and again.sample(6, bench, CTX, wanted(3)).equal(generator.sample(6, bench, CTX, wanted(3)))
+    assert again.conditional and again.sample(6, bench, CTX, wanted(3)).equal(
+        generator.sample(6, bench, CTX, wanted(3))
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -89,7 +90,7 @@ def test_networks_that_were_not_seen_go_through_the_codec(name, fitted):
 @pytest.mark.parametrize("denoiser", [Conv1dDenoiser(channels=(8, 8)), TransformerDenoiser(width=16, depth=1, heads=2)])
 def test_other_denoisers_take_the_condition(denoiser):
     own = zoo()
-    method = PDiff(**SHORT | {"steps": 300}, codec=Pca(latent=4), denoiser=denoiser, timesteps=20, schedule="cosine")
+    method = PDiff(**SHORT, codec=Pca(latent=4), denoiser=denoiser, timesteps=20, schedule="cosine")
     cluster_M = method.fit(own, Points(own), CTX).sample(40, Points(own), CTX, wanted(20)).mean(dim=1).sign()
     assert (cluster_M[:20] == -1).sum() >= 18 and (cluster_M[20:] == 1).sum() >= 18
 
@@ -97,9 +98,7 @@ def test_other_denoisers_take_the_condition(denoiser):
 @pytest.mark.parametrize("method", DRAWN, ids=["pdiff", "flow_matching"])
 def test_a_mean_is_that_of_as_many_samples(method, fitted):
     own, stored = zoo(), fitted[method.name].tensors()
-    each, mean = (
-        method.model_copy(update={"mean_of": of}).load(stored, own, Points(own), CTX) for of in (1, 4)
-    )
+    each, mean = (method.model_copy(update={"mean_of": of}).load(stored, own, Points(own), CTX) for of in (1, 4))
     alone_LD = each.sample(24, Points(own), CTX, wanted(3).repeat_interleave(4, dim=0))
     mean_MD = mean.sample(6, Points(own), CTX, wanted(3))
     torch.testing.assert_close(mean_MD, alone_LD.unflatten(0, (6, 4)).mean(dim=1))
@@ -146,7 +145,9 @@ def test_options_of_conditions_are_of_no_use_without_them():
         for method in (PDiff, FlowMatching):
             generator = method(steps=2, **option).fit(own, Points(own), CTX)
             assert not generator.conditional
-            with pytest.raises(UserError, match=rf"^method.{next(iter(option))}: there are no conditions .* \[encoder\]"):
+            with pytest.raises(
+                UserError, match=rf"^method.{next(iter(option))}: there are no conditions .* \[encoder\]"
+            ):
                 generator.sample(3, Points(own), CTX)
     assert not PDiff(steps=2, condition=False).fit(zoo(), Points(zoo()), CTX).conditional
     with pytest.raises(ValidationError, match=r"noise = 0.5: sampler 'ddpm' adds noise at every step"):

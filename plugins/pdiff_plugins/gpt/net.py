@@ -62,9 +62,7 @@ class PromptedTransformer(nn.Module):
             nn.init.zeros_(layer.weight)
         self.leave = nn.ModuleList(outputs)
 
-    def forward(
-        self, x_BD: Tensor, start_BD: Tensor, scalars_B4: Tensor, condition_BC: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x_BD: Tensor, start_BD: Tensor, scalars_B4: Tensor, condition_BC: Tensor | None = None) -> Tensor:
         """Return the clean parameters `[B, D]` that noisy ones stand for."""
         x, start = self.kinds.split(x_BD), self.kinds.split(start_BD)
         if self.joined:

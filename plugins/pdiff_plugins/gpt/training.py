@@ -141,7 +141,12 @@ class Prompted(Generator):
     def tensors(self) -> dict[str, Tensor]:
         network = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tables().items()}
-        return network | kinds | self.conditions.tensors() | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+        return (
+            network
+            | kinds
+            | self.conditions.tensors()
+            | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+        )
 
 
 def scalars(measure_B: Tensor, wanted_B: Tensor, unit: float) -> Tensor:

@@ -54,7 +54,8 @@ class Conditions:
 def learnt(wanted: bool, zoo: Zoo) -> Conditions:
     """Return the zoo's conditions, each number to be standardised by its mean and deviation; none where not wanted."""
     known_NC = zoo.condition_NC if wanted and zoo.condition_NC is not None else torch.empty(len(zoo), 0)
-    std_C, mean_C = torch.std_mean(known_NC.double(), dim=0, correction=0)
+    mean_C = known_NC.double().mean(dim=0)
+    std_C = (known_NC - mean_C).square().mean(dim=0).sqrt()
     return Conditions(known_NC, mean_C.float(), torch.where(std_C > STILL, 1 / std_C, 0.0).float())
 
 
@@ -78,9 +79,7 @@ def _text(row: Mapping[str, Any]) -> str:
     return json.dumps(about(row), sort_keys=True)
 
 
-def asked(
-    conditions: Conditions, method: Asked, count: int, condition_MC: Tensor | None, ctx: Context
-) -> Tensor:
+def asked(conditions: Conditions, method: Asked, count: int, condition_MC: Tensor | None, ctx: Context) -> Tensor:
     """Return the conditions `[L, C]` of all latents, standardised: `mean_of` of them for each of so many networks.
 
     Raises UserError where an option is given that has a use with conditions only, and there are none.
@@ -100,9 +99,7 @@ def shown(count: int, generator: torch.Generator) -> Tensor:
     return (torch.rand(count, 1, generator=generator) >= LEFT_OUT).float()
 
 
-def guided(
-    denoiser: Callable[..., Tensor], z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor, guidance: float
-) -> Tensor:
+def guided(denoiser: Callable[..., Tensor], z_BZ: Tensor, t_B: Tensor, condition_BC: Tensor, guidance: float) -> Tensor:
     """Return what the denoiser says of z with its condition, taken so many times as far from what it says without.
 
     Classifier-free guidance (Ho & Salimans 2022, eq. 6, whose w is `guidance` - 1). C = 0: there are no conditions.

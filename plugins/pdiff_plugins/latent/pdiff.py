@@ -118,7 +118,9 @@ class PDiff(Method):
             )
         if self.noise != 1 and self.sampler != "ddim":
             raise PydanticCustomError(
-                "noise", "noise = {n}: sampler 'ddpm' adds noise at every step; write sampler = 'ddim'", {"n": self.noise}
+                "noise",
+                "noise = {n}: sampler 'ddpm' adds noise at every step; write sampler = 'ddim'",
+                {"n": self.noise},
             )
         return self
 
