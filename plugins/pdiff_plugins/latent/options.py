@@ -24,8 +24,8 @@ MeanOf = Annotated[
                json_schema_extra=IF_SET),
 ]  # fmt: skip
 StartNoise = Annotated[
-    float, Field(ge=0, description="deviation of the noise that sampling begins with; 0: a condition has one sample, its "
-                 "middle", json_schema_extra=IF_SET),
+    float, Field(ge=0, description="deviation of the noise that sampling begins with; 0: a condition has one sample, "
+                 "its middle", json_schema_extra=IF_SET),
 ]  # fmt: skip
 
 
