@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdiff.files import write_json, write_text
-from pdiff.results.scores import scored, unit_of
+from pdiff.results.scores import compared, unit_of
 from pdiff.results.summary import expected, ours_for, sources
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing import page
@@ -49,11 +49,11 @@ class Group:
     @cached_property
     def sources(self) -> list[str]:
         """Those that every seed has."""
-        return [source for source in scored(self.scores[0]) if all(source in scored(each) for each in self.scores)]
+        return [source for source in compared(self.scores[0]) if all(source in compared(each) for each in self.scores)]
 
     def means(self, source: str) -> list[float]:
         """Return a source's mean score by seed."""
-        return [scored(each)[source]["mean"] for each in self.scores]
+        return [compared(each)[source]["mean"] for each in self.scores]
 
     def gain(self, source: str) -> Difference | None:
         """Return what the method's networks score more than the source's."""
