@@ -27,11 +27,12 @@ def keep(run: Run, path: Path) -> None:
 
     from pdiff_plugins.audit.comparison import per_example
 
+    exact = torch.float64
     if not run.scores["scored_by"]:
         gains = run.scores.get(run.scores.get("compared_by", ""), {}).get("gains", {})
         parts = {name: [gain[key] for key in ("mean", "error", "freedom")] for name, gain in gains.items()}
         if parts:
-            save_tensors(path, {f"over {name}": torch.tensor(part).double() for name, part in parts.items()})
+            save_tensors(path, {f"over {name}": torch.tensor(part, dtype=exact) for name, part in parts.items()})
         return
     view = run.pipeline.view()
     scores = {source: per_example(view, source) for source in view.theta}
@@ -41,7 +42,7 @@ def keep(run: Run, path: Path) -> None:
     for source, score_ME in scores.items():
         if source != view.method:
             gain = difference(scores[view.method], score_ME)
-            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=torch.float64)
+            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=exact)
     save_tensors(path, tensors)
 
 

@@ -101,7 +101,8 @@ def verdict(group: Group) -> str:
     """Return in a sentence what the seeds say of the method; what beats it first."""
     if not group.gains:
         return "no difference to any source is known"
-    told = [f"{group.method} is worse than the checkpoints it learnt from"] if group.below_originals else []
+    theirs = "checkpoints it learnt from" if group.scores[0]["scored_by"] else "originals"
+    told = [f"{group.method} is worse than the {theirs}"] if group.below_originals else []
     if worse := group.worse_than:
         told.append(f"{', '.join(worse)} {'beat' if len(worse) > 1 else 'beats'} {group.method}")
     known = {*worse, *group.better_than, *([ORIGINAL] if group.below_originals else [])}

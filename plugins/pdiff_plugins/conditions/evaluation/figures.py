@@ -38,8 +38,8 @@ def by_task(view: View, _: Mapping[str, Look]) -> Drawing:
     count = ours["counts"][ours["judged"]]
     return chart, (
         f"Each dot is one of {count} tasks ({ours['judged']}), and the network for it; the stroke is the mean. "
-        "Originals are the tasks' own networks, trained for them; what takes no conditions has one network for all tasks. "
-        f"{left_out(outside, values, '.4g')}"
+        "Originals are the tasks' own networks, trained for them; what takes no conditions has one network for all "
+        f"tasks. {left_out(outside, values, '.4g')}"
     ).strip()
 
 
