@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from pdiff.components import Evaluator, Figure, Finding, Page
 from pdiff.results.summary import SCORE
@@ -57,7 +57,10 @@ class Conditions(Evaluator):
         (0, 1, 10, 100), description="steps of training on the task after which networks are scored; empty: none"
     )
     adapted: int = Field(32, gt=0, description="tasks that generated networks are trained on")
-    rival_steps: int = Field(1000, ge=0, description="steps of the network of all classes; 0: leave it out")
+    adapt_lr: tuple[PositiveFloat, ...] = Field(
+        (1e-3, 1e-2), min_length=1, description="learning rates of that training; the best on the selection split counts"
+    )
+    rival_steps: int = Field(3000, ge=0, description="steps of the network of all classes; 0: leave it out")
     rival_lr: float = Field(3e-3, gt=0, description="learning rate of the network of all classes")
 
     def foresee(self, ahead: Ahead) -> None:

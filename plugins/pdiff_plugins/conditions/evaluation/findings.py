@@ -35,10 +35,11 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
     if "own_gain" in ours:
         enough = ours["own_gain"] < LITTLE
         told = "they are trained to their end" if enough else "the zoo is under-trained, and its networks no ceiling"
-        yield f"twice the steps add {unit.difference(ours['own_gain'])} to the tasks' own networks: {told}"
+        yield f"twice the steps add {unit.difference(ours['own_gain'], '+')} to the tasks' own networks: {told}"
     if "class_gain" in ours:
         told = "" if ours["class_gain"] < LITTLE else ": give it more (rival_steps)"
-        yield f"{WHOLE}: twice the steps add {unit.difference(ours['class_gain'])} to its accuracy on all classes{told}"
+        added = unit.difference(ours["class_gain"], "+")
+        yield f"{WHOLE}: twice the steps changed its accuracy on all classes by {added}{told}"
     above = [source for source, each in given.items() if source != ORIGINAL and each["mean"] > given[ORIGINAL]["mean"]]
     if above:
         yield (

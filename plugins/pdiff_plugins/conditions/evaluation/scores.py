@@ -81,7 +81,7 @@ class ConditionScores(TypedDict):
     used: NotRequired[Annotated[Gain, "of the method over itself, asked for other tasks"]]
     copies: NotRequired[Annotated[Copies, "whether its networks are those learnt"]]
     span: NotRequired[Annotated[float, "mean score of own networks once they are mixtures of those learnt"]]
-    class_gain: NotRequired[Annotated[float, "what twice the steps add to the network of all classes, in its accuracy"]]
+    class_gain: NotRequired[Annotated[float, "what its second half of the steps adds to the network of all classes, in accuracy"]]
     own_gain: NotRequired[
         Annotated[float, "what twice the steps add to the tasks' own networks, as their collector says"]
     ]

@@ -143,7 +143,8 @@ def _row(tasks: Tasks, judged: Judged) -> RowConditions:
 
 
 def _own_gain(view: View) -> float | None:
-    """Return what twice the steps add to the zoo's networks, where their collector says so."""
-    holdout = view.zoo.holdout
-    gains = [row["gain"] for zoo in (view.zoo, holdout) if zoo is not None for row in zoo.rows if "gain" in row]
-    return statistics.fmean(gains) if gains else None
+    """Return what twice the steps add to the zoo's networks, where their collector looked at it."""
+    from pdiff_plugins.collectors.tasks.training import gain
+
+    known = gain(view.zoo, view.recipe.task.metric)
+    return None if known is None else known[1] - known[0]
