@@ -64,8 +64,8 @@ def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: st
     known = [load_tensors(path) for path in files if path.is_file()]
     whole = len(known) == len(means) and all(f"of {name}" in each for each in known for name in (method, source))
     if len(means) == 1:
-        gain = known[0].get(f"over {source}") if known else None
-        return None if gain is None else Difference(*gain.tolist())
+        told = known[0].get(f"over {source}") if known else None
+        return None if told is None else Difference(*told.tolist())
     same = whole and len({bytes(each[TARGETS].tolist()) for each in known}) == 1
     if same:
         gain_SE = torch.stack([each[f"of {method}"] - each[f"of {source}"] for each in known])

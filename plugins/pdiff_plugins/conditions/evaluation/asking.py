@@ -83,7 +83,7 @@ class Asker:
             "weights": float(self.judge.networks(mean_TD, rows).score_T.mean()),
         }  # fmt: skip
         outputs = self._together(theta_TSD, rows)
-        return known if outputs is None else known | {"outputs": float(outputs.score_T.mean())}  # type: ignore[return-value]
+        return known if outputs is None else known | {"outputs": float(outputs.score_T.mean())}
 
     def _together(self, theta_TSD: Tensor, rows: list[int]) -> Judged | None:
         """Judge the mean of the samples' probabilities; None where there are no classes."""

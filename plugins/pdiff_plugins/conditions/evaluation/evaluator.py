@@ -58,7 +58,9 @@ class Conditions(Evaluator):
     )
     adapted: int = Field(32, gt=0, description="tasks that generated networks are trained on")
     adapt_lr: tuple[PositiveFloat, ...] = Field(
-        (1e-3, 1e-2), min_length=1, description="learning rates of that training; the best on the selection split counts"
+        (1e-3, 1e-2),
+        min_length=1,
+        description="learning rates of that training; the best on the selection split counts",
     )
     rival_steps: int = Field(3000, ge=0, description="steps of the network of all classes; 0: leave it out")
     rival_lr: float = Field(3e-3, gt=0, description="learning rate of the network of all classes")

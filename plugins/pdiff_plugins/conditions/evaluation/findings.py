@@ -50,7 +50,8 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
 
 def _gates(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> Iterator[str]:
     """Say what codecs, and the span of all learnt networks, leave of the tasks' own networks."""
-    gates = [f"the codec of {source} {unit.text(each['gate'])}" for source, each in given.items() if "gate" in each]
+    kept = {source: each["gate"] for source, each in given.items() if each["gate"] is not None}
+    gates = [f"the codec of {source} {unit.text(score)}" for source, score in kept.items()]
     if "span" in ours:
         gates.insert(0, f"the span of all learnt networks leaves {unit.text(ours['span'])}")
     if gates:

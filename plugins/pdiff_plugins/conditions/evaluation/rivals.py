@@ -111,4 +111,3 @@ def _after(asker: Asker, options: Conditions, theta_TD: Tensor, rows: list[int],
             chosen = max(tried, key=lambda theta_TD: float(bench.score(theta_TD, about).nan_to_num(nan=0.0).mean()))
         scores.append(float(asker.judge.networks(chosen, rows).score_T.mean()))
     return scores
-

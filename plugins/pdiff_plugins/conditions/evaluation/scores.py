@@ -31,9 +31,9 @@ class SourceConditions(RowConditions):
     """The same of a source of networks."""
 
     conditional: Annotated[bool, "whether it gives networks for conditions; else one network stands for all tasks"]
-    shuffled: NotRequired[Annotated[float, "mean score of networks that were asked for another of the judged tasks"]]
+    shuffled: Annotated[float | None, "mean score of networks that were asked for another of the judged tasks"]
     samples: NotRequired[Annotated[Samples, "several samples of one condition; absent where all are the same"]]
-    gate: NotRequired[Annotated[float, "mean score of the tasks' own networks once its codec has had them"]]
+    gate: Annotated[float | None, "mean score of the tasks' own networks once its codec has had them"]
     leave_one_out: NotRequired[Annotated[float, "error of learnt networks left out, as a share of their variance"]]
 
 
@@ -81,7 +81,9 @@ class ConditionScores(TypedDict):
     used: NotRequired[Annotated[Gain, "of the method over itself, asked for other tasks"]]
     copies: NotRequired[Annotated[Copies, "whether its networks are those learnt"]]
     span: NotRequired[Annotated[float, "mean score of own networks once they are mixtures of those learnt"]]
-    class_gain: NotRequired[Annotated[float, "what its second half of the steps adds to the network of all classes, in accuracy"]]
+    class_gain: NotRequired[
+        Annotated[float, "what its second half of the steps adds to the network of all classes, in accuracy"]
+    ]
     own_gain: NotRequired[
         Annotated[float, "what twice the steps add to the tasks' own networks, as their collector says"]
     ]

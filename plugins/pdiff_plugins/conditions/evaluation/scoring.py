@@ -82,8 +82,8 @@ class Scoring:
         """Ask a source for everything."""
         asker, theta_TD = self.asker, self.asker.theta(source)
         judged = self.judged[source] = asker.judge.networks(theta_TD)
-        scores: SourceConditions = {**_row(self.tasks, judged), "conditional": asker.conditional(source)}
-        self.networks[source] = scores
+        told: dict[str, Any] = {**_row(self.tasks, judged), "conditional": asker.conditional(source)}
+        self.networks[source] = scores = told | {"shuffled": None, "gate": None}  # type: ignore[assignment]
         if source == self.view.method:
             self.kept[source] = theta_TD
         if source == ORIGINAL:
@@ -96,9 +96,7 @@ class Scoring:
                     self.used = alone(judged.of(numbers).less(other))
             if several := asker.samples(source, self.options.samples):
                 scores["samples"] = several
-        gate = asker.gate(source)
-        if gate is not None:
-            scores["gate"] = gate
+        scores["gate"] = asker.gate(source)
         facts = self.view.generators[source].facts
         if "leave_one_out" in facts:
             scores["leave_one_out"] = float(facts["leave_one_out"])
@@ -111,7 +109,7 @@ class Scoring:
             method=method, generated=self.conditional, judged=self.tasks.judged, counts=self.tasks.counts, means=means,
             gains=gains(of_part, method), hard_gains=gains(of_hard, method) if of_hard else {},
             beyond=bool(best) and WHOLE in means and alone(of_part[WHOLE].less(of_part[best]))["said"] == "better",
-            used=self.used, shuffled=self.networks[method].get("shuffled"), copies=self._copies(),
+            used=self.used, shuffled=self.networks[method]["shuffled"], copies=self._copies(),
             metric=self.task.metric, right=all(each.right_TE is not None for each in of_part.values()),
             unit=Unit.of((value for each in of_part.values() for value in each.score_T.tolist()), self.task.unit),
         )  # fmt: skip

@@ -115,9 +115,9 @@ def _beside(case: Case) -> Iterator[str]:
     else:
         row, gain = next(iter(level.items()))
         higher = "higher" if gain["mean"] < 0 else "lower"
-        more = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
+        others = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
         by = case.unit.difference(abs(gain["mean"]))
-        yield f"it cannot be told from {row} (which scores {higher} by {by}, which may be chance){more}"
+        yield f"it cannot be told from {row} (which scores {higher} by {by}, which may be chance){others}"
 
 
 def _condition(case: Case) -> Iterator[str]:
