@@ -44,9 +44,9 @@ answer together (ensembles.py); and that a run says what it lacks before it begi
 (components/ahead.py, components/tracker.py, engine/preflight.py); that what is larger than memory lies in files
 (mapped.py); that results lie at an address, which every stage is looked for in (running/remote.py, results/mirror.py);
 that many processes share a store (running/locks.py, engine/sharing.py), which engines run (components/engine.py), or
-make one run, which is decided where stages, steps and rows are (running/ranks.py, training/shares.py); and that networks
-are each for something (components/encoder.py, components/family.py, populations/asked.py), of which a zoo, a stage of
-samples, every score and every question to a finished run must know."""
+make one run, which is decided where stages, steps and rows are (running/ranks.py, training/shares.py); and that
+networks are each for something (components/encoder.py, components/family.py, populations/asked.py), of which a zoo, a
+stage of samples, every score and every question to a finished run must know."""
 
 
 @functools.cache
