@@ -1,6 +1,7 @@
 """A learned metric: features in which class means tell classes apart, learnt on tasks like those asked.
 
-C classes, F features, G tasks of a step, K support examples of a class, Q queries of a class, W ways, Z numbers of the embedding.
+C classes, F features, G tasks of a step, K support examples of a class, Q queries of a class, W ways,
+Z numbers of the embedding.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Orders(Family):
         return self.ways
 
     def sides(self, classes: int, names: tuple[str, ...]) -> tuple[list[int], list[int]]:
-        """Return the classes of learnt tasks, and those unseen. Raises UserError where they are too few, or too many."""
+        """Return the classes of learnt tasks, and those unseen. Raises UserError for too few, or too many."""
         unseen = numbers("task.unseen", self.unseen, classes, names)
         seen = [number for number in range(classes) if number not in unseen]
         if len(seen) < self.ways or len(unseen) > self.ways:
