@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pdiff.data import Split
+    from pdiff.data import About, Split
     from pdiff.objective import Objective
 
 
@@ -28,8 +28,29 @@ class Bench(Protocol):
         """Of one example, as networks read it; of several inputs a tuple or a dict of shapes."""
         ...
 
-    def score(self, theta_MD: Tensor) -> Tensor:
-        """Return the task's scores on the selection split, `[M]` in float64."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the dataset's classes, in the order of their numbers, where they have names."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """The outputs that the dataset says, whatever the task makes of them."""
+        ...
+
+    def examples(self, split: str) -> Split:
+        """Return a split as the dataset gives it: `train`, `validation` or `test`."""
+        ...
+
+    def encode(self, about: Sequence[About]) -> Tensor:
+        """Return the conditions `[M, C]` of what networks are to be about. Raises UserError where none are known."""
+        ...
+
+    def score(self, theta_MD: Tensor, about: Sequence[About] | None = None) -> Tensor:
+        """Return the task's scores on the selection split, `[M]` in float64.
+
+        Of a family, each network's on the task that it is about; without `about`, its mean over tasks of the zoo.
+        """
         ...
 
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
@@ -57,8 +78,11 @@ class Bench(Protocol):
         """
         ...
 
-    def build(self, seed: int) -> nn.Module:
-        """Return a new network on the CPU, as its architecture initialises it from the seed."""
+    def build(self, seed: int, outputs: int = 0) -> nn.Module:
+        """Return a new network on the CPU, as its architecture initialises it from the seed.
+
+        With so many outputs; 0: with those that the run's networks have.
+        """
         ...
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +17,10 @@ from pdiff.running.device import sent
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 """What a network is called with: one tensor, several in their order, or several by name; each `[B, ...]`."""
+
+
+About = Mapping[str, Any]
+"""What a network is for, as its row in a zoo has it: JSON."""
 
 
 def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -105,6 +109,11 @@ class DatasetSplits:
     input_shape: Any
     """Of one example, without the batch: `(3, 32, 32)`; of several inputs a tuple or a dict of such shapes."""
     outputs: int
+    """Of a network: what the task makes of those that the dataset says."""
+    names: tuple[str, ...] = ()
+    """Of the classes, in the order of their numbers, where they have names."""
+    classes: int = 0
+    """The outputs that the dataset says; 0: as `outputs`."""
 
     def split(self, name: str) -> Split:
         """Return `train`, `validation` or `test`."""

@@ -163,6 +163,36 @@ def register_collectors(register: Register) -> None:
 
 
 @hookspec
+def register_encoders(register: Register) -> None:
+    """Register what makes conditions: subclasses of `pdiff.components.Encoder`.
+
+    Example:
+        from pdiff import UserError, hookimpl
+        from pdiff.components import Encoder
+
+        class Clock(Encoder):
+            '''A label of a dozen, as its place on the face of a clock.'''
+            name = "clock"
+            reads = ("condition", "label")
+
+            def encode(self, about, known, bench, ctx):
+                import torch
+                angle = torch.tensor([what["label"] for what in about]) * torch.pi / 6
+                return torch.stack([angle.sin(), angle.cos()], dim=1)
+
+            def read(self, asked, known, bench):
+                label = next(iter(asked.values()))
+                if label not in map(str, range(12)):
+                    raise UserError(f"label = {label!r}: a clock has 0 to 11; ask for one of them")
+                return {"label": int(label)}
+
+        @hookimpl
+        def register_encoders(register):
+            register(Clock)
+    """
+
+
+@hookspec
 def register_transforms(register: Register) -> None:
     """Register steps on a zoo, or on samples: subclasses of `pdiff.components.Transform`.
 
@@ -257,7 +287,7 @@ def register_methods(register: Register) -> None:
                 super().__init__()
                 self.zoo = zoo
 
-            def sample(self, count, bench, ctx):
+            def sample(self, count, bench, ctx, condition_MC=None):
                 import torch
                 return self.zoo.theta_ND[torch.randint(len(self.zoo), (count,), generator=ctx.generator("draw"))]
 

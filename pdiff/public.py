@@ -19,14 +19,14 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.cli.text": ("console", "print_lines", "print_table"),
     "pdiff.components": (
-        "CONTENT", "IF_SET", "KINDS", "NEVER", "Ahead", "Architecture", "Codec", "Collector", "Component", "Dataset",
-        "Denoiser", "Engine", "Evaluator", "Figure", "Finding", "Generator", "Job", "Launcher", "Method",
-        "NoSuchComponent", "Page", "ReadsCheckpoints", "Report", "Selector", "Table", "Task", "Tracker", "Transform",
-        "identity", "merge", "plain",
+        "CONTENT", "IF_SET", "KINDS", "NEVER", "PARTS", "Ahead", "Architecture", "Codec", "Collector",
+        "Component", "Dataset", "Denoiser", "Encoder", "Engine", "Evaluator", "Family", "Figure", "Finding",
+        "Generator", "Job", "Launcher", "Method", "NoSuchComponent", "Page", "ReadsCheckpoints", "Report", "Rival",
+        "Selector", "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
-        "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each", "evaluation_batches",
+        "About", "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each", "evaluation_batches",
         "evaluation_size", "holdout", "leaves", "require_finite", "some",
     ),
     "pdiff.engine.plan": ("Plan",),
@@ -79,6 +79,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),
     "pdiff.way": ("Chooser", "OneAtATime", "Predicts", "Way"),
-    "pdiff.zoo": ("SMALLEST_VARIANCE", "Entry", "Layout", "Zoo"),
+    "pdiff.zoo": ("SMALLEST_VARIANCE", "Entry", "Layout", "Zoo", "about"),
 }  # fmt: skip
 """Module -> its public names; the hooks in `pdiff.hookspecs` are public too, by implementing them."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Method, identity
+from pdiff.components import Evaluator, Family, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
@@ -33,6 +33,9 @@ from pdiff.running.locks import run_locked
 from pdiff.running.store import Stage
 from pdiff.view import ORIGINAL
 from pdiff.zoo import Zoo
+
+ASKED = ("condition", "text", "examples")
+"""Words by which a network is asked for, whatever encoder the run has."""
 
 
 class Run:
@@ -88,9 +91,17 @@ class Run:
         order, theta_MD = self._order(self._source(source)), self.theta(source)
         return [self._network(theta_MD[index]) for index in order[:count]]
 
-    def sample(self, count: int, draw: int = 1, source: str = "") -> list[nn.Module]:
-        """Draw `count` more networks; another `draw` gives others, the same gives the same."""
-        return [self._network(theta_D) for theta_D in self.draw(count, draw=draw, source=source)]
+    def sample(
+        self, count: int, draw: int = 1, source: str = "", condition: str | Mapping[str, Any] | None = None
+    ) -> list[nn.Module]:
+        """Draw `count` more networks; another `draw` gives others, the same gives the same.
+
+        `condition`: what they are asked for, as its vector in text (`"0110010001"`), or in words by the encoder's keys
+        (`{"task": "cat,dog"}`).
+        """
+        asked = condition if isinstance(condition, Mapping) else {} if condition is None else {"condition": condition}
+        run = self.drawing(source, **asked) if asked else self
+        return [run._network(theta_D) for theta_D in run.draw(count, draw=draw, source=source)]
 
     @functools.cached_property
     def preprocess(self) -> nn.Module | None:
@@ -115,15 +126,32 @@ class Run:
     def drawing(self, source: str = "", **options: Any) -> Run:
         """Return this run with other options of a source's method that are read when sampling (default: the method).
 
-        Such as `label = 7`, or, of a method that takes prompts, `prompt = {"loss": 0.2}`, `start` and `recursive`.
-        Raises UserError where the method does not have them, or does not take the value.
+        Such as `guidance = 2`, or, of a method that takes prompts, `prompt = {"loss": 0.2}`, `start` and `recursive`;
+        of one that takes conditions what the networks are asked for, by the keys that the run's encoder reads:
+        `label = 7`. Raises UserError where the method does not have them, or does not take the value.
         """
         plan, source = self.pipeline.plan, self._drawn(source)
-        method = _changed(plan.methods[source], options)
-        changed = Plan(self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method})
-        named = "".join(f"-{option}-{in_name(getattr(method, option))}" for option in options)
+        about = self._asked(plan.methods[source], options)
+        method = _changed(plan.methods[source], {key: options[key] for key in options if key not in about})
+        changed = Plan(
+            self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method},
+            about=about or plan.about,
+        )  # fmt: skip
+        named = "".join(f"-{key}-{in_name(about.get(key) or getattr(method, key))}" for key in options)
         pipeline = Pipeline(changed, self.folder.name, self.pipeline.progress)
         return Run(self.folder, pipeline, self.drawn_with + named)
+
+    def _asked(self, method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the options that say what networks are asked for. Raises UserError."""
+        encoder = self.recipe.encoder
+        reads = encoder.reads if encoder else ()
+        keys = [key for key in options if key not in method.sampling and (key in reads or "*" in reads or key in ASKED)]
+        if keys and not encoder:
+            raise UserError(
+                f"{keys[0]}: the run has no conditions: its recipe has no [encoder], such as name = 'bits'; add one, "
+                "and run it again"
+            )
+        return {key: str(options[key]) for key in keys}
 
     def _as_recipe(self, what: str) -> None:
         """Raise UserError where options of sampling are not the recipe's: files of the run are of the recipe's."""
@@ -141,7 +169,7 @@ class Run:
         source = self._drawn(source)
         named = f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
-        scores = self.pipeline.bench.score(theta_MD).tolist()
+        scores = self.pipeline.scores(theta_MD, self.pipeline.about(source, count, draw))
         scored = {"split": self.recipe.selection, "scores": scores}
         return write_scored(self.zoo, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
 
@@ -245,9 +273,12 @@ class Run:
     def _order(self, source: str) -> list[int]:
         """Return the source's networks by score on the selection split, best first."""
         split = self.recipe.selection
+        if isinstance(self.recipe.task, Family):
+            scores = self.pipeline.scores(self.theta(source), self.pipeline.about(source))
+            return sorted(range(len(scores)), key=lambda number: -scores[number])
         targets = self.pipeline.data.split(split).targets
-        scores = self.recipe.task.score(self.pipeline.predictions(source, split), targets)
-        return scores.argsort(descending=True, stable=True).tolist()
+        score_M = self.recipe.task.score(self.pipeline.predictions(source, split), targets)
+        return score_M.argsort(descending=True, stable=True).tolist()
 
     def _network(self, theta_D: Tensor) -> nn.Module:
         model = self.pipeline.base_network()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pdiff.errors import UserError
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
-    from pdiff.data import Split
+    from pdiff.data import About, Split
     from pdiff.objective import Objective
 
 
@@ -28,8 +28,22 @@ class Through:
     def objective(self) -> Objective:
         return self._bench.objective.through(self._decode)
 
-    def score(self, theta_MD: Tensor) -> Tensor:
-        return self._bench.score(self._decode(theta_MD))
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._bench.names
+
+    @property
+    def classes(self) -> int:
+        return self._bench.classes
+
+    def examples(self, split: str) -> Split:
+        return self._bench.examples(split)
+
+    def encode(self, about: Sequence[About]) -> Tensor:
+        return self._bench.encode(about)
+
+    def score(self, theta_MD: Tensor, about: Sequence[About] | None = None) -> Tensor:
+        return self._bench.score(self._decode(theta_MD), about)
 
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
         return self._bench.measure(self._decode(theta_MD), split)
@@ -47,8 +61,8 @@ class Through:
     def input_shape(self) -> Any:
         return self._bench.input_shape
 
-    def build(self, seed: int) -> nn.Module:
-        return self._bench.build(seed)
+    def build(self, seed: int, outputs: int = 0) -> nn.Module:
+        return self._bench.build(seed, outputs)
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         return self._bench.converted(state, model)
@@ -70,8 +84,8 @@ class Finished(Through):
         super().__init__(bench, lambda theta_MD: theta_MD)
         self._finish = finish
 
-    def score(self, theta_MD: Tensor) -> Tensor:
-        return self._bench.score(self._finish(theta_MD))
+    def score(self, theta_MD: Tensor, about: Sequence[About] | None = None) -> Tensor:
+        return self._bench.score(self._finish(theta_MD), about)
 
 
 class Absent:

@@ -15,6 +15,7 @@ from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_rows, save_tensors, write_json
 from pdiff.mapped import take
 
+CONDITIONS = "conditions.safetensors"
 SMALLEST_VARIANCE = 1e-10
 """Channels that are always zero have a variance of zero, whose logarithm would be infinite."""
 
@@ -151,6 +152,11 @@ class Layout:
         return cls(tuple(entries))
 
 
+def about(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the network of a row is for: its `about`, or the label that it has; nothing where it says nothing."""
+    return dict(row.get("about") or ({"label": row["label"]} if "label" in row else {}))
+
+
 @dataclass
 class Zoo:
     """Checkpoints that differ only in the selected parameters."""
@@ -161,16 +167,19 @@ class Zoo:
     anchor: dict[str, Tensor]
     """The base network's whole state dict."""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """One per checkpoint: `run`, `step`, `metrics`, and where there are such, `label` and `file`.
+    """One per checkpoint: `run`, `step`, `metrics`, and where there are such, `about` (see `about`), `part` and `file`.
 
     After steps also `of`, its number as it was collected, and of copies `copy`, counted from 1.
     """
     holdout: Zoo | None = None
     """Checkpoints that no method has seen, for evaluators to compare with."""
+    condition_NC: Tensor | None = None
+    """float32, on the CPU: what each is about, as the recipe's encoder has it."""
 
     def __post_init__(self) -> None:
         count, dim = self.theta_ND.shape
         assert dim == self.layout.dim and len(self.rows) == count
+        assert self.condition_NC is None or len(self.condition_NC) == count
 
     def __len__(self) -> int:
         return len(self.theta_ND)
@@ -186,7 +195,9 @@ class Zoo:
         Large ones that must be copied lie in a file of that folder (of a step: `ctx.snapshot.folder`).
         """
         chosen = list(index)
-        return replace(self, theta_ND=take(self.theta_ND, chosen, folder), rows=[self.rows[row] for row in chosen])
+        rows, condition_NC = [self.rows[row] for row in chosen], self.condition_NC
+        condition_NC = condition_NC if condition_NC is None else condition_NC[chosen]
+        return replace(self, theta_ND=take(self.theta_ND, chosen, folder), rows=rows, condition_NC=condition_NC)
 
     @property
     def base(self) -> Tensor:
@@ -208,6 +219,11 @@ class Zoo:
         if self.holdout is not None:
             save_rows(folder / "holdout.safetensors", self.holdout.theta_ND)
             about["holdout"] = self.holdout.rows
+        if self.condition_NC is not None:
+            tables = {"zoo": self.condition_NC}
+            if self.holdout is not None and self.holdout.condition_NC is not None:
+                tables["holdout"] = self.holdout.condition_NC
+            save_tensors(folder / CONDITIONS, tables)
         write_json(folder / "zoo.json", about)
 
     @classmethod
@@ -220,6 +236,11 @@ class Zoo:
             if "holdout" in about:
                 theta_HD = load_tensors(folder / "holdout.safetensors")["theta"]
                 zoo.holdout = cls(theta_HD, layout, anchor, about["holdout"])
+            if (folder / CONDITIONS).is_file():
+                conditions = load_tensors(folder / CONDITIONS)
+                zoo.condition_NC = conditions["zoo"]
+                if zoo.holdout is not None:
+                    zoo.holdout.condition_NC = conditions["holdout"]
         except (AssertionError, AttributeError, LookupError, OverflowError, TypeError) as error:
             why = f"{type(error).__name__} {error}".strip()
             raise UserError(f"{folder}: the stored zoo is damaged ({why}); delete the folder and run again") from None

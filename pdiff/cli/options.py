@@ -26,7 +26,8 @@ Sampling = Annotated[
     list[str] | None,
     typer.Option(
         "--option", "-o", metavar="KEY=VALUE",
-        help="Option of the method that is read when sampling: -o guidance=3 -o prompt.loss=0.2. Repeatable.",
+        help="Option of the method that is read when sampling, or what is asked for: -o guidance=3 -o label=7. "
+        "Repeatable.",
     ),
 ]  # fmt: skip
 

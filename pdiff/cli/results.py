@@ -55,6 +55,9 @@ def sample(
     draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
     source: Annotated[str, typer.Option(help="The method, or one of the baselines, by its label in the table.")] = "",
     option: Sampling = None,
+    condition: Annotated[str, typer.Option(help="What they are asked for, as its vector: 0110010001.")] = "",
+    text: Annotated[str, typer.Option(help="What they are asked for, as a sentence.")] = "",
+    examples: Annotated[str, typer.Option(help="What they are asked for, as a folder of examples by class.")] = "",
     render: Annotated[bool, typer.Option("--render", help="Also draw them, where they are pictures.")] = False,
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
     overwrite: Overwrite = False,
@@ -64,7 +67,8 @@ def sample(
     """Draw more networks from a finished run. Each is a whole state dict in safetensors, with its score."""
     from pdiff.cli.text import print_lines, print_table
 
-    options = sampling(option)
+    asked = {"condition": condition, "text": text, "examples": examples}
+    options = sampling(option) | {key: value for key, value in asked.items() if value}
     opened = _open(run, out, set)
     opened = opened.drawing(source, **options) if options else opened
     place = Path(to) if to else None

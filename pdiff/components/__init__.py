@@ -24,8 +24,10 @@ from pdiff.components.base import (
 )
 from pdiff.components.collector import Collector
 from pdiff.components.dataset import Dataset
+from pdiff.components.encoder import Encoder
 from pdiff.components.engine import Engine, Job, Launcher
 from pdiff.components.evaluator import Evaluator
+from pdiff.components.family import PARTS, Family, Rival
 from pdiff.components.method import Generator, Method
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
@@ -39,6 +41,7 @@ __all__ = [
     "IF_SET",
     "KINDS",
     "NEVER",
+    "PARTS",
     "Ahead",
     "Architecture",
     "Codec",
@@ -46,8 +49,10 @@ __all__ = [
     "Component",
     "Dataset",
     "Denoiser",
+    "Encoder",
     "Engine",
     "Evaluator",
+    "Family",
     "Figure",
     "Finding",
     "Generator",
@@ -58,6 +63,7 @@ __all__ = [
     "Page",
     "ReadsCheckpoints",
     "Report",
+    "Rival",
     "Selector",
     "Table",
     "Task",
@@ -71,7 +77,7 @@ __all__ = [
 KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
-        Architecture, Dataset, Task, Selector, Collector, Transform, Codec, Denoiser, Method, Evaluator, Report,
-        Tracker, Engine,
+        Architecture, Dataset, Task, Selector, Collector, Encoder, Transform, Codec, Denoiser, Method, Evaluator,
+        Report, Tracker, Engine,
     )
 }  # fmt: skip

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdiff.components.base import Component
+from pdiff.components.family import Family
 from pdiff.results.shown import Figure, Finding, Page
 
 if TYPE_CHECKING:
+    from pdiff.components.ahead import Ahead
     from pdiff.context import Context
     from pdiff.view import View
 
@@ -34,6 +36,17 @@ class Evaluator(Component):
     """TypedDict of what it gives for the run as a whole; None: nothing."""
     gives_score: ClassVar[bool] = False
     """Whether it gives the task's score: what it gives for a source is then a `pdiff.results.scores.TaskScore`."""
+
+    of_families: ClassVar[bool] = False
+    """Whether it can be asked about networks of which each has a task of its own (`pdiff.components.Family`)."""
+
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        if isinstance(ahead.recipe.task, Family) and not self.of_families:
+            ahead.lacks(
+                f"{ahead.key}: {self.name} asks all networks one thing, and of task {ahead.recipe.task.name} each has "
+                "its own; use the evaluator 'conditions'"
+            )
 
     @abstractmethod
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:

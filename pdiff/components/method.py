@@ -53,15 +53,24 @@ class Generator:
     metric: str = ""
     """The task's measure that networks can be asked for, where `prompted` is there."""
 
+    conditional: bool = False
+    """Whether it gives the network of a condition: `sample` reads `condition_MC`."""
+
     def __init__(self, log: list[dict[str, float]] | None = None, facts: dict[str, Any] | None = None):
         self.log, self.facts = log or [], facts or {}
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         """Return up to `count` vectors theta_MD in the original scale (fewer where a method has fewer to give).
 
+        `condition_MC`: of `count` networks, what each is for, where `conditional` says that it is read; where it is
+        None they are for what checkpoints are for, drawn at random.
         Scores that `bench` gives are of networks after the recipe's steps on samples, so that what is chosen is best.
         """
         raise TypeError(f"{type(self).__name__} has no sample()")
+
+    def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
+        """Return what the method's codec leaves of networks that it need not have seen, or None if it has none."""
+        return None
 
     def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:
         """Return networks theta_MD asked to have `metric` = wanted, each from a start whose metric is given."""

@@ -27,6 +27,10 @@ class Task(Component):
     measures: ClassVar[Mapping[str, Literal["lower", "higher"]]] = {}
     """What networks can be asked for (see `Generator.prompted`), by name: which is better."""
 
+    def outputs(self, classes: int) -> int:
+        """Return how many numbers a network gives, of a dataset with so many outputs: as many, unless overridden."""
+        return classes
+
     def checked(self, targets: Tensor, outputs: int) -> Tensor:
         """Return a split's targets `[E, ...]` as this task takes them, of the right type and shape; asked once.
 

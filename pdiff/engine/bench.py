@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Architecture, Task
+from pdiff.components import Architecture, Encoder, Family, Task
 from pdiff.context import Context
-from pdiff.data import DatasetSplits, Split, some
+from pdiff.data import About, DatasetSplits, Split, some
 from pdiff.engine.observe import ask
+from pdiff.errors import UserError
 from pdiff.networks import blank_network
 from pdiff.objective import Objective
+from pdiff.populations import asked
 from pdiff.populations.predictor import Predictor
 from pdiff.populations.tasks import LogProbabilities, Measured
 from pdiff.running.device import placed
@@ -23,6 +25,10 @@ from pdiff.running.progress import Progress
 from pdiff.services import Through
 from pdiff.way import Predicts
 from pdiff.zoo import Layout, Zoo
+from pdiff.zoo import about as about_of
+
+TASKS = 16
+"""That a network which is of none is scored on."""
 
 
 def predictor_of(model: nn.Module, layout: Layout, task: Predicts, ctx: Context, steady: bool = False) -> Predictor:
@@ -49,13 +55,38 @@ class RunBench:
     """Gives the context of a purpose, which words name."""
     known_measures: Callable[[], dict[str, Tensor]] | None = None
     """The measures of the zoo's checkpoints."""
+    encoder: Encoder | None = None
 
     @property
     def data(self) -> DatasetSplits:
         return self.load()
 
-    def build(self, seed: int) -> nn.Module:
-        return blank_network(self.architecture, self.data, seed)
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.data.names
+
+    @property
+    def classes(self) -> int:
+        return self.data.classes or self.data.outputs
+
+    def examples(self, split: str) -> Split:
+        return self.data.split(split)
+
+    def encode(self, about: Sequence[About]) -> Tensor:
+        if self.encoder is None:
+            raise UserError("conditions: the recipe has no [encoder] that makes them; add one, such as name = 'bits'")
+        known = [about_of(row) for row in self.zoo.rows]
+        missing = next((number for number, what in enumerate(known) if not what), None)
+        if missing is not None:
+            raise UserError(
+                f"encoder {self.encoder.name}: checkpoint {missing} does not say what it is about; collect with "
+                "'tasks', with 'fields' from data that have classes, or write a task.json beside its file"
+            )
+        return self.encoder.encode(about, known, self, self.contexts("encode"))
+
+    def build(self, seed: int, outputs: int = 0) -> nn.Module:
+        data = replace(self.data, outputs=outputs or self.data.outputs)
+        return blank_network(self.architecture, data, seed)
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         return self.architecture.converted(state, model)
@@ -87,9 +118,23 @@ class RunBench:
     def _prober(self) -> Predictor:
         return predictor_of(self.network, self.zoo.layout, LogProbabilities(self.task), self.contexts("predict"))
 
-    def score(self, theta_MD: Tensor) -> Tensor:
+    def score(self, theta_MD: Tensor, about: Sequence[About] | None = None) -> Tensor:
         split, ctx = self.data.split(self.selection), self._quiet("score")
-        return self.task.score(self.predictor.predict(theta_MD, split, ctx, "score"), split.targets)
+
+        def predict(theta_MD: Tensor, split: Split) -> Tensor:
+            return self.predictor.predict(theta_MD, split, ctx, "score")
+
+        if not isinstance(self.task, Family):
+            return self.task.score(predict(theta_MD, split), split.targets)
+        if about is not None:
+            return asked.scores(self.task, theta_MD, about, split, predict)
+        return asked.scores_on_all(self.task, theta_MD, self._some_tasks, split, predict)
+
+    @property
+    def _some_tasks(self) -> list[About]:
+        """Tasks of the zoo, evenly spaced."""
+        count = len(self.zoo)
+        return [about_of(self.zoo.rows[place * count // min(TASKS, count)]) for place in range(min(TASKS, count))]
 
     @property
     def input_shape(self) -> Any:

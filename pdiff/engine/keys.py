@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pdiff.components import Evaluator, Method, Transform, identity
 from pdiff.recipe.tables import COUNTED, Recipe
@@ -32,7 +33,10 @@ def collect_stage(recipe: Recipe, base: Stage) -> Stage:
 
 
 def zoo_stage(recipe: Recipe, collected: Stage) -> Stage:
-    return Stage("zoo", {"collect": collected.key, "steps": identity(recipe.zoo)}) if recipe.zoo else collected
+    if not recipe.zoo and recipe.encoder is None:
+        return collected
+    encoder = {"encoder": identity(recipe.encoder)} if recipe.encoder else {}
+    return Stage("zoo", {"collect": collected.key, "steps": identity(recipe.zoo)} | encoder)
 
 
 def measure_stage(recipe: Recipe, checkpoints: Stage) -> Stage:
@@ -45,11 +49,12 @@ def fit_stage(recipe: Recipe, checkpoints: Stage, method: Method) -> Stage:
 
 
 def sample_stage(
-    recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0, steps: Sequence[Transform] = ()
-) -> Stage:
+    recipe: Recipe, fitted: Stage, method: Method, count: int, draw: int = 0, steps: Sequence[Transform] = (),
+    about: Mapping[str, Any] | None = None,
+) -> Stage:  # fmt: skip
     options = {key: value for key, value in method.identity().items() if key in method.sampling}
     config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed, "options": options}
-    return Stage("sample", config | {"steps": identity(steps)})
+    return Stage("sample", config | {"steps": identity(steps)} | ({"about": identity(about)} if about else {}))
 
 
 def predict_stage(population: Stage, split: str) -> Stage:
@@ -64,5 +69,6 @@ def evaluate_stage(recipe: Recipe, populations: dict[str, Stage], evaluator: Eva
 def run_key(recipe: Recipe, train: Stage | None = None) -> str:
     """Return the first 8 digits of the hash of all that decides the run; `train`: its stage, where it is known."""
     tables = type(recipe).model_fields.keys() - {"run", "plugins"}  # a plugin counts by what the recipe takes of it
-    parts = {name: identity(getattr(recipe, name)) for name in tables}
+    parts = {name: identity(getattr(recipe, name)) for name in tables if getattr(recipe, name) is not None}
+    parts["sample"] = {key: value for key, value in parts["sample"].items() if key != "about" or value}
     return Stage("run", parts | {"train": (train or train_stage(recipe)).key}).key[:8]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from pdiff.splits import checked, told_when_unfit
 from pdiff.training.base_network import do_train
 from pdiff.view import ORIGINAL, View
 from pdiff.zoo import Zoo
+from pdiff.zoo import about as about_of
 
 
 class Pipeline:
@@ -107,7 +109,9 @@ class Pipeline:
                     f"dataset {self.recipe.dataset.name}: the {split} split is empty; "
                     f"protocol = {self.recipe.protocol!r} selects on {self.recipe.selection}"
                 )
-        return checked(data, self.recipe.dataset.name, self.recipe.task, needed)
+        task = self.recipe.task
+        data = checked(data, self.recipe.dataset.name, task, needed)
+        return replace(data, outputs=task.outputs(data.outputs), classes=data.outputs)
 
     def train(self) -> Path:
         recipe = self.recipe
@@ -118,7 +122,8 @@ class Pipeline:
                 model = build_network(recipe.architecture, data, recipe.seed, ctx.progress.say)
             work.layout_for(recipe, model, folder)  # what is wrong with it is told before anything is trained
             with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
-                do_train(model, recipe.train, self.data, recipe.selection, recipe.task, folder, ctx)
+                data = work.for_base(recipe, self.data)
+                do_train(model, recipe.train, data, recipe.selection, recipe.task, folder, ctx)
 
         return self._do(self.plan.train, ("train",), do)
 
@@ -133,7 +138,8 @@ class Pipeline:
         """Return the services of a zoo."""
         recipe = self.recipe
         return RunBench(
-            recipe.architecture, recipe.task, lambda: self.data, recipe.selection, zoo, self.context, measures
+            recipe.architecture, recipe.task, lambda: self.data, recipe.selection, zoo, self.context, measures,
+            recipe.encoder,
         )  # fmt: skip
 
     @functools.cached_property
@@ -153,7 +159,7 @@ class Pipeline:
             return collected
 
         def use(folder: Path, ctx: Context) -> None:
-            work.do_zoo(collected, self.recipe.zoo, self.bench_of, self.recipe.selection, folder, ctx)
+            work.do_zoo(collected, self.recipe, self.bench_of, folder, ctx)
 
         return self._do(self.plan.zoo, ("zoo",), use, "zoo")
 
@@ -196,13 +202,27 @@ class Pipeline:
 
         def do(folder: Path, ctx: Context) -> None:
             finish = functools.partial(work.finished, steps=steps, zoo=self.zoo, bench=self.bench, ctx=ctx)
-            count = stage.config["count"]
-            work.do_sample(self.generator(source), count, finish, self.zoo, self.bench, source, folder, ctx)
+            count, generator = stage.config["count"], self.generator(source)
+            about = work.asked_for(generator, count, self.plan.about, self.recipe, self.zoo, self.bench, source, ctx)
+            work.do_sample(generator, count, about, finish, self.zoo, self.bench, source, folder, ctx)
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do, source)
         for line in () if quiet else self.generator(source).warnings():
             self.warn(line)
         return load_tensors(folder / "samples.safetensors")["theta"]
+
+    def about(self, source: str, count: int = 0, draw: int = 0) -> list[dict[str, Any]] | None:
+        """Return what the networks of `sample` are each for; None where they are for nothing in particular."""
+        if source == ORIGINAL:
+            about = [about_of(row) for row in self.zoo.rows]
+            return about if all(about) else None
+        self.sample(source, count, draw, quiet=True)
+        path = self.store.folder(self.plan.sample(source, count, draw)) / work.ABOUT
+        return read_json(path) if path.is_file() else None
+
+    def scores(self, theta_MD: Tensor, about: list[dict[str, Any]] | None) -> list[float]:
+        """Return the scores of networks on the selection split, each on what it is about where tasks differ."""
+        return self.bench.score(theta_MD, about).tolist()
 
     @functools.cached_property
     def theta(self) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pdiff.components import Evaluator, Method, Transform
 from pdiff.engine import keys
@@ -18,13 +19,13 @@ class Plan:
 
     def __init__(
         self, recipe: Recipe, *, train: Stage | None = None, collect: Stage | None = None,
-        methods: dict[str, Method] | None = None,
+        methods: dict[str, Method] | None = None, about: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         """`train` and `collect`: those of a finished run, where files that the recipe names may have moved since.
 
-        `methods`: by source, instead of the recipe's.
+        `methods`: by source, instead of the recipe's. `about`: what networks are asked for, likewise.
         """
-        self.recipe = recipe
+        self.recipe, self.about = recipe, dict(recipe.sample.about if about is None else about)
         self.train = train or keys.train_stage(recipe)
         self.collect = collect or keys.collect_stage(recipe, self.train)
         self.zoo = keys.zoo_stage(recipe, self.collect)
@@ -47,7 +48,8 @@ class Plan:
     def sample(self, source: str, count: int = 0, draw: int = 0) -> Stage:
         asked = self.recipe.sample
         count = count or (asked.count if source == self.method else asked.baseline_count)
-        return keys.sample_stage(self.recipe, self.fit(source), self.methods[source], count, draw, self.steps(source))
+        fitted, steps = self.fit(source), self.steps(source)
+        return keys.sample_stage(self.recipe, fitted, self.methods[source], count, draw, steps, self.about)
 
     def steps(self, source: str) -> tuple[Transform, ...]:
         """Return the steps that a source's samples go through."""

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Generator, Method, Transform
+from pdiff.components import Family, Generator, Method, Transform
 from pdiff.context import Context
-from pdiff.data import DatasetSplits
+from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.engine.bench import RunBench, predictor_of
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_rows, save_tensors, write_json
 from pdiff.mapped import finite_rows
-from pdiff.populations.predictor import check
+from pdiff.populations import asked
+from pdiff.populations.predictor import Predictor, check
 from pdiff.recipe.tables import Recipe
 from pdiff.running.device import placed
 from pdiff.running.memory import needs
+from pdiff.running.progress import Progress
 from pdiff.services import Finished
 from pdiff.steps import in_turn
 from pdiff.zoo import Layout, Zoo
+from pdiff.zoo import about as about_of
+
+ABOUT = "about.json"
+"""Of a sample stage: what each network is for."""
 
 
 def layout_for(recipe: Recipe, model: nn.Module, folder: Path) -> Layout:
@@ -46,28 +54,45 @@ def do_collect(
         )
     model.load_state_dict(zoo.anchor)
     split, what = data.split(recipe.selection), f"predict original ({recipe.selection})"
-    predictions = predictor_of(model, layout, recipe.task, ctx).predict(zoo.theta_ND, split, ctx, what)
-    for row, score in zip(zoo.rows, recipe.task.score(predictions, split.targets).tolist(), strict=True):
-        row["metrics"].setdefault(recipe.task.metric, score)
-    save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
+    predictor, metric = predictor_of(model, layout, recipe.task, ctx), recipe.task.metric
+    if isinstance(recipe.task, Family):
+        for part in (zoo, zoo.holdout) if zoo.holdout else (zoo,):
+            about = [about_of(row) for row in part.rows]
+            _put(part.rows, metric, asked.scores(recipe.task, part.theta_ND, about, split, _quietly(predictor, ctx)))
+    else:
+        predictions = predictor.predict(zoo.theta_ND, split, ctx, what)
+        _put(zoo.rows, metric, recipe.task.score(predictions, split.targets))
+        save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
     zoo.save(folder)
 
 
-def do_zoo(
-    collected: Path, steps: Sequence[Transform], bench: Callable[[Zoo], RunBench], selection: str, folder: Path,
-    ctx: Context,
-) -> None:  # fmt: skip
-    """Write the checkpoints of a collect stage as `[[zoo]]` asks for them, those held out, and all predictions.
+def _put(rows: list[dict[str, Any]], metric: str, scores: Tensor) -> None:
+    for row, score in zip(rows, scores.tolist(), strict=True):
+        row["metrics"].setdefault(metric, score)
+
+
+def _quietly(predictor: Predictor, ctx: Context) -> asked.Predict:
+    ctx = ctx.replace(progress=Progress())
+    return lambda theta_MD, split: predictor.predict(theta_MD, split, ctx, "predict")
+
+
+def do_zoo(collected: Path, recipe: Recipe, bench: Callable[[Zoo], RunBench], folder: Path, ctx: Context) -> None:
+    """Write the checkpoints of a collect stage as `[[zoo]]` asks for them, their conditions, and all predictions.
 
     `bench` gives the services of a zoo: each step has those of the zoo that it is given.
     """
-    zoo = Zoo.open(collected)
+    zoo, steps = Zoo.open(collected), recipe.zoo
     zoo.rows = [row | {"of": index} for index, row in enumerate(zoo.rows)]
     for step, step_ctx in in_turn(steps, ctx):
         zoo = step.zoo(zoo, bench(zoo), step_ctx)
         if len(zoo) < 2:
             raise UserError(f"zoo: the step {step.name} leaves {len(zoo)} checkpoints; methods need 2 at least")
+    if recipe.encoder:
+        for part in (zoo, zoo.holdout) if zoo.holdout else (zoo,):
+            part.condition_NC = bench(zoo).encode([about_of(row) for row in part.rows])
     zoo.save(folder)
+    if isinstance(recipe.task, Family):
+        return
     if all(step.exact for step in steps):
         lost = [row for row in zoo.rows if "of" not in row]
         if lost:
@@ -76,7 +101,7 @@ def do_zoo(
         known = load_tensors(collected / "predictions.safetensors")["predictions"]
         predictions = known[[row["of"] for row in zoo.rows]]
     else:
-        predictions = bench(zoo).predict(zoo.theta_ND, selection)
+        predictions = bench(zoo).predict(zoo.theta_ND, recipe.selection)
     save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
 
 
@@ -102,13 +127,51 @@ def load_generator(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Co
     return generator
 
 
+def for_base(recipe: Recipe, data: DatasetSplits) -> DatasetSplits:
+    """Return the data that the base network learns: of a family, those of the task that it names. Raises UserError."""
+    if not isinstance(recipe.task, Family):
+        return data
+    base = recipe.task.base()
+    if base is not None:
+        parts = {name: recipe.task.asked(data.split(name), base) for name in ("train", "validation", "test")}
+        return replace(data, **parts)  # type: ignore[arg-type]
+    if recipe.train.epochs:
+        raise UserError(
+            f"train.epochs = {recipe.train.epochs}: no task of {recipe.task.name} is the base network's; leave it out"
+        )
+    nothing = TensorSplit(torch.empty(0), torch.empty(0))
+    return replace(data, **{recipe.selection: nothing})  # type: ignore[arg-type]
+
+
+def asked_for(
+    generator: Generator, count: int, wanted: Mapping[str, Any], recipe: Recipe, zoo: Zoo, bench: Bench, who: str,
+    ctx: Context,
+) -> list[dict[str, Any]] | None:  # fmt: skip
+    """Return what so many networks are to be about; None where the generator takes no conditions. Raises UserError."""
+    if not generator.conditional:
+        if wanted:
+            raise UserError(f"{who}: takes no conditions, so that it cannot be asked for {next(iter(wanted))}")
+        return None
+    known = [about_of(row) for row in zoo.rows]
+    if wanted:
+        assert recipe.encoder is not None
+        words = {key: str(value) for key, value in wanted.items()}
+        return [recipe.encoder.read(words, known, bench)] * count
+    return [known[row] for row in torch.randint(len(known), (count,), generator=ctx.generator("about")).tolist()]
+
+
 def do_sample(
-    generator: Generator, count: int, finish: Callable[[Tensor], Tensor], zoo: Zoo, bench: Bench, who: str,
-    folder: Path, ctx: Context,
+    generator: Generator, count: int, about: Sequence[Mapping[str, Any]] | None, finish: Callable[[Tensor], Tensor],
+    zoo: Zoo, bench: Bench, who: str, folder: Path, ctx: Context,
 ) -> None:  # fmt: skip
-    """Sample networks, finish them as `[[sample.step]]` asks for, and write samples.safetensors."""
+    """Sample networks, finish them as `[[sample.step]]` asks for, and write them, and what each is about."""
     needs(who, count, zoo.layout.dim, "sample.count, sample.baseline_count or --count", folder)
-    theta_MD = generator.sample(count, Finished(bench, finish), ctx)
+    services = Finished(bench, finish)
+    if about is None:
+        theta_MD = generator.sample(count, services, ctx)
+    else:
+        theta_MD = generator.sample(count, services, ctx, bench.encode(about))
+        write_json(folder / ABOUT, about)
     theta_MD = finish(theta_MD.detach().to("cpu", torch.float32))
     check(theta_MD, zoo.layout, who)
     save_rows(folder / "samples.safetensors", theta_MD)

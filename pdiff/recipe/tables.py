@@ -11,6 +11,7 @@ from pdiff.components import (
     Architecture,
     Collector,
     Dataset,
+    Encoder,
     Evaluator,
     Method,
     Report,
@@ -31,6 +32,11 @@ class Sample(Table):
     count: int = Field(200, gt=0, description="networks drawn from the method")
     baseline_count: int = Field(100, gt=0, description="networks drawn from each baseline")
     step: tuple[Transform, ...] = Field((), description="what drawn networks go through, in this order")
+    about: dict[str, str | int | float] = Field(
+        {},
+        description="what drawn networks are asked for, of methods that take conditions, as { label = 7 }; nothing: as "
+        "often as among checkpoints",
+    )
 
     _listed = field_validator("step", mode="before")(listed)
 
@@ -88,6 +94,7 @@ class Recipe(Table):
     selector: Selector
     train: Train = Train()
     collect: Collector
+    encoder: Encoder | None = None
     zoo: tuple[Transform, ...] = ()
     method: Method
     baseline: tuple[Method, ...] = ()
@@ -113,6 +120,14 @@ class Recipe(Table):
                 raise PydanticCustomError("twice", "[[{t}]] names {n} twice; keep one", {"t": table, "n": repr(twice)})
         return self
 
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Recipe:
+        if self.sample.about and self.encoder is None:
+            raise PydanticCustomError(
+                "no_encoder", "sample.about is read by an encoder, and there is none; write [encoder] with its name"
+            )
+        return self
+
     @property
     def selection(self) -> str:
         """The split on which epochs and networks are selected."""
@@ -120,4 +135,5 @@ class Recipe(Table):
 
     def table(self) -> dict[str, Any]:
         """Return the recipe with every option written out."""
-        return {name: plain(getattr(self, name)) for name in type(self).model_fields}
+        tables = {name: plain(getattr(self, name)) for name in type(self).model_fields}
+        return {name: table for name, table in tables.items() if table is not None}

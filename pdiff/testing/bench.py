@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Architecture, Task
+from pdiff.components import Architecture, Encoder, Task
 from pdiff.context import Context
-from pdiff.data import DatasetSplits
+from pdiff.data import About, DatasetSplits, Split
 from pdiff.engine.bench import RunBench
 from pdiff.objective import Objective
 from pdiff.services import Absent, Through
@@ -18,10 +18,11 @@ from pdiff.zoo import Zoo
 
 
 def bench_of(
-    zoo: Zoo, architecture: Architecture, task: Task, data: DatasetSplits, selection: str = "validation", seed: int = 0
-) -> RunBench:
+    zoo: Zoo, architecture: Architecture, task: Task, data: DatasetSplits, selection: str = "validation", seed: int = 0,
+    encoder: Encoder | None = None,
+) -> RunBench:  # fmt: skip
     """Return the services that a run would give for a zoo of this architecture's networks, on the CPU."""
-    return RunBench(architecture, task, lambda: data, selection, zoo, Contexts(seed))
+    return RunBench(architecture, task, lambda: data, selection, zoo, Contexts(seed), encoder=encoder)
 
 
 class Contexts:
@@ -55,7 +56,23 @@ class Points:
         one = torch.zeros(1, dtype=torch.int64)
         return tuple(self._objective.split.batch(one, torch.device("cpu")).inputs.shape[1:])
 
-    def score(self, theta_MD: Tensor) -> Tensor:
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def classes(self) -> int:
+        count: int = _absent("number of classes")
+        return count
+
+    def examples(self, split: str) -> Split:
+        return self._objective.split if self._objective else _absent("examples")
+
+    def encode(self, about: Sequence[About]) -> Tensor:
+        condition_MC: Tensor = _absent("encoder")
+        return condition_MC
+
+    def score(self, theta_MD: Tensor, about: Sequence[About] | None = None) -> Tensor:
         return 1 / (1 + self._far(theta_MD))
 
     def measure(self, theta_MD: Tensor, split: str = "") -> dict[str, Tensor]:
@@ -70,7 +87,7 @@ class Points:
     def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
         return None
 
-    def build(self, seed: int) -> nn.Module:
+    def build(self, seed: int, outputs: int = 0) -> nn.Module:
         return self._build(seed) if self._build else _absent("network")
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:

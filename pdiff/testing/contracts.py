@@ -33,6 +33,7 @@ from pdiff.services import Absent
 from pdiff.steps import PLACES
 from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state, seeded, stored
 from pdiff.testing.bench import Points, bench_of
+from pdiff.testing.conditions import as_asked, check_encoder
 from pdiff.testing.engines import check_engine
 from pdiff.testing.showing import check_evaluator, check_report, check_tracker
 from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
@@ -207,7 +208,7 @@ def check_collector(
 
 def check_task(component: Task, *, data: DatasetSplits | None = None, architecture: Architecture | None = None) -> None:
     """Loss with a gradient, predictions also under vmap, and scores that a perfect prediction tops."""
-    data, name = data or tiny_splits(), component.name
+    data, name = as_asked(component, data or tiny_splits()), component.name
     model = build_network(architecture or TinyNet(), data, seed=0)
     batch = data.train.batch(torch.arange(20), CPU)
     loss = component.loss(model, batch)
@@ -331,5 +332,5 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "architecture": check_architecture, "dataset": check_dataset, "task": check_task, "selector": check_selector,
     "collector": check_collector, "codec": check_codec, "denoiser": check_denoiser, "method": check_method,
     "evaluator": check_evaluator, "report": check_report, "transform": check_transform,
-    "tracker": check_tracker, "engine": check_engine,
+    "tracker": check_tracker, "engine": check_engine, "encoder": check_encoder,
 }  # fmt: skip

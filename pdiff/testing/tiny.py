@@ -124,7 +124,7 @@ class _Gaussian(Generator):
         self.layout, x_ND = zoo.layout, zoo.layout.to_free(zoo.theta_ND)
         self.mean_D, self.std_D = x_ND.mean(dim=0), x_ND.std(dim=0)
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         return self._draw(count, ctx)
 
     def _draw(self, count: int, ctx: Context) -> Tensor:

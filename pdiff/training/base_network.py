@@ -37,7 +37,8 @@ def do_train(
             log = best.merge(log, per_epoch)
     save_tensors(folder / "network.safetensors", model.state_dict())
     write_json(folder / "log.json", log)
-    write_json(folder / "result.json", {task.metric: score_model(model, task, split, ctx), "split": selection})
+    scored = {task.metric: score_model(model, task, split, ctx)} if len(split) else {}
+    write_json(folder / "result.json", scored | {"split": selection})
 
 
 def _fine_tune(

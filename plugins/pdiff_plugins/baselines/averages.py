@@ -119,7 +119,7 @@ class Members(Generator):
         super().__init__(facts={"members": len(members)})
         self.members, self.zoo = members, zoo
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         from pdiff.mapped import windows
 
         theta_1D = ctx.empty(1, self.zoo.layout.dim)

@@ -32,7 +32,7 @@ class FromZoo(Generator):
         super().__init__()
         self.draw, self.zoo = draw, zoo
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         return self.draw(self.zoo, count, ctx)
 
 

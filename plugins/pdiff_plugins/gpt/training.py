@@ -45,7 +45,7 @@ class Prompted(Generator):
         self.scale, self.unit = scale, unit
         self.schedule = diffusion.Schedule(steps=method.timesteps)
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         """Return networks from the starts that `start` names, prompted as `prompt` and `recursive` say."""
         wanted_M = torch.full((count,), self._wanted(), dtype=torch.float64)
         theta_MD = self._starts(count, bench, ctx)

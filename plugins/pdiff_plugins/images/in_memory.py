@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pdiff import hookimpl
 from pdiff.components import IF_SET, Dataset
 from pdiff.errors import UserError
+from pdiff_plugins.images.names import NAMES
 from pdiff_plugins.images.published import Published, foresee_files, of_torchvision, require
 
 if TYPE_CHECKING:
@@ -127,11 +128,9 @@ class ImageDataset(Dataset):
             return ImageSplit(images, targets, transform)
 
         training, validation = (split(train[0][indices], train[1][indices]) for indices in self.cut(len(train[0]), ctx))
-        images, targets = test
-        if self.test_examples:
-            index = self.tested(len(images), ctx)
-            images, targets = images[index], targets[index]
-        return DatasetSplits(training, validation, split(images, targets), self.shape, outputs)
+        tested = [part[self.tested(len(part), ctx)] for part in test] if self.test_examples else test
+        names = NAMES.get(self.name, ())
+        return DatasetSplits(training, validation, split(*tested), self.shape, outputs, names)
 
 
 Labelled = tuple["torch.Tensor", "torch.Tensor"]

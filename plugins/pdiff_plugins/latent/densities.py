@@ -25,7 +25,7 @@ class Density(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.method, self.space, self.z_NZ, self.score_N = method, space, z_NZ, score_N
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         tries = count * self.method.select
         theta_MD = self.space.decode(self.draw(tries, ctx.generator("sample")), ctx)
         return theta_MD if tries == count else take(theta_MD, _best(theta_MD, count, bench), ctx.snapshot.folder)

@@ -30,7 +30,7 @@ class Flow(Generator):
         self.method, self.space, self.velocity = method, space, velocity.eval()
         self.kept = KeptSteps(velocity)
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         return self.space.decode(self._follow(count, ctx)[-1], ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:

@@ -38,7 +38,7 @@ class LatentDiffusion(Generator):
         self.schedule, self.labels_NK = schedule_of(method), labels_NK
         self.kept = KeptSteps(denoiser)
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         z_MZ = by_rows(count, lambda rows: self._diffuse(count, ctx, (), rows)[0])
         return self.space.decode(z_MZ, ctx)
 

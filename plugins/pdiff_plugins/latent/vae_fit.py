@@ -53,7 +53,7 @@ class Decoded(Generator):
         super().__init__(list(space.log), dict(space.facts))
         self.space = space
 
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         return self.space.decode(torch.randn(count, self.space.dim, generator=ctx.generator("sample")), ctx)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -85,7 +85,7 @@ class Networks(Generator):
         self.normaliser, self.gaussians = normaliser, gaussians
 
     @torch.no_grad()
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         centres_CD, factors_CZD = self.gaussians.centres, self.gaussians.factors
         which_M, z_MZ = self.gaussians.some(count, ctx.generator("sample"))
         theta_MD = ctx.empty(len(which_M), centres_CD.shape[1])

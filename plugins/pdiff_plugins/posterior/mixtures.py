@@ -123,7 +123,7 @@ class Mixtures(Generator):
         self.zoo, self.gaussians = zoo, LowRank(centres_CN, factors_CZN)
 
     @torch.no_grad()
-    def sample(self, count: int, bench: Bench, ctx: Context) -> Tensor:
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         return mixed(self.zoo, self.gaussians(*self.gaussians.some(count, ctx.generator("sample"))).double(), ctx)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ class TextFolder(Dataset):
             parts["test"] = torch.arange(len(files[0]), len(listed))
         tokens, targets = self._rows([path for path, _ in listed], parts["train"]), torch.tensor([c for _, c in listed])
         train, validation, test = (TensorSplit(tokens[index], targets[index]) for index in parts.values())
-        return DatasetSplits(train, validation, test, (self.length,), len(classes))
+        return DatasetSplits(train, validation, test, (self.length,), len(classes), tuple(classes))
 
     def _rows(self, paths: list[Path], train: Tensor) -> Tensor:
         """Return the texts as rows of numbers, `[E, length]`."""
