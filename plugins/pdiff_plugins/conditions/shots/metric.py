@@ -64,4 +64,4 @@ def learned_metric(
     context = ctx.replace(snapshot=Snapshot())
     train(module, loss, steps=family.metric_steps, ctx=context, what="learned metric", lr=LR, draw=draw)
     embed = module.embed.cpu().eval().requires_grad_(False)
-    return lambda features: embed(features)  # type: ignore[no-any-return]
+    return lambda features: embed(features)
