@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pdiff.context import derive
 from pdiff.mapped import sync
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import optimizer_for
@@ -29,10 +28,10 @@ class Block:
 
     def __init__(self, training: JointTraining, first: int):
         self.training, self.options, self.ctx = training, training.options, training.ctx
+        self.last = training.saved[-1]
         self.numbers = range(first, first + training.block_size)
-        self.runs = min(len(self.numbers), self.options.count - first)
+        self.runs = min(len(self.numbers), training.count - first)
         """Those that are asked for; the others only fill the block."""
-        self.seeds = [derive(self.ctx.seed, "run", run) for run in self.numbers]
         rows = slice(first, self.numbers.stop)
         self.theta_GSD, self.losses_GS = training.theta_RSD[rows], training.losses_RS[rows]
         self.column = {step: column for column, step in enumerate(training.saved)}
@@ -44,11 +43,11 @@ class Block:
     @torch.no_grad()
     def train(self, bar: Any) -> None:
         """Train to the end, or until the training is stopped."""
-        if self.step == self.options.steps:
+        if self.step == self.last:
             return
         self._begin()
         update = captured(self._update, self.ctx.device, self.ctx.graphs, self.ctx.warn, self.optimizer.zero_grad)
-        for step in range(self.step, self.options.steps):
+        for step in range(self.step, self.last):
             if self.training.stopped.is_set():
                 return
             self._set_rate(self.options.lr * self.training.factor(step))
@@ -57,7 +56,7 @@ class Block:
             self.step, self.since = step + 1, self.since + 1
             self._keep()
             self._show(bar, losses_G)
-            if self.snapshot.due() or self.step == self.options.steps:
+            if self.snapshot.due() or self.step == self.last:
                 self._save()
         del self.theta_GT, self.buffers, self.optimizer
 
@@ -84,10 +83,10 @@ class Block:
     def _batch(self, step: int) -> list[Tensor]:
         examples, (epoch, position) = self.training.examples, divmod(step, self.training.examples.per_epoch)
         if epoch != self.epoch:
-            self.epoch, self.order_GE = epoch, examples.orders(epoch, self.seeds)
+            self.epoch, self.order_GE = epoch, examples.orders(epoch, self.numbers)
         begin = position * examples.batch_size
         end = begin + examples.batch_size if position + 1 < examples.per_epoch else None
-        batch = examples.batch(self.order_GE[:, begin:end], step, self.seeds)
+        batch = examples.batch(self.order_GE[:, begin:end], step, self.numbers)
         tensors, self.form = pytree.tree_flatten(batch)
         return tensors
 
@@ -110,13 +109,13 @@ class Block:
             self.since = 0
 
     def _show(self, bar: Any, losses_G: Tensor) -> None:
-        if self.step % SHOW_EVERY == 0 or self.step == self.options.steps:
+        if self.step % SHOW_EVERY == 0 or self.step == self.last:
             with self.training.lock:
                 bar.advance(self.runs * (self.step - self.shown), loss=float(losses_G[: self.runs].nanmean()))
             self.shown = self.step
 
     def _identity(self) -> list[Any]:
-        return [*self.theta_GSD.shape, list(self.training.network.shapes), self.options.identity()]
+        return [*self.theta_GSD.shape, list(self.training.network.shapes), self.training.saved, self.options.identity()]
 
     def _saved_columns(self) -> int:
         return sum(step <= self.step for step in self.column)
@@ -125,7 +124,7 @@ class Block:
         saved = self._saved_columns()
         sync(self.training.theta_RSD)
         tensors = {"losses": self.losses_GS[:, :saved]}
-        if self.step < self.options.steps:
+        if self.step < self.last:
             tensors |= {"theta": self.theta_GT, "total": self.total_G}
             tensors |= {f"buffer/{number}": buffer for number, buffer in enumerate(self.buffers)}
             tensors |= {f"optimizer/{key}": value for key, value in self._moments().items()}

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.checkpoints.names import whole
-from pdiff.components import NEVER, Collector, Task
-from pdiff.errors import UserError
-from pdiff.mapped import finite_rows, take
+from pdiff.components import Task
+from pdiff.mapped import take
+from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor, nn
+    from torch import nn
 
     from pdiff.bench import Bench
     from pdiff.context import Context
@@ -23,18 +20,12 @@ if TYPE_CHECKING:
     from pdiff.zoo import Layout, Zoo
 
 
-class Seeds(Collector):
+class Seeds(TrainedTogether):
     """Checkpoints of many short trainings from different seeds, made together."""
 
     name = "seeds"
     version = 2
     count: int = Field(gt=1, examples=[200], description="runs")
-    steps: int = Field(gt=0, examples=[1000], description="training steps of each run")
-    lr: float = Field(gt=0, examples=[1e-3], description="learning rate at the first step")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (L2 for adam and sgd)")
-    batch_size: int = Field(128, gt=0, description="examples per step and run")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has momentum 0.9")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="cosine falls to 0 step by step")
     every: int = Field(0, ge=0, description="save every so many steps, and after the last; 0: after the last alone")
     log_spaced: int = Field(
         0,
@@ -46,13 +37,6 @@ class Seeds(Collector):
         "independent",
         description="where runs begin: independent: each at its own initialisation, which asks for a selector that "
         "takes everything; shared: all at one new initialisation; base: all at the base network",
-    )
-    augment: bool = Field(False, description="with the training transform, drawn for each run by itself")
-    group: int = Field(
-        64,
-        gt=0,
-        description="networks in memory at a time, about: on a CPU whole blocks of 8 to 64",
-        json_schema_extra=NEVER,
     )
 
     @model_validator(mode="after")
@@ -79,13 +63,15 @@ class Seeds(Collector):
     ) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
-        from pdiff_plugins.collectors.seeds.training import JointTraining
+        from pdiff_plugins.collectors.seeds.starts import starts
+        from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
 
-        template, start = self._starts(model, layout, bench, ctx)
+        template, start = starts(self.start, model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
-        training = JointTraining(self, start, template, data.train, task, layout, ctx)
+        examples = Examples(data.train, self, template.train(), ctx)
+        training = JointTraining(self, self.count, self.saved_steps(), start, template, examples, task, layout, ctx)
         theta_RSD, losses_RS = training.run()
-        runs = self._finite(theta_RSD, losses_RS, ctx)
+        runs = finite_runs(training, theta_RSD, losses_RS)
         rows = [
             {"run": run, "step": step, "metrics": {"train_loss": float(loss)} if step else {}}
             for run in runs
@@ -94,52 +80,3 @@ class Seeds(Collector):
         saved = theta_RSD.shape[1]
         kept = [run * saved + step for run in runs for step in range(saved)]
         return Zoo(take(theta_RSD.flatten(0, 1), kept, ctx.snapshot.folder), layout, anchor, rows)
-
-    def _starts(
-        self, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
-    ) -> tuple[nn.Module, Callable[[int], nn.Module]]:
-        """Return the network that holds what is not trained, and the one that a run begins with."""
-        from pdiff.context import derive
-
-        if self.start == "base":
-            return model, lambda run: model
-        if self.start == "shared":
-            model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
-            return model, lambda run: model
-        _require_all(model, layout)
-        return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
-
-    def _finite(self, theta_RSD: Tensor, losses_RS: Tensor, ctx: Context) -> list[int]:
-        """Return the runs that did not diverge."""
-        losses_RS = losses_RS[:, 1:] if self.include_start else losses_RS
-        finite = finite_rows(theta_RSD.flatten(0, 1)).view(theta_RSD.shape[:2]).all(dim=1)
-        finite &= losses_RS.isfinite().all(dim=1)
-        runs = finite.nonzero()[:, 0].tolist()
-        lost = f"{self.count - len(runs)} of {self.count} runs diverged (loss or parameters not finite)"
-        if len(runs) < 2:
-            raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {self.lr:.3g})")
-        if len(runs) < self.count:
-            ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {self.lr:.3g}) would keep them")
-        return runs
-
-
-def _like(model: nn.Module, started: nn.Module) -> nn.Module:
-    """Return the network that a run starts with. Raises UserError where whole numbers in it are its own."""
-    state, ours = started.state_dict(), model.state_dict()
-    odd = next((key for key in whole(state) if not state[key].equal(ours[key].to(state[key].device))), None)
-    if odd:
-        raise UserError(
-            f"collect.start = 'independent': {odd!r} is drawn anew for each network, and whole numbers are not "
-            "generated; use collect.start = 'shared' or 'base', or files and the collector 'folder'"
-        )
-    return started
-
-
-def _require_all(model: nn.Module, layout: Layout) -> None:
-    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
-    for key, value in model.state_dict().items():
-        if value.is_floating_point() and value.numel() and key not in layout.keys:
-            raise UserError(
-                f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
-                "'entire', or collect.start = 'shared' or 'base'"
-            )

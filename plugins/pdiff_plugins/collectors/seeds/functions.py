@@ -123,9 +123,13 @@ def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 def convolution(
     x: Tensor, w: Tensor, b: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
-    """Return the convolutions of x `[G, B, C, H, W]` with w `[G, O, C / groups, h, w]`."""
-    bias = None if b is None else b.flatten()
-    y = torch.conv2d(side_by_side(x), w.flatten(0, 1), bias, stride, padding, dilation, groups * len(w))
+    """Return the convolutions of x `[G, B, C, H, W]` with w `[G, O, C / groups, h, w]`.
+
+    Images that all networks have alike, which are a view of one network's, are convolved once with all weights.
+    """
+    alike, bias = x.stride(0) == 0 and groups == 1, None if b is None else b.flatten()
+    images = x[0].contiguous(memory_format=torch.channels_last) if alike else side_by_side(x)
+    y = torch.conv2d(images, w.flatten(0, 1), bias, stride, padding, dilation, 1 if alike else groups * len(w))
     return apart(y, len(w))
 
 

@@ -16,16 +16,17 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pdiff.context import Context, derive
-from pdiff.data import Batch, Split, each, evaluation_batches, leaves
+from pdiff.data import Batch, Split, TensorSplit, each, evaluation_batches, leaves
 from pdiff.errors import UserError
+from pdiff.mapped import finite_rows
 from pdiff.running.device import sent
 from pdiff.running.ranks import exchange, here, leader_first, own_rows, world
 from pdiff.training.loop import epoch_length, epoch_order, threads_for
@@ -36,7 +37,7 @@ from pdiff_plugins.collectors.seeds.network import Network, Step
 if TYPE_CHECKING:
     from pdiff.components import Task
     from pdiff.zoo import Layout
-    from pdiff_plugins.collectors.seeds.collector import Seeds
+    from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 BLOCK_NUMBERS = 3 * 2**20
 """What the layers of a block on a CPU compute in a step: more leaves the caches, less is mostly overhead."""
@@ -45,67 +46,87 @@ READY_BYTES = 2**30
 """Of prepared examples, up to which they are kept on the device."""
 
 
+class Batches(Protocol):
+    """What runs are trained on; G runs are asked for by their numbers."""
+
+    batch_size: int
+    per_epoch: int
+    first: Batch
+    """Of one example, for its shapes."""
+
+    def orders(self, epoch: int, runs: Sequence[int]) -> Tensor:
+        """Return each run's order of the examples in an epoch, `[G, E]`."""
+        ...
+
+    def batch(self, index_GB: Tensor, step: int, runs: Sequence[int]) -> Batch:
+        """Return the runs' batches, `[G, B, ...]`."""
+        ...
+
+
 class Examples:
     """The training examples of many runs, each in its own order."""
 
-    def __init__(self, split: Split, options: Seeds, model: nn.Module, ctx: Context):
-        self.split, self.augment, self.device = split, options.augment, ctx.device
+    def __init__(self, split: Split, options: TrainedTogether, model: nn.Module, ctx: Context):
+        """`model` is in the mode of training: of one example BatchNorm would learn nothing (see `epoch_length`)."""
+        self.split, self.augment, self.device, self.ctx = split, options.augment, ctx.device, ctx
         self.count, self.batch_size = len(split), min(options.batch_size, len(split))
         self.per_epoch = epoch_length(self.count, self.batch_size, model)
         self.first = split.batch(torch.arange(1), ctx.device)
-        fits = self.count * sum(x.nbytes for x in leaves(self.first.inputs)) <= READY_BYTES
-        self.ready = self._prepared() if fits and not self.augment else None
+        self.ready = None if self.augment else ready(split, ctx.device)
 
-    def _prepared(self) -> Batch:
-        batches = evaluation_batches(self.split, 1024, self.device)
-        return Batch(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
-
-    def orders(self, epoch: int, seeds: Iterable[int]) -> Tensor:
+    def orders(self, epoch: int, runs: Sequence[int]) -> Tensor:
         """Return each run's order of the examples in an epoch, `[G, E]`: that of `epoch_order` with the run's seed."""
-        return torch.stack([epoch_order(self.count, self.count, epoch, seed) for seed in seeds])
+        return torch.stack([epoch_order(self.count, self.count, epoch, self.seed(run)) for run in runs])
 
-    def batch(self, index_GB: Tensor, step: int, seeds: Iterable[int]) -> Batch:
+    def seed(self, run: int) -> int:
+        """Return a run's seed."""
+        return derive(self.ctx.seed, "run", run)
+
+    def batch(self, index_GB: Tensor, step: int, runs: Sequence[int]) -> Batch:
         """Return the runs' batches, `[G, B, ...]`."""
         if self.ready is not None:
             index_GB = sent(index_GB, self.device)
-            return Batch(*each(lambda values: values[index_GB], tuple(self.ready)))
+            return Batch(*each(lambda values: values[index_GB], (self.ready.inputs, self.ready.targets)))
         if not self.augment:
             flat = self.split.batch(index_GB.flatten(), self.device)
             return Batch(*each(lambda values: values.unflatten(0, index_GB.shape), tuple(flat)))
-        generators = (torch.Generator().manual_seed(derive(seed, "step", step)) for seed in seeds)
-        runs = [self.split.batch(*run) for run in zip(index_GB, [self.device] * len(index_GB), generators, strict=True)]
-        return Batch(*each(lambda *values: torch.stack(values), *map(tuple, runs)))
+        batches = []
+        for index_B, run in zip(index_GB, runs, strict=True):
+            generator = torch.Generator().manual_seed(derive(self.seed(run), "step", step))
+            batches.append(self.split.batch(index_B, self.device, generator))
+        return stacked(batches)
 
 
 class JointTraining:
-    """Trains all runs of a zoo; `start(run)` returns the network that a run begins with."""
+    """Trains so many runs; `start(run)` returns the network that a run begins with."""
 
     def __init__(
-        self, options: Seeds, start: Callable[[int], nn.Module], model: nn.Module, split: Split, task: Task,
-        layout: Layout, ctx: Context,
+        self, options: TrainedTogether, count: int, saved: Sequence[int], start: Callable[[int], nn.Module],
+        model: nn.Module, examples: Batches, task: Task, layout: Layout, ctx: Context,
     ):  # fmt: skip
-        """`model` holds what is frozen. Raises UserError where the selection holds nothing to train."""
-        self.options, self.start, self.ctx = options, start, ctx
-        self.network = Network(model.train(), layout, task, ctx)
-        self.examples = Examples(split, options, model, ctx)
-        self.saved = options.saved_steps()
-        self.factor = SCHEDULES[options.schedule](options.steps)
+        """`saved`: steps after which networks are kept, the last of them the last; `model` holds what is frozen.
+
+        Raises UserError where the selection holds nothing to train.
+        """
+        self.options, self.count, self.saved, self.start, self.ctx = options, count, list(saved), start, ctx
+        self.network, self.examples = Network(model.train(), layout, task, ctx), examples
+        self.factor = SCHEDULES[options.schedule](self.saved[-1])
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()
-        blocks = math.ceil(options.count / self.block_size)
-        runs, saved = blocks * self.block_size, len(self.saved)
+        blocks = math.ceil(count / self.block_size)
+        runs, columns = blocks * self.block_size, len(self.saved)
         self.snapshot = ctx.snapshot.shared() if blocks >= world() else ctx.snapshot  # else each trains them all
         if world() > 1 and world() != here():
-            raise UserError("collect: seeds: processes of several machines cannot share its rows; use those of one")
+            raise UserError("collect: processes of several machines cannot share a zoo's rows; use those of one")
         with leader_first():
-            theta = self.snapshot.rows(runs * saved, layout.dim)
-        self.theta_RSD = theta.view(runs, saved, layout.dim)
+            theta = self.snapshot.rows(runs * columns, layout.dim)
+        self.theta_RSD = theta.view(runs, columns, layout.dim)
         self.losses_RS = torch.empty(self.theta_RSD.shape[:2], dtype=torch.float64)
         self.steps: dict[int, Step] = {}
 
     def _block_size(self) -> int:
         if self.ctx.device.type != "cpu":
-            return min(self.options.group, self.options.count)
+            return min(self.options.group, self.count)
         each = self.network.dim + self.examples.batch_size * self.network.numbers(self.examples.first)
         return min(max(2 ** int(math.log2(max(BLOCK_NUMBERS / each, 1))), SMALLEST_BLOCK), LARGEST_BLOCK)
 
@@ -121,7 +142,7 @@ class JointTraining:
             blocks = [Block(self, first) for first in firsts[mine]]
             self._train(blocks, workers=self._cores() if cpu else 1)
         exchange(self.losses_RS.view(len(firsts), -1))
-        return self.theta_RSD[: self.options.count], self.losses_RS[: self.options.count]
+        return self.theta_RSD[: self.count], self.losses_RS[: self.count]
 
     def _cores(self) -> int:
         cores = self.ctx.threads or max(1, (os.cpu_count() or 1) // here())
@@ -130,7 +151,7 @@ class JointTraining:
     def _train(self, blocks: list[Block], workers: int) -> None:
         done = sum(block.runs * block.step for block in blocks)
         pool = ThreadPoolExecutor(workers, initializer=enter, initargs=(torch.get_num_threads(), self.ctx.device))
-        with pool, self.ctx.progress.step("collect", self.options.count * self.options.steps, done) as bar:
+        with pool, self.ctx.progress.step("collect", self.count * self.saved[-1], done) as bar:
             try:
                 for future in [pool.submit(block.train, bar) for block in blocks]:
                     future.result()
@@ -146,6 +167,34 @@ class JointTraining:
             if length not in self.steps:
                 self.steps[length] = self.network.trace(batch, theta_GT, buffers)
             return self.steps[length]
+
+
+def ready(split: Split, device: torch.device) -> TensorSplit | None:
+    """Return a split whose examples are prepared, on the device; None where they are too large."""
+    first = split.batch(torch.arange(1), device)
+    if len(split) * sum(x.nbytes for x in leaves(first.inputs)) > READY_BYTES:
+        return None
+    batches = evaluation_batches(split, 1024, device)
+    return TensorSplit(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
+
+
+def finite_runs(training: JointTraining, theta_RSD: Tensor, losses_RS: Tensor) -> list[int]:
+    """Return the runs that did not diverge. Raises UserError where of several there are not two."""
+    count, lr, ctx = len(theta_RSD), training.options.lr, training.ctx
+    finite = finite_rows(theta_RSD.flatten(0, 1)).view(theta_RSD.shape[:2]).all(dim=1)
+    finite &= losses_RS[:, training.saved[0] == 0 :].isfinite().all(dim=1)
+    runs: list[int] = finite.nonzero()[:, 0].tolist()
+    lost = f"{count - len(runs)} of {count} runs diverged (loss or parameters not finite)"
+    if len(runs) < min(count, 2):
+        raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {lr:.3g})")
+    if len(runs) < count:
+        ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {lr:.3g}) would keep them")
+    return runs
+
+
+def stacked(batches: Sequence[Batch]) -> Batch:
+    """Return batches of one form and length as one, `[G, B, ...]`."""
+    return Batch(*each(lambda *values: torch.stack(values), *map(tuple, batches)))
 
 
 def enter(threads: int, device: torch.device) -> None:

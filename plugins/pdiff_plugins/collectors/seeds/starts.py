@@ -1,0 +1,56 @@
+"""The networks that runs begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from torch import nn
+
+from pdiff.checkpoints.names import whole
+from pdiff.context import Context, derive
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    from pdiff.bench import Bench
+    from pdiff.zoo import Layout
+
+Start = Literal["independent", "shared", "base"]
+
+
+def starts(
+    start: Start, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
+) -> tuple[nn.Module, Callable[[int], nn.Module]]:
+    """Return the network that holds what is not trained, and the one that a run begins with.
+
+    `model` is the base network. Raises UserError where independent starts cannot have one anchor.
+    """
+    if start == "base":
+        return model, lambda run: model
+    if start == "shared":
+        model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
+        return model, lambda run: model
+    _require_all(model, layout)
+    return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
+
+
+def _like(model: nn.Module, started: nn.Module) -> nn.Module:
+    """Return the network that a run starts with. Raises UserError where whole numbers in it are its own."""
+    state, ours = started.state_dict(), model.state_dict()
+    odd = next((key for key in whole(state) if not state[key].equal(ours[key].to(state[key].device))), None)
+    if odd:
+        raise UserError(
+            f"collect.start = 'independent': {odd!r} is drawn anew for each network, and whole numbers are not "
+            "generated; use collect.start = 'shared' or 'base', or files and the collector 'folder'"
+        )
+    return started
+
+
+def _require_all(model: nn.Module, layout: Layout) -> None:
+    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and value.numel() and key not in layout.keys:
+            raise UserError(
+                f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
+                "'entire', or collect.start = 'shared' or 'base'"
+            )

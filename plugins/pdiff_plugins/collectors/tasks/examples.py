@@ -1,0 +1,58 @@
+"""Training examples as tasks ask for them: batches of many runs, each of a task of its own.
+
+Shapes: R runs, G runs of a block, B batch, E examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pdiff.data import Batch, each
+from pdiff_plugins.collectors.seeds.training import Examples, stacked
+
+if TYPE_CHECKING:
+    from pdiff.components import About, Family
+
+ALL = -1
+"""The number of the run in whose order all runs see the examples that they have in common."""
+
+
+class TaskExamples:
+    """The examples of runs whose tasks a family makes of them; see `Batches`."""
+
+    def __init__(self, examples: Examples, family: Family, abouts: Sequence[About], same: bool, seeded: int = 0):
+        """`abouts`: one for each run; `same`: all runs have the same examples in a step; `seeded`: the number of which the first draws."""
+        self.examples, self.family, self.abouts, self.same, self.seeded = examples, family, abouts, same, seeded
+        self.batch_size, self.per_epoch = examples.batch_size, examples.per_epoch
+        self.first = family.ask(examples.first, abouts[0])
+
+    def orders(self, epoch: int, runs: Sequence[int]) -> Tensor:
+        """See `Batches.orders`."""
+        if not self.same:
+            return self.examples.orders(epoch, self._seeded(runs))
+        return self.examples.orders(epoch, [ALL]).expand(len(runs), -1)
+
+    def batch(self, index_GB: Tensor, step: int, runs: Sequence[int]) -> Batch:
+        """See `Batches.batch`; runs behind the last have the tasks of the first."""
+        abouts = [self.abouts[run % len(self.abouts)] for run in runs]
+        if self.same:
+            return shared(self.family, each(lambda x: x[0], self.examples.batch(index_GB[:1], step, [ALL])), abouts)
+        batch = self.examples.batch(index_GB, step, self._seeded(runs))
+        given = [Batch(*each(lambda x, at=at: x[at], tuple(batch))) for at in range(len(runs))]
+        return stacked([self.family.ask(*asked) for asked in zip(given, abouts, strict=True)])
+
+    def _seeded(self, runs: Sequence[int]) -> list[int]:
+        return [self.seeded + run for run in runs]
+
+
+def shared(family: Family, batch: Batch, abouts: Sequence[About]) -> Batch:
+    """Return what each task makes of the same examples, `[G, B, ...]`; inputs that all have alike are a view."""
+    targets = torch.stack([family.targets(batch.targets, about) for about in abouts])
+    if family.same_inputs:
+        return Batch(each(lambda x: x.expand(len(abouts), *x.shape), batch.inputs), targets)
+    inputs = [family.inputs(batch.inputs, about) for about in abouts]
+    return Batch(each(lambda *values: torch.stack(values), *inputs), targets)

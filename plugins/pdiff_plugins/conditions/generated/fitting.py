@@ -1,0 +1,150 @@
+"""Fitting and sampling of networks that are functions of a condition.
+
+B, M networks, C condition, D selected parameters, G tasks of a step, K directions, N checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdiff.bench import Bench
+from pdiff.components import Family, Generator
+from pdiff.context import Context
+from pdiff.errors import UserError
+from pdiff.files import below
+from pdiff.mapped import LARGE, Touched
+from pdiff.running.memory import free_bytes
+from pdiff.training.loop import threads_for, train
+from pdiff.zoo import Zoo
+from pdiff_plugins.batches import at_most
+from pdiff_plugins.conditions.generated.methods import ByTask, Hypernetwork
+from pdiff_plugins.conditions.generated.modules import Conditioned, InBasis, PerClass, Shifts, Whole
+from pdiff_plugins.conditions.generated.places import biases, directions, rows_of_classes
+from pdiff_plugins.conditions.generated.teachers import Tasks, Teacher, Weights
+from pdiff_plugins.latent.space import curve, normalised
+from pdiff_plugins.maths import normalise
+from pdiff_plugins.maths.normalise import Normaliser
+
+COPIES = 5
+"""Of each weight while it learns: itself, its gradient, two moments, and its average."""
+
+
+class Written(Generator):
+    """Networks written from conditions."""
+
+    conditional = True
+
+    def __init__(self, module: Conditioned, zoo: Zoo, facts: Any = None, log: Any = None):
+        super().__init__(log, facts)
+        self.module, self.layout = module.eval(), zoo.layout
+
+    @torch.no_grad()
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
+        assert condition_MC is not None and len(condition_MC) == count
+        module, theta_MD = self.module.to(ctx.device), ctx.empty(count, self.layout.dim)
+        touched, at_once = Touched(theta_MD), max(1, LARGE // (8 * self.layout.dim))
+        with threads_for(module, ctx.threads):
+            for condition_BC, into_BD in zip(condition_MC.split(at_once), theta_MD.split(at_once), strict=True):
+                into_BD.copy_(self.layout.from_free(module(condition_BC.to(ctx.device))))
+                touched(into_BD)
+        return theta_MD
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"module.{key}": value for key, value in self.module.state_dict().items()}
+
+
+def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
+    """Train the function from conditions to networks. Raises UserError where the zoo or the task does not suit it."""
+    if zoo.condition_NC is None:
+        raise UserError(f"method {method.name}: needs conditions; write an [encoder] table, such as name = 'bits'")
+    torch.manual_seed(ctx.seed)
+    module = _module(method, zoo.condition_NC.shape[1], zoo, bench)
+    _check_room(method, module, ctx)
+    normaliser = normalise.per_column(zoo)
+    if _around_base(method):
+        normaliser.mean = zoo.layout.to_free(zoo.base)
+    teacher = _teacher(method, zoo, normaliser, bench, ctx)
+    module.begin(normaliser.mean, normaliser.scale * teacher.taught_D, zoo.condition_NC)
+    if isinstance(module, InBasis):
+        directions(normalised(normaliser, zoo, ctx), module.basis_KD.data)
+    module.to(ctx.device).train()
+    condition_NC, size = zoo.condition_NC.to(ctx.device), at_most("method.tasks", method.tasks, len(zoo), ctx.warn)
+
+    def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Any]:
+        rows_G = torch.randperm(len(zoo), generator=generator)[:size]
+        return rows_G, teacher.draw(rows_G, generator)
+
+    def loss(rows_G: Tensor, drawn: Any) -> Tensor:
+        return teacher.loss(module(condition_NC[rows_G]).float(), drawn)
+
+    log = train(
+        module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
+        ema=method.ema, draw=draw,
+    )  # fmt: skip
+    return Written(module, zoo, {"generated": _facts(method, module, size, bench)}, curve(log, method.name))
+
+
+def load(method: ByTask, tensors: dict[str, Tensor], zoo: Zoo) -> Written:
+    """Rebuild what was fitted."""
+    state = below(tensors, "module.")
+    columns = next((state[name] for name in ("columns_WR", "columns_S") if name in state), None)
+    classes = 1 if columns is None or columns.ndim == 1 else len(columns)
+    module = _new(method, classes * len(state["mean_C"]), zoo, columns)
+    module.load_state_dict(state)
+    return Written(module, zoo)
+
+
+def _teacher(method: ByTask, zoo: Zoo, normaliser: Normaliser, bench: Bench, ctx: Context) -> Teacher:
+    if not method.by_task:
+        return Weights(zoo, normaliser, ctx)
+    family, start_D = bench.objective.task, zoo.layout.from_free(normaliser.mean)
+    if not isinstance(family, Family):
+        raise UserError(method.no_family(family.name))
+    return Tasks(zoo, start_D, family, method.batch_size, method.augment, bench, ctx)
+
+
+def _around_base(method: ByTask) -> bool:
+    return not isinstance(method, Hypernetwork) or (method.around == "base" and not method.per_class)
+
+
+def _module(method: ByTask, condition_dim: int, zoo: Zoo, bench: Bench) -> Conditioned:
+    """Return the new module that the options ask for. Raises UserError where the selection does not suit it."""
+    columns: Tensor | None = None
+    if not isinstance(method, Hypernetwork):
+        columns = biases(bench.objective.model, zoo.layout, method.into == "first")
+    elif method.per_class:
+        columns = rows_of_classes(bench.objective.model, zoo.layout, condition_dim)
+    return _new(method, condition_dim, zoo, columns)
+
+
+def _new(method: ByTask, condition_dim: int, zoo: Zoo, columns: Tensor | None) -> Conditioned:
+    dim = zoo.layout.dim
+    if not isinstance(method, Hypernetwork):
+        return Shifts(condition_dim, dim, columns)
+    sizes = condition_dim, dim, method.width, method.depth
+    if columns is not None:
+        return PerClass(*sizes, columns)
+    if method.rank:
+        return InBasis(*sizes, min(method.rank, len(zoo)), learned=method.basis == "learned")
+    return Whole(*sizes)
+
+
+def _check_room(method: ByTask, module: nn.Module, ctx: Context) -> None:
+    needed, free = 4 * COPIES * _count(module), free_bytes(ctx.device)
+    if needed > free:
+        raise UserError(
+            f"method {method.name}: {_count(module):,} weights take {needed / 2**30:,.1f} GiB to train, and "
+            f"{free / 2**30:,.1f} GiB are free; lower method.width, or set method.rank"
+        )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _facts(method: ByTask, module: nn.Module, size: int, bench: Bench) -> dict[str, Any]:
+    facts = {"parameters": _count(module), "network_parameters": _count(bench.objective.model), "steps": method.steps}
+    return facts | {"examples": method.steps * size * method.batch_size if method.by_task else 0}
