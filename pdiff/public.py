@@ -52,7 +52,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.results.mirror": ("fetched",),
     "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (
-        "Key", "RunScores", "Spread", "TaskScore", "Unit", "given_by", "keys", "nothing", "scored", "unit_of",
+        "Key", "RunScores", "Spread", "TaskScore", "Unit", "compared", "given_by", "keys", "nothing", "scored",
+        "unit_of",
     ),
     "pdiff.results.shown": ("Showing", "Shows"),
     "pdiff.results.summary": (

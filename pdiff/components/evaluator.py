@@ -36,6 +36,13 @@ class Evaluator(Component):
     """TypedDict of what it gives for the run as a whole; None: nothing."""
     gives_score: ClassVar[bool] = False
     """Whether it gives the task's score: what it gives for a source is then a `pdiff.results.scores.TaskScore`."""
+    compares: ClassVar[bool] = False
+    """Whether sources are compared by what it gives, where no evaluator gives the task's score.
+
+    Of a source that is then a `pdiff.results.scores.Spread`. Of the run it can give `beside`, the same of what is no
+    source, by name, which stands below them in the table; and `gains`, by source and name the `mean`, `error` and
+    `freedom` of what the method scores more.
+    """
 
     of_families: ClassVar[bool] = False
     """Whether it can be asked about networks of which each has a task of its own (`pdiff.components.Family`)."""

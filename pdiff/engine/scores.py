@@ -29,10 +29,12 @@ def scores_of(pipeline: Pipeline, extra: tuple[Evaluator, ...] = ()) -> dict[str
         networks: dict[str, dict[str, Any]] = {
             source: {"count": len(pipeline.sample(source))} for source in plan.populations
         }
+    compares = (e.name for e in evaluators if e.compares)
     scores: dict[str, Any] = {
         "run": pipeline.name, "recipe": recipe.table(), "protocol": recipe.protocol, "selection": recipe.selection,
         "method": plan.method, "main": recipe.task.metric, "device": str(pipeline.device),
         "scored_by": next((e.name for e in evaluators if e.gives_score), ""),
+        "compared_by": next((e.name for e in evaluators if e.gives_score), next(compares, "")),
         "parameters": zoo.layout.dim, "networks": networks,
         "stages": [plan.train.folder_name, plan.collect.folder_name],
         "columns": {e.name: [list(column) for column in e.columns] for e in evaluators},

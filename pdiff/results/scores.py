@@ -19,6 +19,7 @@ class RunScores(TypedDict):
     method: Annotated[str, "the source that is the recipe's method"]
     main: Annotated[str, "what the task calls its score"]
     scored_by: Annotated[str, "the evaluator that gives the task's score of each source; empty where none does"]
+    compared_by: Annotated[str, "the evaluator by whose means sources are compared: that one, else one that `compares`"]
     device: Annotated[str, "where it was computed"]
     parameters: Annotated[int, "selected parameters of a network"]
     networks: Annotated[dict[str, dict[str, Any]], "source -> its `count`, and its scores by evaluator"]
@@ -66,6 +67,19 @@ def given_by(scores: Mapping[str, Any], evaluator: str) -> dict[str, dict[str, A
 def scored(scores: Mapping[str, Any]) -> dict[str, TaskScore]:
     """Return source -> the task's score; nothing where no evaluator gave it."""
     return given_by(scores, scores.get("scored_by", ""))  # type: ignore[return-value]
+
+
+def beside(scores: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return name -> (evaluator, what it gave) for what stands in the table and is no source."""
+    given = {name: scores[name].get("beside") for name in scores.get("columns", ()) if name in scores}
+    return {what: (name, row) for name, rows in given.items() if isinstance(rows, dict) for what, row in rows.items()}
+
+
+def compared(scores: Mapping[str, Any]) -> dict[str, Spread]:
+    """Return by source, and by name of what stands beside them, the numbers that they are compared by."""
+    name = scores.get("compared_by") or scores.get("scored_by", "")
+    others = {what: row for what, (evaluator, row) in beside(scores).items() if evaluator == name}
+    return given_by(scores, name) | others  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,22 @@ import statistics
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pdiff.results.scores import Spread, Unit, given_by, nothing, unit_of
+from pdiff.results.scores import Spread, Unit, beside, compared, nothing, unit_of
 
 SCORE = "score"
 """Format of a column that holds the task's score, or a difference of two, in its own unit."""
 
 
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return (head, rows), one row per source, one column per number that an evaluator wants shown."""
+    """Return (head, rows), one row per source, and per what stands beside them; one column per number to be shown."""
     columns = [(name, *column) for name, listed in scores["columns"].items() for column in listed]
-    there = {
-        (n, key) for s in scores["networks"].values() for n, _, key, _ in columns if s.get(n, {}).get(key) is not None
-    }
+    others = {what: {name: row, "count": ""} for what, (name, row) in beside(scores).items()}
+    every = {**scores["networks"], **others}
+    there = {(n, key) for s in every.values() for n, _, key, _ in columns if s.get(n, {}).get(key) is not None}
     columns = [column for column in columns if (column[0], column[2]) in there]
     head = ["networks", "n", *[title for _, title, _, _ in columns]]
     rows, unit = [], unit_of(scores)
-    for source, scored in scores["networks"].items():
+    for source, scored in every.items():
         cells = [cell(scored.get(name, {}).get(key), spec, unit) for name, _, key, spec in columns]
         rows.append([source, str(scored["count"]), *cells])
     return head, rows
@@ -76,8 +76,9 @@ def _numbers(reference: dict[str, Any]) -> dict[tuple[str, str], float]:
 
 def ours_for(scores: dict[str, Any], group: str, key: str) -> float | None:
     """Find our number for a published one: of a source's main score in per cent, or of the run as a whole."""
-    if group in scores["networks"]:
-        score = given_by(scores, scores["scored_by"]).get(group, {})
+    known: Mapping[str, Mapping[str, Any]] = compared(scores)
+    if group in known or group in scores["networks"]:
+        score = known.get(group, {})
         name = "max" if key == "best" and "max" in score and scores["protocol"] == "paper" else key
         return unit_of(scores).factor * score[name] if name in score else None
     value = scores.get(group, {}).get(key) if isinstance(scores.get(group), dict) else None

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from pdiff_plugins.maths.crossed import difference, holm
+from pdiff_plugins.maths.crossed import difference, holm, paired
 
 NETWORKS, EXAMPLES, BOTH, LEVEL = 0.3, 1.5, 0.7, 2.2
 """Deviations of the effects of networks, of examples and of both together, and what they are added to: an example is
@@ -86,3 +86,60 @@ def test_equal_populations_of_equal_networks_do_not_differ() -> None:
 def test_holm_rejects_step_by_step() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # 0.005 < 0.05/4, 0.01 < 0.05/3, 0.03 > 0.05/2
     assert holm([0.03]) == [True] and holm([]) == [] and holm([0.03, 0.04]) == [False, False]
+
+
+def held(tasks: int, examples: int, deviations: tuple[float, float, float], repeats: int = 1000) -> float:
+    """Return the share of intervals that hold the true mean, 0, of effects with these deviations."""
+    generator, count = torch.Generator().manual_seed(tasks + examples), 0
+    for _ in range(repeats):
+        shapes = (tasks, 1), (1, examples), (tasks, examples)
+        d_TE = sum(
+            size * torch.randn(shape, generator=generator) for size, shape in zip(deviations, shapes, strict=True)
+        )
+        low, high = paired(d_TE).interval()
+        count += low <= 0 <= high
+    return count / repeats
+
+
+@pytest.mark.parametrize(("tasks", "examples"), [(4, 100), (6, 200), (36, 200)])
+@pytest.mark.parametrize("deviations", [(1.0, 1.0, 1.0), (0.1, 0.1, 1.0), (0.05, 1.0, 1.0), (0.3, 0.0, 1.0)])
+def test_intervals_over_tasks_and_examples_hold(
+    tasks: int, examples: int, deviations: tuple[float, float, float]
+) -> None:
+    assert 0.93 <= held(tasks, examples, deviations) <= 0.975
+
+
+@pytest.mark.parametrize(("tasks", "examples"), [(5, 300), (36, 300)])
+def test_intervals_of_differences_of_right_answers_hold(tasks: int, examples: int) -> None:
+    generator, count = torch.Generator().manual_seed(tasks), 0
+    for _ in range(600):
+        example_E = 1.2 * torch.randn(1, examples, generator=generator)
+        a_TE, b_TE = (
+            1.5 + example_E + 0.25 * torch.randn(tasks, 1, generator=generator)
+            + 0.7 * torch.randn(tasks, examples, generator=generator) > 0 for _ in range(2)
+        )  # fmt: skip
+        low, high = paired(a_TE.double() - b_TE.double()).interval()
+        count += low <= 0 <= high
+    assert 0.93 <= count / 600 <= 0.97
+
+
+def test_of_tasks_alone_it_is_the_one_sample_t_test() -> None:
+    d_T = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    known = stats.ttest_1samp(d_T.numpy(), 0.0)
+    for d_TE in (d_T[:, None], d_T[:, None].expand(-1, 40), d_T[None].expand(30, -1)):
+        assert paired(d_TE).chance == pytest.approx(float(known.pvalue), rel=1e-6)
+
+
+def test_resampling_tasks_and_examples_agrees_with_the_error() -> None:
+    generator = torch.Generator().manual_seed(3)
+    d_TE = torch.randn(60, 1, generator=generator) + torch.randn(1, 80, generator=generator)
+    d_TE = d_TE + torch.randn(60, 80, generator=generator)
+    means = torch.stack([
+        d_TE[torch.randint(60, (60,), generator=generator)][:, torch.randint(80, (80,), generator=generator)].mean()
+        for _ in range(2000)
+    ])  # fmt: skip
+    assert paired(d_TE).error == pytest.approx(float(means.std()), rel=0.08)
+
+
+def test_no_difference_at_all_has_no_error() -> None:
+    assert paired(torch.zeros(3, 10)).interval() == (0.0, 0.0) and paired(torch.zeros(3, 10)).chance == 1

@@ -16,7 +16,7 @@ from pdiff.errors import Faults, Lacking, UserError
 from pdiff.files import read_json
 from pdiff.plugins.discovery import registry
 from pdiff.results.runs import SCORES
-from pdiff.results.scores import scored, unit_of
+from pdiff.results.scores import compared, unit_of
 from pdiff.view import ORIGINAL
 from pdiff_plugins.fleet.display import display_for
 from pdiff_plugins.fleet.folder import Outcome, Sweep
@@ -109,7 +109,7 @@ class Campaign:
             scores = read_json(Path(outcome.run) / SCORES)
         except UserError as error:
             return str(error)
-        unit, known = unit_of(scores), scored(scores)
+        unit, known = unit_of(scores), compared(scores)
         told = [
             f"{source} {unit.text(known[source]['mean'])}" for source in (ORIGINAL, scores["method"]) if source in known
         ]

@@ -21,13 +21,18 @@ def keep(run: Run, path: Path) -> None:
     """Write what each source scores on each test example, the mean over its networks: `[E]`, float64.
 
     Beside it stands what this run alone says of the method and each other source, whose networks it knows one by one.
-    Nothing where no evaluator gives scores.
+    Where sources are compared by something else, that alone; nothing where they are not.
     """
     import torch
 
     from pdiff_plugins.audit.comparison import per_example
 
+    exact = torch.float64
     if not run.scores["scored_by"]:
+        gains = run.scores.get(run.scores.get("compared_by", ""), {}).get("gains", {})
+        parts = {name: [gain[key] for key in ("mean", "error", "freedom")] for name, gain in gains.items()}
+        if parts:
+            save_tensors(path, {f"over {name}": torch.tensor(part, dtype=exact) for name, part in parts.items()})
         return
     view = run.pipeline.view()
     scores = {source: per_example(view, source) for source in view.theta}
@@ -37,7 +42,7 @@ def keep(run: Run, path: Path) -> None:
     for source, score_ME in scores.items():
         if source != view.method:
             gain = difference(scores[view.method], score_ME)
-            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=torch.float64)
+            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=exact)
     save_tensors(path, tensors)
 
 
@@ -59,9 +64,8 @@ def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: st
     known = [load_tensors(path) for path in files if path.is_file()]
     whole = len(known) == len(means) and all(f"of {name}" in each for each in known for name in (method, source))
     if len(means) == 1:
-        if not whole:
-            return None
-        return Difference(*known[0][f"over {source}"].tolist())
+        told = known[0].get(f"over {source}") if known else None
+        return None if told is None else Difference(*told.tolist())
     same = whole and len({bytes(each[TARGETS].tolist()) for each in known}) == 1
     if same:
         gain_SE = torch.stack([each[f"of {method}"] - each[f"of {source}"] for each in known])

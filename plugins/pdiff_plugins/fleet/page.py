@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdiff.files import write_json, write_text
-from pdiff.results.scores import scored, unit_of
+from pdiff.results.scores import compared, unit_of
 from pdiff.results.summary import expected, ours_for, sources
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing import page
@@ -49,11 +49,11 @@ class Group:
     @cached_property
     def sources(self) -> list[str]:
         """Those that every seed has."""
-        return [source for source in scored(self.scores[0]) if all(source in scored(each) for each in self.scores)]
+        return [source for source in compared(self.scores[0]) if all(source in compared(each) for each in self.scores)]
 
     def means(self, source: str) -> list[float]:
         """Return a source's mean score by seed."""
-        return [scored(each)[source]["mean"] for each in self.scores]
+        return [compared(each)[source]["mean"] for each in self.scores]
 
     def gain(self, source: str) -> Difference | None:
         """Return what the method's networks score more than the source's."""
@@ -101,7 +101,8 @@ def verdict(group: Group) -> str:
     """Return in a sentence what the seeds say of the method; what beats it first."""
     if not group.gains:
         return "no difference to any source is known"
-    told = [f"{group.method} is worse than the checkpoints it learnt from"] if group.below_originals else []
+    theirs = "checkpoints it learnt from" if group.scores[0]["scored_by"] else "originals"
+    told = [f"{group.method} is worse than the {theirs}"] if group.below_originals else []
     if worse := group.worse_than:
         told.append(f"{', '.join(worse)} {'beat' if len(worse) > 1 else 'beats'} {group.method}")
     known = {*worse, *group.better_than, *([ORIGINAL] if group.below_originals else [])}

@@ -61,6 +61,33 @@ def difference(a_ME: Tensor, b_NE: Tensor) -> Difference:
     return Difference(float(difference_E.mean()), math.sqrt(total), total**2 / spent if spent else math.inf)
 
 
+def paired(d_TE: Tensor) -> Difference:
+    """Return the mean of differences `[T, E]`: of T tasks, each with networks of its own, on the same E examples.
+
+    Who draws other tasks, or other examples, gets another mean. With mean squares of tasks, examples and what neither
+    explains, its variance is (MS_T + MS_E - MS_R) / (T E), an effect that seems below zero being none; degrees of
+    freedom are Satterthwaite's. Where E is 1, or examples are no others' counterparts, tasks alone are drawn anew; of
+    one task it is a claim about that task.
+    """
+    d_TE = d_TE.double()
+    tasks, examples = d_TE.shape
+    mean = float(d_TE.mean())
+    if tasks == 1 or examples == 1:
+        count = tasks * examples
+        return Difference(mean, float(d_TE.std()) / math.sqrt(count) if count > 1 else math.nan, max(count - 1.0, 1.0))
+    task_T, example_E = d_TE.mean(dim=1), d_TE.mean(dim=0)
+    squares = [examples * float(task_T.var()), tasks * float(example_E.var()), _residual(d_TE)]
+    degrees = [tasks - 1.0, examples - 1.0, (tasks - 1.0) * (examples - 1.0)]
+    effects = [square > squares[2] for square in squares[:2]]
+    if not any(effects):
+        return Difference(mean, math.sqrt(max(squares) / d_TE.numel()), degrees[2])
+    used = [*effects, all(effects)]  # of one effect alone, its own mean square is the whole variance
+    parts = [square if use else 0.0 for square, use in zip(squares, used, strict=True)]
+    total = parts[0] + parts[1] - parts[2]
+    spent = sum(part**2 / degree for part, degree in zip(parts, degrees, strict=True))
+    return Difference(mean, math.sqrt(total / d_TE.numel()), total**2 / spent)
+
+
 def _residual(x_ME: Tensor) -> float:
     """Return the variance of what neither the network nor the example explains; 0 for one network."""
     count, examples = x_ME.shape

@@ -1,1 +1,13 @@
-"""How well networks do what they were asked for, beside every plain way to the same end."""
+"""How well networks do what they are asked for, on tasks that no method has seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pdiff import hookimpl
+from pdiff_plugins.conditions.evaluation.evaluator import Conditions
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    register(Conditions)

@@ -1,0 +1,97 @@
+"""What networks answer, each on a task of its own: scores, and which examples are right. T tasks, E examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pdiff.components import Family
+
+if TYPE_CHECKING:
+    from pdiff.bench import Bench
+    from pdiff.components import Rival, Task
+    from pdiff.data import Split
+
+Predict = Callable[[int], Tensor]
+"""Number of a task -> predictions `[1, E, ...]` for it."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Networks, each on its own task."""
+
+    score_T: Tensor
+    """In float64."""
+    right_TE: Tensor | None
+    """bool; None where the score is no share of right answers."""
+
+    def of(self, rows: Sequence[int]) -> Judged:
+        """Return the same of some tasks."""
+        index = list(rows)
+        return Judged(self.score_T[index], None if self.right_TE is None else self.right_TE[index])
+
+    def less(self, other: Judged) -> Tensor:
+        """Return the difference for each task and example, `[T, E]`, or for each task alone, `[T, 1]`."""
+        if self.right_TE is None or other.right_TE is None:
+            return (self.score_T - other.score_T)[:, None]
+        return self.right_TE.float() - other.right_TE.float()
+
+
+class Judge:
+    """Asks networks on one split, each about the task of its number."""
+
+    def __init__(self, task: Task, bench: Bench, about: Sequence[dict[str, Any]], split: str):
+        self.task, self.bench, self.about, self.split = task, bench, about, split
+        self._targets: dict[int, Tensor] = {}
+
+    @property
+    def together(self) -> bool:
+        """Whether all networks can be run at once."""
+        return not isinstance(self.task, Family) or self.task.same_inputs
+
+    def examples(self, number: int, split: str = "") -> Split:
+        """Return a split as the task of that number has it."""
+        whole = self.bench.examples(split or self.split)
+        return self.task.asked(whole, self.about[number]) if isinstance(self.task, Family) else whole
+
+    def targets(self, number: int) -> Tensor:
+        if number not in self._targets:
+            self._targets[number] = self.examples(number).targets
+        return self._targets[number]
+
+    def networks(self, theta_TD: Tensor, rows: Sequence[int] | None = None) -> Judged:
+        """Judge network t on the task rows[t] (by default t); one network is judged on each of them."""
+        rows = list(range(len(self.about)) if rows is None else rows)
+        places = dict(zip(rows, [0] * len(rows) if len(theta_TD) == 1 else range(len(rows)), strict=True))
+        whole = self.bench.predict(theta_TD, self.split) if self.together else None
+
+        def predict(number: int) -> Tensor:
+            place = places[number]
+            if whole is not None:
+                return whole[place : place + 1]
+            return self.bench.predict(theta_TD[place : place + 1], self.examples(number))
+
+        return self.answers(predict, rows)
+
+    def answers(self, predict: Predict, rows: Sequence[int]) -> Judged:
+        """Judge predictions for the tasks `rows`."""
+        scores, rights = [], []
+        for number in rows:
+            predictions, targets = predict(number), self.targets(number)
+            scores.append(float(self.task.score(predictions, targets)[0]))
+            rights.append(~self.task.wrong(predictions, targets)[0].flatten())
+        shares = (float(right_E.double().mean()) for right_E in rights)
+        counted = len({len(right_E) for right_E in rights}) == 1 and all(
+            math.isclose(score, share, abs_tol=1e-6) for score, share in zip(scores, shares, strict=True)
+        )
+        return Judged(torch.tensor(scores, dtype=torch.float64), torch.stack(rights) if counted else None)
+
+    def rival(self, rival: Rival) -> Judged:
+        """Judge what answers all tasks without a network for each."""
+        wrong_TE = rival(self.about, self.split)
+        return Judged(1 - wrong_TE.double().mean(dim=1), ~wrong_TE)

@@ -1,0 +1,120 @@
+"""The page of conditions: the verdict, every row in one table, gates, curves. Reads JSON only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pdiff.components import Figure, Page
+from pdiff.results.scores import given_by, unit_of
+from pdiff.results.summary import SCORE, cell
+from pdiff_plugins.conditions.evaluation.curve import curve
+from pdiff_plugins.drawing import page
+
+if TYPE_CHECKING:
+    from pdiff.view import View
+
+Table = tuple[list[str], list[list[str]]]
+COLUMNS = (
+    ("learnt", "learnt", SCORE), ("held out", "held_out", SCORE), ("worst", "worst", SCORE), ("hard", "hard", SCORE),
+    ("worst hard", "hard_worst", SCORE), ("shuffled", "shuffled", SCORE), ("gate", "gate", SCORE),
+    ("left out", "leave_one_out", ".2f"),
+)  # fmt: skip
+FIGURES = ("conditions", "conditions_distance", "conditions_adapted")
+READING = (
+    "Mean scores on the test split. `learnt`: tasks that methods learnt from; `held out`: tasks that none has seen, "
+    "`worst` the worst of them; `hard`: unseen ones that are harder by design. `shuffled`: networks that were asked "
+    "for another task. `gate`: the tasks' own networks once the method's codec has had them. `left out`: error in the "
+    "weights of learnt networks left out, as a share of their variance. `original` is each task's own network; below "
+    "the sources stand ways without a generated network."
+)
+GAINS = (
+    "Score of the method less that of each row. The interval of 95 % takes tasks, with their networks, and examples as "
+    "crossed random effects: it is of what other tasks, and other examples, would give. Better and worse are said by "
+    "Holm's correction over all controls."
+)
+SAMPLES = (
+    "Of several samples of one condition: each by itself, the mean of their weights, the mean of their probabilities."
+)
+ABOUT = "Whether networks do what they are asked for, beside every plain way"
+
+
+def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
+    """Return the page."""
+    from pdiff_plugins.conditions.evaluation.figures import every_look
+
+    scores, ours = view.scores, view.scores["conditions"]
+    colours = {row: look.colour for row, look in every_look(view).items()}
+    drawn = [figure for name in FIGURES for figure in figures if figure.name == name]
+
+    def table(made: Table, said: str) -> str:
+        body = page.table(*made, view.method, colours)
+        return f"{body}\n<p>{page.text(said)}</p>" if body else ""
+
+    sections = {
+        "Verdict": page.listing([ours["plain"], *ours["verdict"]]),
+        "Every row": table(rows(scores), READING),
+        "Beside every control": table(gains(scores, "gains"), GAINS),
+        "On hard tasks": table(gains(scores, "hard_gains"), GAINS),
+        "By distance from the nearest learnt task": table(distances(scores), _distance(ours)),
+        "Several samples": table(samples(scores), SAMPLES),
+        "Trained on": table(adapted(scores), "Mean score after so many steps of training on the task, by start."),
+        "Figures": "\n".join(map(page.figure, drawn)),
+    }
+    return Page("conditions", f"What {view.method} gives when asked for a task.", ABOUT, sections)
+
+
+def _distance(ours: Mapping[str, Any]) -> str:
+    kind = "How many bits differ" if ours["bits"] else "Euclidean distance of conditions"
+    span = ""
+    if "span" in ours:
+        span = f" Own networks as mixtures of learnt ones have a mean of {ours['span']:.4g}."
+    return f"{kind}; mean score of the tasks that are so far from every learnt one.{span}"
+
+
+def rows(scores: Mapping[str, Any]) -> Table:
+    """Return (head, rows) of every source and what stands beside them, with the columns that have numbers."""
+    unit, every = unit_of(scores), given_by(scores, "conditions") | scores["conditions"]["beside"]
+    columns = [each for each in COLUMNS if any(row.get(each[1]) is not None for row in every.values())]
+    body = [[name, *(cell(row.get(key), spec, unit) for _, key, spec in columns)] for name, row in every.items()]
+    return ["", *(title for title, *_ in columns)], body
+
+
+def gains(scores: Mapping[str, Any], which: str) -> Table:
+    """Return (head, rows) of what the method gains over each row."""
+    unit = unit_of(scores)
+    body = [
+        [
+            row, unit.bare(gain["mean"], "+"), f"{unit.bare(gain['low'], '+')} to {unit.bare(gain['high'], '+')}",
+            gain["said"] or "not told apart",
+        ]
+        for row, gain in scores["conditions"][which].items()
+    ]  # fmt: skip
+    return ["", f"gain ({'points' if unit.name == '%' else unit.name or scores['main']})", "95 % interval", ""], body
+
+
+def distances(scores: Mapping[str, Any]) -> Table:
+    """Return (head, rows) of mean scores by distance."""
+    unit, bins = unit_of(scores), curve(scores)
+    body = [[each.name, str(each.count), *map(unit.text, each.scores.values())] for each in bins]
+    return ["distance", "tasks", *(bins[0].scores if bins else ())], body
+
+
+def samples(scores: Mapping[str, Any]) -> Table:
+    """Return (head, rows) of what several samples of one condition are worth."""
+    unit = unit_of(scores)
+    several = {source: each["samples"] for source, each in given_by(scores, "conditions").items() if "samples" in each}
+    body = [
+        [source, str(each["count"]), *(cell(each.get(key), SCORE, unit) for key in ("one", "weights", "outputs"))]
+        for source, each in several.items()
+    ]
+    return ["", "n", "one", "mean of weights", "mean of outputs"], body
+
+
+def adapted(scores: Mapping[str, Any]) -> Table:
+    """Return (head, rows) of scores after steps of training."""
+    trained, unit = scores["conditions"].get("adapted"), unit_of(scores)
+    if not trained:
+        return [], []
+    body = [[start, *map(unit.text, values)] for start, values in trained["starts"].items()]
+    return ["start", *(f"{step} steps" for step in trained["steps"])], body

@@ -1,0 +1,182 @@
+"""The method beside every other row, tasks and examples being crossed random effects, and what that says in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pdiff.results.scores import Unit
+from pdiff.view import ORIGINAL
+from pdiff_plugins.conditions.evaluation.judging import Judged
+from pdiff_plugins.conditions.evaluation.scores import Copies, Gain
+from pdiff_plugins.conditions.evaluation.tasks import HARD, LEARNT
+from pdiff_plugins.maths.crossed import Difference, holm, paired
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COPIES = 0.5
+"""Of the distance from own networks to those learnt, below which networks are said to be copies."""
+NAMED = 3
+"""Rows that a sentence names."""
+WHOLE = "one network of all classes and the condition"
+"""The row of a network of all the dataset's classes, whose answers are read as the task's."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of a run, to be said in words."""
+
+    method: str
+    generated: Sequence[str]
+    """Sources that give networks for conditions."""
+    judged: str
+    """The part of the tasks that it is about."""
+    counts: Mapping[str, int]
+    means: Mapping[str, float]
+    """Row -> mean score on these."""
+    gains: Mapping[str, Gain]
+    hard_gains: Mapping[str, Gain]
+    beyond: bool
+    """Whether the network of all classes is better than the best generated ones, told from chance."""
+    used: Gain | None
+    shuffled: float | None
+    copies: Copies | None
+    metric: str
+    right: bool
+    unit: Unit
+
+
+def gains(judged: Mapping[str, Judged], method: str) -> dict[str, Gain]:
+    """Return by row what the method gains over it, those that it comes nearest to first.
+
+    Holm's correction is over the controls: every row but the method's own and the tasks' own networks.
+    """
+    others = {row: paired(judged[method].less(theirs)) for row, theirs in judged.items() if row != method}
+    others = {row: gain for row, gain in others.items() if math.isfinite(gain.mean + gain.error)}
+    controls = {row: gain.chance for row, gain in others.items() if row != ORIGINAL}
+    told = dict(zip(controls, holm(list(controls.values())), strict=True))
+    ordered = sorted(others.items(), key=lambda pair: pair[1].mean)
+    return {row: gain_of(gain, told.get(row, gain.chance <= 0.05)) for row, gain in ordered}
+
+
+def gain_of(gain: Difference, told: bool) -> Gain:
+    """Return a difference as scores have it; `told`: whether it is claimed."""
+    low, high = gain.interval()
+    return {
+        "mean": gain.mean, "low": low, "high": high, "error": gain.error, "freedom": gain.freedom,
+        "chance": gain.chance, "said": ("better" if gain.mean > 0 else "worse") if told and gain.mean else "",
+    }  # fmt: skip
+
+
+def alone(difference_TE: Tensor) -> Gain:
+    """Return a difference that is one question by itself."""
+    gain = paired(difference_TE)
+    return gain_of(gain, gain.chance <= 0.05)
+
+
+def plain(case: Case) -> str:
+    """Say it for who reads such a table for the first time: how good, what does better, whether it matters at all."""
+    return "; ".join([_good(case), *_beside(case), *_condition(case), *_copies(case), *_own(case)])
+
+
+def _good(case: Case) -> str:
+    tasks = {LEARNT: "the tasks it has learnt (none was held out)", HARD: "hard unseen tasks"}
+    for_tasks = tasks.get(case.judged, "unseen tasks")
+    mean = case.unit.text(case.means[case.method])
+    if case.method not in case.generated:
+        return f"{case.method} takes no conditions: one network of it, for all of {for_tasks}, {_does(case, mean)}"
+    return f"{case.method} gives networks for {for_tasks} that {_does(case, mean, 'are', 'have')}"
+
+
+def _does(case: Case, mean: str, be: str = "is", have: str = "has") -> str:
+    return f"{be} right in {mean}" if case.right else f"{have} a mean {case.metric} of {mean}"
+
+
+def _beside(case: Case) -> Iterator[str]:
+    """Say what does better; where nothing does, what may, or that nothing does as well."""
+    controls = {row: gain for row, gain in case.gains.items() if row != ORIGINAL}
+    ahead = {row: gain for row, gain in controls.items() if gain["said"] == "worse"}
+    level = {row: gain for row, gain in controls.items() if not gain["said"]}
+    shown = {row: gain for row, gain in ahead.items() if not (case.beyond and row == WHOLE)}
+    if shown:
+        (row, gain), more = next(iter(shown.items())), len(shown) - 1
+        others = f", as {'does' if more == 1 else 'do'} {more} more" if more else ""
+        yield f"{row} does better (by {case.unit.difference(-gain['mean'])}){others}"
+    if case.beyond and WHOLE in ahead:
+        mean = case.unit.text(case.means[WHOLE])
+        yield f"{WHOLE} does better than every generated one ({mean})"
+    if ahead or not controls:
+        return
+    if not level:
+        yield "no control does as well"
+    else:
+        row, gain = next(iter(level.items()))
+        higher = "higher" if gain["mean"] < 0 else "lower"
+        others = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
+        by = case.unit.difference(abs(gain["mean"]))
+        yield f"it cannot be told from {row} (which scores {higher} by {by}, which may be chance){others}"
+
+
+def _condition(case: Case) -> Iterator[str]:
+    if case.used is None or case.shuffled is None:
+        return
+    mean = case.unit.text(case.shuffled)
+    if case.used["said"] == "better":
+        yield f"what is asked for matters: networks asked for another task {_does(case, mean, 'are', 'have')}"
+    else:
+        yield f"what is asked for makes no difference: networks asked for another task do as well ({mean})"
+
+
+def _copies(case: Case) -> Iterator[str]:
+    if case.copies and case.copies["generated"] < COPIES * case.copies["own"]:
+        yield "they are copies of learnt networks, or nearly"
+
+
+def _own(case: Case) -> Iterator[str]:
+    own = case.gains.get(ORIGINAL)
+    if own and own["said"] == "better":
+        yield (
+            f"the tasks' own networks do worse ({case.unit.text(case.means[ORIGINAL])}): the zoo is under-trained, and "
+            "no ceiling"
+        )
+
+
+def verdict(case: Case) -> list[str]:
+    """Return all of it, a sentence each: every control, the condition, copies, own networks, hard tasks."""
+    lines = list(_compared(case, case.gains, f"on {case.counts[case.judged]} tasks ({case.judged})"))
+    if case.used is not None:
+        word = "is used" if case.used["said"] == "better" else "is not used, as far as can be told"
+        lines.append(
+            f"the condition {word}: {case.method} less itself, asked for other tasks, {_ends(case, case.used)}"
+        )
+    if case.copies is not None:
+        lines.append(
+            f"from the nearest learnt network, {case.method}'s networks are {case.copies['generated']:.3g} away "
+            f"(median), the tasks' own {case.copies['own']:.3g}"
+        )
+    if own := case.gains.get(ORIGINAL):
+        lines.append(f"{case.method} less the tasks' own networks: {_ends(case, own)}")
+    if case.hard_gains:
+        lines += _compared(case, case.hard_gains, f"on {case.counts[HARD]} hard tasks")
+    return lines
+
+
+def _compared(case: Case, gained: Mapping[str, Gain], where: str) -> Iterator[str]:
+    words = {"worse": "worse than", "": "not told apart from", "better": "better than"}
+    for said, word in words.items():
+        rows = {row: gain for row, gain in gained.items() if gain["said"] == said and row != ORIGINAL}
+        if rows:
+            named = [f"{row} ({_ends(case, gain)})" for row, gain in list(rows.items())[:NAMED]]
+            more = f"; and {len(rows) - len(named)} more" if len(rows) > len(named) else ""
+            beside_zero = not said and any(gain["low"] > 0 or gain["high"] < 0 for gain in rows.values())
+            tried = f" (an interval beside 0 is no claim where {len(gained)} rows are tried)" if beside_zero else ""
+            yield f"{where}, {case.method} is {word} {'; '.join(named)}{more}{tried}"
+
+
+def _ends(case: Case, gain: Gain) -> str:
+    unit = case.unit
+    ends = f"{unit.bare(gain['low'], '+')} to {unit.bare(gain['high'], '+')}"
+    return f"{unit.difference(gain['mean'], '+')}, 95 % interval {ends}"
