@@ -65,11 +65,12 @@ name = "fields"
 shapes = 60
 steps = 10
 points = 32
+[encoder]
+name = "label"
 [method]
 name = "pdiff"
 steps = 5
 timesteps = 8
-labels = true
 [[baseline]]
 name = "copy"
 [sample]

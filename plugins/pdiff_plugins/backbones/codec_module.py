@@ -38,6 +38,13 @@ class Saying(Protocol):
 
 
 @runtime_checkable
+class Reading(Protocol):
+    """A module that encodes networks by something that it reads of them; None: it was loaded, and decodes only."""
+
+    read: Callable[[Tensor], Tensor] | None
+
+
+@runtime_checkable
 class Tokened(Protocol):
     """A module whose latent is (tokens, length of a token's latent)."""
 

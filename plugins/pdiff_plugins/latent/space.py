@@ -20,7 +20,7 @@ from pdiff.running.memory import in_chunks
 from pdiff.running.ranks import exchange, own_rows
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Saying, codec_module
+from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Reading, Saying, codec_module
 from pdiff_plugins.latent import span
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
@@ -50,6 +50,10 @@ class Fitted(Protocol):
         """Return theta_MD in the original scale, on the CPU, from latents on the CPU as the codec has them."""
         ...
 
+    def encode(self, theta_MD: Tensor, ctx: Context) -> Tensor | None:
+        """Return the latents z_MZ, on the CPU, of networks that it need not have seen; None where it cannot."""
+        ...
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what rebuilds it, beside the zoo."""
         ...
@@ -69,6 +73,13 @@ class Coded:
         with threads_for(codec, ctx.threads):
             decode(codec, z_MZ.to(ctx.device), theta_MD, self.normaliser.decode)
         return theta_MD
+
+    def encode(self, theta_MD: Tensor, ctx: Context) -> Tensor | None:
+        if isinstance(self.codec, Reading) and self.codec.read is None:
+            return None
+        codec = self.codec.to(ctx.device).eval()
+        with threads_for(codec, ctx.threads):
+            return encode(codec, normalised(self.normaliser, theta_MD, ctx), ctx.device).cpu()
 
     def tensors(self) -> dict[str, Tensor]:
         tables = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors()}
@@ -100,6 +111,11 @@ class LatentSpace:
         """Return theta_MD in the original scale, on the CPU."""
         return self.fitted.decode(z_MZ.cpu() * self.scale_Z + self.mean_Z, ctx)
 
+    def through(self, theta_MD: Tensor, ctx: Context) -> Tensor | None:
+        """Return what the codec leaves of networks that it need not have seen; None where it only decodes."""
+        z_MZ = self.fitted.encode(theta_MD, ctx)
+        return None if z_MZ is None else self.fitted.decode(z_MZ, ctx)
+
     def decoded(self, states: Sequence[Tensor], ctx: Context) -> Tensor:
         """Return the networks `[S, M, D]` of several states z_MZ, each as `decode` gives them."""
         theta_SMD = ctx.empty(len(states) * len(states[0]), self.layout.dim).unflatten(0, (len(states), -1))
@@ -128,7 +144,7 @@ def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = T
     if whole and isinstance(codec, OfSpan) and codec.spans and len(zoo) <= zoo.layout.dim:
         return _spanned(method, codec.latent, zoo, bench, ctx)
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
-    x_ND = normalised(normaliser, zoo, ctx)
+    x_ND = normalised(normaliser, zoo.theta_ND, ctx)
     codec_ctx, through = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
     torch.manual_seed(codec_ctx.seed)
     module = codec.build(dim=zoo.layout.dim, layout=zoo.layout)
@@ -149,10 +165,10 @@ def _spanned(method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Contex
     return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
 
 
-def normalised(normaliser: Normaliser, zoo: Zoo, ctx: Context) -> Tensor:
-    """Return x_ND of all checkpoints, on the CPU."""
-    x_ND = ctx.empty(len(zoo), zoo.layout.dim)
-    for columns, block, theta_NW in normalise.read(zoo.theta_ND, zoo.layout, x_ND):
+def normalised(normaliser: Normaliser, theta_ND: Tensor, ctx: Context) -> Tensor:
+    """Return x_ND of networks, on the CPU."""
+    x_ND = ctx.empty(*theta_ND.shape)
+    for columns, block, theta_NW in normalise.read(theta_ND, normaliser.layout, x_ND):
         x_ND[:, columns] = normaliser.window(columns, block).encode(theta_NW)
     return x_ND
 
@@ -161,7 +177,7 @@ def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace
     """Rebuild a fitted latent space."""
     latent, fitted = below(tensors, "latent."), below(tensors, "span.")
     if fitted:
-        return LatentSpace(zoo.layout, span.load(fitted, zoo), latent["mean"], latent["scale"])
+        return LatentSpace(zoo.layout, span.load(fitted, zoo, method.faithful), latent["mean"], latent["scale"])
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     codec.load_state_dict(below(tensors, "codec."))
     normaliser = normalise.load(zoo.layout, below(tensors, "normaliser."))
@@ -250,6 +266,7 @@ def gate(fitted: Fitted, facts: dict[str, Any], zoo: Zoo, z_NZ: Tensor, bench: B
     average.
     """
     chosen = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
+    own = [zoo.rows[number].get("about") for number in chosen.tolist()]
     kinds = {
         "score_original": take(zoo.theta_ND, chosen.tolist(), ctx.snapshot.folder),
         "score_decoded": fitted.decode(z_NZ[chosen].cpu(), ctx),
@@ -259,8 +276,9 @@ def gate(fitted: Fitted, facts: dict[str, Any], zoo: Zoo, z_NZ: Tensor, bench: B
     with ctx.progress.step("codec: scores", sum(map(len, kinds.values()))) as bar:
         for name, theta_MD in kinds.items():
             parts = []
-            for part_MD in theta_MD.split(SCORED):
-                parts.append(bench.score(part_MD))
+            for at, part_MD in zip(range(0, len(theta_MD), SCORED), theta_MD.split(SCORED), strict=True):
+                about = own[at : at + SCORED] if all(own) and name != "score_average" else None
+                parts.append(bench.score(part_MD, about))
                 bar.advance(len(part_MD))
             scores[name] = float(torch.cat(parts).mean())
     facts = facts | {"networks": len(chosen)} | scores
