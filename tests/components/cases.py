@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from pdiff.components import KINDS
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
+from pdiff.testing import tiny_zoo
 from pdiff_plugins.coco.segmentation import FcnTiny
 from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
@@ -85,6 +87,7 @@ EXTRAS = {
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+CONDITIONED = replace(tiny_zoo(), condition_NC=torch.eye(6).repeat(10, 1))
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
@@ -140,6 +143,7 @@ CASES: dict[str, dict[str, Any]] = {
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
+        **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel")},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},

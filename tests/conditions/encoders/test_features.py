@@ -97,19 +97,20 @@ def test_a_folder_of_the_same_images_is_the_same_condition(tmp_path):
         assert torch.allclose(row, values.view(3, 4, -1).mean(dim=1).flatten(), atol=1e-5)
 
 
-def test_what_a_folder_holds_is_part_of_what_is_asked(tmp_path):
+def test_a_changed_folder_has_another_content_and_images_may_have_any_size(tmp_path):
     data = image_data()
     write_images(tmp_path, data)
-    given = with_network(data, preprocess=lambda: Preprocess(TRANSFORM))
-
-    def read():
-        return Features().read({"examples": str(tmp_path)}, [], given)
-
-    before = read()
-    assert read() == before and before["examples"] == str(tmp_path)
+    given, asked, encoder = (
+        bench(data, preprocess=lambda: Preprocess(TRANSFORM)),
+        {"examples": str(tmp_path)},
+        Features(by="inputs"),
+    )
+    before = encoder.content(asked)
+    assert before and encoder.content(asked) == before and not encoder.content({"task": "1"})
     Image.fromarray(np.zeros((9, 7, 3), np.uint8)).save(tmp_path / "dog" / "more.png")
-    assert read()["digest"] != before["digest"]
-    assert len(conditions(Features(by="inputs"), [read()], of=given)[0]) == 3 * SIDE * SIDE
+    assert encoder.content(asked) != before
+    about = encoder.read(asked, [], given)
+    assert about == asked and len(conditions(encoder, [about], of=given)[0]) == 3 * SIDE * SIDE
 
 
 def test_classes_can_be_asked_in_their_order():

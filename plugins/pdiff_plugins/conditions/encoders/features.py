@@ -58,9 +58,7 @@ class Features(Encoder):
         return torch.stack(means).flatten(1)
 
     def read(self, asked: Mapping[str, str], known: Rows, bench: Bench) -> dict[str, Any]:
-        """See `Encoder.read`. What a folder holds is part of the answer, so that a changed one is another task."""
-        from pdiff_plugins.conditions.encoders.support import digest
-
+        """See `Encoder.read`."""
         key, text = only(asked, self.reads, self.name)
         if key == "task":
             classes = numbers_in(text, bench.classes, bench.names)
@@ -68,7 +66,14 @@ class Features(Encoder):
             return {"classes": classes, "draw": 0}
         _preprocess(bench)
         folder = Path(text).absolute()
-        return {"examples": str(folder), "digest": digest(_folders(folder, known))}
+        _folders(folder, known)
+        return {"examples": str(folder)}
+
+    def content(self, asked: Mapping[str, Any]) -> str:
+        """See `Encoder.content`: of images in folders."""
+        from pdiff_plugins.conditions.encoders.support import class_folders, digest
+
+        return digest(class_folders(Path(asked["examples"]))) if "examples" in asked else ""
 
     def _drawn(self, rows: Rows, features: Callable[[Any], Tensor], bench: Bench, ctx: Context) -> list[Tensor]:
         """Return class means `[ways, F]` of each row; an example goes through the network once."""
