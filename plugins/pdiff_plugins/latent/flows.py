@@ -83,7 +83,7 @@ class Flow(Generator):
 
 def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     """Train the codec, check it, then train the velocity on its latents."""
-    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, whiten=method.whiten)
     velocity_ctx = ctx.scope("velocity")
     torch.manual_seed(velocity_ctx.seed)
     learnt = conditions.learnt(method.condition, zoo)

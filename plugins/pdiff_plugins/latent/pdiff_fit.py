@@ -121,7 +121,7 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
     zoo = _augmented(method, zoo, bench, ctx)
-    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, whole=not method.augment)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, not method.augment, method.whiten)
     learnt = conditions.learnt(method.condition, zoo)
     denoiser, rows = _fit_denoiser(method, z_NZ, learnt, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, learnt)
