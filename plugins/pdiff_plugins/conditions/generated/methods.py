@@ -103,10 +103,10 @@ class Hypernetwork(ByTask):
 
 
 class Multitask(ByTask):
-    """One network for all tasks, which is told the condition: no generator, and the rival of every generator.
+    """One network for all tasks, which is told the condition; no generator.
 
-    A condition that is concatenated to a layer's input shifts that layer's bias: networks share all weights, and their
-    biases have a linear map of the condition added. All is learnt by the tasks' loss.
+    The rival of every generator. A condition that is concatenated to a layer's input shifts that layer's bias: networks
+    share all weights, and their biases have a linear map of the condition added. All is learnt by the tasks' loss.
     """
 
     name = "multitask"
