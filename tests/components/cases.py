@@ -162,6 +162,8 @@ CASES: dict[str, dict[str, Any]] = {
 """Kind -> name -> options of the component and of its check."""
 DEFINITION_ONLY = {
     ("engine", "ray"): "starts a cluster, which takes half a minute; tests/fleet has it under `slow`",
+    ("method", "multitask"): "learns a family's tasks; tests/conditions/generated has what it promises",
+    ("method", "hypernetwork"): "needs conditions; tests/conditions/generated checks it whole",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
     ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
     **dict.fromkeys(

@@ -72,8 +72,8 @@ class Hypernetwork(ByTask):
 
     name = "hypernetwork"
     source: ClassVar[str] = (
-        "Ha et al. 2016, HyperNetworks, arXiv 1609.09106, section 3 (weights as outputs of a network, by its loss); per "
-        "class: Gidaris & Komodakis 2018, arXiv 1804.09458, section 3 (rows of the classifier from class means)"
+        "Ha et al. 2016, HyperNetworks, arXiv 1609.09106 (weights are outputs of a network, by their loss); per "
+        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features)"
     )
     loss: Literal["task", "weights"] = Field(
         "task", description="the tasks' loss on training examples, or squared error to the zoo's normalised weights"
@@ -103,15 +103,15 @@ class Hypernetwork(ByTask):
 
 
 class Multitask(ByTask):
-    """One network for all tasks, which is told the condition: no generator, and the rival of every generator.
+    """One network for all tasks, which is told the condition; no generator.
 
-    A condition that is concatenated to a layer's input shifts that layer's bias: networks share all weights, and their
-    biases have a linear map of the condition added. All is learnt by the tasks' loss.
+    The rival of every generator. A condition that is concatenated to a layer's input shifts that layer's bias: networks
+    share all weights, and their biases have a linear map of the condition added. All is learnt by the tasks' loss.
     """
 
     name = "multitask"
     source: ClassVar[str] = (
-        "concatenation as a shift of biases: Dumoulin et al. 2018, Feature-wise transformations, Distill"
+        "Dumoulin et al. 2018, Feature-wise transformations, Distill (concatenation is a shift of biases)"
     )
     into: Literal["all", "first"] = Field("all", description="layers that are told the condition")
     lr: float = Field(3e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
