@@ -66,7 +66,7 @@ def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
 
 def _span(scores: Mapping[str, Any]) -> str:
     span = scores["conditions"].get("span")
-    said = " As mixtures of learnt networks, which all their principal components leave of them, own networks have a mean of"
+    said = " As mixtures of learnt networks, what all their principal components leave of them, own ones have a mean of"
     return "" if span is None else f"{said} {unit_of(scores).text(span)}."
 
 
