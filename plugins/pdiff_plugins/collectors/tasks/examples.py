@@ -15,7 +15,8 @@ from pdiff.data import Batch, each
 from pdiff_plugins.collectors.seeds.training import Examples, stacked
 
 if TYPE_CHECKING:
-    from pdiff.components import About, Family
+    from pdiff.components import Family
+    from pdiff.data import About
 
 ALL = -1
 """The number of the run in whose order all runs see the examples that they have in common."""
@@ -25,7 +26,7 @@ class TaskExamples:
     """The examples of runs whose tasks a family makes of them; see `Batches`."""
 
     def __init__(self, examples: Examples, family: Family, abouts: Sequence[About], same: bool, seeded: int = 0):
-        """`abouts`: one for each run; `same`: all runs have the same examples in a step; `seeded`: the number of which the first draws."""
+        """`abouts`: one for each run; `same`: all have the same examples in a step; `seeded`: the first's seed."""
         self.examples, self.family, self.abouts, self.same, self.seeded = examples, family, abouts, same, seeded
         self.batch_size, self.per_epoch = examples.batch_size, examples.per_epoch
         self.first = family.ask(examples.first, abouts[0])
