@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pdiff.components import Family
+from pdiff.data import some
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Predict = Callable[[int], Tensor]
 """Number of a task -> predictions `[1, E, ...]` for it."""
+Asked = Callable[[int, int], Tensor]
+"""(number of a network, number of a task) -> its predictions for the task, `[1, E, ...]`."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,13 @@ class Judged:
 class Judge:
     """Asks networks on one split, each about the task of its number."""
 
-    def __init__(self, task: Task, bench: Bench, about: Sequence[dict[str, Any]], split: str):
+    def __init__(
+        self, task: Task, bench: Bench, about: Sequence[dict[str, Any]], split: str, most: int = 0,
+        generator: torch.Generator | None = None,
+    ):  # fmt: skip
+        """`most`: examples of the split that are drawn; 0: all."""
         self.task, self.bench, self.about, self.split = task, bench, about, split
+        self.drawn = some(bench.examples(split), most, generator or torch.Generator())
         self._targets: dict[int, Tensor] = {}
 
     @property
@@ -54,29 +62,44 @@ class Judge:
         """Whether all networks can be run at once."""
         return not isinstance(self.task, Family) or self.task.same_inputs
 
-    def examples(self, number: int, split: str = "") -> Split:
+    @property
+    def whole(self) -> bool:
+        """Whether all examples of the split are asked about."""
+        return len(self.drawn) == len(self.bench.examples(self.split))
+
+    def examples(self, number: int) -> Split:
+        """Return the examples as the task of that number has them."""
+        return self.as_asked(self.drawn, number)
+
+    def as_asked(self, split: Split, number: int) -> Split:
         """Return a split as the task of that number has it."""
-        whole = self.bench.examples(split or self.split)
-        return self.task.asked(whole, self.about[number]) if isinstance(self.task, Family) else whole
+        return self.task.asked(split, self.about[number]) if isinstance(self.task, Family) else split
 
     def targets(self, number: int) -> Tensor:
         if number not in self._targets:
             self._targets[number] = self.examples(number).targets
         return self._targets[number]
 
-    def networks(self, theta_TD: Tensor, rows: Sequence[int] | None = None) -> Judged:
-        """Judge network t on the task rows[t] (by default t); one network is judged on each of them."""
-        rows = list(range(len(self.about)) if rows is None else rows)
-        places = dict(zip(rows, [0] * len(rows) if len(theta_TD) == 1 else range(len(rows)), strict=True))
-        whole = self.bench.predict(theta_TD, self.split) if self.together else None
+    def asked(self, theta_MD: Tensor) -> Asked:
+        """Return what tells the predictions of network m for a task; where they can be, all are computed at once."""
+        whole = self.bench.predict(theta_MD, self.split if self.whole else self.drawn) if self.together else None
 
-        def predict(number: int) -> Tensor:
-            place = places[number]
+        def predict(network: int, number: int) -> Tensor:
             if whole is not None:
-                return whole[place : place + 1]
-            return self.bench.predict(theta_TD[place : place + 1], self.examples(number))
+                return whole[network : network + 1]
+            return self.bench.predict(theta_MD[network : network + 1], self.examples(number))
 
-        return self.answers(predict, rows)
+        return predict
+
+    def networks(self, theta_MD: Tensor, rows: Sequence[int] | None = None) -> Judged:
+        """Judge network m on the task rows[m] (by default m); one network is judged on each of them."""
+        rows = range(len(self.about)) if rows is None else rows
+        return self.of(self.asked(theta_MD), [0] * len(rows) if len(theta_MD) == 1 else range(len(rows)), rows)
+
+    def of(self, asked: Asked, networks: Sequence[int], rows: Sequence[int]) -> Judged:
+        """Judge these networks of those that were asked, each on the task at its place of `rows`."""
+        place = dict(zip(rows, networks, strict=True))
+        return self.answers(lambda number: asked(place[number], number), rows)
 
     def answers(self, predict: Predict, rows: Sequence[int]) -> Judged:
         """Judge predictions for the tasks `rows`."""
@@ -93,5 +116,5 @@ class Judge:
 
     def rival(self, rival: Rival) -> Judged:
         """Judge what answers all tasks without a network for each."""
-        wrong_TE = rival(self.about, self.split)
+        wrong_TE = rival(self.about, self.split)[:, getattr(self.drawn, "chosen_E", slice(None))]
         return Judged(1 - wrong_TE.double().mean(dim=1), ~wrong_TE)

@@ -108,10 +108,10 @@ def _beside(case: Case) -> Iterator[str]:
     if case.beyond and WHOLE in ahead:
         mean = case.unit.text(case.means[WHOLE])
         yield f"{WHOLE} does better than every generated one ({mean})"
-    if ahead or not controls:
+    if shown or not controls.keys() - {WHOLE}:
         return
     if not level:
-        yield "no control does as well"
+        yield f"no {'other ' if ahead else ''}control does as well"
     else:
         row, gain = next(iter(level.items()))
         higher = "higher" if gain["mean"] < 0 else "lower"
