@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff import hookimpl
-from pdiff_plugins.images.in_memory import DIGITS, Augment, Channels, ImageDataset, Mean, Side, Std, Validation
+from pdiff_plugins.images.in_memory import Augment, Channels, ImageDataset, Mean, Side, Std, Validation
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -26,7 +26,6 @@ class Digits(ImageDataset):
     name = "digits"
     version = 2
     source: ClassVar[str] = "Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits, test part"
-    labels = DIGITS
     image_size: Side = 16
     channels: Channels = 1
     mean: Mean = (0.305,)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pdiff import hookimpl
 from pdiff.components import IF_SET, Dataset
 from pdiff.errors import UserError
+from pdiff_plugins.images.names import NAMES
 from pdiff_plugins.images.published import Published, foresee_files, of_torchvision, require
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ Augment = Annotated[
     Field(description="training transform: random resized crop with or without flip, 4-pixel shift and flip, or none"),
 ]
 
-DIGITS = tuple(map(str, range(10)))
 HALF = (0.5, 0.5, 0.5)
 CIFAR_MEAN, CIFAR_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 REPLACE = "put the whole files there, or delete the folder and run again with run.download = true"
@@ -41,8 +41,6 @@ REPLACE = "put the whole files there, or delete the folder and run again with ru
 class ImageDataset(Dataset):
     """What the image sets of this package share; itself no dataset."""
 
-    labels: ClassVar[tuple[str, ...]] = ()
-    """Names of the classes, in the order of their numbers."""
     image_size: Side = 224
     resize: int = Field(
         0, ge=0, json_schema_extra=IF_SET,
@@ -130,11 +128,9 @@ class ImageDataset(Dataset):
             return ImageSplit(images, targets, transform)
 
         training, validation = (split(train[0][indices], train[1][indices]) for indices in self.cut(len(train[0]), ctx))
-        images, targets = test
-        if self.test_examples:
-            index = self.tested(len(images), ctx)
-            images, targets = images[index], targets[index]
-        return DatasetSplits(training, validation, split(images, targets), self.shape, outputs, self.labels)
+        tested = [part[self.tested(len(part), ctx)] for part in test] if self.test_examples else test
+        names = NAMES.get(self.name, ())
+        return DatasetSplits(training, validation, split(*tested), self.shape, outputs, names)
 
 
 Labelled = tuple["torch.Tensor", "torch.Tensor"]
@@ -145,7 +141,6 @@ class Cifar10(ImageDataset):
 
     name = "cifar10"
     source: ClassVar[str] = "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images"
-    labels = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     mean: Mean = CIFAR_MEAN
     std: Std = CIFAR_STD
 
@@ -179,7 +174,6 @@ class Mnist(ImageDataset):
 
     name = "mnist"
     source: ClassVar[str] = "LeCun et al. 1998, Gradient-Based Learning Applied to Document Recognition"
-    labels = DIGITS
     image_size: Side = 32
     channels: Channels = 3
     mean: Mean = (0.5,)
@@ -200,7 +194,6 @@ class FashionMnist(ImageDataset):
 
     name = "fashion_mnist"
     source: ClassVar[str] = "Xiao et al. 2017, arXiv 1708.07747"
-    labels = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
     image_size: Side = 32
     channels: Channels = 3
     mean: Mean = (0.5,)
@@ -219,7 +212,6 @@ class Stl10(ImageDataset):
 
     name = "stl10"
     source: ClassVar[str] = "Coates et al. 2011, An Analysis of Single-Layer Networks in Unsupervised Feature Learning"
-    labels = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
     def published(self) -> Published:
         def reader() -> tuple[Any, dict[str, str]]:
@@ -250,7 +242,6 @@ class Svhn(ImageDataset):
 
     name = "svhn"
     source: ClassVar[str] = "Netzer et al. 2011, Reading Digits in Natural Images with Unsupervised Feature Learning"
-    labels = DIGITS
     image_size: Side = 32
     channels: Literal[1, 3] = Field(3, description="3, or 1: grey (ITU-R 601-2 luma), as in the model zoos")
     centre: int = Field(32, gt=0, le=32, description="side of the central part that is used; 28 in the model zoos")

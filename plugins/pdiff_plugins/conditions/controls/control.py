@@ -1,0 +1,70 @@
+"""What all controls share: they need conditions, and say how much of the variance they leave. See `controls`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pdiff.components import Generator, Method
+from pdiff_plugins.conditions.controls.known import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from pdiff.bench import Bench
+    from pdiff.components import Ahead
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
+HARDLY = 0.9
+"""Of what is left where conditions tell nothing, the share from which on a control says that they hardly do."""
+
+
+class Control(Method):
+    """A plain way from a condition to a network."""
+
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        if ahead.recipe.encoder is None:
+            ahead.lacks(needs(self.name))
+
+    def found(self, left: float, chosen: dict[str, Any], ctx: Context, nothing: float = 1.0) -> dict[str, Any]:
+        """Return the facts of a fit, and warn where conditions tell nearly nothing of the weights.
+
+        `nothing`: the share of the variance that is left where they tell nothing at all.
+        """
+        if left >= HARDLY * nothing:
+            ctx.warn(
+                f"method {self.name}: of tasks left out in turn, {left:.2f} of the variance between networks is left "
+                f"({nothing:g} where conditions tell nothing): it can hardly predict weights from these conditions"
+            )
+        return {"leave_one_out": left, "chosen": chosen}
+
+
+class Weighted(Generator):
+    """For each condition a weighted mean of the zoo's networks, in coordinates without bounds."""
+
+    conditional = True
+
+    def __init__(self, zoo: Zoo, weigh: Callable[[Tensor], Tensor], tensors: dict[str, Tensor], facts: dict[str, Any]):
+        super().__init__(facts=facts)
+        self.zoo, self.weigh, self.stored = zoo, weigh, tensors
+
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
+        from pdiff_plugins.maths.normalise import mixed
+
+        return mixed(self.zoo, self.weigh(wanted(self.zoo, count, ctx, condition_MC)), ctx)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.stored
+
+
+def wanted(zoo: Zoo, count: int, ctx: Context, condition_MC: Tensor | None) -> Tensor:
+    """Return the conditions asked for; where there are none, some of the zoo's own, drawn at random."""
+    import torch
+
+    if condition_MC is not None:
+        return condition_MC
+    assert zoo.condition_NC is not None
+    return zoo.condition_NC[torch.randint(len(zoo), (count,), generator=ctx.generator("conditions"))]

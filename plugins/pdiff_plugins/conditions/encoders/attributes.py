@@ -1,0 +1,100 @@
+"""Named factors with their levels, such as how far images are turned and how much they are blurred."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from pdiff.components import Encoder
+from pdiff.errors import UserError, did_you_mean
+from pdiff_plugins.conditions.encoders.asking import listed, values
+from pdiff_plugins.conditions.encoders.label import level_of, levels, number_of, one_hot
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pdiff.bench import Bench
+    from pdiff.context import Context
+
+OTHERS = ("classes", "draw", "examples", "text", "texts")
+"""What a row may be about beside its factors."""
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Attributes(Encoder):
+    """Named factors, with one number for each level that the zoo has of each.
+
+    It is 1 for the network's own level. A factor among `numbers` is one number instead, standardised over the zoo: only
+    so can a level be asked for that no checkpoint has. Asked by all factors: `rotation=45 blur=1`.
+    """
+
+    name = "attributes"
+    source: ClassVar[str] = "one-hot coding"
+    reads: ClassVar[tuple[str, ...]] = ("*",)
+    numbers: tuple[str, ...] = Field((), description="factors that count by their size")
+
+    def encode(self, about: Rows, known: Rows, bench: Bench, ctx: Context) -> Tensor:
+        """See `Encoder.encode`: `[N, C]`, factors in the order of their names."""
+        import torch
+
+        columns = []
+        for factor in self._factors(known):
+            given, there = values(about, factor, self.name), values(known, factor, self.name)
+            if factor in self.numbers:
+                columns.append(_standardised(given, there, factor))
+            else:
+                columns.append(self._one_hot(given, levels(there), factor))
+        return torch.cat(columns, dim=1)
+
+    def read(self, asked: Mapping[str, str], known: Rows, bench: Bench) -> dict[str, Any]:
+        """See `Encoder.read`."""
+        factors = self._factors(known)
+        for key in asked:
+            if key not in factors:
+                raise UserError(f"{key}: no such factor{did_you_mean(key, factors)}; there are: {listed(factors)}")
+        for factor in factors:
+            if factor not in asked:
+                there = listed(levels(values(known, factor, self.name)))
+                raise UserError(f"{factor}: is not said; say all of {listed(factors)}, such as {factor}=L of: {there}")
+        return {factor: self._level(asked[factor].strip(), factor, known) for factor in factors}
+
+    def _one_hot(self, given: Sequence[Any], known: Sequence[Any], factor: str) -> Tensor:
+        try:
+            return one_hot(given, known, factor)
+        except UserError as error:
+            raise UserError(f"{error}; where sizes count, write encoder.numbers = ['{factor}']") from None
+
+    def _level(self, text: str, factor: str, known: Rows) -> Any:
+        if factor not in self.numbers:
+            return level_of(text, levels(values(known, factor, self.name)), factor)
+        number = number_of(text)
+        if number is None or not math.isfinite(number):
+            raise UserError(f"{factor} = {text!r}: is not a number; give one, as encoder.numbers has {factor}")
+        return int(number) if number.is_integer() else number
+
+    def _factors(self, known: Rows) -> list[str]:
+        """Return the factors that the zoo's rows are about. Raises UserError where `numbers` names another."""
+        factors = sorted({key for one in known for key in one} - {*OTHERS})
+        for factor in self.numbers:
+            if factor not in factors:
+                near = did_you_mean(factor, factors)
+                raise UserError(f"encoder.numbers: no factor {factor!r}{near}; there are: {listed(factors)}")
+        if not factors:
+            raise UserError("encoder attributes: the zoo's rows are about no factors; choose another encoder")
+        return factors
+
+
+def _standardised(given: Sequence[Any], there: Sequence[Any], factor: str) -> Tensor:
+    """Return `[N, 1]`: how many deviations of the zoo's values each is above their mean."""
+    import torch
+
+    for value in (*given, *there):
+        if isinstance(value, str | bool) or not math.isfinite(value):
+            raise UserError(f"encoder.numbers: {factor} = {value!r} is no number; take {factor} out of encoder.numbers")
+    known_N = torch.tensor(there, dtype=torch.float64)
+    deviation = known_N.std(correction=0)
+    scaled_N = (torch.tensor(given, dtype=torch.float64) - known_N.mean()) / (deviation if deviation > 0 else 1)
+    return scaled_N.float()[:, None]
