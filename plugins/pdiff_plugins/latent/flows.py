@@ -88,7 +88,7 @@ def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     torch.manual_seed(velocity_ctx.seed)
     learnt = conditions.learnt(method.condition, zoo)
     velocity = method.denoiser.build(dim=space.dim, condition_dim=learnt.dim, layout=zoo.layout)
-    velocity, condition_NC = velocity.to(ctx.device).train(), learnt.standard(learnt.known_NC).to(ctx.device)
+    velocity, condition_NC = velocity.to(ctx.device).train(), learnt.of_zoo(zoo).to(ctx.device)
 
     size = at_most("method.batch_size", method.batch_size, len(z_NZ), ctx.warn)
 
