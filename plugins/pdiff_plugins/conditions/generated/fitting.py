@@ -28,6 +28,8 @@ from pdiff_plugins.latent.space import curve, normalised
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 
+SMALL = 1_000_000
+"""Weights below which many networks at once are computed the quickest by one thread, however large what writes them."""
 COPIES = 5
 """Of each weight while it learns: itself, its gradient, two moments, and its average."""
 
@@ -85,6 +87,8 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
     def loss(rows_G: Tensor, drawn: Any) -> Tensor:
         return teacher.loss(module(condition_NC[rows_G]).float(), drawn)
 
+    if _count(bench.objective.model) < SMALL:
+        ctx = ctx.replace(threads=ctx.threads or 1)
     log = train(
         module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
         ema=method.ema, draw=draw,

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class ByTask(Method):
     """A method that learns a function from conditions to networks, whose options of training these are."""
 
-    steps: int = Field(4000, gt=0, description="training steps")
-    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    steps: int = Field(3000, gt=0, description="training steps")
+    lr: float = Field(3e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     tasks: int = Field(16, gt=0, description="learnt tasks per step")
-    batch_size: int = Field(48, gt=0, description="training examples per task and step")
+    batch_size: int = Field(64, gt=0, description="training examples per task and step")
     augment: bool = Field(True, description="whether examples are trained on with the dataset's training transform")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: none")
 

@@ -1,6 +1,6 @@
 """What a function from conditions to networks learns by: the tasks' loss, or the weights of the zoo.
 
-G networks, B examples of each, E of all, D selected parameters, T those of them that a loss can teach.
+G networks, B examples of each, D selected parameters, T those of them that a loss can teach.
 """
 
 from __future__ import annotations
@@ -55,21 +55,19 @@ class Tasks:
     """
 
     def __init__(self, zoo: Zoo, family: Family, batch_size: int, augment: bool, bench: Bench, ctx: Context):
-        self.layout, self.family, self.split = zoo.layout, family, bench.examples("train")
-        self.batch_size, self.augment = batch_size, augment
-        self.abouts, self.losses = [about(row) for row in zoo.rows], TaskLosses(bench, ctx)
+        self.layout, self.batch_size, self.augment = zoo.layout, batch_size, augment
+        self.losses = TaskLosses(bench, ctx)
+        train = bench.examples("train")
+        self.splits = [family.asked(train, about(row)) for row in zoo.rows]
         self.taught_D = torch.zeros(zoo.layout.dim, dtype=torch.bool)
         self.taught_D[self.losses.columns_T.cpu()] = True
 
     def draw(self, rows_G: Tensor, generator: torch.Generator) -> tuple[Any, ...]:
-        index_E = torch.randint(len(self.split), (len(rows_G) * self.batch_size,), generator=generator)
-        examples = self.split.batch(index_E, torch.device("cpu"), generator if self.augment else None)
-        parts = each(lambda tensor: tensor.unflatten(0, (-1, self.batch_size)), tuple(examples))
-        asked = []
-        for at, row in enumerate(rows_G.tolist()):
-            own = Batch(*each(lambda tensor, at=at: tensor[at], parts))
-            asked.append(tuple(self.family.ask(own, self.abouts[row])))
-        drawn: tuple[Any, ...] = each(lambda *tensors: torch.stack(tensors), *asked)
+        batches = []
+        for split in (self.splits[row] for row in rows_G.tolist()):
+            index_B = torch.randint(len(split), (self.batch_size,), generator=generator)
+            batches.append(tuple(split.batch(index_B, torch.device("cpu"), generator if self.augment else None)))
+        drawn: tuple[Any, ...] = each(lambda *tensors: torch.stack(tensors), *batches)
         return drawn
 
     def loss(self, x_GD: Tensor, drawn: tuple[Any, ...]) -> Tensor:
