@@ -27,11 +27,17 @@ class Perceptron(nn.Module):
         return self.head(self.layers(self.pool(x_BCHW.mean(dim=1, keepdim=True)).flatten(1)))
 
 
-def mlp(shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str) -> nn.Sequential:
-    """Return linear layers of these widths, with an activation after each but the last."""
+def mlp(
+    shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str, initial: str = "torch"
+) -> nn.Sequential:
+    """Return linear layers of these widths, with an activation after each but the last; `initial`: torch or he."""
     between = {"relu": nn.ReLU, "selu": nn.SELU, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
     widths = (prod(shape), *hidden, outputs)
     layers = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), between())]
+    for layer in layers if initial == "he" else ():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Flatten(), *layers[:-1])
 
 
