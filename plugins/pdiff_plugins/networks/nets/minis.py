@@ -49,6 +49,18 @@ def two_convolutions(inputs: int, channels: tuple[int, int], outputs: int) -> nn
     return nn.Sequential(*stem, *body, nn.Flatten(), nn.Linear(second, outputs))
 
 
+def strided(
+    shape: tuple[int, int, int], channels: tuple[int, ...], hidden: tuple[int, ...], outputs: int
+) -> nn.Sequential:
+    """Return 3x3 convolutions of stride 2, then linear layers, with ReLU between all."""
+    inputs, height, width = shape
+    layers: list[nn.Module] = []
+    for a, b in pairwise((inputs, *channels)):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()]
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return nn.Sequential(*layers, *mlp((channels[-1], height, width), hidden, outputs, "relu"))
+
+
 def convnet(
     shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int, pooling: str
 ) -> nn.Sequential:
