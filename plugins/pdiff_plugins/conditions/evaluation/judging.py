@@ -58,6 +58,11 @@ class Judge:
         self._targets: dict[int, Tensor] = {}
 
     @property
+    def by_task(self) -> bool:
+        """Whether scores depend on the task; else all networks are scored alike."""
+        return isinstance(self.task, Family)
+
+    @property
     def together(self) -> bool:
         """Whether all networks can be run at once."""
         return not isinstance(self.task, Family) or self.task.same_inputs

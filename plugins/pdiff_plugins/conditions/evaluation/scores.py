@@ -72,6 +72,7 @@ class ConditionScores(TypedDict):
     known: Annotated[int, "checkpoints held out whose tasks are learnt ones: not asked for"]
     judged: Annotated[str, "the part that the verdict, and every mean, is about"]
     right: Annotated[bool, "whether scores are shares of right answers"]
+    by_task: Annotated[bool, "whether scores depend on the task; else all networks are scored alike"]
     bits: Annotated[bool, "whether distances count bits that differ; else they are Euclidean"]
     distances: Annotated[dict[str, list[float]], "by part, each task's distance from the nearest one learnt"]
     asked: Annotated[dict[str, list[dict[str, Any]]], "by part, what each task is about"]

@@ -73,7 +73,7 @@ class Scoring:
         by_part = {part: tasks.of(part) for part in PARTS}
         return {
             "networks": self.networks, "unit": case.unit.name, "counts": tasks.counts, "known": tasks.known,
-            "judged": tasks.judged, "right": case.right, "bits": tasks.bits,
+            "judged": tasks.judged, "right": case.right, "by_task": self.asker.judge.by_task, "bits": tasks.bits,
             "distances": {part: tasks.distance_T[numbers].tolist() for part, numbers in by_part.items()},
             "asked": {part: [tasks.about[number] for number in numbers] for part, numbers in by_part.items()},
             "beside": {name: _row(tasks, each) for name, each in beside.items()}, "gains": case.gains,
