@@ -42,7 +42,7 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
         yield f"{WHOLE}: twice the steps changed its accuracy on all classes by {added}{told}"
     above = [source for source, each in given.items() if source != ORIGINAL and each["mean"] > given[ORIGINAL]["mean"]]
     if not ours["by_task"]:
-        yield "all networks are scored alike, whatever they were asked for: whether conditions are used, scores do not tell"
+        yield "all networks are scored alike, whatever they were asked for: no score tells whether conditions are used"
     elif above:
         yield (
             f"{', '.join(above)}: a mean above that of the tasks' own networks "

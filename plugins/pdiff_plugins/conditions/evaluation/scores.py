@@ -79,6 +79,8 @@ class ConditionScores(TypedDict):
     beside: Annotated[dict[str, RowConditions], "ways without a generated network, by name"]
     gains: Annotated[dict[str, Gain], "of the method over every other row on the judged tasks, the strongest first"]
     hard_gains: Annotated[dict[str, Gain], "the same on hard tasks"]
+    groups: Annotated[dict[str, list[float]], "by row, mean scores on groups of examples, over the judged tasks"]
+    examples: Annotated[str, "digest of the examples' targets"]
     used: NotRequired[Annotated[Gain, "of the method over itself, asked for other tasks"]]
     copies: NotRequired[Annotated[Copies, "whether its networks are those learnt"]]
     span: NotRequired[Annotated[float, "mean score of own networks once they are mixtures of those learnt"]]
