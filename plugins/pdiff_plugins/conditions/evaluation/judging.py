@@ -49,7 +49,7 @@ class Judged:
         count = min(GROUPS, len(share_E))
         group_E = torch.arange(len(share_E)) % count
         sums_G = torch.zeros(count, dtype=torch.float64).index_add_(0, group_E, share_E)
-        return (sums_G * count / len(share_E)).tolist()  # type: ignore[no-any-return]
+        return (sums_G * count / len(share_E)).tolist()
 
     def less(self, other: Judged) -> Tensor:
         """Return the difference for each task and example, `[T, E]`, or for each task alone, `[T, 1]`."""
