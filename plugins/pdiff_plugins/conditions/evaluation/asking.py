@@ -59,9 +59,12 @@ class Asker:
         return theta_MD.detach().to("cpu", torch.float32)
 
     def shuffled(self, asked: Asked) -> tuple[Judged, list[int]] | None:
-        """Judge, on the judged tasks, networks that were asked for another of them; None of a single task."""
+        """Judge, on the judged tasks, networks that were asked for another of them.
+
+        None of a single task, and where all networks are scored alike, whatever they were asked for.
+        """
         rows = self.tasks.of(self.tasks.judged)
-        if len(rows) < 2:
+        if len(rows) < 2 or not self.judge.by_task:
             return None
         other = [rows[place] for place in deranged(len(rows), self.ctx.generator("shuffled")).tolist()]
         return self.judge.of(asked, other, rows), rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pdiff.components import Rival, Task
     from pdiff.data import Split
 
+GROUPS = 100
+"""Of examples, of which scores are kept."""
 Predict = Callable[[int], Tensor]
 """Number of a task -> predictions `[1, E, ...]` for it."""
 Asked = Callable[[int, int], Tensor]
@@ -37,6 +40,16 @@ class Judged:
         """Return the same of some tasks."""
         index = list(rows)
         return Judged(self.score_T[index], None if self.right_TE is None else self.right_TE[index])
+
+    def groups(self) -> list[float]:
+        """Return mean scores of at most `GROUPS` groups of examples, whose mean is the mean score; without any, []."""
+        if self.right_TE is None:
+            return []
+        share_E = self.right_TE.double().mean(dim=0)
+        count = min(GROUPS, len(share_E))
+        group_E = torch.arange(len(share_E)) % count
+        sums_G = torch.zeros(count, dtype=torch.float64).index_add_(0, group_E, share_E)
+        return (sums_G * count / len(share_E)).tolist()
 
     def less(self, other: Judged) -> Tensor:
         """Return the difference for each task and example, `[T, E]`, or for each task alone, `[T, 1]`."""
@@ -58,6 +71,11 @@ class Judge:
         self._targets: dict[int, Tensor] = {}
 
     @property
+    def by_task(self) -> bool:
+        """Whether scores depend on the task; else all networks are scored alike."""
+        return isinstance(self.task, Family)
+
+    @property
     def together(self) -> bool:
         """Whether all networks can be run at once."""
         return not isinstance(self.task, Family) or self.task.same_inputs
@@ -74,6 +92,12 @@ class Judge:
     def as_asked(self, split: Split, number: int) -> Split:
         """Return a split as the task of that number has it."""
         return self.task.asked(split, self.about[number]) if isinstance(self.task, Family) else split
+
+    @property
+    def digest(self) -> str:
+        """What tells the examples: a digest of their targets, as the dataset has them."""
+        targets = self.drawn.targets.contiguous()
+        return hashlib.sha256(targets.view(torch.uint8).numpy().tobytes()).hexdigest()
 
     def targets(self, number: int) -> Tensor:
         if number not in self._targets:

@@ -47,7 +47,10 @@ def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
     from pdiff_plugins.collectors.tasks.classes import class_network
 
     ctx = asker.ctx.scope("classes")
-    half, whole = (class_network(bench, ctx, count, lr) for count in (max(1, steps // 2), steps))
+    half, whole = (
+        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr)
+        for count in (max(1, steps // 2), steps)
+    )
     chosen = bench.examples(asker.view.selection)
     before, after = (_accuracy(network, chosen, asker) for network in (half, whole))
     known: dict[int, Tensor] = {}

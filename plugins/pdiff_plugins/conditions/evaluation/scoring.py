@@ -73,11 +73,13 @@ class Scoring:
         by_part = {part: tasks.of(part) for part in PARTS}
         return {
             "networks": self.networks, "unit": case.unit.name, "counts": tasks.counts, "known": tasks.known,
-            "judged": tasks.judged, "right": case.right, "bits": tasks.bits,
+            "judged": tasks.judged, "right": case.right, "by_task": self.asker.judge.by_task, "bits": tasks.bits,
             "distances": {part: tasks.distance_T[numbers].tolist() for part, numbers in by_part.items()},
             "asked": {part: [tasks.about[number] for number in numbers] for part, numbers in by_part.items()},
             "beside": {name: _row(tasks, each) for name, each in beside.items()}, "gains": case.gains,
-            "hard_gains": case.hard_gains, "plain": plain(case), "verdict": verdict(case),
+            "hard_gains": case.hard_gains, "examples": self.asker.judge.digest,
+            "groups": {name: each.groups() for name, each in of_part.items() if each.right_TE is not None},
+            "plain": plain(case), "verdict": verdict(case),
             **{key: value for key, value in further.items() if value is not None},
         }  # fmt: skip
 

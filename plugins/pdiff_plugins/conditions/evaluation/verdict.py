@@ -114,10 +114,11 @@ def _beside(case: Case) -> Iterator[str]:
         yield f"no {'other ' if ahead else ''}control does as well"
     else:
         row, gain = next(iter(level.items()))
-        higher = "higher" if gain["mean"] < 0 else "lower"
         others = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
         by = case.unit.difference(abs(gain["mean"]))
-        yield f"it cannot be told from {row} (which scores {higher} by {by}, which may be chance){others}"
+        higher = f"{'higher' if gain['mean'] < 0 else 'lower'} by {by}, which may be chance"
+        scores = higher if gain["error"] else "the same"
+        yield f"it cannot be told from {row} (which scores {scores}){others}"
 
 
 def _condition(case: Case) -> Iterator[str]:
