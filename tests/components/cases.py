@@ -85,7 +85,7 @@ FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architectu
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
-        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {},
+        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {}, "cnn_strided": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
         "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
         **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},

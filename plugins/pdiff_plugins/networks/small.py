@@ -244,8 +244,23 @@ class TwoConvolutions(Architecture):
         return in_names(state, {"conv1.*": "0.*", "conv2.*": "2.*", "fc.*": "6.*"})
 
 
+class StridedCnn(Architecture):
+    """3x3 convolutions of stride 2 with ReLU, a hidden linear layer, and one more."""
+
+    name = "cnn_strided"
+    offers_pretrained: ClassVar[bool] = False
+    source: ClassVar[str] = "Springenberg et al. 2015, arXiv 1412.6806: convolutions of stride 2 in place of pooling"
+    channels: tuple[PositiveInt, ...] = Field((16, 32), min_length=1, description="output channels of each convolution")
+    hidden: int = Field(64, gt=0, description="width of the hidden linear layer")
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        from pdiff_plugins.networks.nets.minis import strided
+
+        return strided(_image(self, input_shape, 1, ""), self.channels, self.hidden, outputs)
+
+
 @hookimpl
 def register_architectures(register: Any) -> None:
     minis = (ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini)
-    for component in (*minis, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions):
+    for component in (*minis, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions, StridedCnn):
         register(component)

@@ -43,6 +43,17 @@ def two_convolutions(inputs: int, channels: tuple[int, int], outputs: int) -> nn
     return nn.Sequential(*stem, *body, nn.Flatten(), nn.Linear(second, outputs))
 
 
+def strided(shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int) -> nn.Sequential:
+    """Return 3x3 convolutions of stride 2, each with ReLU, and two linear layers."""
+    inputs, height, width = shape
+    layers: list[nn.Module] = []
+    for before, after in pairwise((inputs, *channels)):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+        height, width = (height + 1) // 2, (width + 1) // 2
+    head = [nn.Linear(channels[-1] * height * width, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
+    return nn.Sequential(*layers, nn.Flatten(), *head)
+
+
 def convnet(
     shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int, pooling: str
 ) -> nn.Sequential:
