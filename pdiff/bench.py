@@ -42,6 +42,10 @@ class Bench(Protocol):
         """Return a split as the dataset gives it: `train`, `validation` or `test`."""
         ...
 
+    def preprocess(self) -> nn.Module | None:
+        """Return what makes networks' inputs of raw examples; None where the dataset does not know."""
+        ...
+
     def encode(self, about: Sequence[About]) -> Tensor:
         """Return the conditions `[M, C]` of what networks are to be about. Raises UserError where none are known."""
         ...

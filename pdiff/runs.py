@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Evaluator, Family, Method, identity
+from pdiff.components import Encoder, Evaluator, Family, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
@@ -132,7 +132,8 @@ class Run:
         """
         plan, source = self.pipeline.plan, self._drawn(source)
         about = self._asked(plan.methods[source], options)
-        method = _changed(plan.methods[source], {key: options[key] for key in options if key not in about})
+        others = {key: value for key, value in options.items() if key not in about}
+        method = _changed(plan.methods[source], others, self.recipe.encoder)
         changed = Plan(
             self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method},
             about=about or plan.about,
@@ -289,7 +290,7 @@ class Run:
         return self.ensemble(count, source, raw).to(self.pipeline.device)
 
 
-def _changed(method: Method, options: Mapping[str, Any]) -> Method:
+def _changed(method: Method, options: Mapping[str, Any], encoder: Encoder | None) -> Method:
     """Return the method with other options of sampling. Raises UserError."""
     for option in options:
         if option not in method.sampling:
@@ -297,7 +298,8 @@ def _changed(method: Method, options: Mapping[str, Any]) -> Method:
             having = {c.name for *_, c, _ in registry().offers("method") if option in getattr(c, "sampling", ())}
             others = f"; methods that have it: {', '.join(sorted(having))}" if having else ""
             none = f"{option}: method {method.name} has no such option of sampling"
-            raise UserError(f"{none}{near}; it has: {known}{others}")
+            asks = f"; the encoder {encoder.name} reads: {', '.join(encoder.reads)}" if encoder else ""
+            raise UserError(f"{none}{near}; it has: {known}{others}{asks}")
     before = {key: getattr(method, key) for key in type(method).model_fields}
     try:
         return type(method).model_validate(before | dict(options))

@@ -39,6 +39,9 @@ class Through:
     def examples(self, split: str) -> Split:
         return self._bench.examples(split)
 
+    def preprocess(self) -> nn.Module | None:
+        return self._bench.preprocess()
+
     def encode(self, about: Sequence[About]) -> Tensor:
         return self._bench.encode(about)
 

@@ -38,3 +38,7 @@ class Encoder(Component):
 
         Raises UserError, in one line, for what cannot be asked.
         """
+
+    def content(self, asked: Mapping[str, Any]) -> str:
+        """Return what the files hold by which a person asks, for the keys of stages; nothing where there are none."""
+        return ""

@@ -56,6 +56,8 @@ class RunBench:
     known_measures: Callable[[], dict[str, Tensor]] | None = None
     """The measures of the zoo's checkpoints."""
     encoder: Encoder | None = None
+    preprocess: Callable[[], nn.Module | None] = lambda: None
+    """The dataset's."""
 
     @property
     def data(self) -> DatasetSplits:

@@ -54,7 +54,10 @@ def sample_stage(
 ) -> Stage:  # fmt: skip
     options = {key: value for key, value in method.identity().items() if key in method.sampling}
     config = {"fit": fitted.key, "count": count, "draw": draw, "seed": recipe.seed, "options": options}
-    return Stage("sample", config | {"steps": identity(steps)} | ({"about": identity(about)} if about else {}))
+    asked = {"about": identity(about)} if about else {}
+    if about and recipe.encoder and (content := recipe.encoder.content(about)):
+        asked["content"] = content
+    return Stage("sample", config | {"steps": identity(steps)} | asked)
 
 
 def predict_stage(population: Stage, split: str) -> Stage:

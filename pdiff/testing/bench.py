@@ -68,6 +68,9 @@ class Points:
     def examples(self, split: str) -> Split:
         return self._objective.split if self._objective else _absent("examples")
 
+    def preprocess(self) -> nn.Module | None:
+        return None
+
     def encode(self, about: Sequence[About]) -> Tensor:
         condition_MC: Tensor = _absent("encoder")
         return condition_MC

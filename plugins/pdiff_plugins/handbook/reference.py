@@ -29,7 +29,7 @@ def _model(table: str) -> type[BaseModel]:
 
 TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
-    "collector": "[collect]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
+    "collector": "[collect]", "encoder": "[encoder]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
     "method": "[method], [[baseline]]", "codec": "[method.codec]",
     "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
     "tracker": "[[run.track]]", "engine": "--engine NAME -o OPTION=VALUE",
@@ -56,7 +56,8 @@ folder of images), `bring_your_own_checkpoints` (a folder of files),
 `fields_digits_independent` and `fields_digits_biases`, `fields_shapes3d` and `hyperdiffusion_mesh_folder` (shapes in
 space), `gpt_digits`, `gpt_digits_error`, `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole` (networks on demand), two
 generators beyond the soup in `recipes/best/`, whole networks of 0.3 to 11 million numbers in `recipes/scale/` (each at
-a rate with something to learn and at one without), and the whole book in `recipes/paper/`.
+a rate with something to learn and at one without), networks for tasks that are asked for in `recipes/conditions/`, and
+the whole book in `recipes/paper/`.
 """
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from pdiff import hookimpl
 from pdiff.checkpoints.names import in_names
-from pdiff.components import Architecture
+from pdiff.components import IF_SET, Architecture
 from pdiff.errors import UserError
 from pdiff_plugins.networks.inputs import image_shape, refuse_pretrained
 
@@ -214,12 +214,16 @@ class Mlp(Architecture):
     source: ClassVar[str] = "Peebles et al. 2022 (G.pt), arXiv 2209.12892: hidden = [10] on MNIST, [32, 32] on Cartpole"
     hidden: tuple[PositiveInt, ...] = Field((10,), description="widths of the hidden layers")
     activation: Literal["relu", "selu", "tanh", "gelu"] = Field("relu", description="after each layer but the last")
+    initial: Literal["torch", "he"] = Field(
+        "torch", json_schema_extra=IF_SET,
+        description="weights to begin with: torch's, or he: normal, 2 / inputs their variance, 2.4 times as wide",
+    )  # fmt: skip
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.networks.nets.minis import mlp
 
         refuse_pretrained(self)
-        return mlp(input_shape, self.hidden, outputs, self.activation)
+        return mlp(input_shape, self.hidden, outputs, self.activation, self.initial)
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         """Take the names of G.pt's own files: fc1, fc2, ..."""
@@ -245,13 +249,12 @@ class TwoConvolutions(Architecture):
 
 
 class StridedCnn(Architecture):
-    """3x3 convolutions of stride 2 with ReLU, a hidden linear layer, and one more."""
+    """3x3 convolutions of stride 2 with ReLU, then linear layers."""
 
-    name = "cnn_strided"
+    name = "strided_cnn"
     offers_pretrained: ClassVar[bool] = False
-    source: ClassVar[str] = "Springenberg et al. 2015, arXiv 1412.6806: convolutions of stride 2 in place of pooling"
     channels: tuple[PositiveInt, ...] = Field((16, 32), min_length=1, description="output channels of each convolution")
-    hidden: int = Field(64, gt=0, description="width of the hidden linear layer")
+    hidden: tuple[PositiveInt, ...] = Field((16,), description="widths of the hidden linear layers")
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         from pdiff_plugins.networks.nets.minis import strided

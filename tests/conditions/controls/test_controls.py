@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,22 +42,13 @@ def zoo_of(condition_NC: torch.Tensor, noise: float = 0.1) -> Zoo:
     mixing = torch.randn(condition_NC.shape[1], 8, generator=generator)
     x_ND = (condition_NC @ mixing).sin() + noise * torch.randn(len(condition_NC), 8, generator=generator)
     anchor = {"w": torch.zeros(2, 3), "running_var": torch.ones(2)}
-    zoo = Zoo(layout.from_free(x_ND), layout, anchor, [{}] * len(x_ND))
-    zoo.condition_NC = condition_NC
-    return zoo
+    return Zoo(layout.from_free(x_ND), layout, anchor, [{}] * len(x_ND), condition_NC=condition_NC)
 
 
 @pytest.fixture(autouse=True, params=[65_536, 3])
 def columns_at_a_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalise, "COLUMNS", request.param)
     monkeypatch.setitem(windows.__kwdefaults__, "width", request.param)
-
-
-def conditioned(zoo: Zoo, index_N: torch.Tensor) -> Zoo:
-    """Return these networks with their conditions."""
-    chosen = zoo.subset(index_N.tolist())
-    chosen.condition_NC = zoo.condition_NC[index_N]
-    return chosen
 
 
 def fitted(method, zoo: Zoo):
@@ -172,7 +164,7 @@ def test_of_tasks_with_several_networks_all_are_left_out_together(method) -> Non
     x_ND, square = free(zoo), 0.0
     for task in range(20):
         mine_N = (zoo.condition_NC == BITS[task]).all(dim=1)
-        rest = conditioned(zoo, (~mine_N).nonzero()[:, 0])
+        rest = zoo.subset((~mine_N).nonzero()[:, 0].tolist())
         guess_1D = zoo.layout.to_free(asked(method, rest, BITS[[task]])).numpy()
         square += ((x_ND[mine_N] - guess_1D) ** 2).sum()
     share = square / ((x_ND - x_ND.mean(axis=0)) ** 2).sum()
@@ -196,7 +188,7 @@ def test_the_setting_of_least_error_is_taken(method) -> None:
 def test_the_order_of_rows_changes_nothing(method) -> None:
     zoo = zoo_of(FREE if method != METHODS[1] else BITS)
     order_N = torch.randperm(len(zoo), generator=torch.Generator().manual_seed(3))
-    other = conditioned(zoo, order_N)
+    other = zoo.subset(order_N.tolist())
     new_MC = zoo.condition_NC[:6] + 0.05
     assert asked(method, zoo, new_MC).allclose(asked(method, other, new_MC), atol=1e-5)
     both = [fitted(method, each).facts for each in (zoo, other)]
@@ -206,8 +198,7 @@ def test_the_order_of_rows_changes_nothing(method) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_contract(method) -> None:
-    zoo = tiny_zoo()
-    zoo.condition_NC = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).sign().clamp_min(0)
+    zoo = replace(tiny_zoo(), condition_NC=BITS.repeat(2, 1))
     check_component(method, strict=True, zoo=zoo)
     generator, ctx = fitted(method, zoo), Context(seed=0)
     assert generator.conditional

@@ -20,7 +20,7 @@ PETS = ("cat", "dog", "frog")
 def bench(data: Any = None, **more: Any) -> Any:
     """Return the services that encoders ask for, of three classes without names."""
     data = data or tiny_splits()
-    given = {"names": (), "classes": data.outputs, "examples": data.split, "preprocess": None}
+    given = {"names": (), "classes": data.outputs, "examples": data.split, "preprocess": lambda: None}
     return SimpleNamespace(**(given | {"input_shape": data.input_shape} | more))
 
 

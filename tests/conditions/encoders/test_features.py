@@ -86,7 +86,7 @@ def test_a_draw_gives_a_class_the_same_examples_wherever_it_stands():
 def test_a_folder_of_the_same_images_is_the_same_condition(tmp_path):
     data = image_data()
     index = write_images(tmp_path, data)
-    given = with_network(data, network(SIDE * SIDE), preprocess=Preprocess(TRANSFORM))
+    given = with_network(data, network(SIDE * SIDE), preprocess=lambda: Preprocess(TRANSFORM))
     known = [{"classes": [0, 1, 2], "draw": 0}]
     for by in ("inputs", "base"):
         about = Features(by=by).read({"examples": str(tmp_path)}, known, given)
@@ -97,19 +97,20 @@ def test_a_folder_of_the_same_images_is_the_same_condition(tmp_path):
         assert torch.allclose(row, values.view(3, 4, -1).mean(dim=1).flatten(), atol=1e-5)
 
 
-def test_what_a_folder_holds_is_part_of_what_is_asked(tmp_path):
+def test_a_changed_folder_has_another_content_and_images_may_have_any_size(tmp_path):
     data = image_data()
     write_images(tmp_path, data)
-    given = with_network(data, preprocess=Preprocess(TRANSFORM))
-
-    def read():
-        return Features().read({"examples": str(tmp_path)}, [], given)
-
-    before = read()
-    assert read() == before and before["examples"] == str(tmp_path)
+    given, asked, encoder = (
+        bench(data, preprocess=lambda: Preprocess(TRANSFORM)),
+        {"examples": str(tmp_path)},
+        Features(by="inputs"),
+    )
+    before = encoder.content(asked)
+    assert before and encoder.content(asked) == before and not encoder.content({"task": "1"})
     Image.fromarray(np.zeros((9, 7, 3), np.uint8)).save(tmp_path / "dog" / "more.png")
-    assert read()["digest"] != before["digest"]
-    assert len(conditions(Features(by="inputs"), [read()], of=given)[0]) == 3 * SIDE * SIDE
+    assert encoder.content(asked) != before
+    about = encoder.read(asked, [], given)
+    assert about == asked and len(conditions(encoder, [about], of=given)[0]) == 3 * SIDE * SIDE
 
 
 def test_classes_can_be_asked_in_their_order():
@@ -126,7 +127,7 @@ def test_folders_that_cannot_be_asked_are_one_line(tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "bad" / "cat").mkdir(parents=True)
     (tmp_path / "bad" / "cat" / "1.png").write_bytes(b"no image")
-    given = bench(data, preprocess=Preprocess(TRANSFORM))
+    given = bench(data, preprocess=lambda: Preprocess(TRANSFORM))
 
     def read(name, of=given, known=({"classes": [0, 1]},)):
         return Features(by="inputs").read({"examples": str(tmp_path / name)}, known, of)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
 
+
 class Tasks(TrainedTogether):
     """One network for each task of a family, trained together.
 

@@ -21,7 +21,8 @@ from pdiff_plugins.collectors.tasks.examples import TaskExamples
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
-    from pdiff.components import About, Family
+    from pdiff.components import Family
+    from pdiff.data import About
     from pdiff_plugins.collectors.tasks.collector import Tasks
 
 KEPT = 2**32
@@ -87,7 +88,9 @@ def check(zoo: Zoo, together: Together, count: int) -> None:
     assert told is not None
     once, twice = told
     scale, unit = (100, " points") if family.unit == "%" else (1, "")
-    says = f"twice the steps take the {family.metric} of {len(rows)} tasks from {scale * once:.2f} to {scale * twice:.2f}"
+    says = (
+        f"twice the steps take the {family.metric} of {len(rows)} tasks from {scale * once:.2f} to {scale * twice:.2f}"
+    )
     ctx.progress.say(f"collect: {says} ({scale * (twice - once):+.2f}{unit})")
     if family.unit == "%" and twice - once > ENOUGH:
         ctx.warn(f"collect: the zoo is not trained to the end: {says}; raise collect.steps, or collect.lr")
@@ -128,7 +131,7 @@ def adapt(
 
     objective: Any = bench.objective
     options = Tasks(
-        steps=steps[-1], lr=lr, batch_size=batch_size, optimizer=optimizer, schedule="constant"  # type: ignore[arg-type]
+        steps=steps[-1], lr=lr, batch_size=batch_size, optimizer=optimizer, schedule="constant"
     )  # fmt: skip
     model = copy.deepcopy(objective.model).train()
 

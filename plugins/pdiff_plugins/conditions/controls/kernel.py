@@ -37,7 +37,7 @@ class Kernel(Control):
         description="of rbf, to choose from, in median distances between tasks",
     )  # fmt: skip
     noises: tuple[PositiveFloat, ...] = Field(
-        (1e-6, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0), min_length=1,
+        (1e-6, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 10.0), min_length=1,
         description="variances of noise to choose from, in variances of the process",
     )  # fmt: skip
 

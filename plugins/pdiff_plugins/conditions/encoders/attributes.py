@@ -25,10 +25,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Attributes(Encoder):
-    """Named factors: one number for each level that the zoo has of each, 1 for its own.
+    """Named factors, with one number for each level that the zoo has of each.
 
-    A factor among `numbers` is one number instead, standardised over the zoo: only so can a level be asked that no
-    checkpoint has. Asked by all factors: `rotation=45 blur=1`.
+    It is 1 for the network's own level. A factor among `numbers` is one number instead, standardised over the zoo: only
+    so can a level be asked for that no checkpoint has. Asked by all factors: `rotation=45 blur=1`.
     """
 
     name = "attributes"

@@ -22,7 +22,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Features(Encoder):
-    """Class means of a few examples' features, one after the other in the order of the outputs.
+    """Class means of a few examples' features, in the order of the outputs.
 
     Of a row they are examples of its `classes` from a split; which ones, its `draw` decides alone. Asked by
     `examples=folder/`, which holds a subfolder of images for each output, in the order of their names; or by
@@ -58,9 +58,7 @@ class Features(Encoder):
         return torch.stack(means).flatten(1)
 
     def read(self, asked: Mapping[str, str], known: Rows, bench: Bench) -> dict[str, Any]:
-        """See `Encoder.read`. What a folder holds is part of the answer, so that a changed one is another task."""
-        from pdiff_plugins.conditions.encoders.support import digest
-
+        """See `Encoder.read`."""
         key, text = only(asked, self.reads, self.name)
         if key == "task":
             classes = numbers_in(text, bench.classes, bench.names)
@@ -68,7 +66,14 @@ class Features(Encoder):
             return {"classes": classes, "draw": 0}
         _preprocess(bench)
         folder = Path(text).absolute()
-        return {"examples": str(folder), "digest": digest(_folders(folder, known))}
+        _folders(folder, known)
+        return {"examples": str(folder)}
+
+    def content(self, asked: Mapping[str, Any]) -> str:
+        """See `Encoder.content`: of images in folders."""
+        from pdiff_plugins.conditions.encoders.support import class_folders, digest
+
+        return digest(class_folders(Path(asked["examples"]))) if "examples" in asked else ""
 
     def _drawn(self, rows: Rows, features: Callable[[Any], Tensor], bench: Bench, ctx: Context) -> list[Tensor]:
         """Return class means `[ways, F]` of each row; an example goes through the network once."""
@@ -126,7 +131,7 @@ def _require_ways(what: str, count: int, known: Rows) -> None:
 
 def _preprocess(bench: Bench) -> nn.Module:
     """Return what makes inputs of images. Raises UserError where the dataset says none."""
-    preprocess = bench.preprocess
-    if preprocess is None:
+    preprocess = bench.preprocess()
+    if preprocess is None or len(bench.input_shape) != 3:
         raise UserError("examples: the dataset does not say how its inputs are made of images; ask by task=...")
     return preprocess

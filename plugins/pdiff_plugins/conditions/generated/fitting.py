@@ -20,7 +20,7 @@ from pdiff.running.memory import free_bytes
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo, about
 from pdiff_plugins.batches import at_most
-from pdiff_plugins.conditions.generated.methods import ByTask, Hypernetwork
+from pdiff_plugins.conditions.generated.methods import ByTask, Hypernetwork, Multitask
 from pdiff_plugins.conditions.generated.modules import Conditioned, InBasis, PerClass, Shifts, Whole
 from pdiff_plugins.conditions.generated.places import biases, directions, rows_of_classes
 from pdiff_plugins.conditions.generated.teachers import Tasks, Teacher, Weights
@@ -28,6 +28,8 @@ from pdiff_plugins.latent.space import curve, normalised
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 
+SMALL = 1_000_000
+"""Weights below which many networks at once are computed the quickest by one thread, however large what writes them."""
 COPIES = 5
 """Of each weight while it learns: itself, its gradient, two moments, and its average."""
 
@@ -39,11 +41,12 @@ class Written(Generator):
 
     def __init__(self, module: Conditioned, zoo: Zoo, facts: Any = None, log: Any = None):
         super().__init__(log, facts)
-        self.module, self.layout = module.eval(), zoo.layout
+        self.module, self.layout, self.condition_NC = module.eval(), zoo.layout, zoo.condition_NC
 
     @torch.no_grad()
     def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
-        assert condition_MC is not None and len(condition_MC) == count
+        if condition_MC is None:
+            condition_MC = self._drawn(count, ctx)
         module, theta_MD = self.module.to(ctx.device), ctx.empty(count, self.layout.dim)
         touched, at_once = Touched(theta_MD), max(1, LARGE // (8 * self.layout.dim))
         with threads_for(module, ctx.threads):
@@ -51,6 +54,10 @@ class Written(Generator):
                 into_BD.copy_(self.layout.from_free(module(condition_BC.to(ctx.device))))
                 touched(into_BD)
         return theta_MD
+
+    def _drawn(self, count: int, ctx: Context) -> Tensor:
+        assert self.condition_NC is not None
+        return self.condition_NC[torch.randint(len(self.condition_NC), (count,), generator=ctx.generator("conditions"))]
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"module.{key}": value for key, value in self.module.state_dict().items()}
@@ -60,9 +67,9 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
     """Train the function from conditions to networks. Raises UserError where the zoo or the task does not suit it."""
     if zoo.condition_NC is None:
         raise UserError(f"method {method.name}: needs conditions; write an [encoder] table, such as name = 'bits'")
+    _check_room(method, zoo.layout.dim, ctx)
     torch.manual_seed(ctx.seed)
     module = _module(method, zoo.condition_NC.shape[1], zoo, bench)
-    _check_room(method, module, ctx)
     normaliser = normalise.per_column(zoo)
     if _around_base(method):
         normaliser.mean = zoo.layout.to_free(zoo.base)
@@ -83,6 +90,8 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
     def loss(told_G: Tensor, drawn: Any) -> Tensor:
         return teacher.loss(module(told_RC[told_G]).float(), drawn)
 
+    if _count(bench.objective.model) < SMALL:
+        ctx = ctx.replace(threads=ctx.threads or 1)
     log = train(
         module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
         ema=method.ema, draw=draw,
@@ -113,10 +122,10 @@ def load(method: ByTask, tensors: dict[str, Tensor], zoo: Zoo) -> Written:
 def _teacher(method: ByTask, zoo: Zoo, normaliser: Normaliser, bench: Bench, ctx: Context) -> Teacher:
     if not method.by_task:
         return Weights(zoo, normaliser, ctx)
-    family, start_D = bench.objective.task, zoo.layout.from_free(normaliser.mean)
+    family = bench.objective.task
     if not isinstance(family, Family):
         raise UserError(method.no_family(family.name))
-    return Tasks(zoo, start_D, family, method.batch_size, method.augment, bench, ctx)
+    return Tasks(zoo, family, method.batch_size, method.augment, bench, ctx)
 
 
 def _around_base(method: ByTask) -> bool:
@@ -126,16 +135,18 @@ def _around_base(method: ByTask) -> bool:
 def _module(method: ByTask, condition_dim: int, zoo: Zoo, bench: Bench) -> Conditioned:
     """Return the new module that the options ask for. Raises UserError where the selection does not suit it."""
     columns: Tensor | None = None
-    if not isinstance(method, Hypernetwork):
+    if isinstance(method, Multitask):
         columns = biases(bench.objective.model, zoo.layout, method.into == "first")
-    elif method.per_class:
+    elif isinstance(method, Hypernetwork) and method.per_class:
         columns = rows_of_classes(bench.objective.model, zoo.layout, condition_dim)
     return _new(method, condition_dim, zoo, columns)
 
 
 def _new(method: ByTask, condition_dim: int, zoo: Zoo, columns: Tensor | None) -> Conditioned:
+    """`columns`: of what is written beside what is shared, where there is such."""
     dim = zoo.layout.dim
     if not isinstance(method, Hypernetwork):
+        assert columns is not None
         return Shifts(condition_dim, dim, columns)
     sizes = condition_dim, dim, method.width, method.depth
     if columns is not None:
@@ -145,12 +156,17 @@ def _new(method: ByTask, condition_dim: int, zoo: Zoo, columns: Tensor | None) -
     return Whole(*sizes)
 
 
-def _check_room(method: ByTask, module: nn.Module, ctx: Context) -> None:
-    needed, free = 4 * COPIES * _count(module), free_bytes(ctx.device)
+def _check_room(method: ByTask, dim: int, ctx: Context) -> None:
+    """Raise UserError where the layer that writes all weights takes more memory than there is."""
+    if not isinstance(method, Hypernetwork) or method.per_class:
+        return
+    count = dim * (method.rank or method.width + 1)
+    needed, free = 4 * COPIES * count, free_bytes(ctx.device)
     if needed > free:
         raise UserError(
-            f"method {method.name}: {_count(module):,} weights take {needed / 2**30:,.1f} GiB to train, and "
-            f"{free / 2**30:,.1f} GiB are free; lower method.width, or set method.rank"
+            f"method {method.name}: the layer that writes {dim:,} weights has {count:,} itself, which take "
+            f"{needed / 2**30:,.1f} GiB to train, and {free / 2**30:,.1f} GiB are free; set method.rank, such as 64, "
+            "lower method.width, or select less"
         )
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class ByTask(Method):
     """A method that learns a function from conditions to networks, whose options of training these are."""
 
-    steps: int = Field(4000, gt=0, description="training steps")
-    lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    steps: int = Field(3000, gt=0, description="training steps")
+    lr: float = Field(3e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     tasks: int = Field(16, gt=0, description="learnt tasks per step")
-    batch_size: int = Field(48, gt=0, description="training examples per task and step")
+    batch_size: int = Field(64, gt=0, description="training examples per task and step")
     tellings: int = Field(
         1, gt=0, json_schema_extra=IF_SET,
         description="how often each learnt task is told, each time by other examples; of families told by examples",
@@ -76,8 +76,8 @@ class Hypernetwork(ByTask):
 
     name = "hypernetwork"
     source: ClassVar[str] = (
-        "Ha et al. 2016, HyperNetworks, arXiv 1609.09106, section 3 (weights as outputs of a network, by its loss); per "
-        "class: Gidaris & Komodakis 2018, arXiv 1804.09458, section 3 (rows of the classifier from class means)"
+        "Ha et al. 2016, HyperNetworks, arXiv 1609.09106 (weights are outputs of a network, by their loss); per "
+        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features)"
     )
     loss: Literal["task", "weights"] = Field(
         "task", description="the tasks' loss on training examples, or squared error to the zoo's normalised weights"
@@ -107,15 +107,15 @@ class Hypernetwork(ByTask):
 
 
 class Multitask(ByTask):
-    """One network for all tasks, which is told the condition: no generator, and the rival of every generator.
+    """One network for all tasks, which is told the condition; no generator.
 
-    A condition that is concatenated to a layer's input shifts that layer's bias: networks share all weights, and their
-    biases have a linear map of the condition added. All is learnt by the tasks' loss.
+    The rival of every generator. A condition that is concatenated to a layer's input shifts that layer's bias: networks
+    share all weights, and their biases have a linear map of the condition added. All is learnt by the tasks' loss.
     """
 
     name = "multitask"
     source: ClassVar[str] = (
-        "concatenation as a shift of biases: Dumoulin et al. 2018, Feature-wise transformations, Distill"
+        "Dumoulin et al. 2018, Feature-wise transformations, Distill (concatenation is a shift of biases)"
     )
     into: Literal["all", "first"] = Field("all", description="layers that are told the condition")
     lr: float = Field(3e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")

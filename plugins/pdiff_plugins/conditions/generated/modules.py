@@ -6,6 +6,8 @@ linear layer, S shifted biases, W ways (outputs).
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +45,7 @@ class Conditioned(nn.Module):
 def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
     """Return hidden layers with SiLU."""
     sizes = [inputs, *[width] * depth]
-    layers = [(nn.Linear(before, after), nn.SiLU()) for before, after in zip(sizes, sizes[1:], strict=False)]
+    layers = [(nn.Linear(before, after), nn.SiLU()) for before, after in itertools.pairwise(sizes)]
     return nn.Sequential(*[layer for pair in layers for layer in pair])
 
 

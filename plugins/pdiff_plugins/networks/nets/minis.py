@@ -27,11 +27,17 @@ class Perceptron(nn.Module):
         return self.head(self.layers(self.pool(x_BCHW.mean(dim=1, keepdim=True)).flatten(1)))
 
 
-def mlp(shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str) -> nn.Sequential:
-    """Return linear layers of these widths, with an activation after each but the last."""
+def mlp(
+    shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str, initial: str = "torch"
+) -> nn.Sequential:
+    """Return linear layers of these widths, with an activation after each but the last; `initial`: torch or he."""
     between = {"relu": nn.ReLU, "selu": nn.SELU, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
     widths = (prod(shape), *hidden, outputs)
     layers = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), between())]
+    for layer in layers if initial == "he" else ():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Flatten(), *layers[:-1])
 
 
@@ -43,15 +49,16 @@ def two_convolutions(inputs: int, channels: tuple[int, int], outputs: int) -> nn
     return nn.Sequential(*stem, *body, nn.Flatten(), nn.Linear(second, outputs))
 
 
-def strided(shape: tuple[int, int, int], channels: tuple[int, ...], hidden: int, outputs: int) -> nn.Sequential:
-    """Return 3x3 convolutions of stride 2, each with ReLU, and two linear layers."""
+def strided(
+    shape: tuple[int, int, int], channels: tuple[int, ...], hidden: tuple[int, ...], outputs: int
+) -> nn.Sequential:
+    """Return 3x3 convolutions of stride 2, then linear layers, with ReLU between all."""
     inputs, height, width = shape
     layers: list[nn.Module] = []
-    for before, after in pairwise((inputs, *channels)):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+    for a, b in pairwise((inputs, *channels)):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()]
         height, width = (height + 1) // 2, (width + 1) // 2
-    head = [nn.Linear(channels[-1] * height * width, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
-    return nn.Sequential(*layers, nn.Flatten(), *head)
+    return nn.Sequential(*layers, *mlp((channels[-1], height, width), hidden, outputs, "relu"))
 
 
 def convnet(

@@ -1,0 +1,37 @@
+"""Dealing tasks out: those learnt, those held out, those that are hard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from pdiff.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+def dealt(
+    name: str, plain: Sequence[T], hard: Sequence[T], counts: Mapping[str, int], generator: torch.Generator, remedy: str
+) -> dict[str, list[T]]:
+    """Return so many tasks of each part, drawn at random: those held out first, so that they stay when more are learnt.
+
+    `plain`: from which tasks to learn and to hold out are drawn; `remedy`: how there can be hard ones.
+    Raises UserError where there are not so many.
+    """
+    import torch
+
+    plain, hard = ([tasks[at] for at in torch.randperm(len(tasks), generator=generator)] for tasks in (plain, hard))
+    held, wanted, few = counts.get("held out", 0), counts.get("learnt", 0), counts.get("hard", 0)
+    if few > len(hard):
+        raise UserError(f"collect.hard = {few}: task {name!r} has {len(hard)} hard tasks; {remedy}")
+    if held + max(wanted, 2) > len(plain):
+        raise UserError(
+            f"collect.learnt = {wanted}, collect.held_out = {held}: task {name!r} has {len(plain)} tasks that are not "
+            "hard; ask for fewer"
+        )
+    return {
+        "learnt": plain[held : held + wanted if wanted else None], "held out": plain[:held], "hard": hard[:few]
+    }  # fmt: skip
