@@ -10,10 +10,11 @@ from pydantic import Field
 
 from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.opening import ENDINGS
-from pdiff.components import CONTENT, NEVER, Collector, ReadsCheckpoints, Task
+from pdiff.components import CONTENT, NEVER, PARTS, Collector, ReadsCheckpoints, Task
 from pdiff.errors import UserError
 from pdiff.files import sha256_of
 from pdiff_plugins.collectors.folder.finding import Checkpoint, checkpoints
+from pdiff_plugins.collectors.folder.tasks import tasks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +33,9 @@ class Folder(ReadsCheckpoints, Collector):
     index, a file of weights beside config.json). Each folder of such is one run, and so are files side by side whose
     names differ in nothing but the step: the number after "step", "iter", "epoch" or "checkpoint" (in a folder without
     these the last number, without numbers the place in the order of names). Other files side by side are a run each.
+
+    A task.json in a folder says what its networks are for: {"about": {"classes": [0, 3]}}, and with "part": "held out"
+    or "hard" that no method learns from them.
     """
 
     name = "folder"
@@ -54,10 +58,12 @@ class Folder(ReadsCheckpoints, Collector):
     )
 
     def expected(self) -> int:
-        return len(self.found())
+        found = self.found()
+        known = tasks(Path(self.path), found)
+        return sum(task["part"] == PARTS[0] for task in known) if known else len(found)
 
     def foresee(self, ahead: Ahead) -> None:
-        self.found()
+        tasks(Path(self.path), self.found())
 
     def content_of(self, option: str) -> str:
         """Return a digest of the files, and of what their names say of runs and steps."""
@@ -65,6 +71,8 @@ class Folder(ReadsCheckpoints, Collector):
         places = [(row["run"], row["step"]) for row in _rows(found)]
         if len(found[0].parts) > 1 or places != [(number, 0) for number in range(len(found))]:
             digest.update(repr(places).encode())
+        if known := tasks(Path(self.path), found):
+            digest.update(repr(known).encode())
         for file in (file for one in found for file in one.files):
             digest.update(bytes.fromhex(sha256_of(file)))
         return f"sha256:{digest.hexdigest()}"
@@ -109,6 +117,7 @@ class Folder(ReadsCheckpoints, Collector):
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         others = [key for key in anchor if not is_counter(key) and (key not in layout.keys)]
         (found, out), first = self._found(), None
+        known = tasks(Path(self.path), found)
         theta_ND = ctx.snapshot.rows(len(found), layout.dim)
         touched = Touched(theta_ND)
         with ctx.progress.step("collect", len(found)) as bar:
@@ -126,7 +135,15 @@ class Folder(ReadsCheckpoints, Collector):
             anchor |= {key: first[1][key].to(anchor[key].dtype) for key in frozen}
         for line in [*[f"collect: left out {listed(out)}"] * bool(out), *reader.said()]:
             ctx.progress.say(line)
-        return Zoo(theta_ND, layout, anchor, _rows(found))
+        rows = _rows(found)
+        if not known:
+            return Zoo(theta_ND, layout, anchor, rows)
+        every = Zoo(theta_ND, layout, anchor, [row | task for row, task in zip(rows, known, strict=True)])
+        numbers = range(len(known))
+        zoo = every.subset([n for n in numbers if known[n]["part"] == PARTS[0]], ctx.snapshot.folder)
+        if len(zoo) < len(every):
+            zoo.holdout = every.subset([n for n in numbers if known[n]["part"] != PARTS[0]], ctx.snapshot.folder)
+        return zoo
 
     def _compare(
         self, file: Path, state: dict[str, Tensor], path: Path, first: dict[str, Tensor], others: list[str]
