@@ -40,8 +40,9 @@ class Evaluator(Component):
     """Whether sources are compared by what it gives, where no evaluator gives the task's score.
 
     Of a source that is then a `pdiff.results.scores.Spread`. Of the run it can give `beside`, the same of what is no
-    source, by name, which stands below them in the table; and `gains`, by source and name the `mean`, `error` and
-    `freedom` of what the method scores more.
+    source, by name, which stands below them in the table; `gains`, by source and name the `mean`, `error` and
+    `freedom` of what the method scores more; and so that runs with other seeds can be compared, `groups`, by source and
+    name scores on groups of examples whose mean is the mean, and `examples`, a text that tells which these are.
     """
 
     of_families: ClassVar[bool] = False

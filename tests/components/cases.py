@@ -69,6 +69,8 @@ FIELDS = {
     "baseline": [{"name": "soup"}],
 }  # fmt: skip
 """A run in which networks are shapes."""
+LABELLED = FIELDS | {"encoder": {"name": "label"}, "method": {"name": "neighbours"}}
+"""The same, asked for by label."""
 SOLIDS = FIELDS | {
     "dataset": {"name": "shapes3d", "count": 30, "test_count": 6, "resolution": 8, "near": 8},
     "architecture": {"name": "siren"}, "collect": {"name": "fields", "steps": 1, "points": 8, "near": 8},
@@ -154,6 +156,7 @@ CASES: dict[str, dict[str, Any]] = {
                   "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
+                  "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},
                   "audit": {"examples": 50, "draws": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},

@@ -11,6 +11,8 @@ from pdiff.files import load_tensors, save_tensors
 from pdiff_plugins.maths.crossed import Difference, difference
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pdiff.api import Run
 
 TARGETS = "targets"
@@ -29,21 +31,30 @@ def keep(run: Run, path: Path) -> None:
 
     exact = torch.float64
     if not run.scores["scored_by"]:
-        gains = run.scores.get(run.scores.get("compared_by", ""), {}).get("gains", {})
-        parts = {name: [gain[key] for key in ("mean", "error", "freedom")] for name, gain in gains.items()}
-        if parts:
-            save_tensors(path, {f"over {name}": torch.tensor(part, dtype=exact) for name, part in parts.items()})
+        told = run.scores.get(run.scores.get("compared_by", ""), {})
+        numbers = {f"of {name}": scores for name, scores in told.get("groups", {}).items()}
+        for name, gain in told.get("gains", {}).items():
+            numbers[f"over {name}"] = [gain[key] for key in ("mean", "error", "freedom")]
+        if numbers:
+            tensors = {name: torch.tensor(values, dtype=exact) for name, values in numbers.items()}
+            save_tensors(path, tensors | {TARGETS: _digest(told.get("examples", "").encode())})
         return
     view = run.pipeline.view()
     scores = {source: per_example(view, source) for source in view.theta}
-    targets = hashlib.sha256(view.targets("test").contiguous().view(torch.uint8).numpy().tobytes()).digest()
+    targets = view.targets("test").contiguous().view(torch.uint8).numpy().tobytes()
     tensors = {f"of {source}": score_ME.mean(dim=0) for source, score_ME in scores.items()}
-    tensors[TARGETS] = torch.frombuffer(bytearray(targets), dtype=torch.uint8)
+    tensors[TARGETS] = _digest(targets)
     for source, score_ME in scores.items():
         if source != view.method:
             gain = difference(scores[view.method], score_ME)
             tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=exact)
     save_tensors(path, tensors)
+
+
+def _digest(known: bytes) -> Tensor:
+    import torch
+
+    return torch.frombuffer(bytearray(hashlib.sha256(known).digest()), dtype=torch.uint8)
 
 
 def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: str, source: str) -> Difference | None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from pdiff.context import Context
+from pdiff.testing import TinyTask, bench_of
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.conditions.evaluation.tasks import deranged
-from tests.conditions.evaluation.helpers import Apart, Given, One, Parts, network, view, wrong_in, zoo
+from tests.conditions.evaluation.helpers import Apart, Given, Linear, One, Parts, data, network, view, wrong_in, zoo
 
 QUICK = Conditions(rival_steps=0, adapt=())
 
@@ -95,3 +96,25 @@ def test_checkpoints_held_out_of_learnt_tasks_are_no_unseen_tasks() -> None:
     scores = given(view({"one wrong": Given(wrong_in(1))}, made=made))
     assert scores["known"] == 2 and scores["judged"] == "learnt" and "none was held out" in scores["plain"]
     assert scores["networks"]["one wrong"]["held_out"] is None and scores["networks"]["one wrong"]["mean"] == 0.8
+
+
+@pytest.mark.parametrize("family", [Parts(), Apart()])
+def test_of_some_examples_every_row_has_the_same(family: Parts) -> None:
+    generators = {"noisy": Given(wrong_in(1), noise=1.5), "perfect": Given(network), "same": One()}
+    few = given(view(generators, family), Conditions(rival_steps=0, adapt=(), examples=37))
+    every = list(few["networks"].values()) + list(few["beside"].values())
+    shares = [37 * value for row in every for values in row["tasks"].values() for value in values]
+    assert all(abs(share - round(share)) < 1e-9 for share in shares)
+    assert few["networks"]["perfect"]["mean"] == 1.0 and few["networks"]["noisy"]["samples"]["outputs"] <= 1.0
+    assert few == given(view(generators, family), Conditions(rival_steps=0, adapt=(), examples=37))
+
+
+def test_where_all_networks_are_scored_alike_shuffling_tells_nothing() -> None:
+    seen = view({"pdiff": Given(network), "soup": One()})
+    seen.recipe.task = TinyTask()
+    seen.bench = bench_of(seen.zoo, Linear(), TinyTask(), data())
+    scores = given(seen, Conditions())
+    assert scores["by_task"] is False and scores["networks"]["pdiff"]["shuffled"] is None and "used" not in scores
+    alike = seen.bench.score(seen.zoo.holdout.theta_ND[:8])
+    assert scores["networks"]["original"]["tasks"]["held out"] == alike.tolist()
+    assert "matters" not in scores["plain"] and "adapted" not in scores

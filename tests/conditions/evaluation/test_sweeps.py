@@ -8,12 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from pdiff.context import Context
+from pdiff.results.scores import compared
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.fleet import effects, page
 from pdiff_plugins.fleet.folder import Sweep
 from pdiff_plugins.fleet.grid import Cell
+from pdiff_plugins.maths.crossed import difference
 from tests.conditions.evaluation.helpers import Given, network, scored, view, wrong_in
 
 
@@ -48,3 +51,17 @@ def test_over_seeds_controls_that_are_no_source_stand_in_the_table(tmp_path: Pat
     ]  # fmt: skip
     assert "kernel" in group.worse_than and "poor" in group.better_than
     assert "larger class" in written and "mean of all networks" in written and "kernel beats pdiff" in written.lower()
+
+
+def test_over_seeds_examples_are_crossed_with_them(tmp_path: Path) -> None:
+    sweep, scores = swept(tmp_path, 3)
+    (group,) = page.groups(sweep, scores)
+    for name in ("original", "poor", "larger class"):
+        means = [
+            compared(each)["pdiff"]["mean"] - compared(each)[name]["mean"] for each in scores.values()
+        ]  # fmt: skip
+        assert group.gains[name].mean == pytest.approx(sum(means) / 3)
+        groups = [each["conditions"]["groups"] for each in scores.values()]
+        gain_SG = torch.tensor([each["pdiff"] for each in groups]) - torch.tensor([each[name] for each in groups])
+        known = difference(gain_SG, torch.zeros(1, gain_SG.shape[1]))
+        assert group.gains[name].error == pytest.approx(known.error, rel=1e-4)

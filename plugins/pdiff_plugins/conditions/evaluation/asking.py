@@ -12,7 +12,7 @@ from torch import Tensor
 from pdiff.errors import UserError
 from pdiff.view import ORIGINAL
 from pdiff_plugins.audit.outside import split
-from pdiff_plugins.conditions.evaluation.judging import Judge, Judged
+from pdiff_plugins.conditions.evaluation.judging import Asked, Judge, Judged
 from pdiff_plugins.conditions.evaluation.scores import Samples
 from pdiff_plugins.conditions.evaluation.tasks import LEARNT, Tasks, deranged
 from pdiff_plugins.maths.normalise import mixed
@@ -58,13 +58,16 @@ class Asker:
             )
         return theta_MD.detach().to("cpu", torch.float32)
 
-    def shuffled(self, theta_TD: Tensor) -> tuple[Judged, list[int]] | None:
-        """Judge, on the judged tasks, networks that were asked for another of them; None of a single task."""
+    def shuffled(self, asked: Asked) -> tuple[Judged, list[int]] | None:
+        """Judge, on the judged tasks, networks that were asked for another of them.
+
+        None of a single task, and where all networks are scored alike, whatever they were asked for.
+        """
         rows = self.tasks.of(self.tasks.judged)
-        if len(rows) < 2:
+        if len(rows) < 2 or not self.judge.by_task:
             return None
         other = [rows[place] for place in deranged(len(rows), self.ctx.generator("shuffled")).tolist()]
-        return self.judge.networks(theta_TD[other], rows), rows
+        return self.judge.of(asked, other, rows), rows
 
     def samples(self, source: str, count: int) -> Samples | None:
         """Return what several samples of one condition are worth together; None where all are the same."""
@@ -97,7 +100,7 @@ class Asker:
 
     def log_probabilities(self, theta_SD: Tensor, number: int) -> Tensor | None:
         """Return log-probabilities of classes on a task's examples, `[S, E, K]`; None where it has no classes."""
-        if self.judge.together:
+        if self.judge.together and self.judge.whole:
             known = self.view.bench.log_probabilities(theta_SD, self.judge.split, 0)
             return None if known is None else known[0]
         from pdiff.data import evaluation_batches

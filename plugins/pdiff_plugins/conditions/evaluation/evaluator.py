@@ -50,6 +50,7 @@ class Conditions(Evaluator):
     tasks: int = Field(
         100, gt=0, description="learnt tasks that are asked for, drawn; those kept back are all asked for"
     )
+    examples: int = Field(0, ge=0, description="test examples that networks are asked about, drawn; 0: all")
     samples: int = Field(
         8, gt=0, description="networks of one condition, of sources whose samples differ; 1: none more"
     )

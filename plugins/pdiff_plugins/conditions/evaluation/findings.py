@@ -41,7 +41,9 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
         added = unit.difference(ours["class_gain"], "+")
         yield f"{WHOLE}: twice the steps changed its accuracy on all classes by {added}{told}"
     above = [source for source, each in given.items() if source != ORIGINAL and each["mean"] > given[ORIGINAL]["mean"]]
-    if above:
+    if not ours["by_task"]:
+        yield "all networks are scored alike, whatever they were asked for: no score tells whether conditions are used"
+    elif above:
         yield (
             f"{', '.join(above)}: a mean above that of the tasks' own networks "
             f"({unit.text(given[ORIGINAL]['mean'])}); where that is no chance, the zoo is under-trained"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,19 @@ import torch
 from torch import Tensor
 
 from pdiff.components import Family
+from pdiff.data import some
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.components import Rival, Task
     from pdiff.data import Split
 
+GROUPS = 100
+"""Of examples, of which scores are kept."""
 Predict = Callable[[int], Tensor]
 """Number of a task -> predictions `[1, E, ...]` for it."""
+Asked = Callable[[int, int], Tensor]
+"""(number of a network, number of a task) -> its predictions for the task, `[1, E, ...]`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,16 @@ class Judged:
         index = list(rows)
         return Judged(self.score_T[index], None if self.right_TE is None else self.right_TE[index])
 
+    def groups(self) -> list[float]:
+        """Return mean scores of at most `GROUPS` groups of examples, whose mean is the mean score; without any, []."""
+        if self.right_TE is None:
+            return []
+        share_E = self.right_TE.double().mean(dim=0)
+        count = min(GROUPS, len(share_E))
+        group_E = torch.arange(len(share_E)) % count
+        sums_G = torch.zeros(count, dtype=torch.float64).index_add_(0, group_E, share_E)
+        return (sums_G * count / len(share_E)).tolist()
+
     def less(self, other: Judged) -> Tensor:
         """Return the difference for each task and example, `[T, E]`, or for each task alone, `[T, 1]`."""
         if self.right_TE is None or other.right_TE is None:
@@ -45,38 +61,69 @@ class Judged:
 class Judge:
     """Asks networks on one split, each about the task of its number."""
 
-    def __init__(self, task: Task, bench: Bench, about: Sequence[dict[str, Any]], split: str):
+    def __init__(
+        self, task: Task, bench: Bench, about: Sequence[dict[str, Any]], split: str, most: int = 0,
+        generator: torch.Generator | None = None,
+    ):  # fmt: skip
+        """`most`: examples of the split that are drawn; 0: all."""
         self.task, self.bench, self.about, self.split = task, bench, about, split
+        self.drawn = some(bench.examples(split), most, generator or torch.Generator())
         self._targets: dict[int, Tensor] = {}
+
+    @property
+    def by_task(self) -> bool:
+        """Whether scores depend on the task; else all networks are scored alike."""
+        return isinstance(self.task, Family)
 
     @property
     def together(self) -> bool:
         """Whether all networks can be run at once."""
         return not isinstance(self.task, Family) or self.task.same_inputs
 
-    def examples(self, number: int, split: str = "") -> Split:
+    @property
+    def whole(self) -> bool:
+        """Whether all examples of the split are asked about."""
+        return len(self.drawn) == len(self.bench.examples(self.split))
+
+    def examples(self, number: int) -> Split:
+        """Return the examples as the task of that number has them."""
+        return self.as_asked(self.drawn, number)
+
+    def as_asked(self, split: Split, number: int) -> Split:
         """Return a split as the task of that number has it."""
-        whole = self.bench.examples(split or self.split)
-        return self.task.asked(whole, self.about[number]) if isinstance(self.task, Family) else whole
+        return self.task.asked(split, self.about[number]) if isinstance(self.task, Family) else split
+
+    @property
+    def digest(self) -> str:
+        """What tells the examples: a digest of their targets, as the dataset has them."""
+        targets = self.drawn.targets.contiguous()
+        return hashlib.sha256(targets.view(torch.uint8).numpy().tobytes()).hexdigest()
 
     def targets(self, number: int) -> Tensor:
         if number not in self._targets:
             self._targets[number] = self.examples(number).targets
         return self._targets[number]
 
-    def networks(self, theta_TD: Tensor, rows: Sequence[int] | None = None) -> Judged:
-        """Judge network t on the task rows[t] (by default t); one network is judged on each of them."""
-        rows = list(range(len(self.about)) if rows is None else rows)
-        places = dict(zip(rows, [0] * len(rows) if len(theta_TD) == 1 else range(len(rows)), strict=True))
-        whole = self.bench.predict(theta_TD, self.split) if self.together else None
+    def asked(self, theta_MD: Tensor) -> Asked:
+        """Return what tells the predictions of network m for a task; where they can be, all are computed at once."""
+        whole = self.bench.predict(theta_MD, self.split if self.whole else self.drawn) if self.together else None
 
-        def predict(number: int) -> Tensor:
-            place = places[number]
+        def predict(network: int, number: int) -> Tensor:
             if whole is not None:
-                return whole[place : place + 1]
-            return self.bench.predict(theta_TD[place : place + 1], self.examples(number))
+                return whole[network : network + 1]
+            return self.bench.predict(theta_MD[network : network + 1], self.examples(number))
 
-        return self.answers(predict, rows)
+        return predict
+
+    def networks(self, theta_MD: Tensor, rows: Sequence[int] | None = None) -> Judged:
+        """Judge network m on the task rows[m] (by default m); one network is judged on each of them."""
+        rows = range(len(self.about)) if rows is None else rows
+        return self.of(self.asked(theta_MD), [0] * len(rows) if len(theta_MD) == 1 else range(len(rows)), rows)
+
+    def of(self, asked: Asked, networks: Sequence[int], rows: Sequence[int]) -> Judged:
+        """Judge these networks of those that were asked, each on the task at its place of `rows`."""
+        place = dict(zip(rows, networks, strict=True))
+        return self.answers(lambda number: asked(place[number], number), rows)
 
     def answers(self, predict: Predict, rows: Sequence[int]) -> Judged:
         """Judge predictions for the tasks `rows`."""
@@ -93,5 +140,5 @@ class Judge:
 
     def rival(self, rival: Rival) -> Judged:
         """Judge what answers all tasks without a network for each."""
-        wrong_TE = rival(self.about, self.split)
+        wrong_TE = rival(self.about, self.split)[:, getattr(self.drawn, "chosen_E", slice(None))]
         return Judged(1 - wrong_TE.double().mean(dim=1), ~wrong_TE)

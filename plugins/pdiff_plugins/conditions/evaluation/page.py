@@ -53,7 +53,7 @@ def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
 
     sections = {
         "Verdict": page.listing([ours["plain"], *ours["verdict"]]),
-        "Every row": table(rows(scores), READING),
+        "Every row": table(rows(scores), f"{READING}{_span(scores)}"),
         "Beside every control": table(gains(scores, "gains"), GAINS),
         "On hard tasks": table(gains(scores, "hard_gains"), GAINS),
         "By distance from the nearest learnt task": table(distances(scores), _distance(ours)),
@@ -64,12 +64,15 @@ def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
     return Page("conditions", f"What {view.method} gives when asked for a task.", ABOUT, sections)
 
 
+def _span(scores: Mapping[str, Any]) -> str:
+    span = scores["conditions"].get("span")
+    said = " As mixtures of learnt networks, what all their principal components leave of them, own ones have a mean of"
+    return "" if span is None else f"{said} {unit_of(scores).text(span)}."
+
+
 def _distance(ours: Mapping[str, Any]) -> str:
     kind = "How many bits differ" if ours["bits"] else "Euclidean distance of conditions"
-    span = ""
-    if "span" in ours:
-        span = f" Own networks as mixtures of learnt ones have a mean of {ours['span']:.4g}."
-    return f"{kind}; mean score of the tasks that are so far from every learnt one.{span}"
+    return f"{kind}; mean score of the tasks that are so far from every learnt one."
 
 
 def rows(scores: Mapping[str, Any]) -> Table:

@@ -47,7 +47,10 @@ def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
     from pdiff_plugins.collectors.tasks.classes import class_network
 
     ctx = asker.ctx.scope("classes")
-    half, whole = (class_network(bench, ctx, count, lr) for count in (max(1, steps // 2), steps))
+    half, whole = (
+        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr)
+        for count in (max(1, steps // 2), steps)
+    )
     chosen = bench.examples(asker.view.selection)
     before, after = (_accuracy(network, chosen, asker) for network in (half, whole))
     known: dict[int, Tensor] = {}
@@ -88,11 +91,13 @@ def adapted(asker: Asker, options: Conditions, starts: Mapping[str, Tensor]) -> 
     rows = asker.tasks.of(asker.tasks.judged)[: options.adapted]
     base_TD = asker.view.zoo.base.expand(len(rows), -1)
     every = {source: theta_TD[rows] for source, theta_TD in starts.items()} | {SHARED: base_TD}
-    scores = {name: _after(asker, options, theta_TD, rows, steps) for name, theta_TD in every.items()}
+    scores = {name: _after(asker, options, name, theta_TD, rows, steps) for name, theta_TD in every.items()}
     return {"tasks": len(rows), "steps": steps, "starts": scores}
 
 
-def _after(asker: Asker, options: Conditions, theta_TD: Tensor, rows: list[int], steps: list[int]) -> list[float]:
+def _after(
+    asker: Asker, options: Conditions, name: str, theta_TD: Tensor, rows: list[int], steps: list[int]
+) -> list[float]:
     """Return mean scores on the test split after so many steps from theta_TD."""
     about, bench, trained = [asker.tasks.about[row] for row in rows], asker.view.bench, list[dict[int, Tensor]]()
     if steps[-1]:
@@ -100,7 +105,7 @@ def _after(asker: Asker, options: Conditions, theta_TD: Tensor, rows: list[int],
 
         later = [step for step in steps if step]
         trained = [
-            adapt(theta_TD, about, later, lr, bench, asker.ctx.scope("adapt"), name=f"adapt {lr:g}")
+            adapt(theta_TD, about, later, lr, bench, asker.ctx.scope("adapt"), name=f"{name} {lr:g}")
             for lr in options.adapt_lr
         ]
     scores = []

@@ -34,7 +34,7 @@ def rows(asker: Asker) -> Iterator[tuple[str, Judged]]:
 
 def _larger(asker: Asker, number: int) -> Tensor | None:
     """Return a task's more frequent training target as the answer to everything; None where targets are no classes."""
-    targets = asker.judge.examples(number, "train").targets
+    targets = asker.judge.as_asked(asker.view.bench.examples("train"), number).targets
     if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex():
         return None
     targets = targets[targets >= 0]  # what counts for nothing is below

@@ -39,7 +39,10 @@ class Scoring:
     def __init__(self, options: Conditions, view: View, tasks: Tasks, ctx: Context):
         self.options, self.view, self.tasks, self.ctx = options, view, tasks, ctx
         self.task = view.recipe.task
-        self.asker = Asker(view, tasks, Judge(self.task, view.bench, tasks.about, "test"), ctx)
+        judge = Judge(
+            self.task, view.bench, tasks.about, "test", options.examples, ctx.generator("examples")
+        )  # fmt: skip
+        self.asker = Asker(view, tasks, judge, ctx)
         self.conditional = [source for source in view.theta if self.asker.conditional(source)]
         self.judged: dict[str, Judged] = {}
         self.networks: dict[str, SourceConditions] = {}
@@ -70,18 +73,21 @@ class Scoring:
         by_part = {part: tasks.of(part) for part in PARTS}
         return {
             "networks": self.networks, "unit": case.unit.name, "counts": tasks.counts, "known": tasks.known,
-            "judged": tasks.judged, "right": case.right, "bits": tasks.bits,
+            "judged": tasks.judged, "right": case.right, "by_task": self.asker.judge.by_task, "bits": tasks.bits,
             "distances": {part: tasks.distance_T[numbers].tolist() for part, numbers in by_part.items()},
             "asked": {part: [tasks.about[number] for number in numbers] for part, numbers in by_part.items()},
             "beside": {name: _row(tasks, each) for name, each in beside.items()}, "gains": case.gains,
-            "hard_gains": case.hard_gains, "plain": plain(case), "verdict": verdict(case),
+            "hard_gains": case.hard_gains, "examples": self.asker.judge.digest,
+            "groups": {name: each.groups() for name, each in of_part.items() if each.right_TE is not None},
+            "plain": plain(case), "verdict": verdict(case),
             **{key: value for key, value in further.items() if value is not None},
         }  # fmt: skip
 
     def _source(self, source: str) -> None:
         """Ask a source for everything."""
         asker, theta_TD = self.asker, self.asker.theta(source)
-        judged = self.judged[source] = asker.judge.networks(theta_TD)
+        asked, every = asker.judge.asked(theta_TD), range(len(self.tasks))
+        judged = self.judged[source] = asker.judge.of(asked, every if len(theta_TD) > 1 else [0] * len(every), every)
         told: dict[str, Any] = {**_row(self.tasks, judged), "conditional": asker.conditional(source)}
         self.networks[source] = scores = told | {"shuffled": None, "gate": None}  # type: ignore[assignment]
         if source == self.view.method:
@@ -89,7 +95,7 @@ class Scoring:
         if source == ORIGINAL:
             return
         if asker.conditional(source):
-            if shuffled := asker.shuffled(theta_TD):
+            if shuffled := asker.shuffled(asked):
                 other, numbers = shuffled
                 scores["shuffled"] = float(other.score_T.mean())
                 if source == self.view.method:

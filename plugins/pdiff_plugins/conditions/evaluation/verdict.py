@@ -108,16 +108,17 @@ def _beside(case: Case) -> Iterator[str]:
     if case.beyond and WHOLE in ahead:
         mean = case.unit.text(case.means[WHOLE])
         yield f"{WHOLE} does better than every generated one ({mean})"
-    if ahead or not controls:
+    if shown or not controls.keys() - {WHOLE}:
         return
     if not level:
-        yield "no control does as well"
+        yield f"no {'other ' if ahead else ''}control does as well"
     else:
         row, gain = next(iter(level.items()))
-        higher = "higher" if gain["mean"] < 0 else "lower"
         others = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
         by = case.unit.difference(abs(gain["mean"]))
-        yield f"it cannot be told from {row} (which scores {higher} by {by}, which may be chance){others}"
+        higher = f"{'higher' if gain['mean'] < 0 else 'lower'} by {by}, which may be chance"
+        scores = higher if gain["error"] else "the same"
+        yield f"it cannot be told from {row} (which scores {scores}){others}"
 
 
 def _condition(case: Case) -> Iterator[str]:
