@@ -129,12 +129,15 @@ def test_a_latent_does_not_depend_on_the_order_of_hidden_units():
 
 def test_latents_of_one_unit_keep_their_relation_and_the_gate_asks_what_networks_say():
     zoo, bench = fields()
-    method = PDiff(codec=Probes(**QUICK), steps=2, batch_size=16, timesteps=4, labels=True, augment=[Moved(copies=1)])
+    zoo.condition_NC = torch.eye(len(zoo))
+    method = PDiff(codec=Probes(**QUICK), steps=2, batch_size=16, timesteps=4, augment=[Moved(copies=1)])
     generator = method.fit(zoo, bench, CTX)
     assert generator.space.scale_Z.unique().numel() == 1
     assert 0 < generator.facts["codec"]["explained"] < 1
     loaded = method.load(generator.tensors(), zoo, bench, CTX)
-    assert torch.equal(loaded.sample(5, bench, CTX), generator.sample(5, bench, CTX))
+    assert loaded.conditional and torch.equal(loaded.sample(5, bench, CTX), generator.sample(5, bench, CTX))
+    assert generator.through(zoo.theta_ND[:3], bench, CTX).shape == (3, zoo.layout.dim)
+    assert loaded.through(zoo.theta_ND[:3], bench, CTX) is None, "it decodes only"
 
 
 def test_latents_beyond_the_outputs_are_zero():

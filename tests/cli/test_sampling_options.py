@@ -30,7 +30,9 @@ def refused(finished, monkeypatch, capsys):
 
 HAS = "method pdiff has no such option of sampling; it has: sampler, sampling_steps, guidance, mean_of, noise"
 NEAR = HAS.replace("; it", "; did you mean 'guidance'?; it")
-NO_CONDITIONS = "there are no conditions that it could be read with; write [encoder] with its name, such as 'bits', and "
+NO_CONDITIONS = (
+    "there are no conditions that it could be read with; write [encoder] with its name, such as 'bits', and "
+)
 
 
 @pytest.mark.parametrize(

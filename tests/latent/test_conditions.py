@@ -162,7 +162,7 @@ def test_labels_are_a_case_of_conditions(option):
 
 def test_options_that_came_later_change_no_key():
     for method in (PDiff(), FlowMatching(), Vae()):
-        assert not method.identity().keys() & {"condition", "mean_of", "noise"}
+        assert not method.identity().keys() & {"whiten", "condition", "mean_of", "noise"}
     assert PDiff().identity()["labels"] is False and FlowMatching(guidance=2).identity()["guidance"] == 2
 
 

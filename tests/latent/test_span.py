@@ -126,3 +126,13 @@ def test_many_samples_of_few_checkpoints_are_written_by_narrow_windows(monkeypat
     own, many_MD = zoo(3), torch.empty(100, 117)
     widths = [theta_NW.shape[1] for _, _, theta_NW in normalise.read(own.theta_ND, LAYOUT, many_MD)]
     assert sum(widths) == 117 and max(widths) == 3
+
+
+@pytest.mark.parametrize("count", [12, 200])
+def test_what_is_not_whitened_keeps_its_relation(count: int) -> None:
+    own, method = zoo(count), PDiff(codec=Pca(latent=4))
+    (whole, y_NZ), (fitted, z_NZ) = (space.fit(method, own, Points(own), CTX, whiten=white) for white in (True, False))
+    torch.testing.assert_close(y_NZ.std(dim=0), torch.ones(4))
+    assert z_NZ.square().sum(dim=1).mean() == pytest.approx(4, rel=0.1) and fitted.scale_Z.std() == 0
+    torch.testing.assert_close(z_NZ.std(dim=0) / z_NZ[:, 0].std(), whole.scale_Z / whole.scale_Z[0])
+    torch.testing.assert_close(whole.decode(y_NZ, CTX), fitted.decode(z_NZ, CTX), rtol=1e-4, atol=1e-4)

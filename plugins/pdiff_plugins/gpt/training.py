@@ -169,7 +169,7 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
     symmetry = _symmetry(method, zoo, bench)
     torch.manual_seed(ctx.seed)
     learnt = conditions.learnt(method.condition, zoo)
-    condition_NC = learnt.standard(learnt.known_NC)
+    condition_NC = learnt.of_zoo(zoo)
     network = _network(method, _kinds(method, zoo, symmetry), learnt.dim).to(ctx.device).train()
     schedule = diffusion.Schedule(steps=method.timesteps)
 

@@ -41,6 +41,10 @@ class Conditions:
     def standard(self, condition_MC: Tensor) -> Tensor:
         return (condition_MC.cpu() - self.mean_C) * self.gain_C
 
+    def of_zoo(self, zoo: Zoo) -> Tensor:
+        """Return `[N, C]`, standardised: those of a zoo's checkpoints."""
+        return self.known_NC if zoo.condition_NC is None or not self.dim else self.standard(zoo.condition_NC)
+
     def of(self, count: int, condition_MC: Tensor | None, generator: torch.Generator) -> Tensor:
         """Return `[M, C]`, standardised: those asked for, or as often as checkpoints have them."""
         if condition_MC is None or not self.dim:

@@ -83,12 +83,12 @@ class Flow(Generator):
 
 def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:
     """Train the codec, check it, then train the velocity on its latents."""
-    space, z_NZ = latent_space.fit(method, zoo, bench, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, whiten=method.whiten)
     velocity_ctx = ctx.scope("velocity")
     torch.manual_seed(velocity_ctx.seed)
     learnt = conditions.learnt(method.condition, zoo)
     velocity = method.denoiser.build(dim=space.dim, condition_dim=learnt.dim, layout=zoo.layout)
-    velocity, condition_NC = velocity.to(ctx.device).train(), learnt.standard(learnt.known_NC).to(ctx.device)
+    velocity, condition_NC = velocity.to(ctx.device).train(), learnt.of_zoo(zoo).to(ctx.device)
 
     size = at_most("method.batch_size", method.batch_size, len(z_NZ), ctx.warn)
 

@@ -1,4 +1,4 @@
-"""Options of methods that learn conditions, and what can be said of them before a run."""
+"""Options that methods with a latent space share, and what can be said of them before a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from pdiff.components import IF_SET
 if TYPE_CHECKING:
     from pdiff.components import Ahead
 
+Whiten = Annotated[
+    bool, Field(description="bring all numbers of the latent to one deviation; false: they keep their relation, and "
+                "what differs most between checkpoints counts most", json_schema_extra=IF_SET),
+]  # fmt: skip
 Learn = Annotated[
     bool, Field(description="learn the checkpoints' conditions, where the recipe has an [encoder]",
                 json_schema_extra=IF_SET),

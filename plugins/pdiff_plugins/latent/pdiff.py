@@ -16,7 +16,7 @@ from pdiff.steps import steps_on
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.batches import foresee_batch
-from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, foresee_conditions
+from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, Whiten, foresee_conditions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +74,7 @@ class PDiff(Method):
     timesteps: int = Field(1000, gt=0, le=100_000, description="length T of the chain")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
     sampling_steps: int = Field(0, ge=0, description="steps when sampling; 0: all T")
+    whiten: Whiten = True
     condition: Learn = True
     guidance: Guidance = 1.0
     mean_of: MeanOf = 1

@@ -120,9 +120,8 @@ def schedule_of(method: PDiff) -> diffusion.Schedule:
 
 def fit(method: PDiff, zoo: Zoo, bench: Bench, ctx: Context) -> LatentDiffusion:
     """Train the codec, check it, then train the denoiser on its latents."""
-    zoo = _augmented(method, zoo, bench, ctx)
-    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, whole=not method.augment)
-    learnt = conditions.learnt(method.condition, zoo)
+    learnt, zoo = conditions.learnt(method.condition, zoo), _augmented(method, zoo, bench, ctx)
+    space, z_NZ = latent_space.fit(method, zoo, bench, ctx, not method.augment, method.whiten)
     denoiser, rows = _fit_denoiser(method, z_NZ, learnt, zoo, ctx.scope("denoiser"))
     generator = LatentDiffusion(method, space, denoiser, learnt)
     generator.log += latent_space.curve(rows, "denoiser")
@@ -156,7 +155,7 @@ def _fit_denoiser(
     torch.manual_seed(ctx.seed)
     denoiser = method.denoiser.build(dim=z_NZ.shape[1], condition_dim=learnt.dim, layout=zoo.layout)
     denoiser, schedule = denoiser.to(ctx.device).train(), schedule_of(method)
-    condition_NC = learnt.standard(learnt.known_NC).to(ctx.device)
+    condition_NC = learnt.of_zoo(zoo).to(ctx.device)
 
     size = at_most("method.batch_size", method.batch_size, len(z_NZ), ctx.warn)
 

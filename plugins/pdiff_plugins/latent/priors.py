@@ -11,7 +11,7 @@ from pdiff.components import Codec, Denoiser, Generator, Method
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.batches import foresee_batch
-from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, foresee_conditions
+from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, Whiten, foresee_conditions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,7 @@ class FlowMatching(Method):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged network that samples; 0: none")
     solver: Literal["euler", "heun"] = Field("heun", description="how the flow is followed; heun calls it twice a step")
     sampling_steps: int = Field(50, gt=0, description="steps from noise to sample")
+    whiten: Whiten = True
     condition: Learn = True
     guidance: Guidance = 1.0
     mean_of: MeanOf = 1

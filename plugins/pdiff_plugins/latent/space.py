@@ -134,15 +134,17 @@ def curve(rows: list[dict[str, float]], name: str) -> list[dict[str, Any]]:
     return [row | {"part": name} for row in rows]
 
 
-def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = True) -> tuple[LatentSpace, Tensor]:
+def fit(
+    method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = True, whiten: bool = True
+) -> tuple[LatentSpace, Tensor]:
     """Train the codec and check it; return it and the checkpoints' standardised latents z_NZ, on the device.
 
     With `faithful` it is the original's: one mean and deviation per tensor, and latents as the codec gives them.
-    `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it.
+    `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it. `whiten`: see `_standard`.
     """
     codec = method.codec
     if whole and isinstance(codec, OfSpan) and codec.spans and len(zoo) <= zoo.layout.dim:
-        return _spanned(method, codec.latent, zoo, bench, ctx)
+        return _spanned(method, codec.latent, zoo, bench, ctx, whiten)
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normalised(normaliser, zoo.theta_ND, ctx)
     codec_ctx, through = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
@@ -153,14 +155,16 @@ def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = T
     z_NZ = encode(module, x_ND, ctx.device)
     fitted = Coded(normaliser, module)
     facts = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
-    mean_Z, scale_Z = _standard(z_NZ, module, method.faithful)
+    mean_Z, scale_Z = _standard(z_NZ, module, method.faithful, whiten)
     return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
 
 
-def _spanned(method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[LatentSpace, Tensor]:
+def _spanned(
+    method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context, whiten: bool
+) -> tuple[LatentSpace, Tensor]:
     fitted, double_NZ, facts = span.fit(zoo, latent, method.faithful)
     z_NZ = double_NZ.float()
-    mean_Z, scale_Z = _standard(z_NZ, None, method.faithful)
+    mean_Z, scale_Z = _standard(z_NZ, None, method.faithful, whiten)
     space = LatentSpace(zoo.layout, fitted, mean_Z, scale_Z, [], {"codec": gate(fitted, facts, zoo, z_NZ, bench, ctx)})
     return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
 
@@ -219,17 +223,19 @@ def _at_once(x_ND: Tensor) -> int:
     return max(1, min(64, LARGE // (4 * x_ND.shape[1])))
 
 
-def _standard(z_NZ: Tensor, codec: nn.Module | None, faithful: bool) -> tuple[Tensor, Tensor]:
+def _standard(z_NZ: Tensor, codec: nn.Module | None, faithful: bool, whiten: bool) -> tuple[Tensor, Tensor]:
     """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe; `faithful`: 0 and 1.
 
-    A codec with `one_scale` has latents of one unit, whose widths say what matters: they keep their relation.
+    Without `whiten`, or of a codec with `one_scale`, whose latents have one unit, widths say what matters: they keep
+    their relation.
     """
     if faithful:
         return torch.zeros_like(z_NZ[0]), torch.ones_like(z_NZ[0])
     std_Z = z_NZ.std(dim=0)
-    if isinstance(codec, OneScale) and codec.one_scale:
-        return z_NZ.mean(dim=0), std_Z.square().mean().sqrt().expand_as(std_Z).clone()
     widest = float(std_Z.max())
+    if not whiten or (isinstance(codec, OneScale) and codec.one_scale):
+        one = std_Z.square().mean().sqrt()
+        return z_NZ.mean(dim=0), (one if widest > 0 else torch.ones_like(one)).expand_as(std_Z).clone()
     return z_NZ.mean(dim=0), std_Z.clamp_min(SMALLEST_LATENT * widest if widest > 0 else 1.0)
 
 

@@ -83,7 +83,7 @@ def fit(method: Vae, zoo: Zoo, bench: Bench, ctx: Context) -> Decoded:
             f"method.codec: {method.codec.name} has nothing that a vae can train; take 'autoencoder' or 'conv1d'"
         )
     learnt = conditions.learnt(method.condition, zoo)
-    condition_NC = learnt.standard(learnt.known_NC).to(ctx.device)
+    condition_NC = learnt.of_zoo(zoo).to(ctx.device)
     model = Variational(codec, learnt.dim).to(ctx.device).train()
     latent = codec_module(codec).latent_dim
 
