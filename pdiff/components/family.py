@@ -57,6 +57,10 @@ class Family(Task):
         """Return a split of the dataset as one task has it."""
         return Asked(split, self, about)
 
+    def again(self, about: About, number: int) -> About:
+        """Return the same task as other examples tell it, another way for each number; as it is, unless overridden."""
+        return about
+
     def base(self) -> About | None:
         """Return the task that base networks are trained for; None: they stay as they are built or loaded."""
         return None

@@ -18,7 +18,7 @@ from pdiff.files import below
 from pdiff.mapped import LARGE, Touched
 from pdiff.running.memory import free_bytes
 from pdiff.training.loop import threads_for, train
-from pdiff.zoo import Zoo
+from pdiff.zoo import Zoo, about
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.conditions.generated.methods import ByTask, Hypernetwork, Multitask
 from pdiff_plugins.conditions.generated.modules import Conditioned, InBasis, PerClass, Shifts, Whole
@@ -78,14 +78,17 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
     if isinstance(module, InBasis):
         directions(normalised(normaliser, zoo, ctx), module.basis_KD.data)
     module.to(ctx.device).train()
-    condition_NC, size = zoo.condition_NC.to(ctx.device), at_most("method.tasks", method.tasks, len(zoo), ctx.warn)
+    size = at_most("method.tasks", method.tasks, len(zoo), ctx.warn)
+    told_RC = _told(method, zoo, bench).to(ctx.device)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Any]:
         rows_G = torch.randperm(len(zoo), generator=generator)[:size]
-        return rows_G, teacher.draw(rows_G, generator)
+        drawn = teacher.draw(rows_G, generator)
+        telling_G = torch.randint(len(told_RC) // len(zoo), (size,), generator=generator)
+        return rows_G + len(zoo) * telling_G, drawn
 
-    def loss(rows_G: Tensor, drawn: Any) -> Tensor:
-        return teacher.loss(module(condition_NC[rows_G]).float(), drawn)
+    def loss(told_G: Tensor, drawn: Any) -> Tensor:
+        return teacher.loss(module(told_RC[told_G]).float(), drawn)
 
     if _count(bench.objective.model) < SMALL:
         ctx = ctx.replace(threads=ctx.threads or 1)
@@ -94,6 +97,16 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
         ema=method.ema, draw=draw,
     )  # fmt: skip
     return Written(module, zoo, {"generated": _facts(method, module, size, bench)}, curve(log, method.name))
+
+
+def _told(method: ByTask, zoo: Zoo, bench: Bench) -> Tensor:
+    """Return the conditions of the zoo, and behind them those of each further telling of its tasks, `[R * N, C]`."""
+    told, family = [zoo.condition_NC], bench.objective.task
+    if isinstance(family, Family):
+        for number in range(1, method.tellings):
+            again = [family.again(about(row), number) for row in zoo.rows]
+            told.append(bench.encode(again))
+    return torch.cat(told)  # type: ignore[arg-type]
 
 
 def load(method: ByTask, tensors: dict[str, Tensor], zoo: Zoo) -> Written:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import Family, Generator, Method
+from pdiff.components import IF_SET, Family, Generator, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,10 @@ class ByTask(Method):
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     tasks: int = Field(16, gt=0, description="learnt tasks per step")
     batch_size: int = Field(64, gt=0, description="training examples per task and step")
+    tellings: int = Field(
+        1, gt=0, json_schema_extra=IF_SET,
+        description="how often each learnt task is told, each time by other examples; of families told by examples",
+    )  # fmt: skip
     augment: bool = Field(True, description="whether examples are trained on with the dataset's training transform")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: none")
 

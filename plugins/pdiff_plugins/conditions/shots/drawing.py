@@ -13,8 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pdiff.data import Batch, Split
 from pdiff.errors import UserError
 from pdiff.running.device import sent
-
-DRAWS = 2**31
+from pdiff_plugins.conditions.shots.orders import DRAWS
 
 
 def tasks(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff.components import PARTS, Family
+from pdiff.context import derive
 from pdiff.errors import UserError
 from pdiff_plugins.conditions.shots.classes import numbers
 from pdiff_plugins.tasks.outputs import check_width, whole, within
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ABSENT = -100
 """The target of an example whose class is not in the task."""
+DRAWS = 2**31
+"""Numbers of draws."""
 MOST = 2**20
 """Tasks that are counted out where all are asked for."""
 
@@ -108,6 +111,9 @@ class Orders(Family):
         classes_W = torch.tensor(about["classes"], device=targets.device)
         is_EW = targets[..., None] == classes_W
         return torch.where(is_EW.any(dim=-1), is_EW.int().argmax(dim=-1), ABSENT)
+
+    def again(self, about: About, number: int) -> About:
+        return {**about, "draw": derive(about["draw"], number) % DRAWS} if "draw" in about else about
 
     def asked(self, split: Split, about: About) -> Split:
         """See `Family.asked`: the examples of its classes, class after class."""

@@ -22,9 +22,9 @@ from pdiff.data import About, Batch, Inputs, each, evaluation_batches
 from pdiff.errors import UserError
 from pdiff.networks import once
 from pdiff_plugins.conditions.encoders.support import drawn, flat
-from pdiff_plugins.conditions.shots.drawing import DRAWS, of_classes
+from pdiff_plugins.conditions.shots.drawing import of_classes
 from pdiff_plugins.conditions.shots.metric import learned_metric
-from pdiff_plugins.conditions.shots.orders import Orders
+from pdiff_plugins.conditions.shots.orders import DRAWS, Orders
 
 SGD_STEPS, SGD_RATES = 10, (0.03, 0.1, 0.3, 1.0, 3.0)
 ADAM_STEPS, ADAM_RATES = 50, (0.001, 0.003, 0.01, 0.03)
