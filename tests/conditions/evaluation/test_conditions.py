@@ -71,7 +71,7 @@ def test_the_gate_and_the_span_of_learnt_networks() -> None:
 
 
 def test_several_samples_of_one_condition_are_better_together() -> None:
-    scores = given(view({"noisy": Given(network, noise=1.5), "perfect": Given(network)}))
+    scores = given(view({"noisy": Given(network, noise=1.5), "perfect": Given(network, noise=1e-6)}))
     several = scores["networks"]["noisy"]["samples"]
     assert several["count"] == 8 and several["weights"] > several["one"] and several["outputs"] > several["one"]
     assert "samples" not in scores["networks"]["perfect"]

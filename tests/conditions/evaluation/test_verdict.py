@@ -58,6 +58,13 @@ def test_a_control_that_wins_is_named_first_and_one_without_a_generator_says_so_
     assert "neighbours" in lines[0] and lines[1].startswith("on 40 tasks (held out), pdiff is better than nearest (+")
 
 
+def test_the_network_of_all_classes_is_named_where_a_generator_is_as_good() -> None:
+    judged = {"pdiff": answers(2.4, 1), "hypernetwork": answers(3.61, 2), WHOLE: answers(3.6, 4)}
+    said = plain(case(judged, ["pdiff", "hypernetwork"]))
+    assert "hypernetwork does better" in said or f"{WHOLE} does better" in said
+    assert WHOLE in said and "every generated one" not in said
+
+
 def test_a_method_that_beats_every_control_is_said_to() -> None:
     judged = {"pdiff": answers(3.2, 1), "neighbours": answers(2.4, 2), "larger class": answers(0.3, 3)}
     assert plain(case(judged, ["pdiff", "neighbours"])).endswith("no control does as well")

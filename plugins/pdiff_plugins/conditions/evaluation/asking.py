@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
 
+ROUNDED = 1e-4
+"""Of a network's length, by which samples differ that are the same but for rounding."""
 TRIED = 16
 """Networks of a source without conditions, of which the best on the selection split stands for all tasks."""
 
@@ -74,7 +76,7 @@ class Asker:
         rows = self.tasks.of(self.tasks.judged)
         first = self.tasks.condition_TC[rows[:1]]
         pair_SD = self.sampled(source, first.expand(2, -1))
-        if count < 2 or torch.equal(pair_SD[0], pair_SD[1]):
+        if count < 2 or float((pair_SD[0] - pair_SD[1]).norm()) <= ROUNDED * float(pair_SD[0].norm()):
             return None
         condition_MC = self.tasks.condition_TC[rows].repeat_interleave(count, dim=0)
         theta_TSD = self.sampled(source, condition_MC).unflatten(0, (len(rows), count))

@@ -104,7 +104,8 @@ def _beside(case: Case) -> Iterator[str]:
     if shown:
         (row, gain), more = next(iter(shown.items())), len(shown) - 1
         others = f", as {'does' if more == 1 else 'do'} {more} more" if more else ""
-        yield f"{row} does better (by {case.unit.difference(-gain['mean'])}){others}"
+        among = f", among them {WHOLE}" if more and row != WHOLE and WHOLE in shown else ""
+        yield f"{row} does better (by {case.unit.difference(-gain['mean'])}){others}{among}"
     if case.beyond and WHOLE in ahead:
         mean = case.unit.text(case.means[WHOLE])
         yield f"{WHOLE} does better than every generated one ({mean})"
