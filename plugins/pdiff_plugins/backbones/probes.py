@@ -24,8 +24,9 @@ class Probes(Codec):
 
     The way to the latent has nothing to learn: a network's outputs at random training examples, and their principal
     components. The way back is trained so that the decoded network's predictions are the first one's (or, where they
-    are classes, its probabilities of them); its weights may be others. What networks say generalises from few of them where their weights do not: a perceptron that reads
-    weights draws unseen digits worse than their nearest training digit does. A loaded codec decodes only.
+    are classes, its probabilities of them); its weights may be others. What networks say generalises from few of them
+    where their weights do not: a perceptron that reads weights draws unseen digits worse than their nearest training
+    digit does. A loaded codec decodes only.
     """
 
     name = "probes"
