@@ -26,7 +26,7 @@ class Probes(Codec):
     components. The way back is trained so that the decoded network's predictions are the first one's (or, where they
     are classes, its probabilities of them); its weights may be others. What networks say generalises from few of them
     where their weights do not: a perceptron that reads weights draws unseen digits worse than their nearest training
-    digit does. A loaded codec decodes only.
+    digit does. A loaded codec reads networks where its probes are one tensor; else it decodes only.
     """
 
     name = "probes"
@@ -64,6 +64,7 @@ class Probes(Codec):
         predictions = _differentiable(objective, x_ND, ctx)
         codec, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
         probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
+        codec.probes = probes
         codec.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
         z_NZ = codec.encode_all(x_ND)
         codec.said = lambda x_BD: predictions(x_BD, probes).flatten(1)
