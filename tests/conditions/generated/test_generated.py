@@ -122,7 +122,7 @@ def test_a_step_has_the_gradient_that_autograd_gives_network_by_network(architec
 
 
 METHODS = [
-    Hypernetwork(**SHORT), Hypernetwork(**SHORT, around="mean", depth=1), Hypernetwork(**SHORT, loss="weights"),
+    Hypernetwork(**SHORT), Hypernetwork(**SHORT | {"depth": 0}, around="mean"), Hypernetwork(**SHORT, loss="weights"),
     Hypernetwork(**SHORT, rank=3), Hypernetwork(**SHORT, rank=3, basis="learned", loss="weights"),
     Multitask(steps=5, tasks=4, batch_size=8), Multitask(steps=5, tasks=4, batch_size=8, into="first"),
 ]  # fmt: skip

@@ -83,10 +83,10 @@ class Hypernetwork(ByTask):
         "task", description="the tasks' loss on training examples, or squared error to the zoo's normalised weights"
     )
     around: Literal["base", "mean"] = Field(
-        "base", description="what is added to: the base network, or the mean of the zoo; per_class: always the mean"
+        "base", description="what it adds to: the base network, or the mean of the zoo, as it always is with per_class"
     )
     width: int = Field(128, gt=0, description="width of the perceptron")
-    depth: int = Field(2, gt=0, description="hidden layers")
+    depth: int = Field(2, ge=0, description="hidden layers; 0: a linear map")
     rank: int = Field(0, ge=0, description="directions of weights in which networks differ; 0: all")
     basis: Literal["pca", "learned"] = Field(
         "pca", description="with rank: principal directions of the zoo, or those as a start of learnt ones"
@@ -118,4 +118,4 @@ class Multitask(ByTask):
         "Dumoulin et al. 2018, Feature-wise transformations, Distill (concatenation is a shift of biases)"
     )
     into: Literal["all", "first"] = Field("all", description="layers that are told the condition")
-    lr: float = Field(3e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
+    lr: float = Field(0.01, gt=0, description="learning rate of AdamW, to zero along a cosine")

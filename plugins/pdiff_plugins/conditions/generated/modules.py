@@ -67,7 +67,7 @@ class Whole(Conditioned):
 
     def __init__(self, condition_dim: int, dim: int, width: int, depth: int):
         super().__init__(condition_dim, dim)
-        self.hidden, self.out = perceptron(condition_dim, width, depth), silent(width, dim)
+        self.hidden, self.out = perceptron(condition_dim, width, depth), silent(width if depth else condition_dim, dim)
 
     def forward(self, condition_BC: Tensor) -> Tensor:
         said_BD = self.out(self.hidden(self.standard(condition_BC)))
@@ -79,7 +79,7 @@ class InBasis(Conditioned):
 
     def __init__(self, condition_dim: int, dim: int, width: int, depth: int, rank: int, learned: bool):
         super().__init__(condition_dim, dim)
-        self.hidden, self.out = perceptron(condition_dim, width, depth), silent(width, rank)
+        self.hidden, self.out = perceptron(condition_dim, width, depth), silent(width if depth else condition_dim, rank)
         self.basis_KD = nn.Parameter(torch.zeros(rank, dim), requires_grad=learned)
 
     def forward(self, condition_BC: Tensor) -> Tensor:
@@ -101,7 +101,8 @@ class PerClass(Conditioned):
         super().__init__(condition_dim // ways, dim)
         self.ways = ways
         self.register_buffer("columns_WR", columns_WR)
-        self.hidden, self.out = perceptron(2 * (condition_dim // ways), width, depth), silent(width, row)
+        inputs = 2 * (condition_dim // ways)
+        self.hidden, self.out = perceptron(inputs, width, depth), silent(width if depth else inputs, row)
         self.shared_D = nn.Parameter(torch.zeros(dim))
 
     def begin(self, start_D: Tensor, scale_D: Tensor, condition_NC: Tensor) -> None:
