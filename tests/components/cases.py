@@ -10,7 +10,7 @@ import torch
 from pdiff.components import KINDS
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
-from pdiff.testing import tiny_zoo
+from pdiff.testing import tiny_splits, tiny_zoo
 from pdiff_plugins.coco.segmentation import FcnTiny
 from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
@@ -89,11 +89,13 @@ EXTRAS = {
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+OF_SUBSETS = {"task": KINDS["task"].model_validate({"name": "subsets"}),
+              "data": replace(tiny_splits(), outputs=2, classes=3)}  # fmt: skip
 CONDITIONED = replace(tiny_zoo(), condition_NC=torch.eye(6).repeat(10, 1))
 CASES: dict[str, dict[str, Any]] = {
     "architecture": {
         "convnet_mini": {}, "mlp_mini": {}, "resnet_mini": {}, "vit_mini": {}, "convnext_mini": {}, "cnn_medium": {},
-        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {},
+        "hyper_cnn": {}, "mlp": {}, "gpt_cnn": {}, "strided_cnn": {},
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
         "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
         **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},
@@ -113,6 +115,7 @@ CASES: dict[str, dict[str, Any]] = {
         "multilabel": {"data": rows(lambda x: (x > 0).to(torch.int8), 2)},
         "regression": {"data": rows(lambda x: x.sin(), 2)},
         "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
+        "subsets": {"data": tiny_splits(outputs=4)}, "shifts": {"data": tiny_splits((1, 4, 4))},
         "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
         "control": {"steps": 4, "horizon": 3, "data": Cartpole().load(Context(seed=0)), "architecture": Mlp()},
     },
@@ -123,6 +126,7 @@ CASES: dict[str, dict[str, Any]] = {
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+        "tasks": {"learnt": 3, "held_out": 1, "check": 1, "steps": 5, "batch_size": 20, "lr": 0.01} | OF_SUBSETS,
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
     },
     "encoder": {

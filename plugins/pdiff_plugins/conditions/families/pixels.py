@@ -25,11 +25,13 @@ def moved(x_BCHW: Tensor, degrees: int, mirror: bool, order: str) -> Tensor:
         return x_BCHW
     height, width = x_BCHW.shape[-2:]
     index_PT, weight_PT = _sources(height, width, degrees % 360, mirror, order, x_BCHW.device)
-    x = x_BCHW.flatten(2)
-    taps = [x.index_select(2, index_P) for index_P in index_PT.unbind(1)]
+    x = x_BCHW.reshape(-1, height * width).T.contiguous()  # pixels are rows, of which whole ones are moved
+    taps = [x.index_select(0, index_P) for index_P in index_PT.unbind(1)]
     if len(taps) > 1:
-        taps = [tap.mul_(weight_P.to(x.dtype)) for tap, weight_P in zip(taps, weight_PT.unbind(1), strict=True)]
-    return functools.reduce(torch.Tensor.add_, taps).view(x_BCHW.shape)
+        taps = [
+            tap.mul_(weight_P.to(x.dtype)[:, None]) for tap, weight_P in zip(taps, weight_PT.unbind(1), strict=True)
+        ]
+    return functools.reduce(torch.Tensor.add_, taps).T.contiguous().view(x_BCHW.shape)
 
 
 def blurred(x_BCHW: Tensor, sigma: float) -> Tensor:

@@ -34,7 +34,7 @@ class _Levels(dict[str, Level]):
 
 
 class Shifts(Family):
-    """The dataset's classes under a shift of its images; a task is one level of each factor.
+    """Classes of shifted images; a task is one level of each factor of shift.
 
     Contrast and inversion are about each image's own mean and range, channel by channel, so that they are the same
     however a dataset is normalised. What is turned in from outside the image repeats its border.

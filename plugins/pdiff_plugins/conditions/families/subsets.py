@@ -25,7 +25,7 @@ EVERY = 16
 
 
 class Subsets(Family):
-    """Whether an example's class is among some; a task is the set of those that are "yes"."""
+    """Is it one of these classes? A task is the set of classes that are "yes"."""
 
     name = "subsets"
     metric = "accuracy"
