@@ -57,13 +57,15 @@ def test_networks_that_are_not_of_the_zoo_have_the_scores_that_a_basis_gives(fai
     own, others = zoo(), zoo(5, seed=1).theta_ND
     module, normaliser = dense(own, 5, faithful)
     fitted, z_NZ, _ = span.fit(own, 5, faithful)
-    torch.testing.assert_close(fitted.encode(own.theta_ND, CTX), z_NZ.float(), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(fitted.encode(own.theta_ND, Points(own), CTX), z_NZ.float(), rtol=1e-4, atol=1e-3)
     known_MZ = module.encode(normaliser.encode(others).double())
     signs_Z = (module.encode(normaliser.encode(own.theta_ND).double()) * z_NZ).sum(dim=0).sign()
-    torch.testing.assert_close(fitted.encode(others, CTX), (known_MZ * signs_Z).float(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        fitted.encode(others, Points(own), CTX), (known_MZ * signs_Z).float(), rtol=1e-3, atol=1e-3
+    )
     own_space, _ = space.fit(PDiff(codec=Pca(latent=5), faithful=faithful), own, Points(own), CTX)
     expected = normaliser.decode(module.decode(known_MZ).float())
-    torch.testing.assert_close(own_space.through(others, CTX), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(own_space.through(others, Points(own), CTX), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("faithful", [False, True])

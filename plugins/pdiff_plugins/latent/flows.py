@@ -39,7 +39,7 @@ class Flow(Generator):
         return self.space.decode(self._follow(count, ctx, condition_MC)[-1], ctx)
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
-        return self.space.through(theta_MD, ctx)
+        return self.space.through(theta_MD, bench, ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         states, last = self._follow(count, ctx), self.method.sampling_steps

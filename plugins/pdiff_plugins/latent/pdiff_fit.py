@@ -50,7 +50,7 @@ class LatentDiffusion(Generator):
         return self.space.decode(by_rows(count, some), ctx)
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
-        return self.space.through(theta_MD, ctx)
+        return self.space.through(theta_MD, bench, ctx)
 
     def path(self, count: int, points: int, ctx: Context) -> tuple[list[float], Tensor]:
         fractions = [point / (points - 1) for point in range(points)]

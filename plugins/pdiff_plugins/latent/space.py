@@ -50,7 +50,7 @@ class Fitted(Protocol):
         """Return theta_MD in the original scale, on the CPU, from latents on the CPU as the codec has them."""
         ...
 
-    def encode(self, theta_MD: Tensor, ctx: Context) -> Tensor | None:
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         """Return the latents z_MZ, on the CPU, of networks that it need not have seen; None where it cannot."""
         ...
 
@@ -74,15 +74,18 @@ class Coded:
             decode(codec, z_MZ.to(ctx.device), theta_MD, self.normaliser.decode)
         return theta_MD
 
-    def encode(self, theta_MD: Tensor, ctx: Context) -> Tensor | None:
-        if isinstance(self.codec, Reading) and self.codec.read is None:
-            return None
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         codec = self.codec.to(ctx.device).eval()
+        if isinstance(codec, Reading) and codec.read is None:
+            codec.listen(bench.through(self.normaliser.to(ctx.device).decode).objective.outputs, ctx.device)
+            if codec.read is None:
+                return None
         with threads_for(codec, ctx.threads):
             return encode(codec, normalised(self.normaliser, theta_MD, ctx), ctx.device).cpu()
 
     def tensors(self) -> dict[str, Tensor]:
-        tables = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors()}
+        read = self.codec.remembered() if isinstance(self.codec, Reading) else {}
+        tables = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors(), "reading": read}
         return {f"{prefix}.{key}": value for prefix, table in tables.items() for key, value in table.items()}
 
 
@@ -111,9 +114,9 @@ class LatentSpace:
         """Return theta_MD in the original scale, on the CPU."""
         return self.fitted.decode(z_MZ.cpu() * self.scale_Z + self.mean_Z, ctx)
 
-    def through(self, theta_MD: Tensor, ctx: Context) -> Tensor | None:
+    def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         """Return what the codec leaves of networks that it need not have seen; None where it only decodes."""
-        z_MZ = self.fitted.encode(theta_MD, ctx)
+        z_MZ = self.fitted.encode(theta_MD, bench, ctx)
         return None if z_MZ is None else self.fitted.decode(z_MZ, ctx)
 
     def decoded(self, states: Sequence[Tensor], ctx: Context) -> Tensor:
@@ -184,6 +187,8 @@ def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace
         return LatentSpace(zoo.layout, span.load(fitted, zoo, method.faithful), latent["mean"], latent["scale"])
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     codec.load_state_dict(below(tensors, "codec."))
+    if isinstance(codec, Reading):
+        codec.recall(below(tensors, "reading."))
     normaliser = normalise.load(zoo.layout, below(tensors, "normaliser."))
     return LatentSpace(zoo.layout, Coded(normaliser, codec.eval()), latent["mean"], latent["scale"])
 

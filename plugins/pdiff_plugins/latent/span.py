@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import RANK_TOLERANCE
@@ -31,7 +32,7 @@ class Span:
         """Return theta_MD in the original scale, on the CPU, from latents on the CPU."""
         return mixed(self.zoo, z_MZ.double() @ self.weight_ZN, ctx, self.level)
 
-    def encode(self, theta_MD: Tensor, ctx: Context) -> Tensor:
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor:
         """Return the latents z_MZ of networks in the original scale, which need not be the zoo's."""
         normaliser = normalise.per_tensor(self.zoo) if self.faithful else normalise.per_column(self.zoo)
         product_MN = torch.zeros(len(theta_MD), len(self.zoo), dtype=torch.float64)

@@ -65,7 +65,7 @@ class Decoded(Generator):
         return self.space.decode(z_MZ, ctx)
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
-        return self.space.through(theta_MD, ctx)
+        return self.space.through(theta_MD, bench, ctx)
 
     def tensors(self) -> dict[str, Tensor]:
         prior = {"prior": self.prior_ZC} if self.conditional else {}
