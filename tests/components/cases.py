@@ -105,10 +105,12 @@ CASES: dict[str, dict[str, Any]] = {
     "dataset": {"digits": {}, "python": {"target": "tests.own.code:splits"},
                 "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
                 "generation": {"images": DIGITS},
+                "embedded": {"of": DIGITS, "architecture": {"name": "mlp"}, "steps": 3},
                 "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
                 "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
     "task": {
         "classification": {"label_smoothing": 0.1}, "field": FIELD, "python": {"target": "tests.own.code:loss"},
+        "orders": {"ways": 2},
         "binary": {"data": rows(lambda x: (x[:, 0] > 0).long(), 1)},
         "multilabel": {"data": rows(lambda x: (x > 0).to(torch.int8), 2)},
         "regression": {"data": rows(lambda x: x.sin(), 2)},

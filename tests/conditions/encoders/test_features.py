@@ -60,6 +60,15 @@ def test_a_condition_is_the_classes_means_in_abouts_order():
         assert torch.allclose(torch.tensor(row), torch.cat([data.train.inputs[i].mean(dim=0) for i in index]))
 
 
+def test_the_spread_stands_behind_each_classes_means():
+    data, about = tiny_splits(), [{"classes": [2, 0], "draw": 5}]
+    (row,) = conditions(Features(shots=4, by="inputs", spread=True), about, of=bench(data))
+    index = drawn(data.train.targets, [2, 0], 4, 5)
+    for told, examples in zip(torch.tensor(row).view(2, 4), data.train.inputs[index], strict=True):
+        assert torch.allclose(told, torch.cat([examples.mean(dim=0), examples.std(dim=0, correction=0)]), atol=1e-6)
+
+
+
 def test_the_base_network_is_asked_for_its_last_hidden_layer_in_eval_mode():
     data, model = tiny_splits(), network().train()
     about = [{"classes": [1, 2, 0], "draw": 0}]

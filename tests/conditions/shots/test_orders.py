@@ -102,3 +102,10 @@ def test_a_split_is_asked_about_equally_many_examples_of_each_class():
     assert batch.inputs[:, 0].tolist() == [3, 9, 10] and batch.targets.tolist() == [1, 0, 0]
     with pytest.raises(UserError, match="class 3"):
         FAMILY.asked(split, {"classes": [0, 3], "draw": 0})
+
+
+def test_a_task_can_be_told_again_by_other_examples():
+    told = [FAMILY.again(ABOUT, number) for number in range(1, 6)]
+    assert all(one["classes"] == ABOUT["classes"] for one in told)
+    assert len({one["draw"] for one in (ABOUT, *told)}) == 6 and told == [FAMILY.again(ABOUT, n) for n in range(1, 6)]
+    assert FAMILY.again({"classes": [1, 2]}, 1) == {"classes": [1, 2]}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff.components import Encoder
+from pdiff.components import IF_SET, Encoder
 from pdiff.errors import UserError
 from pdiff_plugins.conditions.encoders.asking import listed, numbers_in, only
 
@@ -37,9 +37,12 @@ class Features(Encoder):
         "base", description="features: the last hidden layer of the base network, or inputs as they are"
     )
     split: Literal["train", "validation", "test"] = Field("train", description="where examples are drawn from")
+    spread: bool = Field(
+        False, json_schema_extra=IF_SET, description="behind each class's means, the features' standard deviations"
+    )
 
     def encode(self, about: Rows, known: Rows, bench: Bench, ctx: Context) -> Tensor:
-        """See `Encoder.encode`: `[N, ways * F]`."""
+        """See `Encoder.encode`: `[N, ways * F]`, or `[N, ways * 2F]` with the spread."""
         import torch
 
         from pdiff_plugins.conditions.encoders.support import flat, hidden
@@ -98,7 +101,14 @@ class Features(Encoder):
         values_UF = torch.cat([features(split.batch(part, ctx.device).inputs).cpu() for part in parts])
         places = place.split([index_WS.numel() for index_WS in chosen])
         shapes = [index_WS.shape for index_WS in chosen]
-        return [values_UF[at].unflatten(0, shape).mean(dim=1) for at, shape in zip(places, shapes, strict=True)]
+        return [self._told(values_UF[at].unflatten(0, shape)) for at, shape in zip(places, shapes, strict=True)]
+
+    def _told(self, values_WKF: Tensor) -> Tensor:
+        """Return what examples of each class are together, `[W, F]` or, with the spread, `[W, 2F]`."""
+        import torch
+
+        deviation_WF, mean_WF = torch.std_mean(values_WKF, dim=1, correction=0)
+        return torch.cat([mean_WF, deviation_WF], dim=1) if self.spread else mean_WF
 
     def _of_folder(
         self, folder: Path, known: Rows, features: Callable[[Any], Tensor], bench: Bench, ctx: Context
@@ -111,7 +121,7 @@ class Features(Encoder):
         preprocess, channels = _preprocess(bench), bench.input_shape[0]
         classes = _folders(folder, known).values()
         inputs = (images(paths, preprocess, channels).to(ctx.device) for paths in classes)
-        return torch.stack([features(inputs_EI).cpu().mean(dim=0) for inputs_EI in inputs])
+        return torch.cat([self._told(features(inputs_EI).cpu()[None]) for inputs_EI in inputs])
 
 
 def _folders(folder: Path, known: Rows) -> dict[str, list[Path]]:

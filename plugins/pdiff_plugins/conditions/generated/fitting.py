@@ -76,7 +76,7 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
     teacher = _teacher(method, zoo, normaliser, bench, ctx)
     module.begin(normaliser.mean, normaliser.scale * teacher.taught_D, zoo.condition_NC)
     if isinstance(module, InBasis):
-        directions(normalised(normaliser, zoo, ctx), module.basis_KD.data)
+        directions(normalised(normaliser, zoo.theta_ND, ctx), module.basis_KD.data)
     module.to(ctx.device).train()
     size = at_most("method.tasks", method.tasks, len(zoo), ctx.warn)
     told_RC = _told(method, zoo, bench).to(ctx.device)
