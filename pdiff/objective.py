@@ -62,6 +62,10 @@ class Objective:
         """Return the task's predictions `[M, B, ...]`, all at once, with their gradient where they have one."""
         return self._together(lambda network: self.task.predict(network, inputs), theta_MD)
 
+    def probabilities(self, theta_MD: Tensor, inputs: Any) -> Tensor:
+        """Return the classes' probabilities `[M, B, K]`, all at once, of a task that has classes."""
+        return self._together(lambda network: self.task.log_probabilities(network, inputs).exp(), theta_MD)  # type: ignore[union-attr]
+
     def _together(self, function: Callable[[Any], Tensor], theta_MD: Tensor) -> Tensor:
         return vmap(lambda entries: function(self._with(entries)))(self._entries(self.decode(theta_MD)))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -35,6 +36,25 @@ class Saying(Protocol):
     """A module that may say what its decoding keeps of networks, a row for each; None: the vectors themselves."""
 
     said: Callable[[Tensor], Tensor] | None
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """A module that encodes networks by something that it reads of them; None: it was loaded, and decodes only."""
+
+    read: Callable[[Tensor], Tensor] | None
+
+    def remembered(self) -> dict[str, Tensor]:
+        """Return what encoding needs beside the state dict."""
+        ...
+
+    def recall(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `remembered` gave."""
+        ...
+
+    def listen(self, outputs: Callable[[Tensor, Any], Tensor], device: torch.device) -> None:
+        """Read networks from now on, by what `outputs` gives of them and of inputs, where that is remembered."""
+        ...
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -22,9 +23,10 @@ class Probes(Codec):
     """Principal components of what networks put out at probes; a perceptron back.
 
     The way to the latent has nothing to learn: a network's outputs at random training examples, and their principal
-    components. The way back is trained so that the decoded network's predictions are the first one's; its weights may
-    be others. What networks say generalises from few of them where their weights do not: a perceptron that reads
-    weights draws unseen digits worse than their nearest training digit does. A loaded codec decodes only.
+    components. The way back is trained so that the decoded network's predictions are the first one's (or, where they
+    are classes, its probabilities of them); its weights may be others. What networks say generalises from few of them
+    where their weights do not: a perceptron that reads weights draws unseen digits worse than their nearest training
+    digit does. A loaded codec reads networks where its probes are one tensor; else it decodes only.
     """
 
     name = "probes"
@@ -47,9 +49,9 @@ class Probes(Codec):
         return ProbeModule(dim, self.latent, self.hidden)
 
     def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
-        """Fit the components, then minimise the squared error of predictions.
+        """Fit the components, then minimise the squared error of predictions, or of probabilities of classes.
 
-        Raises UserError where predictions of the task have no gradient.
+        Raises UserError where predictions of the task have no gradient, and there are no classes.
         """
         import torch
         from torch.nn import functional as F
@@ -58,12 +60,14 @@ class Probes(Codec):
         from pdiff_plugins.backbones.nets.probe_codec import ProbeModule
 
         assert isinstance(module, ProbeModule)
-        objective = _differentiable(bench.objective, x_ND, ctx)
+        objective = bench.objective
+        predictions = _differentiable(objective, x_ND, ctx)
         codec, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
         probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
+        codec.probes = probes
         codec.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
         z_NZ = codec.encode_all(x_ND)
-        codec.said = lambda x_BD: objective.predictions(x_BD, probes).flatten(1)
+        codec.said = lambda x_BD: predictions(x_BD, probes).flatten(1)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Any, ...]:
             rows = torch.randint(len(x_ND), (self.batch_size,), generator=generator)
@@ -73,7 +77,7 @@ class Probes(Codec):
         def loss(rows: Tensor, noise_BZ: Tensor, inputs: Any) -> Tensor:
             x_BD = x_ND[rows]
             decoded_BD = codec.decode(z_NZ[rows] + self.latent_noise * noise_BZ)
-            said, known = (objective.predictions(theta_BD, inputs) for theta_BD in (decoded_BD, x_BD))
+            said, known = (predictions(theta_BD, inputs) for theta_BD in (decoded_BD, x_BD))
             return F.mse_loss(said, known)
 
         log = train(codec, loss, steps=self.steps, ctx=ctx, what="codec", lr=self.lr, draw=draw)
@@ -81,10 +85,12 @@ class Probes(Codec):
         return log
 
 
-def _differentiable(objective: Objective, x_ND: Tensor, ctx: Context) -> Objective:
-    inputs = objective.batch(1, ctx.generator("probes"), ctx.device).inputs
-    said = objective.predictions(x_ND[:1].to(ctx.device).requires_grad_(), inputs)
-    if not said.requires_grad:
-        name = objective.task.name
-        raise UserError(f"method.codec: probes: predictions of task {name} have no gradient; use 'autoencoder'")
-    return objective
+def _differentiable(objective: Objective, x_ND: Tensor, ctx: Context) -> Callable[[Tensor, Any], Tensor]:
+    """Return what gives networks' predictions with their gradient: `objective.predictions`, or `probabilities`."""
+    inputs, x_BD = objective.batch(1, ctx.generator("probes"), ctx.device).inputs, x_ND[:1].to(ctx.device)
+    if objective.predictions(x_BD.requires_grad_(), inputs).requires_grad:
+        return objective.predictions
+    if objective.log_probabilities(x_BD, inputs) is not None:
+        return objective.probabilities
+    name = objective.task.name
+    raise UserError(f"method.codec: probes: predictions of task {name} have no gradient; use 'autoencoder'")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,9 @@ class ProbeModule(nn.Module):
 
     one_scale = True
     read: Callable[[Tensor], Tensor] | None = None
-    """What networks x_BD put out at the probes, `[B, O]`; None in a loaded codec."""
+    """What networks x_BD put out at the probes, `[B, O]`; None in a loaded codec that does not `listen`."""
+    probes: Any = None
+    """Inputs at which networks are read."""
     said: Callable[[Tensor], Tensor] | None = None
     """What they predict there, which decoding keeps; None in a loaded codec."""
     mean_O: Tensor
@@ -47,3 +50,22 @@ class ProbeModule(nn.Module):
     def encode(self, x_BD: Tensor) -> Tensor:
         assert self.read is not None, "a loaded codec of probes decodes only"
         return (self.read(x_BD) - self.mean_O) @ self.components_OZ / self.scale
+
+    def remembered(self) -> dict[str, Tensor]:
+        """Return what encoding needs beside the state dict; nothing where probes are more than one tensor."""
+        if not isinstance(self.probes, Tensor):
+            return {}
+        components_OZ = self.components_OZ.contiguous()
+        return {"probes": self.probes, "mean": self.mean_O, "components": components_OZ, "scale": self.scale}
+
+    def recall(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `remembered` gave."""
+        if tensors:
+            self.probes, self.mean_O = tensors["probes"], tensors["mean"]
+            self.components_OZ, self.scale = tensors["components"], tensors["scale"]
+
+    def listen(self, outputs: Callable[[Tensor, Any], Tensor], device: torch.device) -> None:
+        """Read networks by what `outputs` gives of them and of inputs, where probes are remembered."""
+        if self.read is None and self.probes is not None:
+            self.recall({name: value.to(device) for name, value in self.remembered().items()})
+            self.read = lambda x_BD: outputs(x_BD, self.probes).flatten(1)
