@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -16,5 +17,5 @@ class Scored(Points):
         super().__init__(None)
         self._score = score
 
-    def score(self, theta_MD: Tensor) -> Tensor:
+    def score(self, theta_MD: Tensor, about: Any = None) -> Tensor:
         return self._score(theta_MD)

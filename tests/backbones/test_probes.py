@@ -129,12 +129,17 @@ def test_a_latent_does_not_depend_on_the_order_of_hidden_units():
 
 def test_latents_of_one_unit_keep_their_relation_and_the_gate_asks_what_networks_say():
     zoo, bench = fields()
-    method = PDiff(codec=Probes(**QUICK), steps=2, batch_size=16, timesteps=4, labels=True, augment=[Moved(copies=1)])
+    zoo.condition_NC = torch.eye(len(zoo))
+    method = PDiff(codec=Probes(**QUICK), steps=2, batch_size=16, timesteps=4, augment=[Moved(copies=1)])
     generator = method.fit(zoo, bench, CTX)
     assert generator.space.scale_Z.unique().numel() == 1
     assert 0 < generator.facts["codec"]["explained"] < 1
     loaded = method.load(generator.tensors(), zoo, bench, CTX)
-    assert torch.equal(loaded.sample(5, bench, CTX), generator.sample(5, bench, CTX))
+    assert loaded.conditional and torch.equal(loaded.sample(5, bench, CTX), generator.sample(5, bench, CTX))
+    new_MD = zoo.theta_ND[:3] + 0.01
+    assert loaded.through(new_MD, bench, CTX).equal(generator.through(new_MD, bench, CTX))
+    older = {key: value for key, value in generator.tensors().items() if not key.startswith("reading.")}
+    assert method.load(older, zoo, bench, CTX).through(new_MD, bench, CTX) is None, "it decodes only"
 
 
 def test_latents_beyond_the_outputs_are_zero():
@@ -142,7 +147,25 @@ def test_latents_beyond_the_outputs_are_zero():
     assert module.encode(x_ND)[:, 32:].abs().max() == 0
 
 
-def test_networks_are_asked_where_there_is_a_task_with_a_gradient():
+def test_of_classes_probabilities_are_kept():
+    model = nn.Linear(2, 3)
+    layout = Layout.of(model, ["weight", "bias"])
+    split = TensorSplit(torch.rand(20, 2), torch.arange(20) % 3)
+    objective = Objective(model, layout, Classification(), split)
+    own_MBK, inputs = torch.randn(4, 9), torch.rand(5, 2)
+    with torch.no_grad():
+        one_by_one = objective.log_probabilities(own_MBK, inputs).exp()
+    torch.testing.assert_close(objective.probabilities(own_MBK, inputs), one_by_one)
+    codec, x_ND = Probes(**QUICK | {"steps": 300}), torch.randn(40, 9, generator=torch.Generator().manual_seed(0))
+    module = codec.build(dim=9)
+    codec.fit(module, x_ND, Points(fields()[0], objective=objective), CTX)
+    with torch.no_grad():
+        decoded_ND = module.decode(module.encode(x_ND))
+        said, known = (objective.probabilities(each_ND, split.inputs) for each_ND in (decoded_ND, x_ND))
+    assert (said - known).square().mean() < 0.3 * (known - known.mean(dim=0)).square().mean()
+
+
+def test_networks_are_asked_where_there_is_a_task_with_a_gradient(monkeypatch):
     zoo, _ = fields()
     codec, x_ND = Probes(**QUICK), per_column(zoo).encode(zoo.theta_ND)
     with pytest.raises(UserError, match=r"there is no objective to ask for"):
@@ -150,6 +173,7 @@ def test_networks_are_asked_where_there_is_a_task_with_a_gradient():
     model = nn.Linear(2, 3)
     split = TensorSplit(torch.rand(20, 2), torch.arange(20) % 3)
     objective = Objective(model, Layout.of(model, ["weight", "bias"]), Classification(), split)
+    monkeypatch.setattr(Classification, "log_probabilities", lambda task, model, inputs: None)
     with pytest.raises(UserError, match=r"predictions of task classification have no gradient"):
         codec.fit(codec.build(dim=9), torch.randn(20, 9), Points(zoo, objective=objective), CTX)
 

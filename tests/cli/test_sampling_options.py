@@ -28,14 +28,17 @@ def refused(finished, monkeypatch, capsys):
     return run
 
 
-HAS = "method pdiff has no such option of sampling; it has: sampler, sampling_steps, guidance, label"
-NEAR = HAS.replace("; it", "; did you mean 'label'?; it")
+HAS = "method pdiff has no such option of sampling; it has: sampler, sampling_steps, guidance, mean_of, noise"
+NEAR = HAS.replace("; it", "; did you mean 'guidance'?; it")
+NO_CONDITIONS = (
+    "there are no conditions that it could be read with; write [encoder] with its name, such as 'bits', and "
+)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["lable=7"], f"lable: {NEAR}"),
+        (["guidence=7"], f"guidence: {NEAR}"),
         (["steps=7"], f"steps: {HAS}"),
         (["prompt.loss=0.2"], f"prompt: {HAS}; methods that have it: gpt"),
         (["sampling_steps=many"], "method: sampling_steps = 'many': input should be a valid integer, unable to parse "
@@ -43,7 +46,8 @@ NEAR = HAS.replace("; it", "; did you mean 'label'?; it")
         (["sampling_steps=-1"], "method: sampling_steps = -1: input should be greater than or equal to 0"),
         (["sampler=euler"], "method: sampler = 'euler': input should be 'ddpm' or 'ddim'"),
         (["sampling_steps=41"], "method: sampling_steps = 41 is more than timesteps = 40"),
-        (["label=1"], "method: label and guidance are read with labels = true only; set it"),
+        (["label=1"], f"label: {HAS}"),
+        (["guidance=2"], f"method.guidance: {NO_CONDITIONS}leave condition = true, or leave guidance out"),
         (["sampler"], "-o sampler: write it as key=value, for example -o guidance=3"),
         (["=ddim"], "-o =ddim: write it as key=value, for example -o guidance=3"),
         (["sampler.kind=ddim"], "method: sampler: input should be 'ddpm' or 'ddim'"),
@@ -56,7 +60,7 @@ def test_a_wrong_option_is_one_line(options, said, refused, finished):
 
 
 def test_the_command_that_draws_takes_the_same_options(refused, finished):
-    assert refused("render", str(finished.folder), "-o", "lable=7") == f"error: lable: {NEAR}"
+    assert refused("render", str(finished.folder), "-o", "guidence=7") == f"error: guidence: {NEAR}"
 
 
 def test_options_are_those_of_the_source_that_is_drawn_from(tmp_path):

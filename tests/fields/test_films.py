@@ -65,11 +65,12 @@ name = "fields"
 shapes = 60
 steps = 10
 points = 32
+[encoder]
+name = "label"
 [method]
 name = "pdiff"
 steps = 5
 timesteps = 8
-labels = true
 [[baseline]]
 name = "copy"
 [sample]
@@ -150,5 +151,7 @@ def test_pictures_are_written_where_they_are_asked_for(run, tmp_path):
 def test_options_that_are_not_of_sampling_are_refused(run):
     with pytest.raises(UserError, match="steps: method pdiff has no such option of sampling; it has: sampler"):
         run.drawing(steps=3)
-    with pytest.raises(UserError, match=r"method: label = -3: input should be greater than or equal to 0"):
-        run.drawing(label=-3)
+    with pytest.raises(UserError, match=r"method: guidance = -3: input should be greater than or equal to 0"):
+        run.drawing(guidance=-3)
+    with pytest.raises(UserError, match=r"label = '-3': the zoo has no such label.*; it has: 0, 1"):
+        run.drawing(label=-3).draw(2)

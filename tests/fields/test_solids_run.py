@@ -29,12 +29,13 @@ steps = 80
 lr = 3e-2
 points = 64
 near = 64
+[encoder]
+name = "label"
 [method]
 name = "pdiff"
 steps = 5
 timesteps = 8
 batch_size = 20
-labels = true
 [[baseline]]
 name = "copy"
 [sample]

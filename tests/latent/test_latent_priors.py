@@ -19,6 +19,7 @@ from pdiff.testing import tiny_run
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codecs import Autoencoder, Identity
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
+from pdiff_plugins.latent import conditions
 from pdiff_plugins.latent import space as latent_space
 from pdiff_plugins.latent.densities import Density
 from pdiff_plugins.latent.flows import TIMES, Flow
@@ -62,7 +63,7 @@ def errors(zoo: Zoo, solver: str, steps: int) -> float:
     method = FlowMatching(codec=Identity(), solver=solver, sampling_steps=steps)
     space, _ = latent_space.fit(method, zoo, BENCH, CTX)
     velocity = Exact(mean=1.5, deviation=0.3)
-    states = Flow(method, space, velocity)._follow(500, CTX)
+    states = Flow(method, space, velocity, conditions.learnt(False, zoo))._follow(500, CTX)
     assert velocity.calls == steps * (2 if solver == "heun" else 1)
     return float((states[-1] - (1.5 + 0.3 * states[0])).abs().max())
 

@@ -53,6 +53,22 @@ def test_a_span_says_what_a_basis_says(faithful: bool) -> None:
 
 
 @pytest.mark.parametrize("faithful", [False, True])
+def test_networks_that_are_not_of_the_zoo_have_the_scores_that_a_basis_gives(faithful: bool) -> None:
+    own, others = zoo(), zoo(5, seed=1).theta_ND
+    module, normaliser = dense(own, 5, faithful)
+    fitted, z_NZ, _ = span.fit(own, 5, faithful)
+    torch.testing.assert_close(fitted.encode(own.theta_ND, Points(own), CTX), z_NZ.float(), rtol=1e-4, atol=1e-3)
+    known_MZ = module.encode(normaliser.encode(others).double())
+    signs_Z = (module.encode(normaliser.encode(own.theta_ND).double()) * z_NZ).sum(dim=0).sign()
+    torch.testing.assert_close(
+        fitted.encode(others, Points(own), CTX), (known_MZ * signs_Z).float(), rtol=1e-3, atol=1e-3
+    )
+    own_space, _ = space.fit(PDiff(codec=Pca(latent=5), faithful=faithful), own, Points(own), CTX)
+    expected = normaliser.decode(module.decode(known_MZ).float())
+    torch.testing.assert_close(own_space.through(others, Points(own), CTX), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
 def test_with_all_directions_it_is_exact_and_the_rest_is_zero(faithful: bool) -> None:
     own = zoo(6)
     fitted, z_NZ, facts = span.fit(own, 9, faithful)
@@ -112,3 +128,13 @@ def test_many_samples_of_few_checkpoints_are_written_by_narrow_windows(monkeypat
     own, many_MD = zoo(3), torch.empty(100, 117)
     widths = [theta_NW.shape[1] for _, _, theta_NW in normalise.read(own.theta_ND, LAYOUT, many_MD)]
     assert sum(widths) == 117 and max(widths) == 3
+
+
+@pytest.mark.parametrize("count", [12, 200])
+def test_what_is_not_whitened_keeps_its_relation(count: int) -> None:
+    own, method = zoo(count), PDiff(codec=Pca(latent=4))
+    (whole, y_NZ), (fitted, z_NZ) = (space.fit(method, own, Points(own), CTX, whiten=white) for white in (True, False))
+    torch.testing.assert_close(y_NZ.std(dim=0), torch.ones(4))
+    assert z_NZ.square().sum(dim=1).mean() == pytest.approx(4, rel=0.1) and fitted.scale_Z.std() == 0
+    torch.testing.assert_close(z_NZ.std(dim=0) / z_NZ[:, 0].std(), whole.scale_Z / whole.scale_Z[0])
+    torch.testing.assert_close(whole.decode(y_NZ, CTX), fitted.decode(z_NZ, CTX), rtol=1e-4, atol=1e-4)

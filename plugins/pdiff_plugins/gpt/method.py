@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import CONTENT, Generator, Method
 from pdiff_plugins.backbones.transformers import check_heads
+from pdiff_plugins.latent.options import Learn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,8 @@ class Gpt(Method):
     """G.pt: from a network and the metric wanted of it to its next parameters.
 
     A diffusion transformer is given the present parameters, their metric and the one wanted. It learns from pairs of
-    checkpoints of one run, the second later in training. `gpt` has one token per hidden unit; the paper's tokens,
+    checkpoints of one run, the second later in training. What the network is for, where the recipe has an [encoder],
+    is given beside the prompt. `gpt` has one token per hidden unit; the paper's tokens,
     sizes and training are `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole`, which ask for a GPU.
     """
 
@@ -85,6 +87,8 @@ class Gpt(Method):
         description="where from: a .safetensors or .pt file, init:SEED, or nothing: each at a new initialisation",
     )
     recursive: int = Field(1, gt=0, description="prompt so many times; a network that comes no nearer is left as it is")
+
+    condition: Learn = True
 
     @model_validator(mode="after")
     def _sound(self) -> Gpt:

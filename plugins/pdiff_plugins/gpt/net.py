@@ -1,6 +1,6 @@
 """G.pt's network: a transformer that says what parameters a network with the wanted metric has.
 
-B batch, D parameters, U tokens of a kind, S numbers of a token, T tokens, E width.
+B batch, D parameters, U tokens of a kind, S numbers of a token, T tokens, E width, C condition.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ class PromptedTransformer(nn.Module):
 
     The way back begins at zero and the start is added to what it gives: at first a network stays what it is. With
     `joined`, the start's token lies beside the noisy one's numbers; else it is one more token, as in the paper, whose
-    embeddings are then normalised before positions are added.
+    embeddings are then normalised before positions are added. A condition is one more token.
     """
 
     place_T: Tensor
     """Each token's row in the table of positions."""
 
     def __init__(
-        self, kinds: Kinds, *, width: int, depth: int, heads: int, waves: int, octaves: float, joined: bool
+        self, kinds: Kinds, *, width: int, depth: int, heads: int, waves: int, octaves: float, joined: bool,
+        condition_dim: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.kinds, self.joined = kinds, joined
@@ -50,8 +51,9 @@ class PromptedTransformer(nn.Module):
         self.enter_start = nn.ModuleList(nn.Linear(size, width, bias=False) for size in ([] if joined else sizes))
         self.waves = Waves(waves, octaves)
         self.scalars = nn.ModuleList(nn.Linear(2 * waves + 1, width) for _ in range(SCALARS))
+        self.condition = nn.Linear(condition_dim, width) if condition_dim else None
         self.normalise = nn.Identity() if joined else nn.LayerNorm(width)
-        place_T, count = _places(kinds, joined)
+        place_T, count = _places(kinds, joined, SCALARS + (condition_dim > 0))
         self.register_buffer("place_T", place_T, persistent=False)
         self.positions = nn.Parameter(torch.zeros(count, width))
         self.blocks = blocks(width, depth, heads)
@@ -60,7 +62,7 @@ class PromptedTransformer(nn.Module):
             nn.init.zeros_(layer.weight)
         self.leave = nn.ModuleList(outputs)
 
-    def forward(self, x_BD: Tensor, start_BD: Tensor, scalars_B4: Tensor) -> Tensor:
+    def forward(self, x_BD: Tensor, start_BD: Tensor, scalars_B4: Tensor, condition_BC: Tensor | None = None) -> Tensor:
         """Return the clean parameters `[B, D]` that noisy ones stand for."""
         x, start = self.kinds.split(x_BD), self.kinds.split(start_BD)
         if self.joined:
@@ -71,17 +73,18 @@ class PromptedTransformer(nn.Module):
         tokens += [
             layer(self.waves(s_B))[:, None] for layer, s_B in zip(self.scalars, scalars_B4.unbind(1), strict=True)
         ]
+        tokens += [] if self.condition is None else [self.condition(condition_BC)[:, None]]
         h_BTE = self.blocks(self.normalise(torch.cat(tokens, dim=1)) + self.positions[self.place_T])
         counts = [len(kind.index_US) for kind in self.kinds.kinds]
         kinds = h_BTE[:, : sum(counts)].split(counts, dim=1)
         return start_BD + self.kinds.join([layer(h_BUE) for layer, h_BUE in zip(self.leave, kinds, strict=True)])
 
 
-def _places(kinds: Kinds, joined: bool) -> tuple[Tensor, int]:
+def _places(kinds: Kinds, joined: bool, others: int) -> tuple[Tensor, int]:
     """Return each token's row in the table of positions, and how many rows there are: units alike share one."""
     places, rows = list[int](), 0
     for kind in kinds.kinds * (1 if joined else 2):
         count = len(kind.index_US)
         places += [rows + (unit if kind.placed else 0) for unit in range(count)]
         rows += count if kind.placed else 1
-    return torch.tensor([*places, *range(rows, rows + SCALARS)]), rows + SCALARS
+    return torch.tensor([*places, *range(rows, rows + others)]), rows + others

@@ -22,6 +22,8 @@ from pdiff_plugins.gpt.method import Gpt
 from pdiff_plugins.gpt.net import PromptedTransformer
 from pdiff_plugins.gpt.pairs import Pairs
 from pdiff_plugins.gpt.tokens import Kinds, by_chunk, by_neuron, shuffled
+from pdiff_plugins.latent import conditions
+from pdiff_plugins.latent.conditions import Conditions
 from pdiff_plugins.maths import diffusion
 from pdiff_plugins.maths.schedules import rising_cosine
 from pdiff_plugins.symmetry.align import symmetry_of
@@ -37,22 +39,23 @@ class Prompted(Generator):
     """A fitted G.pt. `scale` multiplies parameters, `unit` divides metrics."""
 
     def __init__(
-        self, method: Gpt, zoo: Zoo, network: PromptedTransformer, scale: float, unit: float,
+        self, method: Gpt, zoo: Zoo, network: PromptedTransformer, scale: float, unit: float, learnt: Conditions,
         facts: dict[str, Any] | None = None,
     ):  # fmt: skip
         super().__init__(facts=facts)
         self.method, self.zoo, self.network, self.metric = method, zoo, network.eval(), method.metric
-        self.scale, self.unit = scale, unit
+        self.scale, self.unit, self.conditions, self.conditional = scale, unit, learnt, learnt.dim > 0
         self.schedule = diffusion.Schedule(steps=method.timesteps)
 
     def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         """Return networks from the starts that `start` names, prompted as `prompt` and `recursive` say."""
         wanted_M = torch.full((count,), self._wanted(), dtype=torch.float64)
+        condition_MC = self.conditions.of(count, condition_MC, ctx.generator("conditions"))
         theta_MD = self._starts(count, bench, ctx)
         measure_M = bench.measure(theta_MD)[self.metric]
         self._tell_backwards(measure_M, ctx)
         for number in range(1, self.method.recursive + 1):
-            new_MD = self.prompted(theta_MD, measure_M, wanted_M, ctx.scope(f"prompt {number}"))
+            new_MD = self._prompted(theta_MD, measure_M, wanted_M, condition_MC, ctx.scope(f"prompt {number}"))
             if self.method.recursive == 1:
                 return new_MD
             new_M = bench.measure(new_MD)[self.metric]
@@ -104,19 +107,24 @@ class Prompted(Generator):
         built = {seed: layout.vector(bench.build(seed).state_dict()) for seed in seeds}
         return torch.stack([built[seed] for seed in seeds])
 
-    @torch.no_grad()
     def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:
-        """See `Generator.prompted`. Wanted values outside of the zoo are taken as they are."""
+        """See `Generator.prompted`. Wanted values outside of the zoo are taken as they are; conditions are drawn."""
+        condition_MC = self.conditions.of(len(start_MD), None, ctx.generator("conditions"))
+        return self._prompted(start_MD, measure_M, wanted_M, condition_MC, ctx)
+
+    @torch.no_grad()
+    def _prompted(
+        self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, condition_MC: Tensor, ctx: Context
+    ) -> Tensor:
         network, layout = self.network.to(ctx.device), self.zoo.layout
         generator, dim = ctx.generator("sample"), layout.dim
-        given_MX = torch.cat(
-            [layout.to_free(start_MD) * self.scale, scalars(measure_M, wanted_M, self.unit).float()], dim=1
-        ).to(ctx.device)  # fmt: skip
+        asked_M3 = scalars(measure_M, wanted_M, self.unit).float()
+        given_MX = torch.cat([layout.to_free(start_MD) * self.scale, asked_M3, condition_MC], dim=1).to(ctx.device)
 
         def denoise(z_MD: Tensor, t_M: Tensor) -> Tensor:
             def some(rows: Tensor) -> Tensor:
-                z_BD, start_BD, scalars_B3 = rows.split([dim, dim, 3], dim=1)
-                return network(z_BD, start_BD, with_time(self.method, t_M[: len(rows)], scalars_B3))
+                z_BD, start_BD, scalars_B3, condition_BC = rows.split([dim, dim, 3, self.conditions.dim], dim=1)
+                return network(z_BD, start_BD, with_time(self.method, t_M[: len(rows)], scalars_B3), condition_BC)
 
             return in_chunks(some, torch.cat([z_MD, given_MX], dim=1), max(1, AT_ONCE // dim))
 
@@ -133,7 +141,12 @@ class Prompted(Generator):
     def tensors(self) -> dict[str, Tensor]:
         network = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         kinds = {f"kinds.{key}": value for key, value in self.network.kinds.tables().items()}
-        return network | kinds | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+        return (
+            network
+            | kinds
+            | self.conditions.tensors()
+            | {"scale": torch.tensor([self.scale, self.unit], dtype=torch.float64)}
+        )
 
 
 def scalars(measure_B: Tensor, wanted_B: Tensor, unit: float) -> Tensor:
@@ -155,7 +168,9 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
     unit = 1.0 if method.raw_scalars else max(float(measure_N.std()), 1e-12)
     symmetry = _symmetry(method, zoo, bench)
     torch.manual_seed(ctx.seed)
-    network = _network(method, _kinds(method, zoo, symmetry)).to(ctx.device).train()
+    learnt = conditions.learnt(method.condition, zoo)
+    condition_NC = learnt.of_zoo(zoo)
+    network = _network(method, _kinds(method, zoo, symmetry), learnt.dim).to(ctx.device).train()
     schedule = diffusion.Schedule(steps=method.timesteps)
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -165,11 +180,12 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
             order = [_orders(len(first_B), size, generator) for size in symmetry.sizes]
             both = [shuffled(x_BD, zoo.layout, symmetry, order) for x_BD in both]
         asked_B3 = scalars(measure_N[first_B], measure_N[last_B], unit).float()
-        return *both, asked_B3, *diffusion.draw(len(first_B), zoo.layout.dim, schedule, generator)
+        return *both, asked_B3, condition_NC[last_B], *diffusion.draw(len(first_B), zoo.layout.dim, schedule, generator)
 
-    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, *noisy: Tensor) -> Tensor:
+    def loss(start_BD: Tensor, end_BD: Tensor, asked_B3: Tensor, condition_BC: Tensor, *noisy: Tensor) -> Tensor:
         t_B, epsilon_BD, signal, noise = noisy
-        out_BD = network(signal * end_BD + noise * epsilon_BD, start_BD, with_time(method, t_B, asked_B3))
+        noisy_BD, asked_B4 = signal * end_BD + noise * epsilon_BD, with_time(method, t_B, asked_B3)
+        out_BD = network(noisy_BD, start_BD, asked_B4, condition_BC)
         return functional.mse_loss(out_BD.float(), end_BD)
 
     log = train(
@@ -181,22 +197,23 @@ def fit(method: Gpt, zoo: Zoo, bench: Bench, ctx: Context) -> Prompted:
         "runs": len(pairs.runs), "checkpoints": len(zoo), "tokens": len(network.place_T),
         "network parameters": sum(p.numel() for p in network.parameters()),
     }  # fmt: skip
-    generator = Prompted(method, zoo, network, scale, unit, facts)
+    generator = Prompted(method, zoo, network, scale, unit, learnt, facts)
     generator.log = log
     return generator
 
 
 def load(method: Gpt, tensors: dict[str, Tensor], zoo: Zoo) -> Prompted:
     """Rebuild a fitted G.pt."""
-    network = _network(method, Kinds.load(below(tensors, "kinds.")))
+    learnt = conditions.load(tensors, zoo)
+    network = _network(method, Kinds.load(below(tensors, "kinds.")), learnt.dim)
     network.load_state_dict(below(tensors, "network."))
     scale, unit = tensors["scale"].tolist()
-    return Prompted(method, zoo, network, scale, unit)
+    return Prompted(method, zoo, network, scale, unit, learnt)
 
 
-def _network(method: Gpt, kinds: Kinds) -> PromptedTransformer:
+def _network(method: Gpt, kinds: Kinds, condition_dim: int) -> PromptedTransformer:
     sizes = {key: getattr(method, key) for key in ("width", "depth", "heads", "waves", "octaves")}
-    return PromptedTransformer(kinds, **sizes, joined=method.tokens == "neuron")
+    return PromptedTransformer(kinds, **sizes, joined=method.tokens == "neuron", condition_dim=condition_dim)
 
 
 def _kinds(method: Gpt, zoo: Zoo, symmetry: Symmetry | None) -> Kinds:

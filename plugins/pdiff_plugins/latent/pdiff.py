@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from pdiff.steps import steps_on
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.batches import foresee_batch
+from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, Whiten, foresee_conditions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +43,7 @@ class PDiff(Method):
     source: ClassVar[str] = (
         "Wang et al. 2024, Neural Network Diffusion, arXiv 2402.13144, section 3, and the authors' code"
     )
-    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps", "guidance", "label")
+    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps", "guidance", "mean_of", "noise")
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "pdiff_paper": {
             "faithful": True,
@@ -72,18 +74,27 @@ class PDiff(Method):
     timesteps: int = Field(1000, gt=0, le=100_000, description="length T of the chain")
     sampler: Literal["ddpm", "ddim"] = Field("ddpm", description="ancestral or deterministic sampling")
     sampling_steps: int = Field(0, ge=0, description="steps when sampling; 0: all T")
-    labels: bool = Field(
-        False, description="learn what label a checkpoint has, as a condition that is left out of a tenth of the draws"
-    )
-    guidance: float = Field(
-        1.0, ge=0, description="with labels: how strongly a sample keeps to its label; 1: as learnt"
-    )
-    label: int | None = Field(
-        None, ge=0, description="with labels: label of all samples; none: as often as among the checkpoints"
-    )
+    whiten: Whiten = True
+    condition: Learn = True
+    guidance: Guidance = 1.0
+    mean_of: MeanOf = 1
+    noise: StartNoise = 1.0
     augment: tuple[Transform, ...] = Field(
         (), description="steps on the zoo, in this order, whose checkpoints this method alone learns (permuted, moved)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_are_conditions(cls, table: Any) -> Any:
+        for option in ("labels", "label"):
+            if isinstance(table, Mapping) and option in table:
+                raise PydanticCustomError(
+                    "labels",
+                    "{option} has gone: labels are conditions now; leave it out and write the table [encoder] with "
+                    "name = 'label'",
+                    {"option": option},
+                )
+        return table
 
     @field_validator("augment")
     @classmethod
@@ -106,9 +117,17 @@ class PDiff(Method):
                 "sampling_steps = {s} is more than timesteps = {t}",
                 {"s": self.sampling_steps, "t": self.timesteps},
             )
-        if not self.labels and (self.label is not None or self.guidance != 1):
-            raise PydanticCustomError("no_labels", "label and guidance are read with labels = true only; set it")
+        if self.noise != 1 and self.sampler != "ddim":
+            raise PydanticCustomError(
+                "noise",
+                "noise = {n}: sampler 'ddpm' adds noise at every step; write sampler = 'ddim'",
+                {"n": self.noise},
+            )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """See `Component.identity`; an option of older recipes stands in it, so that what they have fitted is found."""
+        return super().identity() | {"labels": False}
 
     def _signal_left(self) -> float:
         """Return alpha_bar after the last step, as `diffusion.Schedule` has it."""
@@ -122,6 +141,7 @@ class PDiff(Method):
         if self.augment:  # nobody knows how many there are then
             ahead = replace(ahead, checkpoints=None)
         foresee_batch(ahead, self.batch_size)
+        foresee_conditions(self, ahead)
         super().foresee(ahead)
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

@@ -11,6 +11,7 @@ from pdiff.components import Codec, Denoiser, Generator, Method
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.batches import foresee_batch
+from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, Whiten, foresee_conditions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ class FlowMatching(Method):
 
     name = "flow_matching"
     source: ClassVar[str] = "Lipman et al. 2023, arXiv 2210.02747, section 4.1 (conditional OT path, sigma 0)"
-    sampling: ClassVar[tuple[str, ...]] = ("solver", "sampling_steps")
+    sampling: ClassVar[tuple[str, ...]] = ("solver", "sampling_steps", "guidance", "mean_of", "noise")
     codec: Codec = Field(default=Pca(), description="vector <-> latent")
     denoiser: Denoiser = Field(default=MlpDenoiser(), description="network that gives the velocity")
     faithful: bool = Field(False, description=FAITHFUL)
@@ -44,9 +45,15 @@ class FlowMatching(Method):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged network that samples; 0: none")
     solver: Literal["euler", "heun"] = Field("heun", description="how the flow is followed; heun calls it twice a step")
     sampling_steps: int = Field(50, gt=0, description="steps from noise to sample")
+    whiten: Whiten = True
+    condition: Learn = True
+    guidance: Guidance = 1.0
+    mean_of: MeanOf = 1
+    noise: StartNoise = 1.0
 
     def foresee(self, ahead: Ahead) -> None:
         foresee_batch(ahead, self.batch_size)
+        foresee_conditions(self, ahead)
         super().foresee(ahead)
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:

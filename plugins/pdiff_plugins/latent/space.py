@@ -20,7 +20,7 @@ from pdiff.running.memory import in_chunks
 from pdiff.running.ranks import exchange, own_rows
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Saying, codec_module
+from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Reading, Saying, codec_module
 from pdiff_plugins.latent import span
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
@@ -50,6 +50,10 @@ class Fitted(Protocol):
         """Return theta_MD in the original scale, on the CPU, from latents on the CPU as the codec has them."""
         ...
 
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
+        """Return the latents z_MZ, on the CPU, of networks that it need not have seen; None where it cannot."""
+        ...
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what rebuilds it, beside the zoo."""
         ...
@@ -70,8 +74,18 @@ class Coded:
             decode(codec, z_MZ.to(ctx.device), theta_MD, self.normaliser.decode)
         return theta_MD
 
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
+        codec = self.codec.to(ctx.device).eval()
+        if isinstance(codec, Reading) and codec.read is None:
+            codec.listen(bench.through(self.normaliser.to(ctx.device).decode).objective.outputs, ctx.device)
+            if codec.read is None:
+                return None
+        with threads_for(codec, ctx.threads):
+            return encode(codec, normalised(self.normaliser, theta_MD, ctx), ctx.device).cpu()
+
     def tensors(self) -> dict[str, Tensor]:
-        tables = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors()}
+        read = self.codec.remembered() if isinstance(self.codec, Reading) else {}
+        tables = {"codec": self.codec.state_dict(), "normaliser": self.normaliser.tensors(), "reading": read}
         return {f"{prefix}.{key}": value for prefix, table in tables.items() for key, value in table.items()}
 
 
@@ -100,6 +114,11 @@ class LatentSpace:
         """Return theta_MD in the original scale, on the CPU."""
         return self.fitted.decode(z_MZ.cpu() * self.scale_Z + self.mean_Z, ctx)
 
+    def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
+        """Return what the codec leaves of networks that it need not have seen; None where it only decodes."""
+        z_MZ = self.fitted.encode(theta_MD, bench, ctx)
+        return None if z_MZ is None else self.fitted.decode(z_MZ, ctx)
+
     def decoded(self, states: Sequence[Tensor], ctx: Context) -> Tensor:
         """Return the networks `[S, M, D]` of several states z_MZ, each as `decode` gives them."""
         theta_SMD = ctx.empty(len(states) * len(states[0]), self.layout.dim).unflatten(0, (len(states), -1))
@@ -118,17 +137,19 @@ def curve(rows: list[dict[str, float]], name: str) -> list[dict[str, Any]]:
     return [row | {"part": name} for row in rows]
 
 
-def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = True) -> tuple[LatentSpace, Tensor]:
+def fit(
+    method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = True, whiten: bool = True
+) -> tuple[LatentSpace, Tensor]:
     """Train the codec and check it; return it and the checkpoints' standardised latents z_NZ, on the device.
 
     With `faithful` it is the original's: one mean and deviation per tensor, and latents as the codec gives them.
-    `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it.
+    `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it. `whiten`: see `_standard`.
     """
     codec = method.codec
     if whole and isinstance(codec, OfSpan) and codec.spans and len(zoo) <= zoo.layout.dim:
-        return _spanned(method, codec.latent, zoo, bench, ctx)
+        return _spanned(method, codec.latent, zoo, bench, ctx, whiten)
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
-    x_ND = normalised(normaliser, zoo, ctx)
+    x_ND = normalised(normaliser, zoo.theta_ND, ctx)
     codec_ctx, through = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
     torch.manual_seed(codec_ctx.seed)
     module = codec.build(dim=zoo.layout.dim, layout=zoo.layout)
@@ -137,22 +158,24 @@ def fit(method: WithCodec, zoo: Zoo, bench: Bench, ctx: Context, whole: bool = T
     z_NZ = encode(module, x_ND, ctx.device)
     fitted = Coded(normaliser, module)
     facts = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
-    mean_Z, scale_Z = _standard(z_NZ, module, method.faithful)
+    mean_Z, scale_Z = _standard(z_NZ, module, method.faithful, whiten)
     return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
 
 
-def _spanned(method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[LatentSpace, Tensor]:
+def _spanned(
+    method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context, whiten: bool
+) -> tuple[LatentSpace, Tensor]:
     fitted, double_NZ, facts = span.fit(zoo, latent, method.faithful)
     z_NZ = double_NZ.float()
-    mean_Z, scale_Z = _standard(z_NZ, None, method.faithful)
+    mean_Z, scale_Z = _standard(z_NZ, None, method.faithful, whiten)
     space = LatentSpace(zoo.layout, fitted, mean_Z, scale_Z, [], {"codec": gate(fitted, facts, zoo, z_NZ, bench, ctx)})
     return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
 
 
-def normalised(normaliser: Normaliser, zoo: Zoo, ctx: Context) -> Tensor:
-    """Return x_ND of all checkpoints, on the CPU."""
-    x_ND = ctx.empty(len(zoo), zoo.layout.dim)
-    for columns, block, theta_NW in normalise.read(zoo.theta_ND, zoo.layout, x_ND):
+def normalised(normaliser: Normaliser, theta_ND: Tensor, ctx: Context) -> Tensor:
+    """Return x_ND of networks, on the CPU."""
+    x_ND = ctx.empty(*theta_ND.shape)
+    for columns, block, theta_NW in normalise.read(theta_ND, normaliser.layout, x_ND):
         x_ND[:, columns] = normaliser.window(columns, block).encode(theta_NW)
     return x_ND
 
@@ -161,9 +184,11 @@ def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace
     """Rebuild a fitted latent space."""
     latent, fitted = below(tensors, "latent."), below(tensors, "span.")
     if fitted:
-        return LatentSpace(zoo.layout, span.load(fitted, zoo), latent["mean"], latent["scale"])
+        return LatentSpace(zoo.layout, span.load(fitted, zoo, method.faithful), latent["mean"], latent["scale"])
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     codec.load_state_dict(below(tensors, "codec."))
+    if isinstance(codec, Reading):
+        codec.recall(below(tensors, "reading."))
     normaliser = normalise.load(zoo.layout, below(tensors, "normaliser."))
     return LatentSpace(zoo.layout, Coded(normaliser, codec.eval()), latent["mean"], latent["scale"])
 
@@ -203,17 +228,19 @@ def _at_once(x_ND: Tensor) -> int:
     return max(1, min(64, LARGE // (4 * x_ND.shape[1])))
 
 
-def _standard(z_NZ: Tensor, codec: nn.Module | None, faithful: bool) -> tuple[Tensor, Tensor]:
+def _standard(z_NZ: Tensor, codec: nn.Module | None, faithful: bool, whiten: bool) -> tuple[Tensor, Tensor]:
     """Return mean and scale `[Z]` that standardise latents, narrow ones only as far as is safe; `faithful`: 0 and 1.
 
-    A codec with `one_scale` has latents of one unit, whose widths say what matters: they keep their relation.
+    Without `whiten`, or of a codec with `one_scale`, whose latents have one unit, widths say what matters: they keep
+    their relation.
     """
     if faithful:
         return torch.zeros_like(z_NZ[0]), torch.ones_like(z_NZ[0])
     std_Z = z_NZ.std(dim=0)
-    if isinstance(codec, OneScale) and codec.one_scale:
-        return z_NZ.mean(dim=0), std_Z.square().mean().sqrt().expand_as(std_Z).clone()
     widest = float(std_Z.max())
+    if not whiten or (isinstance(codec, OneScale) and codec.one_scale):
+        one = std_Z.square().mean().sqrt()
+        return z_NZ.mean(dim=0), (one if widest > 0 else torch.ones_like(one)).expand_as(std_Z).clone()
     return z_NZ.mean(dim=0), std_Z.clamp_min(SMALLEST_LATENT * widest if widest > 0 else 1.0)
 
 
@@ -250,6 +277,7 @@ def gate(fitted: Fitted, facts: dict[str, Any], zoo: Zoo, z_NZ: Tensor, bench: B
     average.
     """
     chosen = torch.linspace(0, len(zoo) - 1, min(GATE_NETWORKS, len(zoo))).long()
+    own = [zoo.rows[number].get("about") for number in chosen.tolist()]
     kinds = {
         "score_original": take(zoo.theta_ND, chosen.tolist(), ctx.snapshot.folder),
         "score_decoded": fitted.decode(z_NZ[chosen].cpu(), ctx),
@@ -259,8 +287,9 @@ def gate(fitted: Fitted, facts: dict[str, Any], zoo: Zoo, z_NZ: Tensor, bench: B
     with ctx.progress.step("codec: scores", sum(map(len, kinds.values()))) as bar:
         for name, theta_MD in kinds.items():
             parts = []
-            for part_MD in theta_MD.split(SCORED):
-                parts.append(bench.score(part_MD))
+            for at, part_MD in zip(range(0, len(theta_MD), SCORED), theta_MD.split(SCORED), strict=True):
+                about = own[at : at + SCORED] if all(own) and name != "score_average" else None
+                parts.append(bench.score(part_MD, about))
                 bar.advance(len(part_MD))
             scores[name] = float(torch.cat(parts).mean())
     facts = facts | {"networks": len(chosen)} | scores

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import RANK_TOLERANCE
@@ -23,13 +24,24 @@ from pdiff_plugins.maths.normalise import Normaliser, mixed, read
 class Span:
     """The directions in which checkpoints differ, largest first; those beyond their rank are zero."""
 
-    def __init__(self, zoo: Zoo, weight_ZN: Tensor, level: Tensor | None = None):
+    def __init__(self, zoo: Zoo, weight_ZN: Tensor, level: Tensor | None, faithful: bool):
         """`weight_ZN`: of each checkpoint's deviation from the mean, float64; `level`: see `Normaliser`."""
-        self.zoo, self.weight_ZN, self.level = zoo, weight_ZN, level
+        self.zoo, self.weight_ZN, self.level, self.faithful = zoo, weight_ZN, level, faithful
 
     def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
         """Return theta_MD in the original scale, on the CPU, from latents on the CPU."""
         return mixed(self.zoo, z_MZ.double() @ self.weight_ZN, ctx, self.level)
+
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor:
+        """Return the latents z_MZ of networks in the original scale, which need not be the zoo's."""
+        normaliser = normalise.per_tensor(self.zoo) if self.faithful else normalise.per_column(self.zoo)
+        product_MN = torch.zeros(len(theta_MD), len(self.zoo), dtype=torch.float64)
+        for columns, block, theta_NW in read(self.zoo.theta_ND, self.zoo.layout):
+            near = normaliser.window(columns, block)
+            x_MW, x_NW = (near.encode(part).double() for part in (theta_MD[:, columns], theta_NW))
+            mean_W = x_NW.mean(dim=0)
+            product_MN += (x_MW - mean_W) @ (x_NW - mean_W).T
+        return (product_MN @ self.weight_ZN.T).float()
 
     def tensors(self) -> dict[str, Tensor]:
         return {"span.weight": self.weight_ZN} | ({} if self.level is None else {"span.level": self.level})
@@ -54,10 +66,11 @@ def fit(zoo: Zoo, latent: int, faithful: bool) -> tuple[Span, Tensor, dict[str, 
             own = float(whole.scale[entry.start]) if whole else normalise.spread(float(part_NN.trace()), count, entry)
             gram_NN += part_NN / own**2
             part_NN = torch.zeros_like(part_NN)
-    return _of_gram(zoo, gram_NN, latent, level)
+    fitted, z_NZ, kept = _of_gram(zoo, gram_NN, latent)
+    return Span(zoo, fitted, level, faithful), z_NZ, kept
 
 
-def _of_gram(zoo: Zoo, gram_NN: Tensor, latent: int, level: Tensor | None) -> tuple[Span, Tensor, dict[str, Any]]:
+def _of_gram(zoo: Zoo, gram_NN: Tensor, latent: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
     count, dim = len(zoo), zoo.layout.dim
     square_N, vector_NN = torch.linalg.eigh(gram_NN)
     square_N, vector_NN = square_N.clamp_min(0).flip(0), vector_NN.flip(1)
@@ -72,9 +85,9 @@ def _of_gram(zoo: Zoo, gram_NN: Tensor, latent: int, level: Tensor | None) -> tu
     variance, lost = float(square_N.sum()) / (count * dim), float(square_N[keep:].sum()) / (count * dim)
     explained = 1 - lost / variance if variance > 0 else 1.0
     kept = {"latent": z_NZ.shape[1], "error": lost, "variance": variance, "explained": explained}
-    return Span(zoo, weight_ZN, level), z_NZ, kept
+    return weight_ZN, z_NZ, kept
 
 
-def load(tensors: dict[str, Tensor], zoo: Zoo) -> Span:
+def load(tensors: dict[str, Tensor], zoo: Zoo, faithful: bool) -> Span:
     """Rebuild a span from its tensors and the zoo that it is of."""
-    return Span(zoo, tensors["weight"], tensors.get("level"))
+    return Span(zoo, tensors["weight"], tensors.get("level"), faithful)

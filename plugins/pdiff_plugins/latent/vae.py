@@ -10,6 +10,7 @@ from pdiff import hookimpl
 from pdiff.components import Codec, Generator, Method
 from pdiff_plugins.backbones.codecs import Autoencoder
 from pdiff_plugins.batches import foresee_batch
+from pdiff_plugins.latent.options import Learn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,12 +25,14 @@ class Vae(Method):
     """Variational autoencoder: decodes latents drawn from the prior N(0, I).
 
     The loss is the squared error, averaged over numbers, plus `kl` times the divergence from the prior, averaged over
-    latent dimensions. `vae_paper` is the paper's: p-diff's own autoencoder, its normalisation, KL weight 1.
+    latent dimensions. Of checkpoints with conditions the prior's mean is linear in the condition, and learnt with the
+    rest: N(A c, I). `vae_paper` is the paper's: p-diff's own autoencoder, its normalisation, KL weight 1.
     """
 
     name = "vae"
     source: ClassVar[str] = (
-        "Kingma & Welling 2014, arXiv 1312.6114; Neural Network Diffusion, arXiv 2402.13144, Table 8"
+        "Kingma & Welling 2014, arXiv 1312.6114; Neural Network Diffusion, arXiv 2402.13144, Table 8; a prior given a "
+        "condition: Sohn, Yan & Lee 2015, NeurIPS, section 4.1"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "vae_paper": {"faithful": True, "codec": {"name": "conv1d"}, "steps": 2000, "lr": 2e-4, "kl": 1.0}
@@ -41,6 +44,7 @@ class Vae(Method):
     lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, to zero along a cosine")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
     batch_size: int = Field(50, gt=0, description="checkpoints per step")
+    condition: Learn = True
 
     def foresee(self, ahead: Ahead) -> None:
         foresee_batch(ahead, self.batch_size)
