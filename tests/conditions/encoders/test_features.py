@@ -68,7 +68,6 @@ def test_the_spread_stands_behind_each_classes_means():
         assert torch.allclose(told, torch.cat([examples.mean(dim=0), examples.std(dim=0, correction=0)]), atol=1e-6)
 
 
-
 def test_the_base_network_is_asked_for_its_last_hidden_layer_in_eval_mode():
     data, model = tiny_splits(), network().train()
     about = [{"classes": [1, 2, 0], "draw": 0}]
