@@ -165,7 +165,7 @@ def test_without_resampling_the_numbers_are_torchvisions_to_the_bit():
     assert torch.equal(split.batch(torch.arange(4), CPU, generator()).inputs, theirs)
 
 
-@pytest.mark.parametrize("augment", ["crop_flip", "crop", "pad_crop_flip"])
+@pytest.mark.parametrize("augment", ["crop_flip", "crop", "pad_crop_flip", "flip"])
 def test_a_batch_depends_on_index_and_generator_only(augment):
     split = ImageSplit(noise(9, 1, 12, 12), torch.arange(9), Transform(16, (0.5,), (0.5,), augment))
     index = torch.tensor([8, 0, 0, 3])

@@ -29,8 +29,10 @@ Side = Annotated[int, Field(gt=0, description="side in pixels of what the networ
 Channels = Annotated[Literal[1, 3], Field(description="1, or 3 equal ones for networks that expect colour")]
 Validation = Annotated[float, Field(ge=0, lt=1, description="part of train held out for validation; 0 holds out none")]
 Augment = Annotated[
-    Literal["crop_flip", "crop", "pad_crop_flip", "none"],
-    Field(description="training transform: random resized crop with or without flip, 4-pixel shift and flip, or none"),
+    Literal["crop_flip", "crop", "pad_crop_flip", "flip", "none"],
+    Field(
+        description="training transform: random resized crop with or without flip, 4-pixel shift and flip, flip, none"
+    ),
 ]
 
 HALF = (0.5, 0.5, 0.5)

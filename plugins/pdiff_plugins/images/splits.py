@@ -128,7 +128,7 @@ class Transform:
     """From stored images to network inputs.
 
     `augment` is one of: crop_flip (RandomResizedCrop and horizontal flip), crop (no flip), pad_crop_flip (at the
-    stored size, before the evaluation transform), none.
+    stored size, before the evaluation transform), flip (likewise), none.
     """
 
     size: int
@@ -252,6 +252,9 @@ class ImageSplit:
             boxes_B4, flip_B = transform.draw(len(images), height, width, generator)
             boxes_B4, flip_B = sent(boxes_B4, images.device), sent(flip_B, images.device)
             return crop_resize(images, boxes_B4, transform.size, flip_B=flip_B)
+        if transform.augment == "flip":
+            flip_B = sent(random_flips(len(images), generator), images.device)
+            images = torch.where(flip_B[:, None, None, None], images.flip(3), images)
         return transform.evaluated(pad_crop_flip(images, generator) if transform.augment == "pad_crop_flip" else images)
 
 
