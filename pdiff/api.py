@@ -31,6 +31,8 @@ from pdiff.running.remote import local
 from pdiff.running.store import Store
 from pdiff.runs import Run, added
 
+CHANGED = 8
+"""Keys that are named of those in which a recipe differs from its last run."""
 __all__ = ["Run", "open_run", "prepare", "run"]
 
 
@@ -131,4 +133,5 @@ def _say_what_changed(recipe: Recipe, path: Path, folder: Path, progress: Progre
             f"{runs[0].name} (kept) is of another version of pdiff or of your code: its stages are computed again"
         )
     changed = [key for key in changed_keys(before.table(), recipe.table()) if not key.startswith("run.")]
-    progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed)}")
+    more = f", and {len(changed) - CHANGED} more" if len(changed) > CHANGED else ""
+    progress.say(f"recipe changed since {runs[0].name} (kept): {', '.join(changed[:CHANGED])}{more}")
