@@ -11,6 +11,7 @@ from pdiff.context import Context
 from pdiff.testing import TinyTask, bench_of
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.conditions.evaluation.tasks import deranged
+from pdiff_plugins.transforms.choice import Holdout
 from tests.conditions.evaluation.helpers import Apart, Given, Linear, One, Parts, data, network, view, wrong_in, zoo
 
 QUICK = Conditions(rival_steps=0, adapt=())
@@ -96,6 +97,14 @@ def test_checkpoints_held_out_of_learnt_tasks_are_no_unseen_tasks() -> None:
     scores = given(view({"one wrong": Given(wrong_in(1))}, made=made))
     assert scores["known"] == 2 and scores["judged"] == "learnt" and "none was held out" in scores["plain"]
     assert scores["networks"]["one wrong"]["held_out"] is None and scores["networks"]["one wrong"]["mean"] == 0.8
+
+
+def test_checkpoints_that_a_step_holds_out_are_unseen_tasks() -> None:
+    made = zoo()
+    made.holdout = None
+    rest = Holdout(count=5).zoo(made, None, Context(seed=0))  # type: ignore[arg-type]
+    scores = given(view({"perfect": Given(network)}, made=rest))
+    assert scores["counts"] == {"learnt": 15, "held out": 5, "hard": 0} and scores["judged"] == "held out"
 
 
 @pytest.mark.parametrize("family", [Parts(), Apart()])

@@ -84,7 +84,7 @@ def tasks_of(view: View, most: int, ctx: Context) -> Tasks:
         unseen = {key: row for key, row in _last(zoo.holdout, range(len(zoo.holdout))).items() if key not in learnt}
         known = sum(_key(row) in learnt for row in zoo.holdout.rows)
         kept = sorted(unseen.values())
-        parts.append((zoo.holdout, kept, [zoo.holdout.rows[row].get("part", HELD_OUT) for row in kept]))
+        parts.append((zoo.holdout, kept, [_kept(zoo.holdout.rows[row]) for row in kept]))
     return Tasks(
         about=[about_of(each.rows[row]) for each, rows, _ in parts for row in rows],
         part=[part for *_, named in parts for part in named],
@@ -92,6 +92,11 @@ def tasks_of(view: View, most: int, ctx: Context) -> Tasks:
         own_TD=torch.cat([take(each.theta_ND, rows, ctx.snapshot.folder) for each, rows, _ in parts]),
         learnt_NC=_conditions(zoo)[rows], known=known,
     )  # fmt: skip
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    """Return the part of a task of the holdout; a step that holds checkpoints out leaves them called learnt."""
+    return HARD if row.get("part") == HARD else HELD_OUT
 
 
 def _conditions(zoo: Zoo) -> Tensor:
