@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PARTS = ("learnt", "held out", "hard")
 """Of the tasks: those that methods learn from, others drawn like them, and others that are harder by design."""
-Rival = Callable[[Sequence[Mapping[str, Any]], str], "Tensor"]
-"""(tasks, split) -> which examples of each task are answered wrongly, bool `[T, E]`."""
+Rival = Callable[[Sequence[Mapping[str, Any]], "Split"], "Tensor"]
+"""(tasks, examples of the dataset) -> which examples of each task are answered wrongly, bool `[T, E]`."""
 
 
 class Family(Task):

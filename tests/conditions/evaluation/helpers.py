@@ -59,9 +59,9 @@ class Parts(Family):
         return (yes_E > 0.5).long()
 
     def rivals(self, bench: Any, ctx: Context) -> dict[str, Any]:
-        def first(about: Any, split: str) -> Tensor:
-            targets = bench.examples(split).targets
-            return torch.stack([self.targets(targets, each) != (targets == 0) for each in about])
+        def first(about: Any, split: Any) -> Tensor:
+            yes_E = split.targets == 0
+            return torch.stack([self.targets(split.targets, each) != yes_E for each in about])
 
         return {"yes to the first class": first}
 

@@ -15,6 +15,7 @@ from pdiff.testing import bench_of, tiny_splits
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.conditions.encoders.features import Features
 from pdiff_plugins.conditions.encoders.support import drawn
+from pdiff_plugins.conditions.evaluation.judging import Judge
 from pdiff_plugins.conditions.shots import rivals
 from pdiff_plugins.conditions.shots.orders import Orders
 
@@ -41,14 +42,28 @@ def test_every_rival_answers_every_task_on_the_examples_asked(bench):
     known = FAMILY.rivals(bench, CTX)
     assert len(known) == 6
     for name, rival in known.items():
-        wrong_TE = rival(TASKS, "test")
+        wrong_TE = rival(TASKS, DATA.test)
         assert wrong_TE.dtype == torch.bool and wrong_TE.shape == (2, len(FAMILY.asked(DATA.test, TASKS[0]))), name
         assert wrong_TE.float().mean() < 0.3, name  # classes lie well apart; two of three would be chance
-        assert torch.equal(FAMILY.rivals(bench, CTX)[name](TASKS[1:], "test")[0], wrong_TE[1]), f"{name}: not alone"
+        assert torch.equal(FAMILY.rivals(bench, CTX)[name](TASKS[1:], DATA.test)[0], wrong_TE[1]), f"{name}: not alone"
+
+
+def test_of_some_examples_rivals_answer_those(bench):
+    judge = Judge(FAMILY, bench, TASKS, "test", 60, torch.Generator().manual_seed(0))
+    for name, rival in FAMILY.rivals(bench, CTX).items():
+        judged = judge.rival(rival)
+        assert judged.right_TE.shape == (2, len(judge.targets(0))), name
+        whole_TE, of_split = ~rival(TASKS, DATA.test), FAMILY.asked(DATA.test, TASKS[0])
+        chosen = {int(number) for number in judge.drawn.chosen_E}
+        right = dict(zip(of_split.example_CQ[of_split.classes_W].flatten().tolist(), whole_TE[0].tolist(), strict=True))
+        some = FAMILY.asked(judge.drawn, TASKS[0])
+        numbers = judge.drawn.chosen_E[some.example_CQ[some.classes_W].flatten()].tolist()
+        assert set(numbers) <= chosen
+        assert all(right[n] == bool(r) for n, r in zip(numbers, judged.right_TE[0], strict=True) if n in right), name
 
 
 def test_class_means_are_those_that_the_encoder_gives(bench):
-    wrong_TE = FAMILY.rivals(bench, CTX)["class means"](TASKS, "test")
+    wrong_TE = FAMILY.rivals(bench, CTX)["class means"](TASKS, DATA.test)
     mean_TWF = bench.encode(TASKS).unflatten(1, (3, -1))
     for number, task in enumerate(TASKS):
         asked = FAMILY.asked(DATA.test, task)
@@ -61,7 +76,7 @@ def test_another_order_of_classes_is_another_order_of_answers(bench):
     turned = {"classes": [2, 4, 0], "draw": 7}
     each = len(FAMILY.asked(DATA.test, turned)) // 3
     for name in ("class means", "class means, by angle", "ridge on the examples", "class means in a learned metric"):
-        first, other = (FAMILY.rivals(bench, CTX)[name]([task], "test")[0] for task in (TASKS[0], turned))
+        first, other = (FAMILY.rivals(bench, CTX)[name]([task], DATA.test)[0] for task in (TASKS[0], turned))
         assert torch.equal(first.view(3, each)[[2, 0, 1]], other.view(3, each)), name
 
 

@@ -140,5 +140,5 @@ class Judge:
 
     def rival(self, rival: Rival) -> Judged:
         """Judge what answers all tasks without a network for each."""
-        wrong_TE = rival(self.about, self.split)[:, getattr(self.drawn, "chosen_E", slice(None))]
+        wrong_TE = rival(self.about, self.drawn)
         return Judged(1 - wrong_TE.double().mean(dim=1), ~wrong_TE)

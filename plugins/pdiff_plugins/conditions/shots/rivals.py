@@ -18,7 +18,7 @@ from torch.nn.functional import normalize, one_hot
 from pdiff.bench import Bench
 from pdiff.components import Rival
 from pdiff.context import Context
-from pdiff.data import About, Batch, Inputs, each, evaluation_batches
+from pdiff.data import About, Batch, Inputs, Split, each, evaluation_batches
 from pdiff.errors import UserError
 from pdiff.networks import once
 from pdiff_plugins.conditions.encoders.support import drawn, flat
@@ -62,22 +62,22 @@ class FewShots:
     bench: Bench
     ctx: Context
     known: dict[str, Tensor] = field(default_factory=dict)
-    """Features of splits that were asked for."""
+    """Features of whole splits that were asked for."""
 
     def rival(self, learn: Callable[[], Logits]) -> Rival:
         """Return the rival that answers by how well each class fits, of features of the inputs as they are."""
 
-        def answer(about: Sequence[About], split: str) -> Tensor:
-            logits, features_EF = learn(), self.features(split)
-            return torch.stack([self._wrong(logits, task, features_EF, split) for task in about])
+        def answer(about: Sequence[About], split: Split) -> Tensor:
+            logits, features_EF, known_EF = learn(), self.features(split), self.features_of(self.family.support)
+            wrong = []
+            for task in about:
+                asked = of_classes(split, task["classes"])
+                chosen_E = asked.example_CQ[asked.classes_W].flatten()
+                said_E = logits(known_EF[self.supports(task)], features_EF[chosen_E]).argmax(dim=1)
+                wrong.append(said_E != asked.targets)
+            return torch.stack(wrong)
 
         return answer
-
-    def _wrong(self, logits: Logits, about: About, features_EF: Tensor, split: str) -> Tensor:
-        support_WKF = self.features(self.family.support)[self.supports(about)]
-        asked = of_classes(self.bench.examples(split), about["classes"])
-        chosen_E = asked.example_CQ[asked.classes_W].flatten()
-        return logits(support_WKF, features_EF[chosen_E]).argmax(dim=1) != asked.targets
 
     def supports(self, about: About) -> Tensor:
         """Return the numbers of a task's support examples, `[W, K]`: those that the encoder draws. Raises UserError."""
@@ -86,11 +86,14 @@ class FewShots:
         targets_E = self.bench.examples(self.family.support).targets
         return drawn(targets_E, about["classes"], self.family.shots, about["draw"])
 
-    def features(self, split: str) -> Tensor:
-        """Return the inputs of a split, `[E, F]`, on the CPU."""
+    def features(self, split: Split) -> Tensor:
+        """Return the inputs of examples, `[E, F]`, on the CPU."""
+        batches = evaluation_batches(split, self.ctx.batch_size, torch.device("cpu"))
+        return torch.cat([flat(batch.inputs) for batch in batches])
+
+    def features_of(self, split: str) -> Tensor:
         if split not in self.known:
-            batches = evaluation_batches(self.bench.examples(split), self.ctx.batch_size, torch.device("cpu"))
-            self.known[split] = torch.cat([flat(batch.inputs) for batch in batches])
+            self.known[split] = self.features(self.bench.examples(split))
         return self.known[split]
 
     def seen(self) -> list[int]:
@@ -100,7 +103,7 @@ class FewShots:
         """Learn a metric on tasks of seen classes, of training examples."""
         seen = self.seen()
         examples_CN = of_classes(self.bench.examples("train"), seen).example_CQ
-        embed = learned_metric(self.features("train"), examples_CN, seen, self.family, self.ctx)
+        embed = learned_metric(self.features_of("train"), examples_CN, seen, self.family, self.ctx)
         return lambda support_WKF, features_EF: euclid(embed(support_WKF), embed(features_EF))
 
     def tuning(self) -> list[dict[str, Any]]:
@@ -119,7 +122,7 @@ class FewShots:
 
     def tuned_ridge(self) -> Logits:
         """Choose the ridge that answers most on tasks of seen classes."""
-        known_EF, train_EF, tasks = self.features(self.family.support), self.features("train"), self.tuning()
+        known_EF, train_EF, tasks = self.features_of(self.family.support), self.features_of("train"), self.tuning()
 
         def right(strength: float) -> float:
             logits, target_E = ridge(strength), torch.arange(self.family.ways).repeat_interleave(QUERIES)
@@ -131,11 +134,11 @@ class FewShots:
     def trained(self, optimiser: Optimiser, steps: int, rates: Sequence[float]) -> Rival:
         """Return the rival that trains the base network on the support examples, at the best of some rates."""
 
-        def answer(about: Sequence[About], split: str) -> Tensor:
+        def answer(about: Sequence[About], split: Split) -> Tensor:
             rate = max(rates, key=lambda rate: self._right(optimiser, steps, rate))
             theta_TD, wrong = self._after(about, optimiser, steps, rate).cpu(), []
             for theta_D, task in zip(theta_TD, about, strict=True):
-                asked = self.family.asked(self.bench.examples(split), task)
+                asked = self.family.asked(split, task)
                 wrong.append(self.family.wrong(self.bench.predict(theta_D[None], asked), asked.targets)[0])
             return torch.stack(wrong)
 
