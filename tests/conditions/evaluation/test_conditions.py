@@ -51,13 +51,28 @@ def test_distances_count_bits_and_learnt_tasks_are_at_none() -> None:
 
 
 def test_shuffled_conditions_are_those_of_other_tasks() -> None:
-    for count in (2, 3, 8, 101):
-        order = deranged(count, torch.Generator().manual_seed(count))
-        assert sorted(order.tolist()) == list(range(count)) and not (order == torch.arange(count)).any()
+    for kinds in ([0, 1], [2, 0, 1], [0, 0, 1, 1], [1, 0, 1, 2, 1, 0, 3], list(range(101))):
+        kind_T, seeds = torch.tensor(kinds), range(5)
+        for order in (deranged(kind_T, torch.Generator().manual_seed(seed)) for seed in seeds):
+            assert sorted(order.tolist()) == list(range(len(kinds))) and (kind_T[order] != kind_T).all()
     scores = given(view({"perfect": Given(network), "deaf": Given(lambda c: network(torch.ones_like(c)))}))
     assert scores["networks"]["perfect"]["shuffled"] < 0.8 and scores["used"]["said"] == "better"
     deaf = scores["networks"]["deaf"]
     assert deaf["shuffled"] == pytest.approx(deaf["mean"])
+
+
+def test_a_task_of_the_same_condition_is_no_other_task() -> None:
+    made = zoo()
+    assert made.holdout is not None and made.holdout.condition_NC is not None
+    made.holdout.condition_NC[:7] = made.holdout.condition_NC[0]  # one of eight differs
+    same = given(view({"perfect": Given(network)}, made=made))["networks"]["perfect"]
+    first, last = made.holdout.condition_NC[[0, 7]]
+    about = [set(row["about"]["classes"]) for row in made.holdout.rows[:8]]
+    shares = [1 - len(about[7] ^ set(first.nonzero().flatten().tolist())) / 5]
+    shares += [1 - len(each ^ set(last.nonzero().flatten().tolist())) / 5 for each in about[:7]]
+    assert any(same["shuffled"] == pytest.approx((shares[0] + each) / 2) for each in shares[1:])
+    made.holdout.condition_NC[:8] = made.holdout.condition_NC[0]
+    assert given(view({"perfect": Given(network)}, made=made))["networks"]["perfect"]["shuffled"] is None
 
 
 def test_the_gate_and_the_span_of_learnt_networks() -> None:

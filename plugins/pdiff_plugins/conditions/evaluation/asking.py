@@ -63,13 +63,17 @@ class Asker:
     def shuffled(self, asked: Asked) -> tuple[Judged, list[int]] | None:
         """Judge, on the judged tasks, networks that were asked for another of them.
 
-        None of a single task, and where all networks are scored alike, whatever they were asked for.
+        Another has another condition, too. None where no two of them have, and where all networks are scored alike,
+        whatever they were asked for.
         """
         rows = self.tasks.of(self.tasks.judged)
-        if len(rows) < 2 or not self.judge.by_task:
+        kind_T = self.tasks.condition_TC[rows].unique(dim=0, return_inverse=True)[1]
+        other_T = deranged(kind_T, self.ctx.generator("shuffled"))
+        pairs = [(rows[place], rows[other]) for place, other in enumerate(other_T) if kind_T[place] != kind_T[other]]
+        if not pairs or not self.judge.by_task:
             return None
-        other = [rows[place] for place in deranged(len(rows), self.ctx.generator("shuffled")).tolist()]
-        return self.judge.of(asked, other, rows), rows
+        numbers = [number for number, _ in pairs]
+        return self.judge.of(asked, [other for _, other in pairs], numbers), numbers
 
     def samples(self, source: str, count: int) -> Samples | None:
         """Return what several samples of one condition are worth together; None where all are the same."""

@@ -113,11 +113,16 @@ def _key(row: Mapping[str, Any]) -> str:
     return json.dumps(about_of(row), sort_keys=True)
 
 
-def deranged(count: int, generator: torch.Generator) -> Tensor:
-    """Return an order in which nothing stays in its place, `[count]`; of one thing there is none, and it stays."""
-    order = torch.randperm(count, generator=generator)
+def deranged(kind_T: Tensor, generator: torch.Generator) -> Tensor:
+    """Return for each task another one of another kind, `[T]`, each taken once; kinds are numbered from 0.
+
+    Of a kind that more than half of the tasks are, some are given one of their own.
+    """
+    name_K = torch.randperm(int(kind_T.max()) + 1, generator=generator)
+    order = torch.randperm(len(kind_T), generator=generator)
+    order = order[name_K[kind_T[order]].argsort(stable=True)]
     other = torch.empty_like(order)
-    other[order] = order.roll(1)
+    other[order] = order.roll(int(kind_T.bincount().max()))
     return other
 
 
