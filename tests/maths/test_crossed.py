@@ -123,6 +123,23 @@ def test_intervals_of_differences_of_right_answers_hold(tasks: int, examples: in
     assert 0.93 <= count / 600 <= 0.97
 
 
+@pytest.mark.parametrize(("tasks", "each"), [(4, 30), (40, 60)])
+@pytest.mark.parametrize("deviations", [(0.1, 1.0, 1.0), (0.3, 0.1, 1.0), (0.0, 0.5, 1.0)])
+def test_intervals_hold_where_each_task_has_some_of_the_examples(
+    tasks: int, each: int, deviations: tuple[float, float, float]
+) -> None:
+    generator, count, repeats = torch.Generator().manual_seed(tasks), 0, 600
+    for _ in range(repeats):
+        class_TW = torch.rand(tasks, 8, generator=generator).argsort(dim=1)[:, :5]
+        example_TE = (class_TW[:, :, None] * each + torch.arange(each)).flatten(1)
+        among, example, noise = deviations
+        d_TE = example * torch.randn(8 * each, generator=generator)[example_TE]
+        d_TE += among * torch.randn(tasks, 1, generator=generator)
+        low, high = paired(d_TE + noise * torch.randn(d_TE.shape, generator=generator), example_TE).interval()
+        count += low <= 0 <= high
+    assert 0.92 <= count / repeats <= 0.98
+
+
 def test_of_tasks_alone_it_is_the_one_sample_t_test() -> None:
     d_T = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     known = stats.ttest_1samp(d_T.numpy(), 0.0)

@@ -61,13 +61,16 @@ def difference(a_ME: Tensor, b_NE: Tensor) -> Difference:
     return Difference(float(difference_E.mean()), math.sqrt(total), total**2 / spent if spent else math.inf)
 
 
-def paired(d_TE: Tensor) -> Difference:
+def paired(d_TE: Tensor, example_TE: Tensor | None = None) -> Difference:
     """Return the mean of differences `[T, E]`: of T tasks, each with networks of its own, on the same E examples.
+
+    `example_TE`: numbers of the examples, where each task has E of its own choice among all.
 
     Who draws other tasks, or other examples, gets another mean. With mean squares of tasks, examples and what neither
     explains, its variance is (MS_T + MS_E - MS_R) / (T E), an effect that seems below zero being none; degrees of
-    freedom are Satterthwaite's. Where E is 1, or examples are no others' counterparts, tasks alone are drawn anew; of
-    one task it is a claim about that task.
+    freedom are Satterthwaite's. Of tasks with examples of their own, it is that of the sums over each task and each
+    example, less what is in both (Cameron, Gelbach & Miller 2011, Robust Inference with Multiway Clustering). Where E
+    is 1, tasks alone are drawn anew; of one task it is a claim about that task.
     """
     d_TE = d_TE.double()
     tasks, examples = d_TE.shape
@@ -75,9 +78,16 @@ def paired(d_TE: Tensor) -> Difference:
     if tasks == 1 or examples == 1:
         count = tasks * examples
         return Difference(mean, float(d_TE.std()) / math.sqrt(count) if count > 1 else math.nan, max(count - 1.0, 1.0))
-    task_T, example_E = d_TE.mean(dim=1), d_TE.mean(dim=0)
-    squares = [examples * float(task_T.var()), tasks * float(example_E.var()), _residual(d_TE)]
-    degrees = [tasks - 1.0, examples - 1.0, (tasks - 1.0) * (examples - 1.0)]
+    task = examples * float(d_TE.mean(dim=1).var())
+    if example_TE is None:
+        squares = [task, tasks * float(d_TE.mean(dim=0).var()), _residual(d_TE)]
+        degrees = [tasks - 1.0, examples - 1.0, (tasks - 1.0) * (examples - 1.0)]
+    else:
+        number_TE = example_TE.unique(return_inverse=True)[1]
+        sum_U = (d_TE - mean).new_zeros(int(number_TE.max()) + 1)
+        sum_U.index_add_(0, number_TE.flatten(), (d_TE - mean).flatten())
+        squares = [task, float(sum_U.square().sum()) / d_TE.numel() * len(sum_U) / (len(sum_U) - 1), float(d_TE.var())]
+        degrees = [tasks - 1.0, len(sum_U) - 1.0, d_TE.numel() - 1.0]
     effects = [square > squares[2] for square in squares[:2]]
     if not any(effects):
         return Difference(mean, math.sqrt(max(squares) / d_TE.numel()), degrees[2])

@@ -55,9 +55,10 @@ def test_of_some_examples_rivals_answer_those(bench):
         assert judged.right_TE.shape == (2, len(judge.targets(0))), name
         whole_TE, of_split = ~rival(TASKS, DATA.test), FAMILY.asked(DATA.test, TASKS[0])
         chosen = {int(number) for number in judge.drawn.chosen_E}
-        right = dict(zip(of_split.example_CQ[of_split.classes_W].flatten().tolist(), whole_TE[0].tolist(), strict=True))
+        right = dict(zip(of_split.chosen_E.tolist(), whole_TE[0].tolist(), strict=True))
         some = FAMILY.asked(judge.drawn, TASKS[0])
-        numbers = judge.drawn.chosen_E[some.example_CQ[some.classes_W].flatten()].tolist()
+        numbers = judge.drawn.chosen_E[some.chosen_E].tolist()
+        assert torch.equal(judged.example_TE[0], some.chosen_E) and judged.groups() == []
         assert set(numbers) <= chosen
         assert all(right[n] == bool(r) for n, r in zip(numbers, judged.right_TE[0], strict=True) if n in right), name
 

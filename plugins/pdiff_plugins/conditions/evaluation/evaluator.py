@@ -32,7 +32,7 @@ class Conditions(Evaluator):
     """
 
     name = "conditions"
-    version = 1
+    version = 2
     of_families: ClassVar[bool] = True
     compares: ClassVar[bool] = True
     first_columns: ClassVar[tuple[str, ...]] = ("held out", "worst", "hard", "shuffled", "learnt")

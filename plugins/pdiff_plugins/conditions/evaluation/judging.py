@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pdiff.components import Family
 from pdiff.data import some
+from pdiff_plugins.maths.crossed import Difference, paired
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -35,15 +36,21 @@ class Judged:
     """In float64."""
     right_TE: Tensor | None
     """bool; None where the score is no share of right answers."""
+    example_TE: Tensor | None = None
+    """Numbers of the examples, where tasks have examples of their own; else all have the same."""
 
     def of(self, rows: Sequence[int]) -> Judged:
         """Return the same of some tasks."""
         index = list(rows)
-        return Judged(self.score_T[index], None if self.right_TE is None else self.right_TE[index])
+        right_TE, example_TE = (None if x is None else x[index] for x in (self.right_TE, self.example_TE))
+        return Judged(self.score_T[index], right_TE, example_TE)
 
     def groups(self) -> list[float]:
-        """Return mean scores of at most `GROUPS` groups of examples, whose mean is the mean score; without any, []."""
-        if self.right_TE is None:
+        """Return mean scores of at most `GROUPS` groups of examples that tasks have in common; without any, [].
+
+        Their mean is the mean score.
+        """
+        if self.right_TE is None or self.example_TE is not None:
             return []
         share_E = self.right_TE.double().mean(dim=0)
         count = min(GROUPS, len(share_E))
@@ -51,11 +58,11 @@ class Judged:
         sums_G = torch.zeros(count, dtype=torch.float64).index_add_(0, group_E, share_E)
         return (sums_G * count / len(share_E)).tolist()
 
-    def less(self, other: Judged) -> Tensor:
-        """Return the difference for each task and example, `[T, E]`, or for each task alone, `[T, 1]`."""
+    def less(self, other: Judged) -> Difference:
+        """Return the difference, by tasks and examples; by tasks alone where examples are not right or wrong."""
         if self.right_TE is None or other.right_TE is None:
-            return (self.score_T - other.score_T)[:, None]
-        return self.right_TE.float() - other.right_TE.float()
+            return paired((self.score_T - other.score_T)[:, None])
+        return paired(self.right_TE.float() - other.right_TE.float(), self.example_TE)
 
 
 class Judge:
@@ -136,9 +143,16 @@ class Judge:
         counted = len({len(right_E) for right_E in rights}) == 1 and all(
             math.isclose(score, share, abs_tol=1e-6) for score, share in zip(scores, shares, strict=True)
         )
-        return Judged(torch.tensor(scores, dtype=torch.float64), torch.stack(rights) if counted else None)
+        score_T = torch.tensor(scores, dtype=torch.float64)
+        return Judged(score_T, torch.stack(rights), self._numbers(rows)) if counted else Judged(score_T, None)
+
+    def _numbers(self, rows: Sequence[int]) -> Tensor | None:
+        """Return the numbers `[T, E]` of the examples that tasks have; None where all have all, in their order."""
+        numbers = [getattr(self.examples(number), "chosen_E", None) for number in rows if self.by_task]
+        known = [number_E for number_E in numbers if number_E is not None]
+        return torch.stack(known) if known and len(known) == len(rows) else None
 
     def rival(self, rival: Rival) -> Judged:
         """Judge what answers all tasks without a network for each."""
         wrong_TE = rival(self.about, self.drawn)
-        return Judged(1 - wrong_TE.double().mean(dim=1), ~wrong_TE)
+        return Judged(1 - wrong_TE.double().mean(dim=1), ~wrong_TE, self._numbers(range(len(self.about))))

@@ -78,7 +78,7 @@ class Scoring:
             "asked": {part: [tasks.about[number] for number in numbers] for part, numbers in by_part.items()},
             "beside": {name: _row(tasks, each) for name, each in beside.items()}, "gains": case.gains,
             "hard_gains": case.hard_gains, "examples": self.asker.judge.digest,
-            "groups": {name: each.groups() for name, each in of_part.items() if each.right_TE is not None},
+            "groups": {name: each.groups() for name, each in of_part.items() if each.groups()},
             "plain": plain(case), "verdict": verdict(case),
             **{key: value for key, value in further.items() if value is not None},
         }  # fmt: skip

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pdiff.results.scores import Unit
 from pdiff.view import ORIGINAL
 from pdiff_plugins.conditions.evaluation.judging import Judged
 from pdiff_plugins.conditions.evaluation.scores import Copies, Gain
 from pdiff_plugins.conditions.evaluation.tasks import HARD, LEARNT
-from pdiff_plugins.maths.crossed import Difference, holm, paired
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from pdiff_plugins.maths.crossed import Difference, holm
 
 COPIES = 0.5
 """Of the distance from own networks to those learnt, below which networks are said to be copies."""
@@ -54,7 +50,7 @@ def gains(judged: Mapping[str, Judged], method: str) -> dict[str, Gain]:
 
     Holm's correction is over the controls: every row but the method's own and the tasks' own networks.
     """
-    others = {row: paired(judged[method].less(theirs)) for row, theirs in judged.items() if row != method}
+    others = {row: judged[method].less(theirs) for row, theirs in judged.items() if row != method}
     others = {row: gain for row, gain in others.items() if math.isfinite(gain.mean + gain.error)}
     controls = {row: gain.chance for row, gain in others.items() if row != ORIGINAL}
     told = dict(zip(controls, holm(list(controls.values())), strict=True))
@@ -71,9 +67,8 @@ def gain_of(gain: Difference, told: bool) -> Gain:
     }  # fmt: skip
 
 
-def alone(difference_TE: Tensor) -> Gain:
+def alone(gain: Difference) -> Gain:
     """Return a difference that is one question by itself."""
-    gain = paired(difference_TE)
     return gain_of(gain, gain.chance <= 0.05)
 
 

@@ -51,6 +51,11 @@ class OfClasses:
     """Numbers of each class's first examples."""
 
     @property
+    def chosen_E(self) -> Tensor:
+        """Numbers of the examples in the split."""
+        return self.example_CQ[self.classes_W].flatten()
+
+    @property
     def targets(self) -> Tensor:
         return torch.arange(len(self)) // self.example_CQ.shape[1]
 

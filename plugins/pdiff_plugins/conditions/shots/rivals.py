@@ -72,8 +72,7 @@ class FewShots:
             wrong = []
             for task in about:
                 asked = of_classes(split, task["classes"])
-                chosen_E = asked.example_CQ[asked.classes_W].flatten()
-                said_E = logits(known_EF[self.supports(task)], features_EF[chosen_E]).argmax(dim=1)
+                said_E = logits(known_EF[self.supports(task)], features_EF[asked.chosen_E]).argmax(dim=1)
                 wrong.append(said_E != asked.targets)
             return torch.stack(wrong)
 
