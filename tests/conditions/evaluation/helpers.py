@@ -168,7 +168,8 @@ def view(generators: Mapping[str, Generator], family: Family | None = None, made
     bench = bench_of(made, Linear(), family, data(), encoder=Written())
     theta = {"original": made.theta_ND} | {source: made.theta_ND[:3] for source in generators}
     return SimpleNamespace(
-        recipe=SimpleNamespace(task=family, selection="validation"), name="run", zoo=made, theta=theta,
+        recipe=SimpleNamespace(task=family, selection="validation", collect=SimpleNamespace(steps=5, batch_size=20)),
+        name="run", zoo=made, theta=theta,
         method=next(iter(generators)), generators=generators, bench=bench, selection="validation", warn=print,
         methods={}, scores={},
     )  # fmt: skip

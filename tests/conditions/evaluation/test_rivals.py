@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from pdiff.context import Context
+from pdiff.results.shown import Showing
 from pdiff.running.snapshot import Snapshot
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
+from pdiff_plugins.conditions.evaluation.page import rows
 from pdiff_plugins.conditions.evaluation.verdict import WHOLE
-from tests.conditions.evaluation.helpers import Apart, Given, One, Parts, network, view, wrong_in
+from tests.conditions.evaluation.helpers import EXAMPLES, Apart, Given, One, Parts, network, scored, view, wrong_in
 
 
 class Unread(Parts):
@@ -30,6 +32,21 @@ def test_one_network_of_all_classes_answers_every_task(family: Parts) -> None:
     scores = options.evaluate(view({"pdiff": Given(wrong_in(1))}, family), Context(seed=0))
     assert [scores["beside"][WHOLE][key] for key in ("learnt", "held_out", "hard")] == [1.0, 1.0, 1.0]
     assert 0 <= scores["class_gain"] < 0.5 and f"{WHOLE} does better than every generated one" in scores["plain"]
+
+
+def test_rows_say_how_many_examples_they_have_learnt_from() -> None:
+    seen = view({"pdiff": Given(network), "hypernetwork": Given(network, generated={"examples": 1234})})
+    given = Conditions(rival_steps=10, adapt=()).evaluate(seen, Context(seed=0))
+    counts = {row: each.get("seen") for row, each in (given["networks"] | given["beside"]).items()}
+    assert counts["original"] == counts["pdiff"] == 20 * 5 * 20 and counts["hypernetwork"] == 1234
+    assert counts[WHOLE] == 10 * EXAMPLES and counts["larger class"] is None
+    seen.scores = scored(seen, given)
+    (note,) = (
+        note for note in Showing({"conditions": Conditions()}, print).notes(seen.scores) if "learnt from," in note
+    )
+    assert note.endswith(f"{WHOLE} 1,000; hypernetwork 1,234; original, pdiff 2,000")
+    head, (first, *_) = rows(seen.scores)
+    assert first[head.index("examples")] == "2,000"
 
 
 def test_no_network_of_all_classes_is_trained_for_what_it_cannot_answer() -> None:

@@ -40,6 +40,12 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
         told = "" if ours["class_gain"] < LITTLE else ": give it more (rival_steps)"
         added = unit.difference(ours["class_gain"], "+")
         yield f"{WHOLE}: twice the steps changed its accuracy on all classes by {added}{told}"
+    seen = {name: each["seen"] for name, each in (given | ours["beside"]).items() if each.get("seen")}
+    if len(set(seen.values())) > 1:
+        by_count = [
+            ", ".join(n for n in seen if seen[n] == count) + f" {count:,}" for count in sorted(set(seen.values()))
+        ]
+        yield f"training examples that rows have learnt from, be it through networks: {'; '.join(by_count)}"
     above = [source for source, each in given.items() if source != ORIGINAL and each["mean"] > given[ORIGINAL]["mean"]]
     if not ours["by_task"]:
         yield "all networks are scored alike, whatever they were asked for: no score tells whether conditions are used"

@@ -18,7 +18,7 @@ Table = tuple[list[str], list[list[str]]]
 COLUMNS = (
     ("learnt", "learnt", SCORE), ("held out", "held_out", SCORE), ("worst", "worst", SCORE), ("hard", "hard", SCORE),
     ("worst hard", "hard_worst", SCORE), ("shuffled", "shuffled", SCORE), ("gate", "gate", SCORE),
-    ("left out", "leave_one_out", ".2f"),
+    ("left out", "leave_one_out", ".2f"), ("examples", "seen", ",d"),
 )  # fmt: skip
 FIGURES = ("conditions", "conditions_distance", "conditions_adapted")
 READING = (
@@ -26,7 +26,8 @@ READING = (
     "`worst` the worst of them; `hard`: unseen ones that are harder by design. `shuffled`: networks that were asked "
     "for another task. `gate`: the tasks' own networks once the method's codec has had them. `left out`: error in the "
     "weights of learnt networks left out, as a share of their variance. `original` is each task's own network; below "
-    "the sources stand ways without a generated network."
+    "the sources stand ways without a generated network. `examples`: how many training examples a row has learnt from, "
+    "counted each time; what learns from networks has all that these have seen."
 )
 GAINS = (
     "Score of the method less that of each row. The interval of 95 % takes tasks, with their networks, and examples as "
@@ -58,7 +59,7 @@ def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
         "On hard tasks": table(gains(scores, "hard_gains"), GAINS),
         "By distance from the nearest learnt task": table(distances(scores), _distance(ours)),
         "Several samples": table(samples(scores), SAMPLES),
-        "Trained on": table(adapted(scores), "Mean score after so many steps of training on the task, by start."),
+        "Trained on": table(adapted(scores), _adapted(ours)),
         "Figures": "\n".join(map(page.figure, drawn)),
     }
     return Page("conditions", f"What {view.method} gives when asked for a task.", ABOUT, sections)
@@ -68,6 +69,14 @@ def _span(scores: Mapping[str, Any]) -> str:
     span = scores["conditions"].get("span")
     said = " As mixtures of learnt networks, what all their principal components leave of them, own ones have a mean of"
     return "" if span is None else f"{said} {unit_of(scores).text(span)}."
+
+
+def _adapted(ours: Mapping[str, Any]) -> str:
+    count = ours.get("adapted", {}).get("tasks", 0)
+    return (
+        f"Mean score over {count} of the tasks after so many steps on its training examples, by start; of several "
+        "rates, each number is of the one that is best on the selection split."
+    )
 
 
 def _distance(ours: Mapping[str, Any]) -> str:

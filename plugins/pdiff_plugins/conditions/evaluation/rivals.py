@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SHARED = "shared start"
 """What every network of the zoo may have begun with: the base network."""
 
+BATCH = 128
+"""Examples in a step of the network of all classes."""
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -34,6 +37,8 @@ class Whole:
     judged: Judged
     gain: float
     """What the second half of its steps adds to its accuracy on all classes, on the selection split."""
+    seen: int
+    """Training examples, counted each time."""
 
 
 def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
@@ -48,7 +53,7 @@ def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
 
     ctx = asker.ctx.scope("classes")
     half, whole = (
-        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr)
+        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr, BATCH)
         for count in (max(1, steps // 2), steps)
     )
     chosen = bench.examples(asker.view.selection)
@@ -64,7 +69,11 @@ def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
         assert answer_E is not None
         return answer_E[None]
 
-    return Whole(asker.judge.answers(predict, range(len(asker.tasks))), after - before)
+    return Whole(
+        asker.judge.answers(predict, range(len(asker.tasks))),
+        after - before,
+        steps * min(BATCH, len(bench.examples("train"))),
+    )
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ class RowConditions(Spread):
     hard: Annotated[float | None, "mean score on hard tasks"]
     hard_worst: Annotated[float | None, "on the worst of these"]
     tasks: Annotated[dict[str, list[float]], "score on each task, by part, in the order of `distances`"]
+    seen: Annotated[int | None, "training examples it learnt from, each time; be it through networks that saw them"]
 
 
 class SourceConditions(RowConditions):

@@ -71,12 +71,13 @@ class Scoring:
             "adapted": adapted(self.asker, self.options, self._starts(case.gains)),
         }  # fmt: skip
         by_part = {part: tasks.of(part) for part in PARTS}
+        seen = {WHOLE: whole.seen} if whole else {}
         return {
             "networks": self.networks, "unit": case.unit.name, "counts": tasks.counts, "known": tasks.known,
             "judged": tasks.judged, "right": case.right, "by_task": self.asker.judge.by_task, "bits": tasks.bits,
             "distances": {part: tasks.distance_T[numbers].tolist() for part, numbers in by_part.items()},
             "asked": {part: [tasks.about[number] for number in numbers] for part, numbers in by_part.items()},
-            "beside": {name: _row(tasks, each) for name, each in beside.items()}, "gains": case.gains,
+            "beside": {name: _row(tasks, each, seen.get(name)) for name, each in beside.items()}, "gains": case.gains,
             "hard_gains": case.hard_gains, "examples": self.asker.judge.digest,
             "groups": {name: each.groups() for name, each in of_part.items() if each.groups()},
             "plain": plain(case), "verdict": verdict(case),
@@ -88,7 +89,8 @@ class Scoring:
         asker, theta_TD = self.asker, self.asker.theta(source)
         asked, every = asker.judge.asked(theta_TD), range(len(self.tasks))
         judged = self.judged[source] = asker.judge.of(asked, every if len(theta_TD) > 1 else [0] * len(every), every)
-        told: dict[str, Any] = {**_row(self.tasks, judged), "conditional": asker.conditional(source)}
+        row = _row(self.tasks, judged, _seen(self.view, source))
+        told: dict[str, Any] = {**row, "conditional": asker.conditional(source)}
         self.networks[source] = scores = told | {"shuffled": None, "gate": None}  # type: ignore[assignment]
         if source == self.view.method:
             self.kept[source] = theta_TD
@@ -136,14 +138,21 @@ class Scoring:
         return {source: self.kept[source] if source in self.kept else self.asker.theta(source) for source in sources}
 
 
-def _row(tasks: Tasks, judged: Judged) -> RowConditions:
+def _row(tasks: Tasks, judged: Judged, seen: int | None) -> RowConditions:
     by_part = {part: judged.score_T[tasks.of(part)].tolist() for part in PARTS}
     mean = {part: statistics.fmean(values) if values else None for part, values in by_part.items()}
     worst = {part: min(values, default=None) for part, values in by_part.items()}
     return {
         **spread(by_part[tasks.judged]), "learnt": mean[LEARNT], "held_out": mean[HELD_OUT], "worst": worst[HELD_OUT],
-        "hard": mean[HARD], "hard_worst": worst[HARD], "tasks": by_part,
+        "hard": mean[HARD], "hard_worst": worst[HARD], "tasks": by_part, "seen": seen,
     }  # fmt: skip
+
+
+def _seen(view: View, source: str) -> int | None:
+    """Return how many training examples a source learnt from, be it through networks; None where that is not known."""
+    facts = {} if source == ORIGINAL else view.generators[source].facts.get("generated", {})
+    steps, batch_size = (getattr(view.recipe.collect, key, 0) for key in ("steps", "batch_size"))
+    return int(facts.get("examples", 0) or len(view.zoo) * steps * batch_size) or None
 
 
 def _own_gain(view: View) -> float | None:
