@@ -59,7 +59,7 @@ class Conditions(Evaluator):
     )
     adapted: int = Field(32, gt=0, description="tasks that generated networks are trained on")
     adapt_lr: tuple[PositiveFloat, ...] = Field(
-        (1e-3, 1e-2),
+        (1e-3, 1e-2, 3e-2),
         min_length=1,
         description="learning rates of that training; the best on the selection split counts",
     )
