@@ -9,10 +9,12 @@ from torch import Tensor
 
 from pdiff.context import Context
 from pdiff.results.scores import Unit
+from pdiff.results.shown import Showing
+from pdiff_plugins.collectors.tasks.training import TWICE
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.conditions.evaluation.judging import Judged
 from pdiff_plugins.conditions.evaluation.verdict import WHOLE, Case, alone, gains, plain, verdict
-from tests.conditions.evaluation.helpers import CLASSES, Given, network, view, wrong_in, zoo
+from tests.conditions.evaluation.helpers import CLASSES, Given, network, scored, view, wrong_in, zoo
 
 TASKS, EXAMPLES = 40, 400
 
@@ -33,7 +35,7 @@ def case(judged: dict[str, Judged], generated: list[str], **changes: Any) -> Cas
     known: dict[str, Any] = {
         "method": generated[0], "generated": generated, "judged": "held out", "counts": {"held out": TASKS, "hard": 0},
         "means": means, "gains": gains(judged, generated[0]), "hard_gains": {}, "used": None, "shuffled": None,
-        "copies": None, "metric": "accuracy", "right": True, "unit": Unit("%"),
+        "copies": None, "own_gain": None, "metric": "accuracy", "right": True, "unit": Unit("%"),
         "beyond": WHOLE in judged and alone(judged[WHOLE].less(judged[best]))["said"] == "better",
     }  # fmt: skip
     return Case(**known | changes)
@@ -118,6 +120,18 @@ def test_own_networks_below_generated_ones_are_an_under_trained_zoo() -> None:
         "the zoo is under-trained, and no ceiling"
         in Conditions(rival_steps=0, adapt=()).evaluate(seen, Context(0))["plain"]
     )
+
+
+def test_own_networks_that_more_steps_do_not_help_are_not_called_under_trained() -> None:
+    made = zoo()
+    assert made.holdout is not None
+    made.holdout.theta_ND[:, CLASSES] *= -1
+    made.rows[0]["metrics"] = {"accuracy": 0.9, TWICE: 0.901}
+    seen = view({"pdiff": Given(network)}, made=made)
+    given = Conditions(rival_steps=0, adapt=()).evaluate(seen, Context(0))
+    notes = Showing({"conditions": Conditions()}, print).notes(scored(seen, given))
+    assert not any("under-trained" in line for line in (given["plain"], *notes))
+    assert "do worse (80.00%): twice the steps add little to them" in given["plain"]
 
 
 def test_a_method_is_worse_than_its_control_on_every_example_of_a_class() -> None:

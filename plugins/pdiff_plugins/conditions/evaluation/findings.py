@@ -8,10 +8,7 @@ from typing import Any
 from pdiff.components import Finding
 from pdiff.results.scores import Unit, given_by, unit_of
 from pdiff.view import ORIGINAL
-from pdiff_plugins.conditions.evaluation.verdict import WHOLE
-
-LITTLE = 0.005
-"""What twice the steps may add to networks that are trained to their end."""
+from pdiff_plugins.conditions.evaluation.verdict import LITTLE, WHOLE, no_ceiling
 
 
 def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
@@ -52,7 +49,7 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
     elif above:
         yield (
             f"{', '.join(above)}: a mean above that of the tasks' own networks "
-            f"({unit.text(given[ORIGINAL]['mean'])}); where that is no chance, the zoo is under-trained"
+            f"({unit.text(given[ORIGINAL]['mean'])}); where that is no chance, {no_ceiling(ours.get('own_gain'))}"
         )
 
 

@@ -67,7 +67,7 @@ class Scoring:
         case = self._case(of_part, of_hard)
         further = {
             "used": self.used, "copies": case.copies, "span": self.asker.span(),
-            "class_gain": whole.gain if whole else None, "own_gain": _own_gain(self.view),
+            "class_gain": whole.gain if whole else None, "own_gain": case.own_gain,
             "adapted": adapted(self.asker, self.options, self._starts(case.gains)),
         }  # fmt: skip
         by_part = {part: tasks.of(part) for part in PARTS}
@@ -117,8 +117,8 @@ class Scoring:
             method=method, generated=self.conditional, judged=self.tasks.judged, counts=self.tasks.counts, means=means,
             gains=gains(of_part, method), hard_gains=gains(of_hard, method) if of_hard else {},
             beyond=bool(best) and WHOLE in means and alone(of_part[WHOLE].less(of_part[best]))["said"] == "better",
-            used=self.used, shuffled=self.networks[method]["shuffled"], copies=self._copies(),
-            metric=self.task.metric, right=all(each.right_TE is not None for each in of_part.values()),
+            own_gain=_own_gain(self.view), used=self.used, shuffled=self.networks[method]["shuffled"],
+            copies=self._copies(), metric=self.task.metric, right=all(each.right_TE is not None for each in of_part.values()),
             unit=Unit.of((value for each in of_part.values() for value in each.score_T.tolist()), self.task.unit),
         )  # fmt: skip
 
