@@ -134,6 +134,17 @@ def test_own_networks_that_more_steps_do_not_help_are_not_called_under_trained()
     assert "do worse (80.00%): twice the steps add little to them" in given["plain"]
 
 
+def test_of_a_single_task_nothing_is_said_of_others() -> None:
+    made = zoo()
+    assert made.holdout is not None
+    made.holdout = made.holdout.subset([0])
+    given = Conditions(rival_steps=0, adapt=()).evaluate(view({"pdiff": Given(network)}, made=made), Context(0))
+    assert given["plain"].startswith("pdiff gives networks for one held out task that are right in 100.00%; ")
+    assert given["plain"].endswith("and nothing is said of other tasks") and given["verdict"][0].startswith(
+        "on 1 task ("
+    )
+
+
 def test_a_method_is_worse_than_its_control_on_every_example_of_a_class() -> None:
     scores = evaluated(wrong_in(1), exact=network)
     gain = scores["gains"]["exact"]

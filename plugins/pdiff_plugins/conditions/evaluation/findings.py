@@ -8,7 +8,7 @@ from typing import Any
 from pdiff.components import Finding
 from pdiff.results.scores import Unit, given_by, unit_of
 from pdiff.view import ORIGINAL
-from pdiff_plugins.conditions.evaluation.verdict import LITTLE, WHOLE, no_ceiling
+from pdiff_plugins.conditions.evaluation.verdict import LITTLE, WHOLE, no_ceiling, on_tasks
 
 
 def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
     known = f"; {ours['known']} checkpoints held out are of learnt tasks, and not asked for" if ours["known"] else ""
     yield Finding(f"tasks: {counts}; means and the verdict are of those {ours['judged']}{known}", note=True)
     brief = (
-        line for line in ours["verdict"] if line.startswith((f"on {ours['counts'][ours['judged']]} tasks", "the cond"))
+        line for line in ours["verdict"] if line.startswith((on_tasks(ours["counts"], ours["judged"]), "the cond"))
     )
     yield Finding(f"conditions: {'; '.join(brief)}", note=True)
     yield from (Finding(note, note=True) for note in _trained(ours, given, unit))

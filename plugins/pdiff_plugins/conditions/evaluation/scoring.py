@@ -118,7 +118,8 @@ class Scoring:
             gains=gains(of_part, method), hard_gains=gains(of_hard, method) if of_hard else {},
             beyond=bool(best) and WHOLE in means and alone(of_part[WHOLE].less(of_part[best]))["said"] == "better",
             own_gain=_own_gain(self.view), used=self.used, shuffled=self.networks[method]["shuffled"],
-            copies=self._copies(), metric=self.task.metric, right=all(each.right_TE is not None for each in of_part.values()),
+            copies=self._copies(), metric=self.task.metric,
+            right=all(each.right_TE is not None for each in of_part.values()),
             unit=Unit.of((value for each in of_part.values() for value in each.score_T.tolist()), self.task.unit),
         )  # fmt: skip
 

@@ -78,12 +78,12 @@ def alone(gain: Difference) -> Gain:
 
 def plain(case: Case) -> str:
     """Say it for who reads such a table for the first time: how good, what does better, whether it matters at all."""
-    return "; ".join([_good(case), *_beside(case), *_condition(case), *_copies(case), *_own(case)])
+    return "; ".join([_good(case), *_beside(case), *_condition(case), *_copies(case), *_own(case), *_single(case)])
 
 
 def _good(case: Case) -> str:
     tasks = {LEARNT: "the tasks it has learnt (none was held out)", HARD: "hard unseen tasks"}
-    for_tasks = tasks.get(case.judged, "unseen tasks")
+    for_tasks = tasks.get(case.judged, "unseen tasks") if case.counts[case.judged] > 1 else f"one {case.judged} task"
     mean = case.unit.text(case.means[case.method])
     if case.method not in case.generated:
         return f"{case.method} takes no conditions: one network of it, for all of {for_tasks}, {_does(case, mean)}"
@@ -143,6 +143,11 @@ def _own(case: Case) -> Iterator[str]:
         yield f"the tasks' own networks do worse ({mean}): {no_ceiling(case.own_gain)}"
 
 
+def _single(case: Case) -> Iterator[str]:
+    if case.counts[case.judged] == 1:
+        yield "chance is that of this one task's examples, and nothing is said of other tasks"
+
+
 def no_ceiling(own_gain: float | None) -> str:
     """Say what it means that a task's own network is not the best; `own_gain`: what twice the steps add to it."""
     if own_gain is not None and own_gain < LITTLE:
@@ -152,7 +157,7 @@ def no_ceiling(own_gain: float | None) -> str:
 
 def verdict(case: Case) -> list[str]:
     """Return all of it, a sentence each: every control, the condition, copies, own networks, hard tasks."""
-    lines = list(_compared(case, case.gains, f"on {case.counts[case.judged]} tasks ({case.judged})"))
+    lines = list(_compared(case, case.gains, on_tasks(case.counts, case.judged)))
     if case.used is not None:
         word = "is used" if case.used["said"] == "better" else "is not used, as far as can be told"
         lines.append(
@@ -168,6 +173,11 @@ def verdict(case: Case) -> list[str]:
     if case.hard_gains:
         lines += _compared(case, case.hard_gains, f"on {case.counts[HARD]} hard tasks")
     return lines
+
+
+def on_tasks(counts: Mapping[str, int], part: str) -> str:
+    """Say which tasks a sentence is about."""
+    return f"on {counts[part]} task{'s' if counts[part] > 1 else ''} ({part})"
 
 
 def _compared(case: Case, gained: Mapping[str, Gain], where: str) -> Iterator[str]:
