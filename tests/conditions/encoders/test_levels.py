@@ -57,6 +57,17 @@ def test_numbers_are_deviations_of_the_zoo_and_may_be_new():
     assert conditions(Attributes(numbers=("one",)), [{"one": 4}, {"one": 4}]) == [[0], [0]]
 
 
+def test_angles_are_places_on_a_circle_and_may_be_new():
+    turned = Attributes(angles=("rotation",))
+    rows = torch.tensor(conditions(turned, SHIFTS))
+    assert rows.shape == (6, 4) and torch.allclose(rows[4, 2:], torch.tensor([0.0, 1.0]), atol=1e-6)
+    new = torch.tensor(conditions(turned, [{"rotation": turn, "noise": "no"} for turn in (-45, 315)], SHIFTS))
+    assert torch.allclose(new[0], new[1], atol=1e-6) and torch.allclose(new[0, 2:].norm(), torch.tensor(1.0))
+    assert turned.read({"rotation": "225", "noise": "no"}, SHIFTS, bench()) == {"rotation": 225, "noise": "no"}
+    refused(lambda: conditions(Attributes(angles=("noise",)), SHIFTS), "noise = 'no'", "encoder.angles")
+    refused(lambda: conditions(Attributes(angles=("turn",)), SHIFTS), "encoder.angles", "'turn'")
+
+
 def test_factors_are_read_by_name():
     asked = {"rotation": "45", "noise": "yes"}
     assert Attributes().read(asked, SHIFTS, bench()) == {"rotation": 45, "noise": "yes"}
