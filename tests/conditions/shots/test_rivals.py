@@ -96,5 +96,12 @@ def test_steps_on_the_examples_are_plain_steps_from_the_base_network(bench):
             assert torch.allclose(bench.zoo.layout.vector(net.state_dict()), theta_TD[number], atol=1e-4)
 
 
+def test_rates_are_judged_on_other_examples_than_those_trained_on(bench):
+    few = rivals.FewShots(FAMILY, bench, CTX)
+    for task in few.tuning()[:8]:
+        for support_K, query_Q in zip(few.supports(task), few.queries(task), strict=True):
+            assert len({*support_K.tolist(), *query_Q.tolist()}) == SHOTS + rivals.QUERIES
+
+
 def test_without_steps_there_is_no_learned_metric(bench):
     assert "class means in a learned metric" not in Orders(ways=3, metric_steps=0).rivals(bench, CTX)

@@ -36,7 +36,9 @@ class Features(Encoder):
     by: Literal["base", "inputs"] = Field(
         "base", description="features: the last hidden layer of the base network, or inputs as they are"
     )
-    split: Literal["train", "validation", "test"] = Field("train", description="where examples are drawn from")
+    split: Literal["train", "validation"] = Field(
+        "train", description="where examples are drawn from; networks are asked about those of test"
+    )
     spread: bool = Field(
         False, json_schema_extra=IF_SET, description="behind each class's means, the features' standard deviations"
     )

@@ -49,7 +49,7 @@ class Orders(Family):
         (), description="classes that no learnt task holds, by number or name; hard tasks hold all of them"
     )
     shots: int = Field(5, gt=0, description="support examples of each class, of the rivals; as many as the encoder's")
-    support: Literal["train", "validation", "test"] = Field(
+    support: Literal["train", "validation"] = Field(
         "train", description="split that the rivals draw them from; as the encoder does"
     )
     metric_steps: int = Field(4000, ge=0, description="training steps of the learned metric among the rivals; 0: none")

@@ -116,8 +116,9 @@ class FewShots:
         ]
 
     def queries(self, about: About) -> Tensor:
-        """Return the numbers of training examples of a task on which rates are judged, `[W, Q]`."""
-        return drawn(self.bench.examples("train").targets, about["classes"], QUERIES, about["draw"] + DRAWS)
+        """Return the numbers of training examples of a task on which rates are judged, `[W, Q]`, none its support."""
+        targets_E, count = self.bench.examples("train").targets, self.family.shots + QUERIES
+        return drawn(targets_E, about["classes"], count, about["draw"])[:, self.family.shots :]
 
     def tuned_ridge(self) -> Logits:
         """Choose the ridge that answers most on tasks of seen classes."""
