@@ -14,6 +14,7 @@ from pdiff_plugins.collectors.tasks.training import TWICE
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.conditions.evaluation.judging import Judged
 from pdiff_plugins.conditions.evaluation.verdict import WHOLE, Case, alone, gains, plain, verdict
+from pdiff_plugins.maths.crossed import Difference
 from tests.conditions.evaluation.helpers import CLASSES, Given, network, scored, view, wrong_in, zoo
 
 TASKS, EXAMPLES = 40, 400
@@ -98,6 +99,12 @@ def test_a_condition_that_is_not_used_is_said_not_to_matter() -> None:
     assert "the condition is not used" in "; ".join(everybody["verdict"])
     heard = evaluated(network)
     assert "what is asked for matters: networks asked for another task are right in" in heard["plain"]
+
+
+def test_of_few_tasks_it_is_not_said_that_the_condition_does_not_matter() -> None:
+    judged = {"pdiff": answers(2.4, 1), "nearest": answers(1.0, 3)}
+    said = plain(case(judged, ["pdiff", "nearest"], used=alone(Difference(0.02, 0.02, 3.0)), shuffled=0.9))
+    assert "whether what is asked for matters cannot be told (networks asked for another task: 90.00%)" in said
 
 
 def test_copies_of_learnt_networks_are_called_so() -> None:

@@ -153,7 +153,9 @@ def _seen(view: View, source: str) -> int | None:
     """Return how many training examples a source learnt from, be it through networks; None where that is not known."""
     facts = {} if source == ORIGINAL else view.generators[source].facts.get("generated", {})
     steps, batch_size = (getattr(view.recipe.collect, key, 0) for key in ("steps", "batch_size"))
-    return int(facts.get("examples", 0) or len(view.zoo) * steps * batch_size) or None
+    collect: Any = view.recipe.collect
+    begun = batch_size * collect.trunk_steps if getattr(collect, "start", "") == "trunk" else 0
+    return int(begun + (facts.get("examples", 0) or len(view.zoo) * steps * batch_size)) or None
 
 
 def _own_gain(view: View) -> float | None:

@@ -127,8 +127,10 @@ def _condition(case: Case) -> Iterator[str]:
     mean = case.unit.text(case.shuffled)
     if case.used["said"] == "better":
         yield f"what is asked for matters: networks asked for another task {_does(case, mean, 'are', 'have')}"
-    else:
+    elif case.used["high"] < LITTLE * (1 if case.right else abs(case.means[case.method])):
         yield f"what is asked for makes no difference: networks asked for another task do as well ({mean})"
+    else:
+        yield f"whether what is asked for matters cannot be told (networks asked for another task: {mean})"
 
 
 def _copies(case: Case) -> Iterator[str]:
