@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pdiff.context import Context
+from pdiff.data import Batch, TensorSplit
 from pdiff.results.shown import Showing
 from pdiff.running.snapshot import Snapshot
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
@@ -32,6 +33,18 @@ def test_one_network_of_all_classes_answers_every_task(family: Parts) -> None:
     scores = options.evaluate(view({"pdiff": Given(wrong_in(1))}, family), Context(seed=0))
     assert [scores["beside"][WHOLE][key] for key in ("learnt", "held_out", "hard")] == [1.0, 1.0, 1.0]
     assert 0 <= scores["class_gain"] < 0.5 and f"{WHOLE} does better than every generated one" in scores["plain"]
+
+
+def test_it_is_trained_with_the_datasets_transform_as_hypernetworks_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    augmented, batch = [], TensorSplit.batch
+
+    def told(split: TensorSplit, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
+        augmented.append(augment is not None)
+        return batch(split, index, device, augment)
+
+    monkeypatch.setattr(TensorSplit, "batch", told)
+    Conditions(rival_steps=6, adapt=()).evaluate(view({"pdiff": Given(network)}), Context(seed=0))
+    assert sum(augmented) == 6 + 3  # its own steps, and those of one for half as long
 
 
 def test_rows_say_how_many_examples_they_have_learnt_from() -> None:

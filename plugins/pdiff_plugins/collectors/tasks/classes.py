@@ -20,21 +20,27 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
 
 
-def class_network(bench: Bench, ctx: Context, steps: int, lr: float = 1e-3, batch_size: int = 128) -> nn.Module:
+def class_network(
+    bench: Bench, ctx: Context, steps: int, lr: float = 1e-3, batch_size: int = 128, augment: bool = False
+) -> nn.Module:
     """Return a network of the run's architecture with an output for each class, trained by cross-entropy with Adam.
 
     It lies on the device, in eval mode. Raises UserError where the dataset's targets are no classes.
+
+    Args:
+        augment: with the dataset's training transform.
     """
     split = bench.examples("train")
     if split.targets.ndim != 1 or split.targets.is_floating_point():
         raise UserError("a network of all classes: the dataset's targets are no class numbers")
-    split = ready(split, ctx.device) or split
+    split = split if augment else ready(split, ctx.device) or split
     network = placed(bench.build(derive(ctx.seed, "classes"), outputs=bench.classes), ctx.device).train()
     size = min(batch_size, len(split))
     per_epoch = epoch_length(len(split), size, network)
 
     def draw(step: int, generator: torch.Generator) -> Batch:
-        return split.batch(epoch_order(len(split), size, step, ctx.seed, per_epoch), ctx.device)
+        order = epoch_order(len(split), size, step, ctx.seed, per_epoch)
+        return split.batch(order, ctx.device, generator if augment else None)
 
     def loss(inputs: Any, targets: Tensor) -> Tensor:
         return cross_entropy(network(inputs), targets)

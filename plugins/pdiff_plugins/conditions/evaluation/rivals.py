@@ -42,7 +42,10 @@ class Whole:
 
 
 def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
-    """Train a network of all classes, and one for half the steps; None where no task can be read from its answers."""
+    """Train a network of all classes, and one for half the steps; None where no task can be read from its answers.
+
+    They have the dataset's training transform, as networks have that are trained through a hypernetwork.
+    """
     family, bench = asker.judge.task, asker.view.bench
     if not steps or not isinstance(family, Family):
         return None
@@ -53,7 +56,7 @@ def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
 
     ctx = asker.ctx.scope("classes")
     half, whole = (
-        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr, BATCH)
+        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr, BATCH, augment=True)
         for count in (max(1, steps // 2), steps)
     )
     chosen = bench.examples(asker.view.selection)
