@@ -216,7 +216,7 @@ class Mlp(Architecture):
     activation: Literal["relu", "selu", "tanh", "gelu"] = Field("relu", description="after each layer but the last")
     initial: float = Field(
         0.0, ge=0, json_schema_extra=IF_SET,
-        description="deviation of the weights to begin with, times the root of a layer's inputs (1.41: He et al. 2015); "
+        description="deviation of weights to begin with, times the root of a layer's inputs (1.41: He et al. 2015); "
         "0: as torch has them, which is 0.58",
     )  # fmt: skip
 
