@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pdiff import UserError
 from pdiff.engine.pipeline import Pipeline
+from pdiff.engine.preflight import look_ahead
+from pdiff.files import save_tensors
 from pdiff.testing import tiny_run
 
 TASKS = {"name": "tasks", "learnt": 4, "steps": 3, "lr": 0.01, "batch_size": 20}
@@ -24,3 +30,43 @@ def test_tasks_that_a_step_holds_out_are_not_learnt(tmp_path: Path) -> None:
     zoo = run_of(tmp_path, zoo=[{"name": "holdout", "count": 1}]).zoo
     assert zoo.holdout is not None and [row["part"] for row in zoo.holdout.rows] == ["held out"]
     assert [row["part"] for row in zoo.rows] == ["learnt"] * 3
+
+
+@pytest.mark.parametrize("collect", [{"name": "seeds", "count": 3, "steps": 1, "lr": 0.1}, {"name": "trajectory"}])
+def test_a_collector_that_knows_no_tasks_is_refused_before_anything_is_trained(tmp_path: Path, collect) -> None:
+    recipe = run_of(tmp_path, collect={"count": 3, "lr": 0.1} | collect).recipe
+    (line,) = look_ahead(recipe).what("lacks")
+    assert line.startswith("collect: ") and "of task subsets each has its own; use the collector 'tasks'" in line
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (None, "no task.json says what its networks are for, and of task subsets each has its own"),
+        (
+            {"clases": [0]},
+            r"says about = \{'clases': \[0\]\}, which task subsets cannot be asked \(KeyError: 'classes'\)",
+        ),
+        ({"classes": "cat"}, "says about = {'classes': 'cat'}, which task subsets cannot be asked"),
+    ],
+)
+def test_files_that_do_not_say_a_task_are_named(tmp_path: Path, told, message: str) -> None:
+    zoo = run_of(tmp_path / "other").zoo
+    for number in range(2):
+        (tmp_path / "files" / str(number)).mkdir(parents=True)
+        save_tensors(tmp_path / "files" / str(number) / "w.safetensors", zoo.state_dict(zoo.theta_ND[number]))
+    if told:
+        for number in range(2):
+            (tmp_path / "files" / str(number) / "task.json").write_text(json.dumps({"about": told}))
+    run = run_of(tmp_path, collect={"name": "folder", "path": str(tmp_path / "files")})
+    with pytest.raises(UserError, match=message) as error:
+        run.zoo  # noqa: B018
+    assert "\n" not in str(error.value)
+    assert bool(look_ahead(run.recipe).what("lacks")) is (told is None)
+
+
+def test_what_asks_all_networks_one_thing_is_refused(tmp_path: Path) -> None:
+    (line,) = look_ahead(run_of(tmp_path, baseline=[{"name": "posterior"}]).recipe).what("lacks")
+    assert line.startswith("baseline[0]: posterior trains all networks for one thing")
+    with pytest.raises(UserError, match="'loss' is not measured by task subsets"):
+        run_of(tmp_path, method={"name": "gpt", "metric": "loss"}).generator("gpt")

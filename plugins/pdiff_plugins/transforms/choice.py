@@ -73,8 +73,8 @@ class Holdout(Transform):
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         if zoo.holdout is not None:
             raise UserError(
-                "zoo: holdout: checkpoints are held out already, by another holdout or by the collector (tasks that are "
-                "held out or hard), and evaluators know one such part; leave this one out"
+                "zoo: holdout: checkpoints are held out already, by another holdout or by the collector (tasks "
+                "that are held out or hard), and evaluators know one such part; leave this one out"
             )
         if any(row.get("copy") for row in zoo.rows):
             raise UserError(
