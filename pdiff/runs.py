@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Encoder, Evaluator, Family, Method, identity
+from pdiff.components import Ahead, Encoder, Evaluator, Family, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
 from pdiff.ensembles import Ensemble
-from pdiff.errors import Faults, UserError, did_you_mean
+from pdiff.errors import Faults, Lacking, UserError, did_you_mean
 from pdiff.files import write_json
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
@@ -138,7 +138,8 @@ class Run:
             self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method},
             about=about or plan.about,
         )  # fmt: skip
-        named = "".join(f"-{key}-{in_name(about.get(key) or getattr(method, key))}" for key in options)
+        told = {key: about[key] if key in about else getattr(method, key) for key in options}
+        named = "".join(f"-{key}-{in_name(value)}" for key, value in told.items())
         pipeline = Pipeline(changed, self.folder.name, self.pipeline.progress)
         return Run(self.folder, pipeline, self.drawn_with + named)
 
@@ -224,8 +225,9 @@ class Run:
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the scores, with those of further evaluators (now and before), and keep them."""
+        """Return the scores, with those of further evaluators (now and before), and keep them. Raises UserError."""
         self._as_recipe("evaluate")
+        _require_able(added(more, self.recipe), self.recipe)
         scores = scores_of(self.pipeline, added([*self.scores["columns"], *more], self.recipe))
         with run_locked(self.folder):
             write_json(self.folder / SCORES, scores)
@@ -312,3 +314,12 @@ def added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
     recipes = {evaluator.name for evaluator in recipe.evaluate}
     added = [default_evaluator(name) for name in names if name not in recipes]
     return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
+
+
+def _require_able(evaluators: Iterable[Evaluator], recipe: Recipe) -> None:
+    """Raise Lacking where evaluators say of a run that they cannot judge it, or what they lack."""
+    ahead = Ahead(recipe, "evaluate", Path(recipe.run.data), recipe.run.download, None)
+    for evaluator in evaluators:
+        evaluator.foresee(ahead)
+    if lines := ahead.what("lacks"):
+        raise Lacking(lines)

@@ -145,11 +145,14 @@ def for_base(recipe: Recipe, data: DatasetSplits) -> DatasetSplits:
 
 def asked_for(
     generator: Generator, count: int, wanted: Mapping[str, Any], recipe: Recipe, zoo: Zoo, bench: Bench, who: str,
-    ctx: Context,
+    ctx: Context, baseline: bool = False,
 ) -> list[dict[str, Any]] | None:  # fmt: skip
-    """Return what so many networks are to be about; None where the generator takes no conditions. Raises UserError."""
+    """Return what so many networks are to be about; None where the generator takes no conditions.
+
+    Raises UserError where it is asked all the same, but for baselines that the recipe asks with all others.
+    """
     if not generator.conditional:
-        if wanted:
+        if wanted and not (baseline and wanted == recipe.sample.about):
             raise UserError(f"{who}: takes no conditions, so that it cannot be asked for {next(iter(wanted))}")
         return None
     known = [about_of(row) for row in zoo.rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from pdiff.mapped import rows
 from pdiff.results.runs import SCORES
 from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
+
+LONGEST = 60
+"""Characters of an option in a folder's name: a sentence may be longer than a name can be."""
 
 
 def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
@@ -70,6 +74,7 @@ def number_of(which: str | int, count: int, source: str) -> int:
 
 
 def in_name(value: Any) -> str:
-    """Return an option as a folder's name shows it."""
+    """Return an option as a folder's name shows it: of a long one the beginning, and a digest that tells it."""
     text = "-".join(f"{key}-{item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -12,6 +12,7 @@ from pdiff import UserError
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.preflight import look_ahead
 from pdiff.files import save_tensors
+from pdiff.runs import Run
 from pdiff.testing import tiny_run
 
 TASKS = {"name": "tasks", "learnt": 4, "steps": 3, "lr": 0.01, "batch_size": 20}
@@ -70,3 +71,27 @@ def test_what_asks_all_networks_one_thing_is_refused(tmp_path: Path) -> None:
     assert line.startswith("baseline[0]: posterior trains all networks for one thing")
     with pytest.raises(UserError, match="'loss' is not measured by task subsets"):
         run_of(tmp_path, method={"name": "gpt", "metric": "loss"}).generator("gpt")
+
+
+def test_what_the_recipe_asks_for_is_asked_of_those_who_can_be_asked(tmp_path: Path) -> None:
+    asked = {"count": 2, "baseline_count": 2, "about": {"task": "1,2"}}
+    pipeline = run_of(tmp_path, sample=asked, baseline=[{"name": "soup"}])
+    assert pipeline.about("nearest") == [{"classes": [1, 2]}] * 2 and pipeline.about("soup") is None
+    run = Run(tmp_path / "run", pipeline)
+    with pytest.raises(UserError, match="soup: takes no conditions, so that it cannot be asked for task"):
+        run.drawing("soup", task="0").draw(2, source="soup")
+    with pytest.raises(UserError, match="soup: takes no conditions"):
+        run_of(tmp_path, sample=asked, method={"name": "soup"}).sample("soup")
+
+
+def test_a_finished_run_says_of_empty_words_and_of_evaluators_what_is_wrong(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", run_of(tmp_path))
+    with pytest.raises(UserError, match="condition = '': has 0 bits; give 3"):
+        run.sample(1, condition="")
+    with pytest.raises(UserError, match=r"evaluate: accuracy asks all networks one thing.*use the evaluator 'condi"):
+        run.evaluate(["accuracy"])
+    long = run.drawing(task="0," + " " * 300 + "1")
+    (folder, _), (other, _) = (
+        each.sample_to(None, count=1) for each in (long, run.drawing(task="0," + " " * 299 + "1"))
+    )
+    assert folder != other and len(folder.name) < 120
