@@ -81,7 +81,7 @@ def test_what_the_recipe_asks_for_is_asked_of_those_who_can_be_asked(tmp_path: P
     with pytest.raises(UserError, match="soup: takes no conditions, so that it cannot be asked for task"):
         run.drawing("soup", task="0").draw(2, source="soup")
     with pytest.raises(UserError, match="soup: takes no conditions"):
-        run_of(tmp_path, sample=asked, method={"name": "soup"}).sample("soup")
+        run_of(tmp_path / "alone", sample=asked, method={"name": "soup"}).sample("soup")
 
 
 def test_a_finished_run_says_of_empty_words_and_of_evaluators_what_is_wrong(tmp_path: Path) -> None:
