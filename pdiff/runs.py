@@ -111,8 +111,15 @@ class Run:
     def ensemble(self, count: int = 16, source: str = "", raw: bool = False) -> Ensemble:
         """Return the `count` best networks of a source as one module; see `pdiff.ensembles.Ensemble`.
 
-        With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known.
+        With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known, and of
+        networks of which each is for a task of its own.
         """
+        about = self.pipeline.about(self._source(source)) if isinstance(self.recipe.task, Family) else None
+        if about and any(other != about[0] for other in about):
+            raise UserError(
+                f"{self.folder.name}: networks of {self._source(source)} are each for a task of its own, which no "
+                "average is for; ask for one first, as run.drawing(condition='01')"
+            )
         networks, example = self.networks(count, source), self.pipeline.data.example()
         return Ensemble(networks, self.recipe.task, self.preprocess, raw, example)
 
@@ -171,8 +178,9 @@ class Run:
         source = self._drawn(source)
         named = f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
-        scores = self.pipeline.scores(theta_MD, self.pipeline.about(source, count, draw))
-        scored = {"split": self.recipe.selection, "scores": scores}
+        about = self.pipeline.about(source, count, draw)
+        scored = {"split": self.recipe.selection, "scores": self.pipeline.scores(theta_MD, about)}
+        scored |= {"about": about} if about else {}
         return write_scored(self.zoo, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
 
     def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components.ahead import Ahead
     from pdiff.context import Context
     from pdiff.data import About, Batch, DatasetSplits, Inputs, Split
 
@@ -31,6 +32,12 @@ class Family(Task):
 
     same_inputs: ClassVar[bool] = True
     """Whether tasks differ in the targets alone, and have all examples of a split in their order."""
+
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        epochs = ahead.recipe.train.epochs
+        if epochs and self.base() is None:
+            ahead.lacks(f"train.epochs = {epochs}: no task of {self.name} is the base network's; leave it out")
 
     @abstractmethod
     def tasks(

@@ -128,17 +128,14 @@ def load_generator(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Co
 
 
 def for_base(recipe: Recipe, data: DatasetSplits) -> DatasetSplits:
-    """Return the data that the base network learns: of a family, those of the task that it names. Raises UserError."""
+    """Return the data that the base network learns: of a family, those of the task that it names, or nothing."""
     if not isinstance(recipe.task, Family):
         return data
     base = recipe.task.base()
     if base is not None:
         parts = {name: recipe.task.asked(data.split(name), base) for name in ("train", "validation", "test")}
         return replace(data, **parts)  # type: ignore[arg-type]
-    if recipe.train.epochs:
-        raise UserError(
-            f"train.epochs = {recipe.train.epochs}: no task of {recipe.task.name} is the base network's; leave it out"
-        )
+    assert not recipe.train.epochs, "see Family.foresee"
     nothing = TensorSplit(torch.empty(0), torch.empty(0))
     return replace(data, **{recipe.selection: nothing})  # type: ignore[arg-type]
 

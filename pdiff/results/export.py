@@ -54,16 +54,17 @@ def write_network(path: Path, state: Callable[[], Mapping[str, Tensor]], overwri
 def write_scored(
     zoo: Zoo, theta_MD: Tensor, scored: Mapping[str, Any], folder: Path, run: Path, overwrite: bool
 ) -> tuple[Path, list[tuple[str, float]]]:
-    """Write networks and their scores; return the folder and (file name, score) of each.
+    """Write networks, their scores and what they are about; return the folder and (file name, score) of each.
 
     In the folder of the run, a name is of one draw alone: what is there is that draw.
     """
     within = folder.parent == run
     with run_locked(run) if within else contextlib.nullcontext():
         paths = write_networks(zoo, theta_MD, folder, overwrite or within)
-        rows = [(path.name, score) for path, score in zip(paths, scored["scores"], strict=True)]
-        write_json(folder / SCORES, {**scored, "scores": dict(rows)})
-    return folder, rows
+        names = [path.name for path in paths]
+        by_name = {key: dict(zip(names, scored[key], strict=True)) for key in ("scores", "about") if scored.get(key)}
+        write_json(folder / SCORES, {**scored, **by_name})
+    return folder, list(by_name["scores"].items())
 
 
 def number_of(which: str | int, count: int, source: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from pdiff import UserError
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.preflight import look_ahead
-from pdiff.files import save_tensors
+from pdiff.files import read_json, save_tensors
 from pdiff.runs import Run
 from pdiff.testing import tiny_run
 
@@ -67,6 +67,11 @@ def test_files_that_do_not_say_a_task_are_named(tmp_path: Path, told, message: s
 
 
 def test_what_asks_all_networks_one_thing_is_refused(tmp_path: Path) -> None:
+    (line,) = look_ahead(run_of(tmp_path, train={"epochs": 2}).recipe).what("lacks")
+    assert line == "train.epochs = 2: no task of subsets is the base network's; leave it out"
+    steps = {"step": [{"name": "recalibration", "examples": 9}]}
+    (line,) = look_ahead(run_of(tmp_path, task={"name": "shifts"}, sample=steps).recipe).what("lacks")
+    assert line.startswith("sample.step[0]: recalibration shows all networks the same examples")
     (line,) = look_ahead(run_of(tmp_path, baseline=[{"name": "posterior"}]).recipe).what("lacks")
     assert line.startswith("baseline[0]: posterior trains all networks for one thing")
     with pytest.raises(UserError, match="'loss' is not measured by task subsets"):
@@ -95,3 +100,19 @@ def test_a_finished_run_says_of_empty_words_and_of_evaluators_what_is_wrong(tmp_
         each.sample_to(None, count=1) for each in (long, run.drawing(task="0," + " " * 299 + "1"))
     )
     assert folder != other and len(folder.name) < 120
+
+
+def test_networks_that_are_drawn_say_what_they_are_for(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", run_of(tmp_path))
+    folder, rows = run.sample_to(None, count=3)
+    told = read_json(folder / "scores.json")
+    assert list(told["about"]) == list(told["scores"]) == [name for name, _ in rows]
+    assert list(told["about"].values()) == run.pipeline.about("nearest", 3, 1)
+
+
+def test_networks_of_one_task_alone_answer_together(tmp_path: Path) -> None:
+    run, tasks = Run(tmp_path / "run", run_of(tmp_path)), "are each for a task of its own, which no average is for"
+    for source in ("nearest", "original"):
+        with pytest.raises(UserError, match=tasks):
+            run.ensemble(2, source)
+    assert len(run.drawing(task="1,2").ensemble(2).members) == 2

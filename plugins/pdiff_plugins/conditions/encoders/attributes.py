@@ -65,7 +65,9 @@ class Attributes(Encoder):
         try:
             return one_hot(given, known, factor)
         except UserError as error:
-            raise UserError(f"{error}; where sizes count, write encoder.numbers = ['{factor}']") from None
+            sized = all(isinstance(level, int | float) for level in (*given, *known))
+            remedy = f"where sizes count, write encoder.numbers = ['{factor}']" if sized else "learn a task that has it"
+            raise UserError(f"{error}; {remedy}") from None
 
     def _level(self, text: str, factor: str, known: Rows) -> Any:
         if factor not in self.numbers:
