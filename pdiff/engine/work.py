@@ -58,6 +58,11 @@ def do_collect(
     if isinstance(recipe.task, Family):
         for part in (zoo, zoo.holdout) if zoo.holdout else (zoo,):
             about = [about_of(row) for row in part.rows]
+            if not all(about):
+                raise UserError(
+                    f"collect: {recipe.collect.name} does not say what each network is about, as task "
+                    f"{recipe.task.name} needs; use the collector 'tasks'"
+                )
             _put(part.rows, metric, asked.scores(recipe.task, part.theta_ND, about, split, _quietly(predictor, ctx)))
     else:
         predictions = predictor.predict(zoo.theta_ND, split, ctx, what)

@@ -14,6 +14,7 @@ from pdiff.engine.preflight import look_ahead
 from pdiff.files import read_json, save_tensors
 from pdiff.runs import Run
 from pdiff.testing import tiny_run
+from pdiff.testing.tiny import TinyCollector
 
 TASKS = {"name": "tasks", "learnt": 4, "steps": 3, "lr": 0.01, "batch_size": 20}
 
@@ -35,6 +36,10 @@ def test_tasks_that_a_step_holds_out_are_not_learnt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("collect", [{"name": "seeds", "count": 3, "steps": 1, "lr": 0.1}, {"name": "trajectory"}])
 def test_a_collector_that_knows_no_tasks_is_refused_before_anything_is_trained(tmp_path: Path, collect) -> None:
+    with pytest.raises(
+        UserError, match="tiny_collector does not say what each network is about, as task subsets needs"
+    ):
+        run_of(tmp_path, collect=TinyCollector()).zoo  # noqa: B018
     recipe = run_of(tmp_path, collect={"count": 3, "lr": 0.1} | collect).recipe
     (line,) = look_ahead(recipe).what("lacks")
     assert line.startswith("collect: ") and "of task subsets each has its own; use the collector 'tasks'" in line
