@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -173,7 +174,8 @@ class Run:
     ) -> tuple[Path, list[tuple[str, float]]]:
         """Draw networks into a folder of safetensors (by default one in the run's folder, of a name of its own).
 
-        Returns the folder, and (file name, score on the selection split) for each network.
+        Returns the folder, and (file name, score on the selection split) for each network: NaN where a family cannot
+        ask examples for what was told in a person's words or images.
         """
         source = self._drawn(source)
         named = f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
@@ -286,7 +288,7 @@ class Run:
         split = self.recipe.selection
         if isinstance(self.recipe.task, Family):
             scores = self.pipeline.scores(self.theta(source), self.pipeline.about(source))
-            return sorted(range(len(scores)), key=lambda number: -scores[number])
+            return sorted(range(len(scores)), key=lambda number: (math.isnan(scores[number]), -scores[number]))
         targets = self.pipeline.data.split(split).targets
         score_M = self.recipe.task.score(self.pipeline.predictions(source, split), targets)
         return score_M.argsort(descending=True, stable=True).tolist()

@@ -64,6 +64,10 @@ class Family(Task):
         """Return a split of the dataset as one task has it."""
         return Asked(split, self, about)
 
+    def asks(self, about: About) -> bool:
+        """Return whether it can ask examples for that; not of what a person's words or images alone have told."""
+        return True
+
     def again(self, about: About, number: int) -> About:
         """Return the same task as other examples tell it, another way for each number; as it is, unless overridden."""
         return about

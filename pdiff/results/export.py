@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,10 @@ def write_scored(
     with run_locked(run) if within else contextlib.nullcontext():
         paths = write_networks(zoo, theta_MD, folder, overwrite or within)
         names = [path.name for path in paths]
-        by_name = {key: dict(zip(names, scored[key], strict=True)) for key in ("scores", "about") if scored.get(key)}
-        write_json(folder / SCORES, {**scored, **by_name})
-    return folder, list(by_name["scores"].items())
+        told = {**scored, "scores": [None if math.isnan(score) else score for score in scored["scores"]]}
+        by_name = {key: dict(zip(names, told[key], strict=True)) for key in ("scores", "about") if told.get(key)}
+        write_json(folder / SCORES, told | by_name)
+    return folder, list(zip(names, scored["scores"], strict=True))
 
 
 def number_of(which: str | int, count: int, source: str) -> int:

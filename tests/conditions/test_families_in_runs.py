@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pdiff import UserError
+from pdiff.components import Encoder
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.preflight import look_ahead
 from pdiff.files import read_json, save_tensors
@@ -51,7 +54,7 @@ def test_a_collector_that_knows_no_tasks_is_refused_before_anything_is_trained(t
         (None, "no task.json says what its networks are for, and of task subsets each has its own"),
         (
             {"clases": [0]},
-            r"says about = \{'clases': \[0\]\}, which task subsets cannot be asked \(KeyError: 'classes'\)",
+            r"says about = \{'clases': \[0\]\}, which task subsets cannot be asked \(ValueError: it says no",
         ),
         ({"classes": "cat"}, "says about = {'classes': 'cat'}, which task subsets cannot be asked"),
     ],
@@ -121,3 +124,25 @@ def test_networks_of_one_task_alone_answer_together(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=tasks):
             run.ensemble(2, source)
     assert len(run.drawing(task="1,2").ensemble(2).members) == 2
+
+
+class Told(Encoder):
+    """The number of letters of what is said, or of classes."""
+
+    name = "told"
+    reads = ("text",)
+
+    def encode(self, about: Any, known: Any, bench: Any, ctx: Any) -> torch.Tensor:
+        return torch.tensor([[float(len(one.get("text", one.get("classes", ()))))] for one in about])
+
+    def read(self, asked: Any, known: Any, bench: Any) -> dict[str, Any]:
+        return dict(asked)
+
+
+def test_of_a_task_that_was_told_in_words_no_score_is_known(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", run_of(tmp_path, encoder=Told()))
+    asked = run.drawing(text="no")
+    folder, rows = asked.sample_to(None, count=2)
+    assert all(math.isnan(score) for _, score in rows) and len(asked.networks(1)) == 1
+    assert list(read_json(folder / "scores.json")["scores"].values()) == [None, None]
+    assert all(0 <= score <= 1 for _, score in run.sample_to(None, count=2)[1])

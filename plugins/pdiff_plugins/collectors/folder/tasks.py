@@ -65,6 +65,8 @@ def check(
     example = data.train.batch(torch.zeros(1, dtype=torch.int64), cpu)
     for one, task in zip(found, known, strict=True):
         try:
+            if not family.asks(task["about"]):
+                raise ValueError("it says no such task")
             family.ask(example, task["about"])
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(

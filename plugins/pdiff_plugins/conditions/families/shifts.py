@@ -113,6 +113,9 @@ class Shifts(Family):
         """See `Family.base`: the first level of each factor."""
         return {factor: _plain(getattr(self, factor)[0]) for factor in FACTORS}
 
+    def asks(self, about: About) -> bool:
+        return any(factor in about for factor in FACTORS)
+
     def inputs(self, inputs: Any, about: About) -> Any:
         from pdiff_plugins.conditions.families import pixels
 

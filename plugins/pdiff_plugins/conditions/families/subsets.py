@@ -91,6 +91,9 @@ class Subsets(Family):
             numbers.add(number)
         return numbers
 
+    def asks(self, about: About) -> bool:
+        return "classes" in about
+
     def targets(self, targets: Tensor, about: About) -> Tensor:
         import torch
 
