@@ -214,9 +214,10 @@ class Mlp(Architecture):
     source: ClassVar[str] = "Peebles et al. 2022 (G.pt), arXiv 2209.12892: hidden = [10] on MNIST, [32, 32] on Cartpole"
     hidden: tuple[PositiveInt, ...] = Field((10,), description="widths of the hidden layers")
     activation: Literal["relu", "selu", "tanh", "gelu"] = Field("relu", description="after each layer but the last")
-    initial: Literal["torch", "he"] = Field(
-        "torch", json_schema_extra=IF_SET,
-        description="weights to begin with: torch's, or he: normal, 2 / inputs their variance, 2.4 times as wide",
+    initial: float = Field(
+        0.0, ge=0, json_schema_extra=IF_SET,
+        description="deviation of weights to begin with, times the root of a layer's inputs (1.41: He et al. 2015); "
+        "0: as torch has them, which is 0.58",
     )  # fmt: skip
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

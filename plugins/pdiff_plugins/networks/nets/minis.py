@@ -28,15 +28,15 @@ class Perceptron(nn.Module):
 
 
 def mlp(
-    shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str, initial: str = "torch"
+    shape: tuple[int, ...], hidden: tuple[int, ...], outputs: int, activation: str, initial: float = 0.0
 ) -> nn.Sequential:
-    """Return linear layers of these widths, with an activation after each but the last; `initial`: torch or he."""
+    """Return linear layers of these widths, with an activation after each but the last; `initial`: see `Mlp`."""
     between = {"relu": nn.ReLU, "selu": nn.SELU, "tanh": nn.Tanh, "gelu": nn.GELU}[activation]
     widths = (prod(shape), *hidden, outputs)
     layers = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), between())]
-    for layer in layers if initial == "he" else ():
+    for layer in layers if initial else ():
         if isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight)
+            nn.init.normal_(layer.weight, std=initial / layer.in_features**0.5)
             nn.init.zeros_(layer.bias)
     return nn.Sequential(nn.Flatten(), *layers[:-1])
 
