@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Encoder, Evaluator, Family, Method, identity
+from pdiff.components import Ahead, Encoder, Evaluator, Family, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
 from pdiff.engine.scores import scores_of
 from pdiff.ensembles import Ensemble
-from pdiff.errors import Faults, UserError, did_you_mean
+from pdiff.errors import Faults, Lacking, UserError, did_you_mean
 from pdiff.files import write_json
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
@@ -111,8 +112,15 @@ class Run:
     def ensemble(self, count: int = 16, source: str = "", raw: bool = False) -> Ensemble:
         """Return the `count` best networks of a source as one module; see `pdiff.ensembles.Ensemble`.
 
-        With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known.
+        With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known, and of
+        networks of which each is for a task of its own.
         """
+        about = self.pipeline.about(self._source(source)) if isinstance(self.recipe.task, Family) else None
+        if about and any(other != about[0] for other in about):
+            raise UserError(
+                f"{self.folder.name}: networks of {self._source(source)} are each for a task of its own, which no "
+                "average is for; ask for one first, as run.drawing(condition='01')"
+            )
         networks, example = self.networks(count, source), self.pipeline.data.example()
         return Ensemble(networks, self.recipe.task, self.preprocess, raw, example)
 
@@ -138,7 +146,8 @@ class Run:
             self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method},
             about=about or plan.about,
         )  # fmt: skip
-        named = "".join(f"-{key}-{in_name(about.get(key) or getattr(method, key))}" for key in options)
+        told = {key: about[key] if key in about else getattr(method, key) for key in options}
+        named = "".join(f"-{key}-{in_name(value)}" for key, value in told.items())
         pipeline = Pipeline(changed, self.folder.name, self.pipeline.progress)
         return Run(self.folder, pipeline, self.drawn_with + named)
 
@@ -165,13 +174,15 @@ class Run:
     ) -> tuple[Path, list[tuple[str, float]]]:
         """Draw networks into a folder of safetensors (by default one in the run's folder, of a name of its own).
 
-        Returns the folder, and (file name, score on the selection split) for each network.
+        Returns the folder, and (file name, score on the selection split) for each network: NaN where a family cannot
+        ask examples for what was told in a person's words or images.
         """
         source = self._drawn(source)
         named = f"samples-{source.replace(' ', '-')}-{count}-draw-{draw}{self.drawn_with}"
         theta_MD = self.pipeline.sample(source, count, draw)
-        scores = self.pipeline.scores(theta_MD, self.pipeline.about(source, count, draw))
-        scored = {"split": self.recipe.selection, "scores": scores}
+        about = self.pipeline.about(source, count, draw)
+        scored = {"split": self.recipe.selection, "scores": self.pipeline.scores(theta_MD, about)}
+        scored |= {"about": about} if about else {}
         return write_scored(self.zoo, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
 
     def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
@@ -224,8 +235,9 @@ class Run:
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the scores, with those of further evaluators (now and before), and keep them."""
+        """Return the scores, with those of further evaluators (now and before), and keep them. Raises UserError."""
         self._as_recipe("evaluate")
+        _require_able(added(more, self.recipe), self.recipe)
         scores = scores_of(self.pipeline, added([*self.scores["columns"], *more], self.recipe))
         with run_locked(self.folder):
             write_json(self.folder / SCORES, scores)
@@ -276,7 +288,7 @@ class Run:
         split = self.recipe.selection
         if isinstance(self.recipe.task, Family):
             scores = self.pipeline.scores(self.theta(source), self.pipeline.about(source))
-            return sorted(range(len(scores)), key=lambda number: -scores[number])
+            return sorted(range(len(scores)), key=lambda number: (math.isnan(scores[number]), -scores[number]))
         targets = self.pipeline.data.split(split).targets
         score_M = self.recipe.task.score(self.pipeline.predictions(source, split), targets)
         return score_M.argsort(descending=True, stable=True).tolist()
@@ -312,3 +324,12 @@ def added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
     recipes = {evaluator.name for evaluator in recipe.evaluate}
     added = [default_evaluator(name) for name in names if name not in recipes]
     return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
+
+
+def _require_able(evaluators: Iterable[Evaluator], recipe: Recipe) -> None:
+    """Raise Lacking where evaluators say of a run that they cannot judge it, or what they lack."""
+    ahead = Ahead(recipe, "evaluate", Path(recipe.run.data), recipe.run.download, None)
+    for evaluator in evaluators:
+        evaluator.foresee(ahead)
+    if lines := ahead.what("lacks"):
+        raise Lacking(lines)

@@ -75,7 +75,7 @@ def sample(
     folder, rows = opened.sample_to(place, count=count, draw=draw, source=source, overwrite=overwrite)
     split = opened.recipe.selection
     unit = Unit.of((score for _, score in rows), opened.recipe.task.unit)
-    table = [[name, unit.text(score)] for name, score in rows]
+    table = [[name, unit.text(score) if score == score else "unknown"] for name, score in rows]
     head = ["network", f"{opened.recipe.task.metric} ({split})"]
     for name, measured in opened.asked(count, draw, source).items():
         head += ["asked", f"{name} ({split})"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components.ahead import Ahead
     from pdiff.context import Context
     from pdiff.data import About, Batch, DatasetSplits, Inputs, Split
 
@@ -31,6 +32,12 @@ class Family(Task):
 
     same_inputs: ClassVar[bool] = True
     """Whether tasks differ in the targets alone, and have all examples of a split in their order."""
+
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        epochs = ahead.recipe.train.epochs
+        if epochs and self.base() is None:
+            ahead.lacks(f"train.epochs = {epochs}: no task of {self.name} is the base network's; leave it out")
 
     @abstractmethod
     def tasks(
@@ -56,6 +63,10 @@ class Family(Task):
     def asked(self, split: Split, about: About) -> Split:
         """Return a split of the dataset as one task has it."""
         return Asked(split, self, about)
+
+    def asks(self, about: About) -> bool:
+        """Return whether it can ask examples for that; not of what a person's words or images alone have told."""
+        return True
 
     def again(self, about: About, number: int) -> About:
         """Return the same task as other examples tell it, another way for each number; as it is, unless overridden."""

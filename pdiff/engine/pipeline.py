@@ -203,7 +203,10 @@ class Pipeline:
         def do(folder: Path, ctx: Context) -> None:
             finish = functools.partial(work.finished, steps=steps, zoo=self.zoo, bench=self.bench, ctx=ctx)
             count, generator = stage.config["count"], self.generator(source)
-            about = work.asked_for(generator, count, self.plan.about, self.recipe, self.zoo, self.bench, source, ctx)
+            about = work.asked_for(
+                generator, count, self.plan.about, self.recipe, self.zoo, self.bench, source, ctx,
+                baseline=source != self.plan.method,
+            )  # fmt: skip
             work.do_sample(generator, count, about, finish, self.zoo, self.bench, source, folder, ctx)
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do, source)

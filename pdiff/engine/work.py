@@ -58,6 +58,11 @@ def do_collect(
     if isinstance(recipe.task, Family):
         for part in (zoo, zoo.holdout) if zoo.holdout else (zoo,):
             about = [about_of(row) for row in part.rows]
+            if not all(about):
+                raise UserError(
+                    f"collect: {recipe.collect.name} does not say what each network is about, as task "
+                    f"{recipe.task.name} needs; use the collector 'tasks'"
+                )
             _put(part.rows, metric, asked.scores(recipe.task, part.theta_ND, about, split, _quietly(predictor, ctx)))
     else:
         predictions = predictor.predict(zoo.theta_ND, split, ctx, what)
@@ -128,28 +133,28 @@ def load_generator(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Co
 
 
 def for_base(recipe: Recipe, data: DatasetSplits) -> DatasetSplits:
-    """Return the data that the base network learns: of a family, those of the task that it names. Raises UserError."""
+    """Return the data that the base network learns: of a family, those of the task that it names, or nothing."""
     if not isinstance(recipe.task, Family):
         return data
     base = recipe.task.base()
     if base is not None:
         parts = {name: recipe.task.asked(data.split(name), base) for name in ("train", "validation", "test")}
         return replace(data, **parts)  # type: ignore[arg-type]
-    if recipe.train.epochs:
-        raise UserError(
-            f"train.epochs = {recipe.train.epochs}: no task of {recipe.task.name} is the base network's; leave it out"
-        )
+    assert not recipe.train.epochs, "see Family.foresee"
     nothing = TensorSplit(torch.empty(0), torch.empty(0))
     return replace(data, **{recipe.selection: nothing})  # type: ignore[arg-type]
 
 
 def asked_for(
     generator: Generator, count: int, wanted: Mapping[str, Any], recipe: Recipe, zoo: Zoo, bench: Bench, who: str,
-    ctx: Context,
+    ctx: Context, baseline: bool = False,
 ) -> list[dict[str, Any]] | None:  # fmt: skip
-    """Return what so many networks are to be about; None where the generator takes no conditions. Raises UserError."""
+    """Return what so many networks are to be about; None where the generator takes no conditions.
+
+    Raises UserError where it is asked all the same, but for baselines that the recipe asks with all others.
+    """
     if not generator.conditional:
-        if wanted:
+        if wanted and not (baseline and wanted == recipe.sample.about):
             raise UserError(f"{who}: takes no conditions, so that it cannot be asked for {next(iter(wanted))}")
         return None
     known = [about_of(row) for row in zoo.rows]

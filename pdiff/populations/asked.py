@@ -22,11 +22,13 @@ def answers(
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Yield (rows, their predictions `[R, E, ...]`, targets `[E, ...]`) of networks, each on its own task, by task.
 
-    Where tasks differ in their targets alone, all networks are run at once.
+    Nothing of those for what examples cannot be asked for (`Family.asks`). Where tasks differ in their targets alone,
+    all networks are run at once.
     """
     rows_of: dict[str, list[int]] = {}
     for row, task in enumerate(about):
-        rows_of.setdefault(json.dumps(task, sort_keys=True), []).append(row)
+        if family.asks(task):
+            rows_of.setdefault(json.dumps(task, sort_keys=True), []).append(row)
     whole = predict(theta_MD, split) if family.same_inputs else None
     for rows in rows_of.values():
         asked = family.asked(split, about[rows[0]])
@@ -34,8 +36,8 @@ def answers(
 
 
 def scores(family: Family, theta_MD: Tensor, about: Sequence[About], split: Split, predict: Predict) -> Tensor:
-    """Return each network's score on its own task, `[M]` in float64."""
-    score_M = torch.empty(len(theta_MD), dtype=torch.float64)
+    """Return each network's score on its own task, `[M]` in float64; NaN where nobody can ask for that."""
+    score_M = torch.full((len(theta_MD),), torch.nan, dtype=torch.float64)
     for rows, predictions, targets in answers(family, theta_MD, about, split, predict):
         score_M[rows] = family.score(predictions, targets)
     return score_M

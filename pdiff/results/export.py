@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from pdiff.mapped import rows
 from pdiff.results.runs import SCORES
 from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
+
+LONGEST = 60
+"""Characters of an option in a folder's name: a sentence may be longer than a name can be."""
 
 
 def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
@@ -50,16 +55,18 @@ def write_network(path: Path, state: Callable[[], Mapping[str, Tensor]], overwri
 def write_scored(
     zoo: Zoo, theta_MD: Tensor, scored: Mapping[str, Any], folder: Path, run: Path, overwrite: bool
 ) -> tuple[Path, list[tuple[str, float]]]:
-    """Write networks and their scores; return the folder and (file name, score) of each.
+    """Write networks, their scores and what they are about; return the folder and (file name, score) of each.
 
     In the folder of the run, a name is of one draw alone: what is there is that draw.
     """
     within = folder.parent == run
     with run_locked(run) if within else contextlib.nullcontext():
         paths = write_networks(zoo, theta_MD, folder, overwrite or within)
-        rows = [(path.name, score) for path, score in zip(paths, scored["scores"], strict=True)]
-        write_json(folder / SCORES, {**scored, "scores": dict(rows)})
-    return folder, rows
+        names = [path.name for path in paths]
+        told = {**scored, "scores": [None if math.isnan(score) else score for score in scored["scores"]]}
+        by_name = {key: dict(zip(names, told[key], strict=True)) for key in ("scores", "about") if told.get(key)}
+        write_json(folder / SCORES, told | by_name)
+    return folder, list(zip(names, scored["scores"], strict=True))
 
 
 def number_of(which: str | int, count: int, source: str) -> int:
@@ -70,6 +77,7 @@ def number_of(which: str | int, count: int, source: str) -> int:
 
 
 def in_name(value: Any) -> str:
-    """Return an option as a folder's name shows it."""
+    """Return an option as a folder's name shows it: of a long one the beginning, and a digest that tells it."""
     text = "-".join(f"{key}-{item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
+    name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -160,6 +160,10 @@ def test_labels_are_a_case_of_conditions(option):
         KINDS["method"].model_validate({"name": "pdiff"} | option)
 
 
+def test_what_older_finished_runs_have_written_out_is_read():
+    assert PDiff.model_validate({"labels": False}) == PDiff()
+
+
 def test_options_that_came_later_change_no_key():
     for method in (PDiff(), FlowMatching(), Vae()):
         assert not method.identity().keys() & {"whiten", "condition", "mean_of", "noise"}

@@ -278,3 +278,17 @@ def test_the_shapes_of_inputs_are_said_each_with_its_name_where_it_has_one() -> 
     assert [_inputs(shape) for shape in ((3, 8, 8), [], {"a": [2], "b": [4, 1]}, ([2], [3]))] == [
         "`[batch, 3, 8, 8]`", "`[batch]`", "`a` `[batch, 2]`, `b` `[batch, 4, 1]`", "`[batch, 2]`, `[batch, 3]`",
     ]  # fmt: skip
+
+
+def test_a_network_of_one_task_of_many_says_which(tmp_path: Path) -> None:
+    tables = {
+        "task": {"name": "subsets"}, "train": {}, "encoder": {"name": "bits"}, "method": {"name": "nearest"},
+        "collect": {"name": "tasks", "learnt": 4, "steps": 2, "lr": 0.01}, "baseline": [], "evaluate": [],
+        "report": [], "sample.count": 2, "run.out": str(tmp_path / "runs"),
+    }  # fmt: skip
+    (tmp_path / "tasks.toml").write_text(TINY)
+    run = pdiff.run(tmp_path / "tasks.toml", set=tables, quiet=True)
+    call("push", str(run.folder), "--to", str(tmp_path / "net"), "--which", "1")
+    about = run.pipeline.about("nearest")[1]
+    assert json.loads((tmp_path / "net" / CONFIG).read_text())["about"] == about
+    assert f"It is for `{json.dumps(about)}`." in (tmp_path / "net" / CARD).read_text()

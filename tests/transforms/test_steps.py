@@ -174,7 +174,7 @@ def test_what_a_step_cannot_do_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^zoo: holdout\.count = 4: of 5 checkpoints 2 must remain; .* at most 3$"):
         Holdout(count=4).zoo(zoo, Absent("a choice"), ctx)
     held = Holdout(count=2).zoo(zoo, Absent("a choice"), ctx)
-    with pytest.raises(UserError, match=r"^zoo: holdout stands twice"):
+    with pytest.raises(UserError, match=r"^zoo: holdout: checkpoints are held out already"):
         Holdout(count=1).zoo(held, Absent("a choice"), ctx)
     with pytest.raises(UserError, match=r"^zoo: holdout stands after a step that adds copies"):
         tiny_run(tmp_path, zoo=[COPIES, {"name": "holdout", "count": 3}]).zoo  # noqa: B018 - its stage raises

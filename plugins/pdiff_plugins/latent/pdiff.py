@@ -86,15 +86,18 @@ class PDiff(Method):
     @model_validator(mode="before")
     @classmethod
     def _labels_are_conditions(cls, table: Any) -> Any:
+        """Refuse the options of old; `labels = false`, which finished runs have written out, said nothing."""
+        if not isinstance(table, Mapping):
+            return table
         for option in ("labels", "label"):
-            if isinstance(table, Mapping) and option in table:
+            if table.get(option, False) is not False:
                 raise PydanticCustomError(
                     "labels",
                     "{option} has gone: labels are conditions now; leave it out and write the table [encoder] with "
                     "name = 'label'",
                     {"option": option},
                 )
-        return table
+        return {option: value for option, value in table.items() if option != "labels"}
 
     @field_validator("augment")
     @classmethod

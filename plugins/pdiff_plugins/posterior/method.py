@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import IF_SET, Generator, Method
+from pdiff.components import IF_SET, Family, Generator, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -71,6 +72,13 @@ class Posterior(Method):
                 "volume", "volume = {volume} needs axes; set rank to at least 1", self.model_dump()
             )
         return self
+
+    def foresee(self, ahead: Ahead) -> None:
+        if isinstance(ahead.recipe.task, Family):
+            ahead.lacks(
+                f"{ahead.key}: posterior trains all networks for one thing, and of task {ahead.recipe.task.name} each "
+                "has its own; leave it out, or use 'hypernetwork'"
+            )
 
     def variants(self) -> dict[str, Method]:
         """Return itself; without directions it is no posterior, and named for what it is."""

@@ -141,7 +141,8 @@ def _summary(choice: Choice, about: Mapping[str, Any], state: Mapping[str, Tenso
         came += "; the others are those of the trained base network" if selected < total else ""
     best = f", the best on the {recipe.selection} split" if choice.best else ""
     made = "[pdiff](https://pypi.org/project/neural-pdiff/), which generates the parameters of neural networks"
-    return f"{what}. {came}. It is number {choice.number} of {count}{best}. Made with {made}."
+    told = f" It is for `{json.dumps(choice.about)}`." if choice.about else ""
+    return f"{what}. {came}. It is number {choice.number} of {count}{best}.{told} Made with {made}."
 
 
 def _share(selected: int, total: int) -> str:

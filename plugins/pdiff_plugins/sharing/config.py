@@ -33,7 +33,7 @@ def config(choice: Choice, state: Mapping[str, Tensor]) -> dict[str, Any]:
         "network": f"{type(network).__module__}.{type(network).__qualname__}",
         "architecture": choice.recipe["architecture"] | {"weights": ""},
         "input_shape": shape, "outputs": outputs, "preprocessing": preprocessing(choice),
-    }  # fmt: skip
+    } | ({"about": about} if (about := choice.about) else {})  # fmt: skip
 
 
 def _needs(choice: Choice) -> str:

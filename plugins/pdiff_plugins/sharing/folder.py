@@ -61,6 +61,12 @@ class Choice:
         return self.run.state_dict(self.number, self.source)
 
     @property
+    def about(self) -> dict[str, Any] | None:
+        """What the network is for, where that is known; paths in it are cut to their last name."""
+        known = self.run.pipeline.about(self.source)
+        return _without_paths(known[self.number]) if known else None
+
+    @property
     def whole_recipe(self) -> dict[str, Any]:
         """The recipe with every option written out, but for `[run]`, which is of this machine."""
         return {name: table for name, table in self.run.recipe.table().items() if name != "run"}

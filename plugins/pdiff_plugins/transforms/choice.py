@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Transform
+from pdiff.components import PARTS, Transform
 from pdiff.errors import UserError
 from pdiff_plugins.batches import at_most
 
@@ -72,7 +72,10 @@ class Holdout(Transform):
 
     def zoo(self, zoo: Zoo, bench: Bench, ctx: Context) -> Zoo:
         if zoo.holdout is not None:
-            raise UserError("zoo: holdout stands twice, and evaluators know one; keep one of them")
+            raise UserError(
+                "zoo: holdout: checkpoints are held out already, by another holdout or by the collector (tasks "
+                "that are held out or hard), and evaluators know one such part; leave this one out"
+            )
         if any(row.get("copy") for row in zoo.rows):
             raise UserError(
                 "zoo: holdout stands after a step that adds copies, which would stay where the checkpoint is held out; "
@@ -81,6 +84,7 @@ class Holdout(Transform):
         held = held_out(zoo.rows, self.count, ctx.generator("holdout"))
         rest = zoo.subset([index for index in range(len(zoo)) if index not in set(held)], ctx.snapshot.folder)
         rest.holdout = zoo.subset(held, ctx.snapshot.folder)
+        rest.holdout.rows = [row | ({"part": PARTS[1]} if "part" in row else {}) for row in rest.holdout.rows]
         return rest
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pdiff.components import Transform
+from pdiff.components import Family, Transform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -25,6 +26,13 @@ class Recalibration(Transform):
     name = "recalibration"
     source = "SANE, arXiv 2406.09997; REPAIR, arXiv 2211.08403"
     examples: int = Field(ge=2, examples=[1000], description="training examples that each network sees")
+
+    def foresee(self, ahead: Ahead) -> None:
+        if isinstance(task := ahead.recipe.task, Family) and not task.same_inputs:
+            ahead.lacks(
+                f"{ahead.key}: recalibration shows all networks the same examples, and of task {task.name} each has "
+                "its own; leave the step out"
+            )
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
         from pdiff_plugins.transforms.batch_norms import recalibrated

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.opening import ENDINGS
-from pdiff.components import CONTENT, NEVER, PARTS, Collector, ReadsCheckpoints, Task
+from pdiff.components import CONTENT, NEVER, PARTS, Collector, Family, ReadsCheckpoints, Task
 from pdiff.errors import UserError
 from pdiff.files import sha256_of
 from pdiff_plugins.collectors.folder.finding import Checkpoint, checkpoints
-from pdiff_plugins.collectors.folder.tasks import tasks
+from pdiff_plugins.collectors.folder.tasks import check, tasks, untold
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +39,7 @@ class Folder(ReadsCheckpoints, Collector):
     """
 
     name = "folder"
+    of_families: ClassVar[bool] = True
     elsewhere: ClassVar[bool] = True
     path: str = Field(
         min_length=1,
@@ -63,7 +64,10 @@ class Folder(ReadsCheckpoints, Collector):
         return sum(task["part"] == PARTS[0] for task in known) if known else len(found)
 
     def foresee(self, ahead: Ahead) -> None:
-        tasks(Path(self.path), self.found())
+        super().foresee(ahead)
+        known = tasks(Path(self.path), self.found())
+        if isinstance(ahead.recipe.task, Family) and not known:
+            ahead.lacks(untold(self.path, ahead.recipe.task))
 
     def content_of(self, option: str) -> str:
         """Return a digest of the files, and of what their names say of runs and steps."""
@@ -118,6 +122,8 @@ class Folder(ReadsCheckpoints, Collector):
         others = [key for key in anchor if not is_counter(key) and (key not in layout.keys)]
         (found, out), first = self._found(), None
         known = tasks(Path(self.path), found)
+        if isinstance(task, Family):
+            check(self.path, found, known, task, data)
         theta_ND = ctx.snapshot.rows(len(found), layout.dim)
         touched = Touched(theta_ND)
         with ctx.progress.step("collect", len(found)) as bar:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdiff.components import PARTS
 from pdiff.errors import UserError, did_you_mean
 from pdiff_plugins.collectors.folder.finding import Checkpoint
+
+if TYPE_CHECKING:
+    from pdiff.components import Family
+    from pdiff.data import DatasetSplits
 
 FILE = "task.json"
 EXAMPLE = '{"about": {"classes": [0, 3]}}'
@@ -39,6 +43,36 @@ def tasks(folder: Path, found: Sequence[Checkpoint]) -> list[dict[str, Any]]:
             f"more of the files {FILE}"
         )
     return known
+
+
+def untold(folder: str, family: Family) -> str:
+    """Return what to do where nothing says of which of a family's tasks networks are."""
+    return (
+        f"collect.path = {folder!r}: no {FILE} says what its networks are for, and of task {family.name} each has its "
+        f"own; write one into the folder of each: {EXAMPLE}"
+    )
+
+
+def check(
+    folder: str, found: Sequence[Checkpoint], known: Sequence[Mapping[str, Any]], family: Family, data: DatasetSplits
+) -> None:
+    """Raise UserError where nothing says what networks are for, or a family cannot ask an example for what it says."""
+    import torch
+
+    if not known:
+        raise UserError(untold(folder, family))
+    cpu = torch.device("cpu")
+    example = data.train.batch(torch.zeros(1, dtype=torch.int64), cpu)
+    for one, task in zip(found, known, strict=True):
+        try:
+            if not family.asks(task["about"]):
+                raise ValueError("it says no such task")
+            family.ask(example, task["about"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{one.path}: its {FILE} says about = {task['about']}, which task {family.name} cannot be asked "
+                f"({type(error).__name__}: {' '.join(str(error).split())})"
+            ) from None
 
 
 def _nearest(folder: Path, one: Checkpoint) -> Path | None:

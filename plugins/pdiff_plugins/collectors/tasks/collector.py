@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +30,7 @@ class Tasks(TrainedTogether):
     """
 
     name = "tasks"
+    of_families: ClassVar[bool] = True
     learnt: int = Field(0, ge=0, description="tasks that methods learn from; 0: all that are left")
     held_out: int = Field(0, ge=0, description="tasks held out, drawn as those learnt are")
     hard: int = Field(0, ge=0, description="tasks held out that are harder by design, as the family has them")

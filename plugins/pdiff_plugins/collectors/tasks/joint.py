@@ -6,52 +6,35 @@ Shapes: G networks, D selected and T trained parameters, B batch.
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pdiff.data import Batch, Split
+from pdiff.data import Batch
 from pdiff_plugins.collectors.seeds.network import Network, Step
-from pdiff_plugins.collectors.seeds.training import ready
-from pdiff_plugins.collectors.tasks.examples import shared
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
-    from pdiff.components import Family
     from pdiff.context import Context
 
 
 class TaskLosses:
     """Losses on training examples of networks in eval mode, each on its own task of a family.
 
-    `losses(theta_GD, losses.batch(abouts, 48, generator)).mean().backward()` is a step of a hypernetwork.
+    `losses(theta_GD, batch).mean().backward()` is a step of a hypernetwork.
     """
 
     def __init__(self, bench: Bench, ctx: Context):
         """Raises UserError where the selection holds nothing to train, or networks cannot be computed together."""
         objective = bench.objective
-        self.family: Family = objective.task  # type: ignore[assignment]
         self.network = Network(copy.deepcopy(objective.model).eval(), objective.layout, objective.task, ctx)
-        self.split, self.device = objective.split, ctx.device
         self.steps: dict[tuple[int, ...], Step] = {}
         self.places = {self.network.owner[entry.key]: entry.columns for entry in objective.layout.entries}
         """The columns of theta_D in which parameters and buffers stand."""
         columns = torch.arange(objective.layout.dim)
         self.columns_T = torch.cat([columns[self.places[name]] for name in self.network.shapes]).to(ctx.device)
-
-    @functools.cached_property
-    def _ready(self) -> Split:
-        """The examples, prepared once where they are few."""
-        return ready(self.split, self.device) or self.split
-
-    def batch(self, abouts: Sequence[Mapping[str, Any]], count: int, generator: torch.Generator) -> Batch:
-        """Return so many training examples, the same for all, as each task asks for them: `[G, B, ...]`."""
-        index = torch.randint(len(self.split), (count,), generator=generator)
-        return shared(self.family, self._ready.batch(index, self.device), abouts)
 
     def __call__(self, theta_GD: Tensor, batch: Batch) -> Tensor:
         """Return the loss of network g on `batch[g]`, `[G]`; it can be differentiated once by theta_GD."""
@@ -63,10 +46,10 @@ class TaskLosses:
         theta_GD = theta_GD.detach()
         theta_GT, buffers = theta_GD[:, self.columns_T].contiguous(), self._buffers(theta_GD)
         tensors = pytree.tree_leaves(batch)
-        shape = tuple(batch.targets.shape)
-        if shape not in self.steps:
-            self.steps[shape] = self.network.trace(batch, theta_GT, buffers)
-        gradient_GT, losses_G, *_ = self.steps[shape](theta_GT, *tensors, *buffers)
+        key = (*batch.targets.shape, *(values.stride(0) for values in tensors))  # what all have alike is computed once
+        if key not in self.steps:
+            self.steps[key] = self.network.trace(batch, theta_GT, buffers)
+        gradient_GT, losses_G, *_ = self.steps[key](theta_GT, *tensors, *buffers)
         gradient_GD = torch.zeros_like(theta_GD)
         gradient_GD[:, self.columns_T] = gradient_GT
         return gradient_GD, losses_G

@@ -71,9 +71,9 @@ class Attributes(Encoder):
         try:
             return one_hot(given, known, factor)
         except UserError as error:
-            raise UserError(
-                f"{error}; where sizes count, write encoder.numbers = ['{factor}'], of degrees angles"
-            ) from None
+            sized = all(isinstance(level, int | float) for level in (*given, *known))
+            write = f"where sizes count, write encoder.numbers = ['{factor}'], of degrees angles"
+            raise UserError(f"{error}; {write if sized else 'learn a task that has it'}") from None
 
     def _level(self, text: str, factor: str, known: Rows) -> Any:
         if factor not in (*self.numbers, *self.angles):

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from pdiff.components import Family
 from pdiff.errors import UserError
 from pdiff_plugins.conditions.families.dealing import dealt
-from pdiff_plugins.images.classification import accuracy, labels, measured, wrong
+from pdiff_plugins.images.classification import accuracy, labels, wrong
 from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ class Shifts(Family):
     same_inputs = False
     metric = "accuracy"
     unit = "%"
-    measures = {"loss": "lower", "error": "lower"}
     rotation: tuple[int, ...] = Field(
         (0, 45, 90, 135, 180, 225, 270, 315), min_length=1, description="degrees, counter-clockwise"
     )
@@ -114,6 +113,9 @@ class Shifts(Family):
         """See `Family.base`: the first level of each factor."""
         return {factor: _plain(getattr(self, factor)[0]) for factor in FACTORS}
 
+    def asks(self, about: About) -> bool:
+        return any(factor in about for factor in FACTORS)
+
     def inputs(self, inputs: Any, about: About) -> Any:
         from pdiff_plugins.conditions.families import pixels
 
@@ -135,12 +137,6 @@ class Shifts(Family):
 
     def log_probabilities(self, model: Any, inputs: Any) -> Tensor:
         return tensor_of(self, model(inputs)).float().log_softmax(dim=1)
-
-    def examine(self, model: Any, inputs: Any) -> Tensor:
-        return self.log_probabilities(model, inputs)
-
-    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
-        return measured(examined, targets)
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return wrong(predictions, targets)

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pdiff.components import Family
 from pdiff.errors import UserError, did_you_mean
 from pdiff_plugins.conditions.families.dealing import dealt
-from pdiff_plugins.images.classification import accuracy, labels, measured, wrong
+from pdiff_plugins.images.classification import accuracy, labels, wrong
 from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class Subsets(Family):
     name = "subsets"
     metric = "accuracy"
     unit = "%"
-    measures = {"loss": "lower", "error": "lower"}
     source: ClassVar[str] = "Wang et al. 2025 (RPG), arXiv 2501.11587: the 1,022 subsets of CIFAR-10's classes"
     apart: tuple[str | int, str | int] | None = Field(
         None,
@@ -92,6 +91,9 @@ class Subsets(Family):
             numbers.add(number)
         return numbers
 
+    def asks(self, about: About) -> bool:
+        return "classes" in about
+
     def targets(self, targets: Tensor, about: About) -> Tensor:
         import torch
 
@@ -110,12 +112,6 @@ class Subsets(Family):
 
     def log_probabilities(self, model: Any, inputs: Any) -> Tensor:
         return tensor_of(self, model(inputs)).float().log_softmax(dim=1)
-
-    def examine(self, model: Any, inputs: Any) -> Tensor:
-        return self.log_probabilities(model, inputs)
-
-    def measured(self, examined: Tensor, targets: Tensor) -> Tensor:
-        return measured(examined, targets)
 
     def of_classes(self, log_probabilities_EK: Tensor, about: About) -> Tensor:
         """See `Family.of_classes`: yes where the classes that are yes have more than half of the probability."""

@@ -104,6 +104,9 @@ class Orders(Family):
             )
         return tasks(wanted, self.ways, seen, unseen, generator)
 
+    def asks(self, about: About) -> bool:
+        return "classes" in about
+
     def targets(self, targets: Tensor, about: About) -> Tensor:
         """See `Family.targets`: the number of the output, or -100 for examples of other classes."""
         import torch

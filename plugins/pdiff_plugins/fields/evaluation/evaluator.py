@@ -84,6 +84,7 @@ class ShapeMetrics(Evaluator):
     compared: int = Field(100, ge=5, description="in space: so many shapes of each set, at most, are compared")
 
     def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
         if getattr(ahead.recipe.dataset, "dim", 2) == 3:
             require("skimage", "evaluate fields")
 
