@@ -91,7 +91,8 @@ def check_command(words: list[str]) -> None:
     assert words[0] in program().commands, f"pdiff {words[0]} is no command"
     values = program().commands[words[0]].make_context(words[0], words[1:]).params
     name = values.get("recipe") or values.get("run")
-    if name in READERS_OWN or name is None:
+    of_a_run = "run" in values and any(path.stem == name for path in (ROOT / "recipes").rglob("*.toml"))
+    if name in READERS_OWN or name is None or of_a_run:
         return
     recipe = find_recipe(name)
     overrides = dict(parse_override(text) for text in values.get("set") or [])
