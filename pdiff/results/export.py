@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from pdiff.mapped import rows
 from pdiff.results.runs import SCORES
 from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
+
+LONGEST = 120
+"""Bytes of a folder's name that say what was asked."""
 
 
 def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
@@ -73,3 +77,16 @@ def in_name(value: Any) -> str:
     """Return an option as a folder's name shows it."""
     text = "-".join(f"{key}-{item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
     return "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
+
+
+def shortened(name: str) -> str:
+    """Return a name that a file system takes: of a long one its beginning and a digest."""
+    if len(name.encode()) <= LONGEST:
+        return name
+    return f"{name.encode()[:LONGEST].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def in_words(asked: Any) -> str:
+    """Return what networks are asked for as a command line has it: of a list, a tensor or an array 1,2,5."""
+    asked = asked.tolist() if hasattr(asked, "tolist") else asked
+    return ",".join(map(str, asked)) if isinstance(asked, list | tuple) else str(asked)

@@ -11,6 +11,7 @@ from pydantic import Field
 from pdiff.components import PARTS, Family
 from pdiff.context import derive
 from pdiff.errors import UserError
+from pdiff_plugins.conditions.families.dealing import class_numbers
 from pdiff_plugins.conditions.shots.classes import numbers
 from pdiff_plugins.tasks.outputs import check_width, whole, within
 
@@ -103,6 +104,12 @@ class Orders(Family):
                 f"{wanted['hard']} hard ones are asked for; ask for fewer, or name other classes"
             )
         return tasks(wanted, self.ways, seen, unseen, generator)
+
+    def check(self, about: About, data: DatasetSplits) -> None:
+        """See `Family.check`."""
+        given = class_numbers(about, data.classes or data.outputs)
+        if len(given) != self.ways:
+            raise UserError(f"classes = {given}: task.ways = {self.ways}; give one class for each output")
 
     def targets(self, targets: Tensor, about: About) -> Tensor:
         """See `Family.targets`: the number of the output, or -100 for examples of other classes."""
