@@ -13,21 +13,22 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Ahead, Encoder, Evaluator, Family, Method, identity
+from pdiff.components import Encoder, Evaluator, Family, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
 from pdiff.engine.plan import Plan
+from pdiff.engine.preflight import lacking
 from pdiff.engine.scores import scores_of
 from pdiff.ensembles import Ensemble
-from pdiff.errors import Faults, Lacking, UserError, did_you_mean
+from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
 from pdiff.recipe.tables import Recipe
 from pdiff.results import pages
-from pdiff.results.export import in_name, number_of, write_network, write_networks, write_scored
+from pdiff.results.export import in_name, in_words, number_of, shortened, write_network, write_networks, write_scored
 from pdiff.results.runs import SCORES, read_scores
 from pdiff.results.scores import scored
 from pdiff.running.locks import run_locked
@@ -93,12 +94,13 @@ class Run:
         return [self._network(theta_MD[index]) for index in order[:count]]
 
     def sample(
-        self, count: int, draw: int = 1, source: str = "", condition: str | Mapping[str, Any] | None = None
-    ) -> list[nn.Module]:
+        self, count: int, draw: int = 1, source: str = "",
+        condition: str | Sequence[float] | Tensor | Mapping[str, Any] | None = None,
+    ) -> list[nn.Module]:  # fmt: skip
         """Draw `count` more networks; another `draw` gives others, the same gives the same.
 
-        `condition`: what they are asked for, as its vector in text (`"0110010001"`), or in words by the encoder's keys
-        (`{"task": "cat,dog"}`).
+        `condition`: what they are asked for, as its vector (`"0110010001"`, or its numbers), or in words by the
+        encoder's keys (`{"task": "cat,dog"}`).
         """
         asked = condition if isinstance(condition, Mapping) else {} if condition is None else {"condition": condition}
         run = self.drawing(source, **asked) if asked else self
@@ -146,10 +148,9 @@ class Run:
             self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method},
             about=about or plan.about,
         )  # fmt: skip
-        told = {key: about[key] if key in about else getattr(method, key) for key in options}
-        named = "".join(f"-{key}-{in_name(value)}" for key, value in told.items())
+        named = "".join(f"-{key}-{in_name(about[key] if key in about else getattr(method, key))}" for key in options)
         pipeline = Pipeline(changed, self.folder.name, self.pipeline.progress)
-        return Run(self.folder, pipeline, self.drawn_with + named)
+        return Run(self.folder, pipeline, shortened(self.drawn_with + named))
 
     def _asked(self, method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of the options that say what networks are asked for. Raises UserError."""
@@ -161,7 +162,11 @@ class Run:
                 f"{keys[0]}: the run has no conditions: its recipe has no [encoder], such as name = 'bits'; add one, "
                 "and run it again"
             )
-        return {key: str(options[key]) for key in keys}
+        for key in keys:
+            if encoder and "*" not in reads and key not in reads:
+                others = " or ".join(f"{known}=..." for known in reads)
+                raise UserError(f"{key}: encoder {encoder.name} cannot be asked by it; say {others}")
+        return {key: in_words(options[key]) for key in keys}
 
     def _as_recipe(self, what: str) -> None:
         """Raise UserError where options of sampling are not the recipe's: files of the run are of the recipe's."""
@@ -237,7 +242,8 @@ class Run:
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them. Raises UserError."""
         self._as_recipe("evaluate")
-        _require_able(added(more, self.recipe), self.recipe)
+        if lines := lacking(self.recipe, added(more, self.recipe)):
+            raise Faults(lines)
         scores = scores_of(self.pipeline, added([*self.scores["columns"], *more], self.recipe))
         with run_locked(self.folder):
             write_json(self.folder / SCORES, scores)
@@ -324,12 +330,3 @@ def added(names: Iterable[str], recipe: Recipe) -> tuple[Evaluator, ...]:
     recipes = {evaluator.name for evaluator in recipe.evaluate}
     added = [default_evaluator(name) for name in names if name not in recipes]
     return tuple({evaluator.name: evaluator for evaluator in added if evaluator.name not in recipes}.values())
-
-
-def _require_able(evaluators: Iterable[Evaluator], recipe: Recipe) -> None:
-    """Raise Lacking where evaluators say of a run that they cannot judge it, or what they lack."""
-    ahead = Ahead(recipe, "evaluate", Path(recipe.run.data), recipe.run.download, None)
-    for evaluator in evaluators:
-        evaluator.foresee(ahead)
-    if lines := ahead.what("lacks"):
-        raise Lacking(lines)

@@ -48,6 +48,9 @@ class Family(Task):
         Of those learnt 0 means all that are left. Raises UserError where there are not so many.
         """
 
+    def check(self, about: About, data: DatasetSplits) -> None:
+        """Raise UserError where what a network is about, as others wrote it, is no task; nothing, unless overridden."""
+
     def inputs(self, inputs: Inputs, about: About) -> Inputs:
         """Return the inputs of examples as one task has them, on their device; as they are, unless overridden."""
         return inputs

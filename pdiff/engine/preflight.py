@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pdiff.components import Ahead
+from pdiff.components import Ahead, Evaluator
 from pdiff.components.ahead import parts
 from pdiff.engine.keys import run_key
 from pdiff.engine.plan import Plan
@@ -36,6 +37,14 @@ def look_ahead(recipe: Recipe, done: bool = False, trained: bool = False) -> Ahe
         if key.startswith("zoo"):  # nobody knows how many a step leaves
             ahead = replace(ahead, checkpoints=None)
     return ahead
+
+
+def lacking(recipe: Recipe, evaluators: Iterable[Evaluator]) -> list[str]:
+    """Return what evaluators that the recipe has not say keeps them from their end."""
+    ahead = Ahead(recipe, "evaluate", Path(recipe.run.data), recipe.run.download, _expected(recipe))
+    for evaluator in evaluators:
+        evaluator.foresee(ahead)
+    return ahead.what("lacks")
 
 
 def _expected(recipe: Recipe) -> int | None:

@@ -63,12 +63,22 @@ def do_collect(
                     f"collect: {recipe.collect.name} does not say what each network is about, as task "
                     f"{recipe.task.name} needs; use the collector 'tasks'"
                 )
+            _check(recipe.task, part.rows, data)
             _put(part.rows, metric, asked.scores(recipe.task, part.theta_ND, about, split, _quietly(predictor, ctx)))
     else:
         predictions = predictor.predict(zoo.theta_ND, split, ctx, what)
         _put(zoo.rows, metric, recipe.task.score(predictions, split.targets))
         save_tensors(folder / "predictions.safetensors", {"predictions": predictions})
     zoo.save(folder)
+
+
+def _check(family: Family, rows: list[dict[str, Any]], data: DatasetSplits) -> None:
+    """Raise UserError that names the first checkpoint whose task is none of the family's."""
+    for number, row in enumerate(rows):
+        try:
+            family.check(about_of(row), data)
+        except UserError as error:
+            raise UserError(f"collect: {row.get('file', f'network {number}')}: task {family.name}: {error}") from None
 
 
 def _put(rows: list[dict[str, Any]], metric: str, scores: Tensor) -> None:

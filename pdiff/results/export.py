@@ -18,8 +18,8 @@ from pdiff.results.runs import SCORES
 from pdiff.running.locks import run_locked
 from pdiff.zoo import Zoo
 
-LONGEST = 60
-"""Characters of an option in a folder's name: a sentence may be longer than a name can be."""
+LONGEST, WHOLE = 60, 120
+"""Of an option in a folder's name, and of all of them, in bytes: a sentence may be longer than a name can be."""
 
 
 def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
@@ -80,4 +80,17 @@ def in_name(value: Any) -> str:
     """Return an option as a folder's name shows it: of a long one the beginning, and a digest that tells it."""
     text = "-".join(f"{key}-{item}" for key, item in value.items()) if isinstance(value, Mapping) else str(value)
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in text)
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return shortened(name, LONGEST)
+
+
+def shortened(name: str, most: int = WHOLE) -> str:
+    """Return a name that a file system takes: of a long one its beginning and a digest."""
+    if len(name.encode()) <= most:
+        return name
+    return f"{name.encode()[:most].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def in_words(asked: Any) -> str:
+    """Return what networks are asked for as a command line has it: of a list, a tensor or an array 1,2,5."""
+    asked = asked.tolist() if hasattr(asked, "tolist") else asked
+    return ",".join(map(str, asked)) if isinstance(asked, list | tuple) else str(asked)

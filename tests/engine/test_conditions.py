@@ -109,6 +109,10 @@ def test_a_finished_run_is_asked_by_a_condition_and_says_what_it_cannot_be_asked
     (network,) = run.sample(1, condition="1")
     assert all(pipeline.zoo.state_dict(pipeline.zoo.theta_ND[1])[key].equal(value.cpu())
                for key, value in network.state_dict().items())  # fmt: skip
+    assert run.sample(1, condition=torch.tensor([1]))[0].state_dict().keys() == network.state_dict().keys()
+    assert run.drawing(label="").drawn_with == "-label-", "what is asked for, empty as it is"
+    assert len(run.drawing(label="é" * 400).drawn_with.encode()) < 140
+    assert run.drawing(label="a" * 400).drawn_with != run.drawing(label="a" * 401).drawn_with
     assert pipeline.plan.sample("first_of", 3).key != run.drawing(label=2).pipeline.plan.sample("first_of", 3).key
     with pytest.raises(UserError, match="label = '7': there are 0, 1, 2"):
         run.drawing(condition="7").draw(1)

@@ -228,3 +228,10 @@ def test_a_selector_and_a_zoo_that_cannot_be_are_told_before_anything_is_trained
         with pytest.raises(UserError, match=said):
             pdiff.run(tiny, set=changes, quiet=True)
     assert not list(Path("runs/store").glob("train-*/log.json"))
+
+
+def test_an_evaluator_that_a_finished_run_is_given_says_what_it_lacks_first(tiny: Path) -> None:
+    run = pdiff.run(tiny, set={"run.device": "cpu"})
+    with pytest.raises(UserError, match=r"evaluate: conditions need an \[encoder\], such as name = 'bits'"):
+        run.evaluate(["conditions"])
+    assert "conditions" not in run.scores["columns"]

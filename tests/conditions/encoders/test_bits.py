@@ -17,7 +17,9 @@ def test_a_bit_for_each_class_is_one_where_about_names_it():
 
 @pytest.mark.parametrize(
     ("asked", "classes"),
-    [({"condition": "101"}, [0, 2]), ({"condition": "000"}, []), ({"task": "2, 0"}, [0, 2]), ({"task": "1"}, [1]),
+    [({"condition": "101"}, [0, 2]), ({"condition": "1, 0 1"}, [0, 2]),
+     ({"condition": "1.0,0.0,1.0"}, [0, 2]), ({"condition": "000"}, []), ({"task": "2, 0"}, [0, 2]),
+     ({"task": "1"}, [1]),
      ({"task": "frog,cat"}, [0, 2]), ({"task": "dog,2"}, [1, 2])],
 )  # fmt: skip
 def test_what_is_read_has_the_condition_that_was_asked(asked, classes):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from pdiff.components import Ahead
 from pdiff.errors import UserError
 from pdiff_plugins.conditions.families.shifts import Shifts
 from tests.collectors.tasks.helpers import splits
@@ -122,3 +126,25 @@ def test_what_has_no_images_is_refused() -> None:
         FAMILY.tasks({"learnt": 2}, replace(splits(FAMILY), input_shape=(64,)), torch.Generator())
     with pytest.raises(UserError, match=r"collect.hard = 73: task 'shifts' has 72 hard tasks"):
         dealt(hard=73)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"colour": "red"}, "says no level of rotation"), ({"rotation": "left"}, r"rotation = 'left'"),
+        ({"mirror": "maybe"}, r"mirror = 'maybe'"), ({"blur": -1}, r"blur = -1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_shift_is_told(about: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        FAMILY.check(about, splits(FAMILY))
+    FAMILY.check({"rotation": 100, "mirror": "yes", "text": "turned"}, splits(FAMILY))
+
+
+@pytest.mark.parametrize("numbers", [(), ("rotation",)])
+def test_a_level_that_no_learnt_task_has_must_be_a_number(numbers: tuple[str, ...]) -> None:
+    encoder, collect = SimpleNamespace(name="attributes", numbers=numbers, angles=()), SimpleNamespace(hard=4)
+    recipe = SimpleNamespace(encoder=encoder, collect=collect, train=SimpleNamespace(epochs=0))
+    ahead = Ahead(recipe, "task", Path(), False, None)
+    FAMILY.foresee(ahead)
+    assert ("encoder.numbers = ['rotation']" in str(ahead.what("lacks"))) == (not numbers)

@@ -92,3 +92,12 @@ def test_options_must_fit() -> None:
         Subsets(least=3, most=2)
     with pytest.raises(ValueError, match="names class 4 twice"):
         Subsets(apart=(4, 4))
+
+
+@pytest.mark.parametrize("classes", [["cat"], "0,3", 3, [13], [-1], [0.5], [], [1, 1], None, [True], [[1]]])
+def test_what_is_no_set_of_classes_is_told(classes: object) -> None:
+    with pytest.raises(UserError, match=r"classes = .*; give their numbers, 0 to 9, each once"):
+        Subsets().check({"classes": classes}, TEN)
+    with pytest.raises(UserError, match="is about label, and no classes"):
+        Subsets().check({"label": 3}, TEN)
+    Subsets().check({"classes": [0, 9]}, TEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pdiff.networks import build_network
 from pdiff.testing import TinyData, TinyNet, check_component, tiny_splits
 from pdiff_plugins.conditions.shots import embedding
 from pdiff_plugins.conditions.shots.embedded import Embedded
+from tests.helpers import ROOT
 
 DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,), "augment": "none"}
 OPTIONS = {"of": DIGITS, "architecture": {"name": "mlp", "hidden": (24, 6)}, "classes": (0, 1, 2, 3), "steps": 300}
@@ -81,7 +83,9 @@ def test_features_are_the_last_layers_inputs_of_the_weights_named(tmp_path):
 def test_another_process_reads_what_was_computed(tmp_path, monkeypatch):
     root = tmp_path / "data"
     data = Embedded.model_validate(OPTIONS).load(ctx(root))
-    done = subprocess.run([sys.executable, "-c", AGAIN], cwd=tmp_path, capture_output=True, text=True, check=True)
+    known = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    command = [sys.executable, "-c", AGAIN]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=known)
     assert done.stdout.strip() == data.test.inputs.double().sum().item().hex()
     monkeypatch.setattr(embedding, "_computed", lambda *_: pytest.fail("was computed again"))
     assert torch.equal(Embedded.model_validate(OPTIONS).load(ctx(root)).test.inputs, data.test.inputs)

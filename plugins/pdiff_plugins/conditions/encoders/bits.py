@@ -52,6 +52,7 @@ class Bits(Encoder):
         count = self._count(bench)
         if key == "task":
             return {"classes": sorted(numbers_in(text, count, bench.names))}
+        text = "".join(part.removesuffix(".0") for part in text.replace(",", " ").split())
         if set(text) - set("01"):
             raise UserError(f"condition = {text!r}: its digits are 0 and 1, one for each of {count} classes")
         if len(text) != count:

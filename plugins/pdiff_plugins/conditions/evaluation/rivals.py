@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pdiff.components import Family
 from pdiff.data import Split, evaluation_batches
+from pdiff.errors import UserError
 from pdiff_plugins.conditions.evaluation.judging import Judged
 
 if TYPE_CHECKING:
@@ -55,10 +56,14 @@ def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
     from pdiff_plugins.collectors.tasks.classes import class_network
 
     ctx = asker.ctx.scope("classes")
-    half, whole = (
-        class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr, BATCH, augment=True)
-        for count in (max(1, steps // 2), steps)
-    )
+    try:
+        half, whole = (
+            class_network(bench, ctx.replace(snapshot=ctx.snapshot.scope(str(count))), count, lr, BATCH, augment=True)
+            for count in (max(1, steps // 2), steps)
+        )
+    except UserError as error:
+        ctx.warn(f"evaluator conditions: {error}; that row is left out")
+        return None
     chosen = bench.examples(asker.view.selection)
     before, after = (_accuracy(network, chosen, asker) for network in (half, whole))
     known: dict[int, Tensor] = {}

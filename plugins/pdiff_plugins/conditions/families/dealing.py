@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdiff.errors import UserError
 
@@ -35,3 +35,14 @@ def dealt(
     return {
         "learnt": plain[held : held + wanted if wanted else None], "held out": plain[:held], "hard": hard[:few]
     }  # fmt: skip
+
+
+def class_numbers(about: Mapping[str, Any], classes: int) -> list[int]:
+    """Return the classes that a network is about. Raises UserError where they are no numbers of such."""
+    given = about.get("classes")
+    listed = isinstance(given, list | tuple) and all(type(number) is int and 0 <= number < classes for number in given)
+    if not listed or not given or len(set(given)) < len(given):
+        others = f"is about {', '.join(about) or 'nothing'}, and no classes"
+        found = f"classes = {given!r}" if "classes" in about else others
+        raise UserError(f'{found}; give their numbers, 0 to {classes - 1}, each once, as {{"classes": [0, 3]}}')
+    return list(given)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from pdiff.components import Family
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff.data import About, Batch, DatasetSplits
 
 Level = int | float | str
@@ -108,6 +109,30 @@ class Shifts(Family):
             part: [dict[str, Any](task) | {"text": sentence(task, ranks, generator)} for task in tasks]
             for part, tasks in parts.items()
         }
+
+    def check(self, about: About, data: DatasetSplits) -> None:
+        """See `Family.check`; levels may be other than the recipe's."""
+        levels = {factor: [about[factor]] for factor in FACTORS if factor in about}
+        if not levels:
+            raise UserError(f'says no level of {", ".join(FACTORS)}; write such as {{"rotation": 90}}')
+        for factor, level in levels.items():
+            try:
+                type(self).model_validate({factor: level, "unseen": {}})
+            except ValidationError as error:
+                raise UserError(f"{factor} = {level[0]!r}: {error.errors()[0]['msg']}") from None
+
+    def foresee(self, ahead: Ahead) -> None:
+        """Hard tasks have a level that none learnt has: what encodes levels by those of the zoo cannot say it."""
+        super().foresee(ahead)
+        recipe = ahead.recipe
+        if recipe.encoder and recipe.encoder.name == "attributes" and getattr(recipe.collect, "hard", 0):
+            sized = (*recipe.encoder.numbers, *recipe.encoder.angles)
+            unsaid = [factor for factor in self.unseen if factor not in sized]
+            if unsaid:
+                ahead.lacks(
+                    f"{ahead.key}.unseen: encoder attributes cannot say a level of {', '.join(unsaid)} that no learnt "
+                    f"task has; write encoder.numbers = {unsaid}, of degrees angles, or, if words, hard = 0"
+                )
 
     def base(self) -> About:
         """See `Family.base`: the first level of each factor."""

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import Family
 from pdiff.errors import UserError, did_you_mean
-from pdiff_plugins.conditions.families.dealing import dealt
+from pdiff_plugins.conditions.families.dealing import class_numbers, dealt
 from pdiff_plugins.images.classification import accuracy, labels, wrong
 from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of
 
@@ -76,6 +76,10 @@ class Subsets(Family):
         remedy = "let task.apart name two classes" if not pair else "ask for fewer"
         parts = dealt(self.name, others, together, counts, generator, remedy)
         return {part: [{"classes": list(numbers)} for numbers in sets] for part, sets in parts.items()}
+
+    def check(self, about: About, data: DatasetSplits) -> None:
+        """See `Family.check`."""
+        class_numbers(about, data.classes or data.outputs)
 
     def _pair(self, classes: int, names: Sequence[str]) -> set[int]:
         """Return the numbers of the classes that are kept apart. Raises UserError where there is no such class."""

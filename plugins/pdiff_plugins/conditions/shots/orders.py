@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff.components import PARTS, Family
-from pdiff.context import derive
 from pdiff.errors import UserError
+from pdiff_plugins.conditions.families.dealing import class_numbers
 from pdiff_plugins.conditions.shots.classes import numbers
 from pdiff_plugins.tasks.outputs import check_width, whole, within
 
@@ -107,6 +107,12 @@ class Orders(Family):
     def asks(self, about: About) -> bool:
         return "classes" in about
 
+    def check(self, about: About, data: DatasetSplits) -> None:
+        """See `Family.check`."""
+        given = class_numbers(about, data.classes or data.outputs)
+        if len(given) != self.ways:
+            raise UserError(f"classes = {given}: task.ways = {self.ways}; give one class for each output")
+
     def targets(self, targets: Tensor, about: About) -> Tensor:
         """See `Family.targets`: the number of the output, or -100 for examples of other classes."""
         import torch
@@ -116,6 +122,8 @@ class Orders(Family):
         return torch.where(is_EW.any(dim=-1), is_EW.int().argmax(dim=-1), ABSENT)
 
     def again(self, about: About, number: int) -> About:
+        from pdiff.context import derive
+
         return {**about, "draw": derive(about["draw"], number) % DRAWS} if "draw" in about else about
 
     def asked(self, split: Split, about: About) -> Split:
