@@ -209,6 +209,10 @@ class Run:
         measured = self.measures(count, draw, source) if wanted else {}
         return {name: [(value, got) for got in measured[name]] for name, value in wanted.items()}
 
+    def about(self, count: int = 0, draw: int = 0, source: str = "") -> list[dict[str, Any]] | None:
+        """Return what the networks of a draw are each for (by default of the run); None: nothing in particular."""
+        return self.pipeline.about(self._source(source), count, draw)
+
     def measures(self, count: int, draw: int = 1, source: str = "") -> dict[str, list[float]]:
         """Return the task's measures (what networks can be asked for) of drawn networks on the selection split."""
         theta_MD = self.draw(count, draw=draw, source=source)

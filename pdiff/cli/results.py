@@ -55,9 +55,9 @@ def sample(
     draw: Annotated[int, typer.Option(min=1, help="Number of the draw: another number gives other networks.")] = 1,
     source: Annotated[str, typer.Option(help="The method, or one of the baselines, by its label in the table.")] = "",
     option: Sampling = None,
-    condition: Annotated[str, typer.Option(help="What they are asked for, as its vector: 0110010001.")] = "",
-    text: Annotated[str, typer.Option(help="What they are asked for, as a sentence.")] = "",
-    examples: Annotated[str, typer.Option(help="What they are asked for, as a folder of examples by class.")] = "",
+    condition: Annotated[str | None, typer.Option(help="What to ask for, as its vector: 0110010001.")] = None,
+    text: Annotated[str | None, typer.Option(help="What to ask for, as a sentence.")] = None,
+    examples: Annotated[str | None, typer.Option(help="What to ask for, as a folder of examples by class.")] = None,
     render: Annotated[bool, typer.Option("--render", help="Also draw them, where they are pictures.")] = False,
     to: Annotated[str, typer.Option(help="Folder for the networks; by default in the run's folder.")] = "",
     overwrite: Overwrite = False,
@@ -65,10 +65,10 @@ def sample(
     out: Out = "runs",
 ) -> None:
     """Draw more networks from a finished run. Each is a whole state dict in safetensors, with its score."""
-    from pdiff.cli.text import print_lines, print_table
+    from pdiff.cli.text import in_a_line, print_lines, print_table
 
     asked = {"condition": condition, "text": text, "examples": examples}
-    options = sampling(option) | {key: value for key, value in asked.items() if value}
+    options = sampling(option) | {key: value for key, value in asked.items() if value is not None}
     opened = _open(run, out, set)
     opened = opened.drawing(source, **options) if options else opened
     place = Path(to) if to else None
@@ -80,6 +80,9 @@ def sample(
     for name, measured in opened.asked(count, draw, source).items():
         head += ["asked", f"{name} ({split})"]
         table = [[*row, f"{wanted:g}", f"{got:.4g}"] for row, (wanted, got) in zip(table, measured, strict=True)]
+    if about := opened.about(count, draw, source):
+        head.append("about")
+        table = [[*row, in_a_line(what)] for row, what in zip(table, about, strict=True)]
     print_table(head, table)
     print_lines([f"{len(rows)} networks in {folder}"])
     print_lines(map(str, opened.render(folder, count=count, draw=draw, source=source) if render else ()))

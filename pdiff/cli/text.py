@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +96,10 @@ def print_run(scores: dict[str, Any], folder: Path, wide: bool = False) -> None:
     head, rows = expected(scores)
     if rows:
         print_table(head, rows, title=f"\nexpected ({sources(scores)})")
+
+
+def in_a_line(about: Mapping[str, Any]) -> str:
+    """Return what a network is about, as a table has room for it."""
+    said = (f"{key} {' '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in about.items())
+    text = ", ".join(said)
+    return text if len(text) <= 40 else f"{text[:37]}..."

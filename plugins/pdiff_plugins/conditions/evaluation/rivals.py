@@ -42,17 +42,23 @@ class Whole:
     """Training examples, counted each time."""
 
 
+def readable(asker: Asker) -> bool:
+    """Return whether tasks can be read from the answers of a network of all classes."""
+    family, classes = asker.judge.task, asker.view.bench.classes
+    if not isinstance(family, Family) or not asker.tasks.about:
+        return False
+    return family.of_classes(torch.zeros(2, classes).log_softmax(dim=1), asker.tasks.about[0]) is not None
+
+
 def of_all_classes(asker: Asker, steps: int, lr: float) -> Whole | None:
     """Train a network of all classes, and one for half the steps; None where no task can be read from its answers.
 
     They have the dataset's training transform, as networks have that are trained through a hypernetwork.
     """
     family, bench = asker.judge.task, asker.view.bench
-    if not steps or not isinstance(family, Family):
+    if not steps or not readable(asker):
         return None
-    even_2K = torch.zeros(2, bench.classes).log_softmax(dim=1)
-    if family.of_classes(even_2K, asker.tasks.about[0]) is None:
-        return None
+    assert isinstance(family, Family)
     from pdiff_plugins.collectors.tasks.classes import class_network
 
     ctx = asker.ctx.scope("classes")

@@ -12,7 +12,7 @@ from pdiff.results.summary import spread
 from pdiff.view import ORIGINAL
 from pdiff_plugins.conditions.evaluation.asking import Asker
 from pdiff_plugins.conditions.evaluation.judging import Judge, Judged
-from pdiff_plugins.conditions.evaluation.rivals import adapted, of_all_classes
+from pdiff_plugins.conditions.evaluation.rivals import adapted, of_all_classes, readable
 from pdiff_plugins.conditions.evaluation.rows import rows
 from pdiff_plugins.conditions.evaluation.tasks import HARD, HELD_OUT, LEARNT, Tasks, tasks_of
 from pdiff_plugins.conditions.evaluation.verdict import WHOLE, Case, alone, gains, plain, verdict
@@ -121,6 +121,7 @@ class Scoring:
             copies=self._copies(), metric=self.task.metric,
             right=all(each.right_TE is not None for each in of_part.values()),
             unit=Unit.of((value for each in of_part.values() for value in each.score_T.tolist()), self.task.unit),
+            unasked=WHOLE not in means and readable(self.asker),
         )  # fmt: skip
 
     def _copies(self) -> Copies | None:

@@ -47,6 +47,8 @@ class Case:
     metric: str
     right: bool
     unit: Unit
+    unasked: bool = False
+    """Whether the network of all classes could have been set beside, and was not."""
 
 
 def gains(judged: Mapping[str, Judged], method: str) -> dict[str, Gain]:
@@ -111,7 +113,8 @@ def _beside(case: Case) -> Iterator[str]:
     if shown or not controls.keys() - {WHOLE}:
         return
     if not level:
-        yield f"no {'other ' if ahead else ''}control does as well"
+        without = f" ({WHOLE}, the strongest of them, was not tried)" if case.unasked else ""
+        yield f"no {'other ' if ahead else ''}control does as well{without}"
     else:
         row, gain = next(iter(level.items()))
         others = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
