@@ -52,6 +52,14 @@ class Rows(Dataset):
         return CASES["task"][self.of]["data"]
 
 
+OF_TASKS = PDIFF | {
+    "train": {"epochs": 0},
+    "architecture": {"name": "mlp", "hidden": (4,)}, "selector": {"name": "entire"},
+    "dataset": DIGITS | {"image_size": 8, "augment": "none"},
+    "collect": {"name": "tasks", "learnt": 8, "held_out": 3, "steps": 4, "lr": 0.01, "batch_size": 8},
+    "baseline": [{"name": "hypernetwork", "steps": 4, "tasks": 4}, {"name": "kernel"}],
+    "evaluate": [{"name": "conditions", "tasks": 4, "samples": 2, "adapt": (0, 1), "rival_steps": 2}],
+}  # fmt: skip
 ROWED = ("regression", "binary", "multilabel")
 ROWS = SHORT | PDIFF | {
     "architecture": {"name": "mlp", "hidden": (4,)}, "selector": {"name": "entire"}, "evaluate": [{"name": "accuracy"}],
@@ -72,6 +80,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": {"name": "detection"}, "architecture": {"name": "fasterrcnn_tiny", "widths": (4, 8), "image_size": 64},
         "selector": {"name": "last_norms"}, "evaluate": [{"name": "accuracy"}],
     },
+    "subsets": OF_TASKS | {"task": {"name": "subsets"}, "encoder": {"name": "bits"}},
+    "shifts": OF_TASKS | {"task": {"name": "shifts"}, "encoder": {"name": "attributes", "angles": ("rotation",)}},
+    "orders": OF_TASKS | {"task": {"name": "orders"}, "encoder": {"name": "features", "by": "inputs"}},
     "field": FIELDS | PDIFF | {
         "evaluate": [{"name": "fields"}, {"name": "renderings", "samples": 2, "films": 1, "frames": 3, "sides": (4,)}],
     },

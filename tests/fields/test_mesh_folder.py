@@ -18,6 +18,7 @@ from pdiff_plugins.fields.shapes.plane import Shapes2d
 from pdiff_plugins.fields.shapes.space import Shapes3d
 from pdiff_plugins.fields.surfaces.export import Meshes
 from pdiff_plugins.fields.surfaces.meshes import surface
+from pdiff_plugins.fields.task import FieldTask
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_what_the_extra_brings_is_asked_for_by_name(folder, monkeypatch):
         load(folder)
     with pytest.raises(UserError, match="needs scikit-image, which is missing; " + extra):
         surface(torch.ones(8))
-    ahead = Ahead(SimpleNamespace(dataset=Shapes3d()), "dataset", folder, True, None)
+    ahead = Ahead(SimpleNamespace(dataset=Shapes3d(), task=FieldTask()), "dataset", folder, True, None)
     Shapes3d().foresee(ahead)
     assert ahead.what("notes") == [
         "shapes in space are drawn, measured and exported with scikit-image and trimesh: "
@@ -126,4 +127,4 @@ def test_what_the_extra_brings_is_asked_for_by_name(folder, monkeypatch):
     for component, lacks in ((ShapeMetrics(), "evaluate fields: needs scikit-image"), (Meshes(), "report meshes")):
         with pytest.raises(UserError, match=f"{lacks}.*{extra}"):
             component.foresee(ahead)
-    ShapeMetrics().foresee(replace(ahead, recipe=SimpleNamespace(dataset=Shapes2d())))
+    ShapeMetrics().foresee(replace(ahead, recipe=SimpleNamespace(dataset=Shapes2d(), task=FieldTask())))

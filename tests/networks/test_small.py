@@ -17,6 +17,7 @@ from pdiff_plugins.networks.small import (
     MlpMini,
     ResNet20,
     ResNetMini,
+    StridedCnn,
     TwoConvolutions,
     VitMini,
 )
@@ -24,7 +25,8 @@ from pdiff_plugins.networks.timm import TimmModel
 from tests.networks.helpers import refusal, size
 
 ALL = [
-    ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions
+    ConvNetMini, MlpMini, ResNetMini, VitMini, ConvNextMini, CnnMedium, ResNet20, HyperCnn, Mlp, TwoConvolutions,
+    StridedCnn,
 ]  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def test_every_architecture_of_the_plugin_is_covered_here():
         (CnnMedium, (3, 32, 32), 10_853),
         (Mlp, (1, 28, 28), 7_960),
         (TwoConvolutions, (3, 32, 32), 5_370),
+        (StridedCnn, (3, 16, 16), 13_330 + 8 * 17),
         (CnnMedium, (1, 32, 32), 10_853),
         (ResNet20, (3, 32, 32), 269_722),
         (HyperCnn, (1, 28, 28), 2_464),

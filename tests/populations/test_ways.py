@@ -52,7 +52,9 @@ def test_every_way_gives_the_predictions_of_the_plain_loop(name: str, selector) 
     shape = SHAPES.get(name, (3, 32, 32))
     torch.manual_seed(0)
     model = found(**values).build(input_shape=shape, outputs=10).eval()
-    if name in ("cnn_medium", "hyper_cnn", "mlp", "gpt_cnn", "token_net", *FIELDS) and not isinstance(selector, Entire):
+    if name in ("cnn_medium", "hyper_cnn", "mlp", "gpt_cnn", "strided_cnn", "token_net", *FIELDS) and not isinstance(
+        selector, Entire
+    ):
         selector = Layers(layer="linear", positions=(-1,))  # they have no norm
     keys = selector.select(model)
     layout, theta_MD = networks(model, keys, count=2 if name in BIG else 3)

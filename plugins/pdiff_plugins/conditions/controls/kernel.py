@@ -45,11 +45,12 @@ class Kernel(Control):
         import torch
 
         from pdiff_plugins.conditions.controls.regression import TASKS, choose
+        from pdiff_plugins.maths.median import median
 
         known = Known.of(zoo, self.name, TASKS)
         is_hamming = self._is_hamming(known)
         distance_TT = distances(known.condition_TC, known.condition_TC, _distance(is_hamming))
-        unit = 1.0 if is_hamming else float(distance_TT[distance_TT > 0].median())
+        unit = 1.0 if is_hamming else median(distance_TT[distance_TT > 0])
 
         def kernel(number: float, some_S: Tensor) -> Tensor:
             return _covariance(distance_TT[some_S][:, some_S], number * unit, is_hamming)
