@@ -59,6 +59,7 @@ print("peak", peak * 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not tell what a process holds")
 def test_more_networks_take_no_more_memory(tmp_path: Path) -> None:
     peaks = {}

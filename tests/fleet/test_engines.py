@@ -23,6 +23,7 @@ def test_ray_keeps_the_contract() -> None:
     check_component(Ray)
 
 
+@pytest.mark.slow
 def test_a_sweep_by_submitit_leaves_no_pickle(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     written(tmp_path)

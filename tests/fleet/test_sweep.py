@@ -94,6 +94,7 @@ def test_the_same_command_again_computes_nothing(swept, monkeypatch) -> None:
     assert digests(folder / "runs") == before
 
 
+@pytest.mark.slow
 def test_a_recipe_that_was_changed_is_run_anew(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = written(tmp_path)
@@ -127,6 +128,7 @@ def test_a_worker_that_is_killed_harms_no_other_and_bytes_stay(serial, tmp_path:
     assert digests(tmp_path / "runs").items() <= serial.items()
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_stops_no_other(tmp_path: Path, monkeypatch) -> None:
     written(tmp_path)
     (tmp_path / "broken.py").write_text(BROKEN)
