@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pdiff.errors import UserError, did_you_mean
+from pdiff_plugins.conditions.classes import numbers
 
 MOST = 20
 """Known words that a line lists at most."""
@@ -42,16 +43,6 @@ def values(about: Sequence[Mapping[str, Any]], key: str, encoder: str) -> list[A
 
 def numbers_in(text: str, count: int, names: Sequence[str]) -> list[int]:
     """Return the numbers of classes that a text such as `cat,dog` or `3,5` names, in its order. Raises UserError."""
-    numbers = []
-    for word in (part.strip() for part in text.split(",")):
-        if word in names:
-            number = names.index(word)
-        elif word.isdecimal() and int(word) < count:
-            number = int(word)
-        else:
-            known = f"{listed(names)}, or their numbers 0 to {count - 1}" if names else f"0 to {count - 1}"
-            raise UserError(f"task = {text!r}: no class {word!r}{did_you_mean(word, names)}; the classes are: {known}")
-        if number in numbers:
-            raise UserError(f"task = {text!r}: names {word!r} twice; name each class once")
-        numbers.append(number)
-    return numbers
+    words = [word.strip() for word in text.split(",")]
+    wanted = [int(word) if word.isdecimal() and word not in names else word for word in words]
+    return numbers(f"task = {text!r}", wanted, count, names)

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import Family
 from pdiff.errors import UserError
+from pdiff_plugins.conditions.families.answers import NamesClasses
 from pdiff_plugins.conditions.families.dealing import dealt
-from pdiff_plugins.images.classification import accuracy, labels, wrong
-from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of
+from pdiff_plugins.tasks.outputs import check_width
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from pdiff.components import Ahead
-    from pdiff.data import About, Batch, DatasetSplits
+    from pdiff.data import About, DatasetSplits
 
 Level = int | float | str
 YesNo = Literal["no", "yes"]
@@ -34,7 +32,7 @@ class _Levels(dict[str, Level]):
         return hash(frozenset(self.items()))
 
 
-class Shifts(Family):
+class Shifts(NamesClasses):
     """Classes of shifted images; a task is one level of each factor of shift.
 
     Contrast and inversion are about each image's own mean and range, channel by channel, so that they are the same
@@ -43,8 +41,6 @@ class Shifts(Family):
 
     name = "shifts"
     same_inputs = False
-    metric = "accuracy"
-    unit = "%"
     rotation: tuple[int, ...] = Field(
         (0, 45, 90, 135, 180, 225, 270, 315), min_length=1, description="degrees, counter-clockwise"
     )
@@ -59,7 +55,6 @@ class Shifts(Family):
         {"rotation": 225},
         description="levels, by factor, that no task learnt or held out has; hard tasks have them all",
     )
-    output: Output = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Shifts:
@@ -80,10 +75,6 @@ class Shifts(Family):
                     {"f": factor, "l": str(level), "k": known, "e": "{}"},
                 )
         return self
-
-    def checked(self, targets: Tensor, outputs: int) -> Tensor:
-        """See `Task.checked`: int64 `[E]`, class numbers."""
-        return labels(self.name, targets, outputs)
 
     def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
         check_width(self, model, inputs, outputs, more=True)
@@ -149,25 +140,6 @@ class Shifts(Family):
         x_BCHW = pixels.blurred(x_BCHW, float(level["blur"]))
         x_BCHW = pixels.paled(x_BCHW, float(level["contrast"]))
         return pixels.inverted(x_BCHW) if level["inversion"] == "yes" else x_BCHW
-
-    def loss(self, model: Any, batch: Batch) -> Tensor:
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(tensor_of(self, model(batch.inputs)), batch.targets)
-
-    def predict(self, model: Any, inputs: Any) -> Tensor:
-        import torch
-
-        return tensor_of(self, model(inputs)).argmax(dim=1).to(torch.int16)
-
-    def log_probabilities(self, model: Any, inputs: Any) -> Tensor:
-        return tensor_of(self, model(inputs)).float().log_softmax(dim=1)
-
-    def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return wrong(predictions, targets)
-
-    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return accuracy(predictions, targets)
 
 
 FACTORS = ("rotation", "mirror", "order", "blur", "contrast", "inversion")

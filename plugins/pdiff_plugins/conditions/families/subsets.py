@@ -8,28 +8,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import Family
 from pdiff.errors import UserError, did_you_mean
+from pdiff_plugins.conditions.families.answers import NamesClasses
 from pdiff_plugins.conditions.families.dealing import class_numbers, dealt
-from pdiff_plugins.images.classification import accuracy, labels, wrong
-from pdiff_plugins.tasks.outputs import Output, check_width, tensor_of
+from pdiff_plugins.tasks.outputs import check_width
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pdiff.data import About, Batch, DatasetSplits
+    from pdiff.data import About, DatasetSplits
 
 EVERY = 16
 """Classes up to which all subsets are listed; of more, so many as are asked for are drawn."""
 
 
-class Subsets(Family):
+class Subsets(NamesClasses):
     """Is it one of these classes? A task is the set of classes that are "yes"."""
 
     name = "subsets"
-    metric = "accuracy"
-    unit = "%"
     source: ClassVar[str] = "Wang et al. 2025 (RPG), arXiv 2501.11587: the 1,022 subsets of CIFAR-10's classes"
     apart: tuple[str | int, str | int] | None = Field(
         None,
@@ -38,7 +35,6 @@ class Subsets(Family):
     )
     least: int = Field(1, ge=1, description="classes that are yes, at least")
     most: int = Field(0, ge=0, description="classes that are yes, at most; 0: all but one")
-    output: Output = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Subsets:
@@ -50,10 +46,6 @@ class Subsets(Family):
 
     def outputs(self, classes: int) -> int:
         return 2
-
-    def checked(self, targets: Tensor, outputs: int) -> Tensor:
-        """See `Task.checked`: int64 `[E]`, class numbers."""
-        return labels(self.name, targets, outputs)
 
     def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
         check_width(self, model, inputs, outputs)
@@ -104,30 +96,11 @@ class Subsets(Family):
         classes = torch.tensor(about["classes"], device=targets.device, dtype=targets.dtype)
         return (targets[:, None] == classes).any(dim=1).to(torch.int64)
 
-    def loss(self, model: Any, batch: Batch) -> Tensor:
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(tensor_of(self, model(batch.inputs)), batch.targets)
-
-    def predict(self, model: Any, inputs: Any) -> Tensor:
-        import torch
-
-        return tensor_of(self, model(inputs)).argmax(dim=1).to(torch.int16)
-
-    def log_probabilities(self, model: Any, inputs: Any) -> Tensor:
-        return tensor_of(self, model(inputs)).float().log_softmax(dim=1)
-
     def of_classes(self, log_probabilities_EK: Tensor, about: About) -> Tensor:
         """See `Family.of_classes`: yes where the classes that are yes have more than half of the probability."""
         import torch
 
         return (log_probabilities_EK[:, about["classes"]].exp().sum(dim=1) > 0.5).to(torch.int16)
-
-    def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return wrong(predictions, targets)
-
-    def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return accuracy(predictions, targets)
 
 
 def _every(classes: int) -> Iterator[tuple[int, ...]]:

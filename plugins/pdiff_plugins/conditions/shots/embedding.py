@@ -20,7 +20,7 @@ from pdiff.running.device import placed
 from pdiff.running.locks import locked
 from pdiff.running.snapshot import Snapshot
 from pdiff.training.loop import train
-from pdiff_plugins.conditions.shots.classes import numbers
+from pdiff_plugins.conditions.classes import numbers
 from pdiff_plugins.conditions.shots.embedded import Embedded
 
 PARTS = ("train", "validation", "test")

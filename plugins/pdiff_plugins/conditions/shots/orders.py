@@ -10,8 +10,8 @@ from pydantic import Field
 
 from pdiff.components import PARTS, Family
 from pdiff.errors import UserError
+from pdiff_plugins.conditions.classes import numbers
 from pdiff_plugins.conditions.families.dealing import class_numbers
-from pdiff_plugins.conditions.shots.classes import numbers
 from pdiff_plugins.tasks.outputs import check_width, whole, within
 
 if TYPE_CHECKING:
