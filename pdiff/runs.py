@@ -144,6 +144,8 @@ class Run:
         about = self._asked(plan.methods[source], options)
         others = {key: value for key, value in options.items() if key not in about}
         method = _changed(plan.methods[source], others, self.recipe.encoder)
+        if others and (lines := lacking(self.recipe, "method", [method])):
+            raise Faults(lines)
         changed = Plan(
             self.recipe, train=plan.train, collect=plan.collect, methods=plan.methods | {source: method},
             about=about or plan.about,
@@ -246,7 +248,7 @@ class Run:
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them. Raises UserError."""
         self._as_recipe("evaluate")
-        if lines := lacking(self.recipe, added(more, self.recipe)):
+        if lines := lacking(self.recipe, "evaluate", added(more, self.recipe)):
             raise Faults(lines)
         scores = scores_of(self.pipeline, added([*self.scores["columns"], *more], self.recipe))
         with run_locked(self.folder):

@@ -197,17 +197,24 @@ class Pipeline:
         if source == ORIGINAL:
             return self.zoo.theta_ND
         stage, steps = self.plan.sample(source, count, draw), self.plan.steps(source)
+        count = stage.config["count"]
+
+        def asked(ctx: Context) -> list[dict[str, Any]] | None:
+            return work.asked_for(
+                self.generator(source), count, self.plan.about, self.recipe, self.zoo, self.bench, source, ctx,
+                baseline=source != self.plan.method,
+            )  # fmt: skip
+
         if not ranks.agreed(self.store.has(stage)):
             self.generator(source)  # its own stage comes first, and is not counted as time of this one
+            if self.plan.about and (about := asked(self.context("about"))):
+                self.bench.encode(about[:1])  # what cannot be asked is refused before anything is written
 
         def do(folder: Path, ctx: Context) -> None:
             finish = functools.partial(work.finished, steps=steps, zoo=self.zoo, bench=self.bench, ctx=ctx)
-            count, generator = stage.config["count"], self.generator(source)
-            about = work.asked_for(
-                generator, count, self.plan.about, self.recipe, self.zoo, self.bench, source, ctx,
-                baseline=source != self.plan.method,
+            work.do_sample(
+                self.generator(source), count, asked(ctx), finish, self.zoo, self.bench, source, folder, ctx
             )  # fmt: skip
-            work.do_sample(generator, count, about, finish, self.zoo, self.bench, source, folder, ctx)
 
         folder = self._do(stage, ("sample", self.plan.methods[source].name, draw), do, source)
         for line in () if quiet else self.generator(source).warnings():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pdiff.components import Ahead, Evaluator
+from pdiff.components import Ahead, Component
 from pdiff.components.ahead import parts
 from pdiff.engine.keys import run_key
 from pdiff.engine.plan import Plan
@@ -39,11 +39,11 @@ def look_ahead(recipe: Recipe, done: bool = False, trained: bool = False) -> Ahe
     return ahead
 
 
-def lacking(recipe: Recipe, evaluators: Iterable[Evaluator]) -> list[str]:
-    """Return what evaluators that the recipe has not say keeps them from their end."""
-    ahead = Ahead(recipe, "evaluate", Path(recipe.run.data), recipe.run.download, _expected(recipe))
-    for evaluator in evaluators:
-        evaluator.foresee(ahead)
+def lacking(recipe: Recipe, key: str, components: Iterable[Component]) -> list[str]:
+    """Return what components that the recipe has not, as if they stood under a key, say keeps them from their end."""
+    ahead = Ahead(recipe, key, Path(recipe.run.data), recipe.run.download, _expected(recipe))
+    for component in components:
+        component.foresee(ahead)
     return ahead.what("lacks")
 
 

@@ -18,11 +18,16 @@ def refused(finished, monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["pdiff", *arguments])
-        before = sorted(finished.folder.iterdir())
+
+        def there():
+            return sorted([*finished.folder.iterdir(), *(finished.folder.parent / "store").iterdir()])
+
+        before, listed = there(), (finished.folder / "stages.json").read_bytes()
         with pytest.raises(SystemExit) as caught:
             main()
         (line,) = capsys.readouterr().err.splitlines()
-        assert caught.value.code == 2 and sorted(finished.folder.iterdir()) == before
+        assert caught.value.code == 2 and there() == before
+        assert (finished.folder / "stages.json").read_bytes() == listed
         return line
 
     return run

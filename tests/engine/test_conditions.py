@@ -118,6 +118,7 @@ def test_a_finished_run_is_asked_by_a_condition_and_says_what_it_cannot_be_asked
         run.drawing(condition="7").draw(1)
     with pytest.raises(UserError, match="tiny_method: takes no conditions"):
         run.drawing("tiny_method", label=2).draw(1, source="tiny_method")
+    assert not list((tmp_path / "store").glob("*.part")), "what cannot be asked leaves nothing half-written"
     with pytest.raises(UserError, match=r"no such option of sampling"):
         run.drawing(colour="red")
 
