@@ -85,7 +85,8 @@ class Bench(Protocol):
     def build(self, seed: int, outputs: int = 0) -> nn.Module:
         """Return a new network on the CPU, as its architecture initialises it from the seed.
 
-        With so many outputs; 0: with those that the run's networks have.
+        With so many outputs; 0: with those that the run's networks have. Where the selector adds to networks what is
+        generated, it is that alone which is new; with `outputs` it is all of a network without what is added.
         """
         ...
 
@@ -101,6 +102,13 @@ class Bench(Protocol):
         """Return the same functions, units in canonical scales and in the order of the first checkpoint's, or to_MD's.
 
         None where no plugin knows how, or nothing can be changed within the selection; to_MD is what `align` returned.
+        """
+        ...
+
+    def coordinates(self, theta_MD: Tensor) -> Tensor:
+        """Return `[M, Z]` in which networks of one function are equal, and in which distances are taken.
+
+        They are theta_MD itself, but for selectors that know of others, as of adapters' products.
         """
         ...
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pdiff.checkpoints.names import is_counter, listed
 from pdiff.checkpoints.reading import Reader
-from pdiff.components import Architecture
+from pdiff.components import Architecture, Selector
 from pdiff.context import derive
 from pdiff.data import DatasetSplits, Inputs, arguments
 from pdiff.errors import UserError
@@ -61,6 +61,14 @@ def _apart(module: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) ->
 def blank_network(architecture: Architecture, data: DatasetSplits, seed: int) -> nn.Module:
     """Return a new network as its architecture initialises it, whatever weights the recipe names."""
     return build_network(architecture.model_copy(update={"weights": ""}), data, seed)
+
+
+def extended(model: nn.Module, selector: Selector, seed: int) -> nn.Module:
+    """Return the network itself, with what its selector adds to it, drawn from the seed."""
+    if selector.extends:
+        torch.manual_seed(derive(seed, "extend"))
+        selector.extend(model)
+    return model
 
 
 def load_weights(

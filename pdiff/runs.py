@@ -190,7 +190,7 @@ class Run:
         about = self.pipeline.about(source, count, draw)
         scored = {"split": self.recipe.selection, "scores": self.pipeline.scores(theta_MD, about)}
         scored |= {"about": about} if about else {}
-        return write_scored(self.zoo, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
+        return write_scored(self._state, theta_MD, scored, folder or self.folder / named, self.folder, overwrite)
 
     def render(self, folder: Path, *, count: int, draw: int = 1, source: str = "") -> list[Path]:
         """Let plugins draw what a source's networks of a draw show, and return the files. Raises UserError."""
@@ -222,7 +222,7 @@ class Run:
 
     def state_dict(self, which: str | int = "best", source: str = "") -> dict[str, Tensor]:
         """Return a whole state dict: `best` on the selection split, or a network by its number."""
-        return self.pipeline.zoo.state_dict(self.theta(source)[self.number(which, source)])
+        return self._state(self.theta(source)[self.number(which, source)])
 
     def number(self, which: str | int = "best", source: str = "") -> int:
         """Return the number of a network; which is best the run's scores say, so that no data is needed."""
@@ -241,7 +241,7 @@ class Run:
         """
         named = in_name(self._source(source))
         if every:
-            return write_networks(self.zoo, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
+            return write_networks(self._state, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
         to = to or self.folder / f"network-{named}-{which}.safetensors"
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
 
@@ -307,8 +307,12 @@ class Run:
 
     def _network(self, theta_D: Tensor) -> nn.Module:
         model = self.pipeline.base_network()
-        model.load_state_dict(self.pipeline.zoo.state_dict(theta_D))
+        model.load_state_dict(self._state(theta_D))
         return model.eval()
+
+    def _state(self, theta_D: Tensor) -> dict[str, Tensor]:
+        """Return a whole state dict as the architecture has it."""
+        return self.recipe.selector.plain(self.zoo.state_dict(theta_D))
 
     def _placed(self, count: int, source: str, raw: bool) -> Ensemble:
         return self.ensemble(count, source, raw).to(self.pipeline.device)

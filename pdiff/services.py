@@ -76,6 +76,9 @@ class Through:
     def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:
         return self._bench.align(self._decode(theta_MD), to_MD)
 
+    def coordinates(self, theta_MD: Tensor) -> Tensor:
+        return self._bench.coordinates(self._decode(theta_MD))
+
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)
 

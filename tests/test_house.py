@@ -30,7 +30,7 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine runs.py api.py"
 """Contracts, discovery, recipe, engine, runs, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 10720, 3860, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 10790, 3910, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
@@ -49,7 +49,9 @@ networks are each for something (components/encoder.py, components/family.py, po
 stage of samples, every score and every question to a finished run must know; and that sources can be compared by
 another evaluator's numbers than the task's score (results/scores.py, components/evaluator.py); and that collectors, and
 evaluators that a finished run is given, say what they cannot take before anything is done, and what a file says a
-network is for is checked before it is scored (components/collector.py, components/family.py, engine/preflight.py)."""
+network is for is checked before it is scored (components/collector.py, components/family.py, engine/preflight.py);
+and that a selector may add to a network what is generated, which files and modules for others do not show, and in which
+distances mean something else (components/selector.py, engine/bench.py)."""
 
 
 @functools.cache

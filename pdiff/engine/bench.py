@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Architecture, Encoder, Family, Task
+from pdiff.components import Architecture, Encoder, Family, Selector, Task
 from pdiff.context import Context
 from pdiff.data import About, DatasetSplits, Split, some
 from pdiff.engine.observe import ask
 from pdiff.errors import UserError
-from pdiff.networks import blank_network
+from pdiff.networks import blank_network, extended
 from pdiff.objective import Objective
 from pdiff.populations import asked
 from pdiff.populations.predictor import Predictor
@@ -58,6 +58,7 @@ class RunBench:
     encoder: Encoder | None = None
     preprocess: Callable[[], nn.Module | None] = lambda: None
     """The dataset's."""
+    selector: Selector | None = None
 
     @property
     def data(self) -> DatasetSplits:
@@ -88,7 +89,13 @@ class RunBench:
 
     def build(self, seed: int, outputs: int = 0) -> nn.Module:
         data = replace(self.data, outputs=outputs or self.data.outputs)
-        return blank_network(self.architecture, data, seed)
+        model = blank_network(self.architecture, data, seed)
+        if outputs or self.selector is None or not self.selector.extends:
+            return model
+        generated, model = set(self.zoo.layout.keys), extended(model, self.selector, seed)
+        kept = {key: value for key, value in self.zoo.anchor.items() if key not in generated}
+        model.load_state_dict(model.state_dict() | kept)
+        return model
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
         return self.architecture.converted(state, model)
@@ -171,12 +178,17 @@ class RunBench:
 
     @functools.cached_property
     def _aligner(self) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+        if self.selector is not None and self.selector.extends:
+            return None  # what it adds has coordinates of its own
         ctx = self.contexts("align")
         aligner: Callable[[Tensor, Tensor | None], Tensor] | None = ask(
             ctx.warn, "align_networks", model=self.build(0), inputs=self.data.example(), layout=self.zoo.layout,
             reference_D=self.zoo.theta_ND[0], ctx=ctx,
         )  # fmt: skip
         return aligner
+
+    def coordinates(self, theta_MD: Tensor) -> Tensor:
+        return theta_MD if self.selector is None else self.selector.coordinates(theta_MD, self.zoo.layout)
 
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)

@@ -19,7 +19,7 @@ from pdiff.engine.observe import notify
 from pdiff.engine.plan import Plan
 from pdiff.errors import UserError, as_baseline, of_baseline
 from pdiff.files import load_tensors, read_json, save_tensors, write_json
-from pdiff.networks import blank_network, build_network
+from pdiff.networks import blank_network, build_network, extended
 from pdiff.running import ranks
 from pdiff.running.device import device_for, precision_for
 from pdiff.running.memory import told_when_out
@@ -139,7 +139,7 @@ class Pipeline:
         recipe = self.recipe
         return RunBench(
             recipe.architecture, recipe.task, lambda: self.data, recipe.selection, zoo, self.context, measures,
-            recipe.encoder, recipe.dataset.preprocess,
+            recipe.encoder, recipe.dataset.preprocess, recipe.selector,
         )  # fmt: skip
 
     @functools.cached_property
@@ -164,10 +164,11 @@ class Pipeline:
         return self._do(self.plan.zoo, ("zoo",), use, "zoo")
 
     def _collect(self, folder: Path, ctx: Context) -> None:
-        model = self.base_network()
-        layout = work.layout_for(self.recipe, model, folder)
+        model, recipe = self.base_network(), self.recipe
+        layout = work.layout_for(recipe, model, folder)
+        extended(model, recipe.selector, recipe.seed)
         base = Zoo.of_one({key: value.clone() for key, value in model.state_dict().items()}, layout)
-        work.do_collect(self.recipe, model, self.data, layout, self.bench_of(base), folder, ctx)
+        work.do_collect(recipe, model, self.data, layout, self.bench_of(base), folder, ctx)
 
     def measures(self) -> dict[str, Tensor]:
         """Return the measures of the zoo's checkpoints on the selection split, from the store where they are there."""

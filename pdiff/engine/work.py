@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pdiff.engine.bench import RunBench, predictor_of
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_rows, save_tensors, write_json
 from pdiff.mapped import finite_rows
+from pdiff.networks import extended
 from pdiff.populations import asked
 from pdiff.populations.predictor import Predictor, check
 from pdiff.recipe.tables import Recipe
@@ -34,7 +36,12 @@ ABOUT = "about.json"
 
 
 def layout_for(recipe: Recipe, model: nn.Module, folder: Path) -> Layout:
-    """Return what the selector takes. Raises UserError where the checkpoints find no room in a stage's folder."""
+    """Return what the selector takes of a network, or adds to it, which is left as it was.
+
+    Raises UserError where the checkpoints find no room in a stage's folder.
+    """
+    if recipe.selector.extends:
+        model = extended(copy.deepcopy(model), recipe.selector, recipe.seed)
     layout = Layout.of(model, recipe.selector.select(model))
     needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less", folder)
     return layout

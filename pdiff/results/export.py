@@ -16,7 +16,6 @@ from pdiff.files import make_folder, save_tensors, write_json
 from pdiff.mapped import rows
 from pdiff.results.runs import SCORES
 from pdiff.running.locks import run_locked
-from pdiff.zoo import Zoo
 
 LONGEST, WHOLE = 60, 120
 """Of an option in a folder's name, and of all of them, in bytes: a sentence may be longer than a name can be."""
@@ -31,7 +30,11 @@ def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
         make_folder(folder)
 
 
-def write_networks(zoo: Zoo, theta_MD: Tensor, folder: Path, overwrite: bool = False) -> list[Path]:
+State = Callable[[Tensor], Mapping[str, Tensor]]
+"""theta_D -> the whole state dict of its network."""
+
+
+def write_networks(state: State, theta_MD: Tensor, folder: Path, overwrite: bool = False) -> list[Path]:
     """Write each network to a file of a folder and return the paths. Raises UserError where it holds others."""
     paths = [folder / f"network-{index:04d}.safetensors" for index in range(len(theta_MD))]
     other = sorted(set(folder.glob("*.safetensors")) - set(paths))
@@ -39,7 +42,7 @@ def write_networks(zoo: Zoo, theta_MD: Tensor, folder: Path, overwrite: bool = F
         raise UserError(f"{folder}: holds other networks already ({other[0].name}); choose an empty folder")
     new_files(paths, overwrite)
     for path, theta_D in zip(paths, rows(theta_MD), strict=True):
-        save_tensors(path, zoo.state_dict(theta_D))
+        save_tensors(path, state(theta_D))
     return paths
 
 
@@ -53,7 +56,7 @@ def write_network(path: Path, state: Callable[[], Mapping[str, Tensor]], overwri
 
 
 def write_scored(
-    zoo: Zoo, theta_MD: Tensor, scored: Mapping[str, Any], folder: Path, run: Path, overwrite: bool
+    state: State, theta_MD: Tensor, scored: Mapping[str, Any], folder: Path, run: Path, overwrite: bool
 ) -> tuple[Path, list[tuple[str, float]]]:
     """Write networks, their scores and what they are about; return the folder and (file name, score) of each.
 
@@ -61,7 +64,7 @@ def write_scored(
     """
     within = folder.parent == run
     with run_locked(run) if within else contextlib.nullcontext():
-        paths = write_networks(zoo, theta_MD, folder, overwrite or within)
+        paths = write_networks(state, theta_MD, folder, overwrite or within)
         names = [path.name for path in paths]
         told = {**scored, "scores": [None if math.isnan(score) else score for score in scored["scores"]]}
         by_name = {key: dict(zip(names, told[key], strict=True)) for key in ("scores", "about") if told.get(key)}

@@ -103,6 +103,9 @@ class Points:
     def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:
         return None
 
+    def coordinates(self, theta_MD: Tensor) -> Tensor:
+        return theta_MD
+
     def through(self, decode: Callable[[Tensor], Tensor]) -> Through:
         return Through(self, decode)
 

@@ -30,7 +30,7 @@ def starts(
     if start == "shared":
         model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
         return model, lambda run: model
-    _require_all(model, layout)
+    _require_all(model, bench.build(derive(ctx.seed, "run", 0)), layout)
     return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
 
 
@@ -46,10 +46,14 @@ def _like(model: nn.Module, started: nn.Module) -> nn.Module:
     return started
 
 
-def _require_all(model: nn.Module, layout: Layout) -> None:
-    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
+def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
+    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently.
+
+    Adapters begin differently on one network, whose entries are the same.
+    """
+    begun = started.state_dict()
     for key, value in model.state_dict().items():
-        if value.is_floating_point() and value.numel() and key not in layout.keys:
+        if value.is_floating_point() and value.numel() and key not in layout.keys and not value.equal(begun[key]):
             raise UserError(
                 f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
                 "'entire', or collect.start = 'shared' or 'base'"
