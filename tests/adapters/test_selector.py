@@ -82,7 +82,8 @@ def test_a_wider_adapter_has_no_rank_above_what_a_layer_allows() -> None:
     model, lora = Net(), Lora(rank=2, alpha=4, exclude=["depth"])
     wide = lora.widened(copy.deepcopy(model), 4)
     wide.extend(model)
-    assert [len(model.get_submodule(name).lora_A.weight) for name in ("blocks.0.qkv", "head")] == [8, 3]
+    layers = [model.get_submodule(name) for name in ("blocks.0.qkv", "head")]
+    assert [(len(layer.lora_A.weight), scale_of(layer)) for layer in layers] == [(8, 2.0), (3, 2.0)]
 
 
 def test_a_network_that_is_one_layer_has_an_adapter() -> None:

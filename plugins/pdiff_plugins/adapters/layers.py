@@ -6,7 +6,9 @@ r rank, O outputs and I inputs of a layer, g groups of a convolution, N rows of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -24,33 +26,62 @@ WEIGHTS = (
 """Entries that hold a layer's weight: itself, attention's three in one, or length and direction."""
 
 
-class Added:
-    """A forward hook that adds scale * B(A(x)) to a layer's output."""
+_AT_ONCE: ContextVar[bool] = ContextVar("at_once", default=False)
+
+
+@contextmanager
+def merged_weights() -> Iterator[None]:
+    """Within it, layers compute with W + scale * B A: quicker for many examples, but where W x is known already."""
+    token = _AT_ONCE.set(True)
+    try:
+        yield
+    finally:
+        _AT_ONCE.reset(token)
+
+
+class Merging:
+    """A hook before a layer: within `merged_weights` its weight is W + scale * B A until its end."""
 
     def __init__(self, scale: float):
         self.scale = scale
 
-    def __call__(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def __call__(self, layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        if _AT_ONCE.get():
+            self.merge(layer, "weight")
+
+    def merge(self, layer: Any, key: str) -> None:
+        """Let a layer read the sum in place of its weight."""
+        own, first, second = layer._parameters[key], layer.lora_A.weight, layer.lora_B.weight
+        vars(layer)[key] = own + product(first, second, own.shape) * self.scale
+
+
+class MergingAttention(Merging):
+    """A hook before attention, which reads its weights itself: it computes with sums only."""
+
+    def __call__(self, attention: Any, inputs: tuple[Tensor, ...]) -> None:
+        for layer, key in _read_by(attention):
+            self.merge(layer, key)
+
+
+class Added:
+    """A hook after a layer: adds scale * B(A(x)) to its output, where its weight is not the sum."""
+
+    def __init__(self, scale: float):
+        self.scale = scale
+
+    def __call__(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if "weight" in layer._parameters and vars(layer).pop("weight", None) is not None:
+            return None
+        if output is None:  # the layer failed
+            return None
         added: Tensor = layer.lora_B(layer.lora_A(inputs[0]))
         return output + added * self.scale
 
 
-class Merging:
-    """A hook before attention, which reads its weights itself: until its end they are W + scale * B A."""
-
-    def __init__(self, scale: float):
-        self.scale = scale
-
-    def __call__(self, attention: Any, inputs: tuple[Tensor, ...]) -> None:
-        for layer, key in _read_by(attention):
-            own: Any = layer._parameters[key]
-            vars(layer)[key] = own + layer.lora_B.weight @ layer.lora_A.weight * self.scale
-
-
-class Merged(Added):
+class AddedAttention(Added):
     """A hook after attention, which has its weights again, also where it failed."""
 
-    def __call__(self, attention: Any, inputs: tuple[Tensor, ...], output: Any) -> None:  # type: ignore[override]
+    def __call__(self, attention: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
         for layer, key in _read_by(attention):
             vars(layer).pop(key, None)
 
@@ -64,7 +95,8 @@ class Looked(Added):
 
     def __call__(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         rows = F.embedding(inputs[0], layer.lora_B.weight, layer.padding_idx)
-        return output + rows @ layer.lora_A.weight * self.scale
+        turned = layer.lora_A.weight.T.contiguous().T  # lies as PEFT's does, so that sums are the same to the last bit
+        return output + rows @ turned * self.scale
 
 
 def unfit(layer: nn.Module) -> str:
@@ -139,8 +171,8 @@ def adapt(layer: Any, rank: int, scale: float) -> None:
     if isinstance(layer, nn.MultiheadAttention):
         sides, like = layer.embed_dim, _like(layer.in_proj_weight)
         _add(layer, nn.Linear(sides, rank, bias=False, **like), nn.Linear(rank, 3 * sides, bias=False, **like))
-        layer.register_forward_pre_hook(Merging(scale))
-        layer.register_forward_hook(Merged(scale), always_call=True)
+        layer.register_forward_pre_hook(MergingAttention(scale))
+        layer.register_forward_hook(AddedAttention(scale), always_call=True)
         adapt(layer.out_proj, rank, scale)
         return
     like = _like(layer.weight)
@@ -158,7 +190,9 @@ def adapt(layer: Any, rank: int, scale: float) -> None:
         same = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
         first = kind(layer.in_channels, rank, bias=False, **{key: getattr(layer, key) for key in same}, **like)
         _add(layer, first, kind(rank, layer.out_channels, 1, groups=layer.groups, bias=False, **like))
-    layer.register_forward_hook(Added(scale))
+    if "weight" in layer._parameters:
+        layer.register_forward_pre_hook(Merging(scale))
+    layer.register_forward_hook(Added(scale), always_call=True)
 
 
 def owner(layer: str, keys: Container[str]) -> str:

@@ -87,10 +87,14 @@ class Lora(Selector):
         return {pair.module: self.scale_of(owner(pair.module, layout.keys), pair.rank) for pair in pairs(layout)}
 
     def widened(self, model: nn.Module, times: int) -> Self:
-        """Return it with so many times the rank in each layer of a plain network, as far as the layer allows."""
+        """Return it with so many times the rank in each layer of a plain network, as far as the layer allows.
+
+        What B A is multiplied by stays what it is.
+        """
         from pdiff_plugins.adapters.layers import most
         from pdiff_plugins.adapters.targets import chosen
 
-        names = chosen(model, self.targets, self.exclude)
-        ranks = {name: min(times * self.rank_of(name), most(model.get_submodule(name))) for name in names}
-        return self.model_copy(update={"ranks": ranks})
+        old = {name: self.rank_of(name) for name in chosen(model, self.targets, self.exclude)}
+        new = {name: min(times * rank, most(model.get_submodule(name))) for name, rank in old.items()}
+        alphas = {name: self.scale_of(name, rank) * new[name] for name, rank in old.items()}
+        return self.model_copy(update={"ranks": new, "alphas": alphas})

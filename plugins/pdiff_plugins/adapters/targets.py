@@ -22,8 +22,12 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def first(name: str, table: Mapping[str, Number], otherwise: Number) -> Number:
-    """Return what the first glob that is of a layer's name stands for."""
-    return next((value for pattern, value in table.items() if matches(name, pattern)), otherwise)
+    """Return what a layer's name stands for, or the first glob that is of it."""
+    return (
+        table[name]
+        if name in table
+        else next((value for pattern, value in table.items() if matches(name, pattern)), otherwise)
+    )
 
 
 def chosen(model: nn.Module, targets: Sequence[str], exclude: Sequence[str]) -> list[str]:
@@ -33,10 +37,11 @@ def chosen(model: nn.Module, targets: Sequence[str], exclude: Sequence[str]) -> 
     for pattern in targets:
         _check_target(pattern, modules, able, parts)
     check_known("exclude", exclude, able)
-    common = [name for name in able if not isinstance(modules[name], nn.Embedding)]
-    named = {name for name in able if any(pattern != "*" and matches(name, pattern) for pattern in targets)}
-    everything = set(common) if "*" in targets else set()
-    found = [name for name in able if name in named | everything and not any(matches(name, e) for e in exclude)]
+    wanted = set()
+    for pattern in targets:  # "*" is of embeddings, too, where they are named beside it
+        plainly = [name for name in able if pattern != "*" or not isinstance(modules[name], nn.Embedding)]
+        wanted |= {name for name in plainly if matches(name, pattern)}
+    found = [name for name in able if name in wanted and not any(matches(name, pattern) for pattern in exclude)]
     if not found:
         raise UserError("selector.exclude leaves none of the layers that selector.targets matches")
     _check_tied(model, found)
