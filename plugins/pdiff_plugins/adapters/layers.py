@@ -26,17 +26,20 @@ WEIGHTS = (
 """Entries that hold a layer's weight: itself, attention's three in one, or length and direction."""
 
 
-_AT_ONCE: ContextVar[bool] = ContextVar("at_once", default=False)
+_MERGED: ContextVar[tuple[type[nn.Module], ...]] = ContextVar("merged", default=())
 
 
 @contextmanager
-def merged_weights() -> Iterator[None]:
-    """Within it, layers compute with W + scale * B A: quicker for many examples, but where W x is known already."""
-    token = _AT_ONCE.set(True)
+def merged_weights(*kinds: type[nn.Module]) -> Iterator[None]:
+    """Within it, layers of some kinds compute with W + scale * B A.
+
+    That is quicker for many examples, where W x is not known already, and for convolutions of many networks at once.
+    """
+    token = _MERGED.set(kinds)
     try:
         yield
     finally:
-        _AT_ONCE.reset(token)
+        _MERGED.reset(token)
 
 
 class Merging:
@@ -46,7 +49,7 @@ class Merging:
         self.scale = scale
 
     def __call__(self, layer: Any, inputs: tuple[Tensor, ...]) -> None:
-        if _AT_ONCE.get():
+        if isinstance(layer, _MERGED.get()):
             self.merge(layer, "weight")
 
     def merge(self, layer: Any, key: str) -> None:

@@ -58,7 +58,7 @@ class Way:
 
     def run(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
         """Return the predictions `[m, B, ...]` of networks on the device."""
-        with contextlib.nullcontext() if self.parted else merged_weights():
+        with contextlib.nullcontext() if self.parted else merged_weights(nn.Module):
             return self._joint(theta_mD, batch.inputs, batch.frozen)[:, : batch.examples]
 
     def halving(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
