@@ -1,4 +1,4 @@
-"""Products of factors against matrices written out, gauges against one another, and sketches against what they are of."""
+"""Products of factors against matrices written out, gauges against one another, sketches against distances."""
 
 from __future__ import annotations
 

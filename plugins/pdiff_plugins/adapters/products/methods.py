@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pdiff.components import Generator, Method
 from pdiff_plugins.adapters.products.asked import foresee_adapters
+from pdiff_plugins.baselines.plain import One
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,17 +41,3 @@ class MeanAdapter(Method):
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         return One(tensors["theta"], {})
-
-
-class One(Generator):
-    """A network that is known."""
-
-    def __init__(self, theta_1D: Tensor, facts: dict[str, float]):
-        super().__init__(facts=facts)
-        self.theta_1D = theta_1D
-
-    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
-        return self.theta_1D.clone()
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"theta": self.theta_1D}
