@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from pdiff.engine.bench import RunBench
+from pdiff.networks import build_network, extended
+from pdiff.testing import TinyNet, TinyTask, bench_of, tiny_splits
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.adapters.factors import pairs
+from pdiff_plugins.adapters.selector import Lora
 
 SIZES = ((12, (10,)), (5, (3, 2, 2)), (3, (20,)))
 """Outputs and inputs of layers: two linear ones, one of which has fewer outputs than a rank of 4, and a convolution."""
@@ -55,3 +61,14 @@ def regauged(theta_MD: Tensor, layout: Layout, generator: torch.Generator, condi
         s = condition ** (torch.rand(len(theta_MD), pair.rank, generator=generator).double() - 0.5)
         pair.write(theta_MD, (v.mT / s[:, None]) @ u.mT @ a_MRI, b_MOR @ u @ (s[:, :, None] * v))
     return theta_MD
+
+
+def tiny_adapters(count: int = 6, rank: int = 2) -> tuple[Zoo, RunBench]:
+    """Return adapters of a tiny network, with the bench of the selector that added them."""
+    selector, model = Lora(rank=rank), build_network(TinyNet(), tiny_splits(), 0)
+    extended(model, selector, 0)
+    layout, state = Layout.of(model, selector.select(model)), model.state_dict()
+    theta_ND = torch.randn(count, layout.dim, generator=torch.Generator().manual_seed(0)) / rank
+    rows = [{"run": number, "step": 0, "metrics": {}, "label": number} for number in range(count)]
+    zoo = Zoo(theta_ND, layout, {key: value.clone() for key, value in state.items()}, rows)
+    return zoo, replace(bench_of(zoo, TinyNet(), TinyTask(), tiny_splits()), selector=selector)

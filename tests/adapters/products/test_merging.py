@@ -65,9 +65,10 @@ def test_the_mean_of_products_is_no_matter_of_factors() -> None:
 
 
 @pytest.mark.parametrize("based", [False, True])
-@pytest.mark.parametrize("method", [TaskArithmetic(scales=(2.0,), of="products"),
-                                    Ties(density=0.3, scales=(2.0,), of="products"),
-                                    Dare(drop=0.0, then="ties", density=0.3, scales=(2.0,), of="products")])  # fmt: skip
+@pytest.mark.parametrize("method", [
+    TaskArithmetic(scales=(2.0,), of="products"), Ties(density=0.3, scales=(2.0,), of="products"),
+    Dare(drop=0.0, then="ties", density=0.3, scales=(2.0,), of="products"),
+])  # fmt: skip
 def test_products_are_merged_as_written_out(method, based: bool) -> None:
     zoo = zoo_of()
     if based:

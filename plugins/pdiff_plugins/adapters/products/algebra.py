@@ -116,13 +116,17 @@ def cut(product_MOI: Tensor, rank: int) -> Cut:
 def canonical(of: Factors) -> Factors:
     """Return the factors that all of one product share: B = U sqrt(S), A = sqrt(S) V^T of the product's U S V^T.
 
-    It takes the QR of both and the singular values of an r x r core. In each column of U the largest entry is
-    positive. Singular values that rounding alone can be are zero.
+    In each column of U the largest entry is positive. Singular values that rounding alone can be are zero.
     """
+    return signed(_balanced(*singular(of), of.a_NRI.shape[1]))
+
+
+def singular(of: Factors) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U `[N, O, K]`, S `[N, K]` and V^T `[N, K, I]` of products, by the QR of both factors and a core of r x r."""
     q_NOK, b_NKR = torch.linalg.qr(of.b_NOR)
     q_NIK, a_NKR = torch.linalg.qr(of.a_NRI.transpose(1, 2))
     u_NKK, s_NK, v_NKK = torch.linalg.svd(b_NKR @ a_NKR.transpose(1, 2), full_matrices=False)
-    return signed(_balanced(q_NOK @ u_NKK, s_NK, v_NKK @ q_NIK.transpose(1, 2), of.a_NRI.shape[1]))
+    return q_NOK @ u_NKK, s_NK, v_NKK @ q_NIK.transpose(1, 2)
 
 
 def _balanced(u_NOK: Tensor, s_NK: Tensor, v_NKI: Tensor, rank: int) -> Factors:
