@@ -122,7 +122,7 @@ def canonical(of: Factors) -> Factors:
 
 
 def singular(of: Factors) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U `[N, O, K]`, S `[N, K]` and V^T `[N, K, I]` of products, by the QR of both factors and a core of r x r."""
+    """Return U `[N, O, K]`, S `[N, K]`, V^T `[N, K, I]` of products, by the QR of factors and a core of r x r."""
     q_NOK, b_NKR = torch.linalg.qr(of.b_NOR)
     q_NIK, a_NKR = torch.linalg.qr(of.a_NRI.transpose(1, 2))
     u_NKK, s_NK, v_NKK = torch.linalg.svd(b_NKR @ a_NKR.transpose(1, 2), full_matrices=False)

@@ -67,8 +67,8 @@ class ByTask(Method):
 class Hypernetwork(ByTask):
     """A perceptron from the condition to all selected weights at once.
 
-    It learns by the tasks' loss through the networks that it writes, or by their squared distance from the zoo's own; of
-    adapters also by what their products differ in, direction and spectrum, whatever factors the zoo's came in.
+    It learns by the tasks' loss through the networks that it writes, or by their squared distance from the zoo's own;
+    of adapters also by what their products differ in, direction and spectrum, whatever factors the zoo's came in.
     Networks are a start plus what it adds, each tensor in units of its spread between checkpoints; it begins with
     nothing. With `per_class` the condition has one part for each output of the network, and one and the same
     perceptron writes each output's row of the last linear layer from its part and the mean of all: another order of
@@ -78,13 +78,13 @@ class Hypernetwork(ByTask):
     name = "hypernetwork"
     source: ClassVar[str] = (
         "Ha et al. 2016, HyperNetworks, arXiv 1609.09106 (weights are outputs of a network, by their loss); per "
-        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features); loss of products: "
+        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features); products: "
         "LoRAGen, ICLR 2026 (direction of weight 1, spectrum of weight 2, of 85 % of the energy)"
     )
     loss: Literal["task", "weights", "products"] = Field(
         "task",
-        description="the tasks' loss on training examples, squared error to the zoo's normalised weights, or of adapters "
-        "what their products differ in",
+        description="the tasks' loss on training examples, squared error to the zoo's normalised weights, or of "
+        "adapters what their products differ in",
     )
     around: Literal["base", "mean"] = Field(
         "base", description="what it adds to: the base network, or the mean of the zoo, as it always is with per_class"
