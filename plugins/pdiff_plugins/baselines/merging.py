@@ -76,7 +76,7 @@ class TaskArithmetic(Merging):
 
 
 class Ties(Merging):
-    """TIES: task vectors trimmed, their signs elected, and those that agree averaged (one network).
+    """TIES: task vectors trimmed, signs elected, what agrees averaged (one network).
 
     Each tensor is trimmed by itself, as the library peft does; the authors' code trims whole task vectors.
     """
@@ -92,7 +92,10 @@ class Ties(Merging):
 
 
 class Dare(Merging):
-    """DARE: entries of task vectors dropped at random, the others made up for it, then merged (one network)."""
+    """DARE: entries of task vectors dropped at random, then merged (one network).
+
+    What is left of them is divided by its share, so that their mean stays what it was.
+    """
 
     name = "dare"
     source: ClassVar[str] = "Yu et al. 2023, Language Models are Super Mario, arXiv 2311.03099, section 3.2"

@@ -11,7 +11,7 @@ from pdiff.testing import Points, tiny_zoo
 from pdiff_plugins.adapters.products import algebra, coordinates
 from pdiff_plugins.adapters.products.canonical import Canonical, canonised
 from pdiff_plugins.adapters.products.populations import grams, mixed, windows
-from tests.adapters.products.helpers import all_products, layout_of, products_of, regauged, zoo_of
+from tests.adapters.products.helpers import all_products, layout_of, products_of, regauged, tiny_adapters, zoo_of
 
 CTX = Context(seed=0)
 SHAPES = [(5, 4, 12, 10), (3, 2, 50, 40), (40, 3, 9, 30), (6, 4, 3, 20), (6, 4, 20, 3)]
@@ -105,6 +105,10 @@ def test_the_step_leaves_the_base_and_writes_what_is_held_out_alike() -> None:
     after = Canonical().zoo(zoo, Points(zoo), CTX)
     assert after.base.equal(zoo.base) and after.rows == zoo.rows and after.holdout is not None
     assert after.holdout.theta_ND.equal(canonised(zoo.holdout.theta_ND, zoo.layout, CTX))
+    adapters, bench = tiny_adapters()
+    logp, _ = bench.log_probabilities(adapters.theta_ND, "test", 30)
+    again, _ = bench.log_probabilities(Canonical().zoo(adapters, bench, CTX).theta_ND, "test", 30)
+    torch.testing.assert_close(again, logp, atol=1e-5, rtol=1e-4)
     with pytest.raises(UserError, match="zoo: canonical: the selection holds no adapters"):
         Canonical().zoo(tiny_zoo(), Points(tiny_zoo()), CTX)
 

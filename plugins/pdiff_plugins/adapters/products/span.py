@@ -13,8 +13,9 @@ from pdiff.context import Context
 from pdiff.zoo import Zoo
 from pdiff_plugins.adapters.products.populations import grams, mixed
 from pdiff_plugins.latent.span import of_gram
-from pdiff_plugins.maths.normalise import STILL
 
+STILL = 1e-12
+"""Of a layer's energy: where less differs between checkpoints it is rounding, and the layer counts nothing."""
 CHECKED = 16
 """Checkpoints of which it is told what cutting their decoded products to the rank loses."""
 
@@ -23,7 +24,7 @@ class ProductSpan:
     """The directions in which products of checkpoints differ, largest first."""
 
     def __init__(self, zoo: Zoo, weight_ZN: Tensor, unit_L: Tensor, centre_N: Tensor):
-        """`weight_ZN`: of each checkpoint's deviation from the mean product; `centre_N`: of its products with it."""
+        """`weight_ZN`: of checkpoints' deviations from the mean product; `centre_N`: the latter's inner products."""
         self.zoo, self.weight_ZN, self.unit_L, self.centre_N = zoo, weight_ZN, unit_L, centre_N
 
     def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
@@ -50,8 +51,8 @@ def fit(zoo: Zoo, latent: int) -> tuple[ProductSpan, Tensor, dict[str, Any]]:
     count, size, units = len(zoo), 0, []
     gram_NN = torch.zeros(count, count, dtype=torch.float64)
     for numbers, product_NN in grams(zoo.theta_ND, zoo.theta_ND, zoo.layout):
-        deviation = math.sqrt(max(float(_centred(product_NN).trace()), 0) / (count * numbers))
-        units.append(deviation if deviation > STILL else 1.0)
+        squares, whole = max(float(_centred(product_NN).trace()), 0), float(product_NN.trace())
+        units.append(math.sqrt(squares / (count * numbers)) if squares > STILL * whole else math.inf)
         gram_NN += product_NN / units[-1] ** 2
         size += numbers
     mean_N = gram_NN.mean(dim=1)

@@ -26,7 +26,7 @@ FAINT = 1e-3
 
 
 class AttributeDirections(Control):
-    """The network nearest in condition, moved along the directions of the attributes in which it differs.
+    """The network nearest in condition, moved along directions of its attributes.
 
     In the principal components of the zoo each number of a condition is scored by linear regression, whose slope is its
     direction. The nearest task's first network is moved the shortest way that changes every score by as much as the
