@@ -32,6 +32,10 @@ class ByTask(Method):
     )  # fmt: skip
     augment: bool = Field(True, description="whether examples are trained on with the dataset's training transform")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: none")
+    warmup: int = Field(
+        0, ge=0, json_schema_extra=IF_SET,
+        description="steps in which the rate rises to lr; adapters' products, for one, run away without",
+    )  # fmt: skip
 
     @property
     def by_task(self) -> bool:
