@@ -11,9 +11,9 @@ from torch import Tensor
 from pdiff.context import Context
 from pdiff.mapped import Touched
 from pdiff.zoo import Entry, Layout, Zoo
-from pdiff_plugins.adapters.factors import pairs
-from pdiff_plugins.adapters.products.algebra import Factors, combined, cut
-from pdiff_plugins.adapters.products.coordinates import rest
+from pdiff_plugins.adapters.factors import Pair, pairs
+from pdiff_plugins.adapters.products.algebra import Factors, combined, cut, folded, unfolded
+from pdiff_plugins.adapters.products.coordinates import groups_of, rest
 from pdiff_plugins.adapters.products.populations import factors_of, share_of
 
 Rule = Callable[[Tensor], Tensor]
@@ -78,7 +78,7 @@ def of_products(zoo: Zoo, rule: Rule, scales: Sequence[float], ctx: Context) -> 
     touched = Touched(zoo.theta_ND, theta_SD)
     for pair in layers:
         of, base = factors_of(pair, zoo.theta_ND), factors_of(pair, base_1D)
-        merged = _mean_of(of, base, scale_S, pair.rank) if rule is mean else _cut(of, base, rule, scale_S, pair.rank)
+        merged = _mean_of(of, base, scale_S, pair) if rule is mean else _cut(of, base, rule, scale_S, pair)
         pair.write(theta_SD, *merged[0])
         energy_2S += torch.stack(merged[1:])
         touched(zoo.theta_ND[:, pair.a.start : pair.b.stop])
@@ -88,19 +88,22 @@ def of_products(zoo: Zoo, rule: Rule, scales: Sequence[float], ctx: Context) -> 
     return theta_SD, share_of(*energy_2S)
 
 
-def _mean_of(of: Factors, base: Factors, scale_S: Tensor, rank: int) -> tuple[Factors, Tensor, Tensor]:
+def _mean_of(of: Factors, base: Factors, scale_S: Tensor, pair: Pair) -> tuple[Factors, Tensor, Tensor]:
     """Return base + scale * (mean - base) from the factors."""
     count = len(of.a_NRI)
     weight_SN = torch.cat([(scale_S / count)[:, None].expand(-1, count), 1 - scale_S[:, None]], dim=1)
     both = Factors(torch.cat([of.a_NRI, base.a_NRI]), torch.cat([of.b_NOR, base.b_NOR]))
-    factors, whole_S, lost_S = combined(weight_SN, both, rank)
+    factors, whole_S, lost_S = combined(weight_SN, both, pair.rank, groups_of(pair))
     return factors, lost_S, whole_S
 
 
-def _cut(of: Factors, base: Factors, rule: Rule, scale_S: Tensor, rank: int) -> tuple[Factors, Tensor, Tensor]:
+def _cut(of: Factors, base: Factors, rule: Rule, scale_S: Tensor, pair: Pair) -> tuple[Factors, Tensor, Tensor]:
     """Return base + scale * rule(products - base), written out."""
-    base_1OI = base.b_NOR @ base.a_NRI
-    x_NOI = (of.b_NOR @ of.a_NRI).sub_(base_1OI).float()
-    merged_OI = rule(x_NOI.flatten(1)).view(x_NOI.shape[1:]).double()
-    factors, whole_S, lost_S = cut(base_1OI + scale_S[:, None, None] * merged_OI, rank)
+    groups = groups_of(pair)
+    x_NGOI, base_1GOI = (
+        (folded(some.b_NOR, groups) @ folded(some.a_NRI, groups)).unflatten(0, (-1, groups)) for some in (of, base)
+    )
+    merged_GOI = rule((x_NGOI - base_1GOI).float().flatten(1)).view(x_NGOI.shape[1:]).double()
+    sums_BOI = (base_1GOI + scale_S[:, None, None, None] * merged_GOI).flatten(0, 1)
+    factors, whole_S, lost_S = cut(unfolded(sums_BOI, groups), pair.rank, groups)
     return factors, lost_S, whole_S

@@ -142,3 +142,25 @@ def test_distances_of_sketches_are_right_within_a_few_per_cent(sizes) -> None:
     others = ~torch.eye(12, dtype=torch.bool)
     ratio = torch.cdist(z_MZ.double(), z_MZ.double())[others] / apart_MM[others]
     assert (ratio - 1).abs().max() < 0.15 and (ratio - 1).square().mean().sqrt() < 0.045
+
+
+def test_groups_of_a_convolution_keep_to_themselves() -> None:
+    generator, groups = torch.Generator().manual_seed(0), 3
+    shapes = (4 * groups, 2, 5), (4 * groups, 6, 2)
+    a, b = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    of = algebra.Factors(algebra.unfolded(a, groups), algebra.unfolded(b, groups))
+    assert of.a_NRI.shape == (4, 6, 15) and algebra.folded(of.b_NOR, groups).equal(b)
+    weight_MN = torch.randn(2, 4, generator=generator, dtype=torch.float64)
+    blocks_MGOI = torch.einsum("mn,ngoi->mgoi", weight_MN, (b @ a).unflatten(0, (4, groups)))
+    u, s, v = torch.linalg.svd(blocks_MGOI, full_matrices=False)
+    best = algebra.unfolded(((u[..., :2] * s[..., None, :2]) @ v[..., :2, :]).flatten(0, 1), groups)
+    summed = torch.einsum("mn,noi->moi", weight_MN, of.b_NOR @ of.a_NRI)
+    for factors_, whole_M, lost_M in (
+        algebra.combined(weight_MN, of, 6, groups), algebra.cut(summed, 6, groups),
+    ):  # fmt: skip
+        torch.testing.assert_close(factors_.b_NOR @ factors_.a_NRI, best)
+        torch.testing.assert_close(lost_M / whole_M, s[..., 2:].square().sum((1, 2)) / s.square().sum((1, 2)))
+    form = algebra.canonical(of, groups)
+    torch.testing.assert_close(form.b_NOR @ form.a_NRI, of.b_NOR @ of.a_NRI)
+    alone = algebra.canonical(algebra.Factors(a, b))
+    assert algebra.folded(form.a_NRI, groups).equal(alone.a_NRI)

@@ -1,7 +1,8 @@
 """Products of the factors of one layer, and what can be said of them from the factors alone.
 
 M, N networks, r rank, I inputs, O outputs, K = min(O, N r) and Q = min(I, N r) sides of a core. A `[N, r, I]` and B
-`[N, O, r]` stand for the products B A `[N, O, I]`. All is float64.
+`[N, O, r]` stand for the products B A `[N, O, I]`. All is float64. Of a convolution in g groups both have blocks
+along their diagonal, and zeros beside them; whatever is cut to a rank is cut block by block.
 """
 
 from __future__ import annotations
@@ -28,6 +29,22 @@ class Factors(NamedTuple):
     def size(self) -> int:
         """Numbers of one product."""
         return self.b_NOR.shape[1] * self.a_NRI.shape[2]
+
+
+def folded(matrix_NXY: Tensor, groups: int) -> Tensor:
+    """Return the blocks along the diagonal of each matrix, `[N g, X / g, Y / g]`."""
+    if groups == 1:
+        return matrix_NXY
+    blocks = matrix_NXY.unflatten(2, (groups, -1)).unflatten(1, (groups, -1))
+    return blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1).flatten(0, 1)
+
+
+def unfolded(block_NXY: Tensor, groups: int) -> Tensor:
+    """Return matrices with these blocks along their diagonal: the inverse of `folded`."""
+    if groups == 1:
+        return block_NXY
+    eye_GG = torch.eye(groups, dtype=block_NXY.dtype, device=block_NXY.device)
+    return (block_NXY.unflatten(0, (-1, groups))[:, :, :, None] * eye_GG[:, None, :, None]).flatten(3).flatten(1, 2)
 
 
 def double(a_NRI: Tensor, b_NOR: Tensor) -> Factors:
@@ -72,12 +89,14 @@ class Cut(NamedTuple):
     lost_M: Tensor
 
 
-def combined(weight_MN: Tensor, of: Factors, rank: int) -> Cut:
+def combined(weight_MN: Tensor, of: Factors, rank: int, groups: int = 1) -> Cut:
     """Return sum_n w_mn B_n A_n cut to a rank, as balanced factors of M networks.
 
     A sum is B (w A) of factors that stand side by side; where these have fewer columns than the layer has outputs, or
     inputs, their Q R leaves a core that is as small, and whose singular vectors are those of the sum.
     """
+    if groups > 1:
+        return _by_groups(weight_MN, of, rank, groups)
     count, r, inputs = of.a_NRI.shape
     outputs, stacked = of.b_NOR.shape[1], count * r
     b_OJ, a_JI = of.b_NOR.permute(1, 0, 2).reshape(outputs, stacked), of.a_NRI.reshape(stacked, inputs)
@@ -96,12 +115,27 @@ def combined(weight_MN: Tensor, of: Factors, rank: int) -> Cut:
     return Cut(Factors(a_MRI, b_MOR), whole_M, lost_M)
 
 
-def cut(product_MOI: Tensor, rank: int) -> Cut:
+def _by_groups(weight_MN: Tensor, of: Factors, rank: int, groups: int) -> Cut:
+    each = [folded(part, groups).unflatten(0, (-1, groups)) for part in of]
+    cuts = [combined(weight_MN, Factors(*[part[:, g] for part in each]), rank // groups) for g in range(groups)]
+    a_MRI, b_MOR = (
+        unfolded(torch.stack(parts, dim=1).flatten(0, 1), groups)
+        for parts in zip(*[each_cut.factors for each_cut in cuts], strict=True)
+    )
+    whole_M, lost_M = (torch.stack(parts).sum(dim=0) for parts in list(zip(*cuts, strict=True))[1:])
+    return Cut(Factors(a_MRI, b_MOR), whole_M, lost_M)
+
+
+def cut(product_MOI: Tensor, rank: int, groups: int = 1) -> Cut:
     """Return matrices cut to a rank, as balanced factors.
 
     The longer side is projected away by the largest eigenvectors of the shorter side's Gram matrix (Eckart & Young
     1936), which is several times as quick as a whole singular value decomposition.
     """
+    if groups > 1:
+        factors, whole, lost = cut(folded(product_MOI, groups), rank // groups)
+        whole_M, lost_M = (energy.unflatten(0, (-1, groups)).sum(dim=1) for energy in (whole, lost))
+        return Cut(Factors(*[unfolded(part, groups) for part in factors]), whole_M, lost_M)
     if product_MOI.shape[1] > product_MOI.shape[2]:
         turned, whole_M, lost_M = cut(product_MOI.transpose(1, 2), rank)
         return Cut(signed(Factors(turned.b_NOR.transpose(1, 2), turned.a_NRI.transpose(1, 2))), whole_M, lost_M)
@@ -113,12 +147,14 @@ def cut(product_MOI: Tensor, rank: int) -> Cut:
     return Cut(signed(_balanced(basis_MOK @ u_MKK, s_MK, v_MKI, rank)), whole_M, lost_M)
 
 
-def canonical(of: Factors) -> Factors:
+def canonical(of: Factors, groups: int = 1) -> Factors:
     """Return the factors that all of one product share: B = U sqrt(S), A = sqrt(S) V^T of the product's U S V^T.
 
     In each column of U the largest entry is positive. Singular values that rounding alone can be are zero.
     """
-    return signed(_balanced(*singular(of), of.a_NRI.shape[1]))
+    blocks = Factors(*[folded(part, groups) for part in of])
+    form = signed(_balanced(*singular(blocks), blocks.a_NRI.shape[1]))
+    return Factors(*[unfolded(part, groups) for part in form])
 
 
 def singular(of: Factors) -> tuple[Tensor, Tensor, Tensor]:

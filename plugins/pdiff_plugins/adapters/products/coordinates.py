@@ -16,7 +16,7 @@ from torch import Tensor
 from pdiff.mapped import Touched
 from pdiff.zoo import Entry, Layout
 from pdiff_plugins.adapters.factors import Pair, pairs
-from pdiff_plugins.adapters.products.algebra import double, explicit
+from pdiff_plugins.adapters.products.algebra import Factors, double, explicit, folded
 
 MOST = 2**20
 """Numbers of a network's products up to which they are its coordinates."""
@@ -79,8 +79,13 @@ def _coordinates(theta_MD: Tensor, layout: Layout, scales: Scales) -> Tensor:
     return z_MZ
 
 
+def groups_of(pair: Pair) -> int:
+    """Return the groups of a convolution, which have factors of their own; 1 of other layers."""
+    return pair.a.shape[0] // pair.b.shape[1]
+
+
 def _size(pair: Pair) -> int:
-    """Return the numbers of a layer's product."""
+    """Return the numbers of a layer's product, without the zeros between groups."""
     return math.prod(pair.a.shape[1:]) * pair.b.shape[0]
 
 
@@ -98,9 +103,11 @@ def _side(found: list[Pair]) -> int:
 
 def _of_layer(pair: Pair, theta_BD: Tensor, side: int, number: int) -> Tensor:
     """Return `[B, numbers]` of a layer."""
-    factors = double(*pair.split(theta_BD))
-    if factors.size <= side**2:
-        return torch.cat([rows_BOI.flatten(1) for (rows_BOI,) in explicit(factors)], dim=1)
+    factors, groups = double(*pair.split(theta_BD)), groups_of(pair)
+    if _size(pair) <= side**2:
+        blocks = Factors(*[folded(part, groups) for part in factors])
+        product = torch.cat([rows_NOI for (rows_NOI,) in explicit(blocks)], dim=1)
+        return product.reshape(len(theta_BD), -1)
     (_, _, inputs), outputs = factors.a_NRI.shape, factors.b_NOR.shape[1]
     left_KO, right_IK = _sketch(number, outputs, inputs, side)
     return ((left_KO @ factors.b_NOR) @ (factors.a_NRI @ right_IK)).flatten(1)
