@@ -151,7 +151,8 @@ CASES: dict[str, dict[str, Any]] = {
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
-        **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel")},
+        **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
+        "task_arithmetic": {}, "ties": {}, "dare": {},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
@@ -174,6 +175,10 @@ DEFINITION_ONLY = {
     ("method", "multitask"): "learns a family's tasks; tests/conditions/generated has what it promises",
     ("method", "hypernetwork"): "needs conditions; tests/conditions/generated checks it whole",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
+    **dict.fromkeys(
+        [("codec", "products"), ("transform", "canonical"), ("method", "mean_adapter")],
+        "of adapters alone; tests/adapters/products has what they promise",
+    ),
     ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
     **dict.fromkeys(
         [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],

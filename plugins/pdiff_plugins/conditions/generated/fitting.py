@@ -5,6 +5,8 @@ B, M networks, C condition, D selected parameters, G tasks of a step, K directio
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from pdiff.mapped import LARGE, Touched
 from pdiff.running.memory import free_bytes
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo, about
+from pdiff_plugins.adapters.products.loss import Products
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.conditions.generated.methods import ByTask, Hypernetwork, Multitask
 from pdiff_plugins.conditions.generated.modules import Conditioned, InBasis, PerClass, Shifts, Whole
@@ -94,9 +97,17 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
         ctx = ctx.replace(threads=ctx.threads or 1)
     log = train(
         module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
-        ema=method.ema, draw=draw,
+        ema=method.ema, draw=draw, schedule=_rising(method),
     )  # fmt: skip
     return Written(module, zoo, {"generated": _facts(method, module, size, bench)}, curve(log, method.name))
+
+
+def _rising(method: ByTask) -> str | Callable[[int], float]:
+    """Return the cosine, which rises at first where that is asked for."""
+    steps, warmup = method.steps, method.warmup
+    if not warmup:
+        return "cosine"
+    return lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _told(method: ByTask, zoo: Zoo, bench: Bench) -> Tensor:
@@ -120,6 +131,8 @@ def load(method: ByTask, tensors: dict[str, Tensor], zoo: Zoo) -> Written:
 
 
 def _teacher(method: ByTask, zoo: Zoo, normaliser: Normaliser, bench: Bench, ctx: Context) -> Teacher:
+    if isinstance(method, Hypernetwork) and method.loss == "products":
+        return Products(zoo, normaliser, ctx)
     if not method.by_task:
         return Weights(zoo, normaliser, ctx)
     family = bench.objective.task

@@ -32,6 +32,10 @@ class ByTask(Method):
     )  # fmt: skip
     augment: bool = Field(True, description="whether examples are trained on with the dataset's training transform")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: none")
+    warmup: int = Field(
+        0, ge=0, json_schema_extra=IF_SET,
+        description="steps in which the rate rises to lr; adapters' products, for one, run away without",
+    )  # fmt: skip
 
     @property
     def by_task(self) -> bool:
@@ -67,7 +71,8 @@ class ByTask(Method):
 class Hypernetwork(ByTask):
     """A perceptron from the condition to all selected weights at once.
 
-    It learns by the tasks' loss through the networks that it writes, or by their squared distance from the zoo's own.
+    It learns by the tasks' loss through the networks that it writes, or by their squared distance from the zoo's own;
+    of adapters also by what their products differ in, direction and spectrum, whatever factors the zoo's came in.
     Networks are a start plus what it adds, each tensor in units of its spread between checkpoints; it begins with
     nothing. With `per_class` the condition has one part for each output of the network, and one and the same
     perceptron writes each output's row of the last linear layer from its part and the mean of all: another order of
@@ -77,10 +82,13 @@ class Hypernetwork(ByTask):
     name = "hypernetwork"
     source: ClassVar[str] = (
         "Ha et al. 2016, HyperNetworks, arXiv 1609.09106 (weights are outputs of a network, by their loss); per "
-        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features)"
+        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features); products: "
+        "LoRAGen, ICLR 2026 (direction of weight 1, spectrum of weight 2, of 85 % of the energy)"
     )
-    loss: Literal["task", "weights"] = Field(
-        "task", description="the tasks' loss on training examples, or squared error to the zoo's normalised weights"
+    loss: Literal["task", "weights", "products"] = Field(
+        "task",
+        description="the tasks' loss on training examples, squared error to the zoo's normalised weights, or of "
+        "adapters what their products differ in",
     )
     around: Literal["base", "mean"] = Field(
         "base", description="what it adds to: the base network, or the mean of the zoo, as it always is with per_class"
@@ -95,11 +103,18 @@ class Hypernetwork(ByTask):
 
     @model_validator(mode="after")
     def _fits(self) -> Hypernetwork:
-        if self.per_class and (self.rank or self.loss == "weights"):
+        if self.per_class and (self.rank or self.loss != "task"):
             raise PydanticCustomError(
                 "per_class", "per_class is learnt by the tasks' loss, at full rank; leave those out"
             )
         return self
+
+    def foresee(self, ahead: Ahead) -> None:
+        from pdiff_plugins.adapters.products.asked import foresee_adapters
+
+        super().foresee(ahead)
+        if self.loss == "products":
+            foresee_adapters(ahead, f"{ahead.key}.loss = 'products'")
 
     @property
     def by_task(self) -> bool:
