@@ -79,6 +79,12 @@ class Lora(Selector):
 
         return merged(state, self.scale_of)
 
+    def coordinates(self, theta_MD: Tensor, layout: Layout) -> Tensor:
+        """See `Selector.coordinates`: they are what is added to weights."""
+        from pdiff_plugins.adapters.products.coordinates import coordinates
+
+        return coordinates(theta_MD, layout, self.scales(layout))
+
     def scales(self, layout: Layout) -> dict[str, float]:
         """Return what B A is multiplied by, of each layer that has an adapter."""
         from pdiff_plugins.adapters.factors import pairs
