@@ -13,8 +13,9 @@ from torch.nn.utils import parametrizations
 
 from pdiff.zoo import Layout
 from pdiff_plugins.adapters.factors import pairs
-from pdiff_plugins.adapters.layers import adapted, merged, product, scale_of
+from pdiff_plugins.adapters.layers import adapted, merged, merged_weights, product, scale_of
 from pdiff_plugins.adapters.selector import Lora
+from pdiff_plugins.populations.parting import Parted
 
 
 class Words(nn.Module):
@@ -162,6 +163,19 @@ def test_the_older_weight_norm_of_torch_is_merged_too() -> None:
     lora.extend(model)
     plain.load_state_dict(lora.plain(drawn(model).state_dict()), strict=True)
     torch.testing.assert_close(plain(X), model(X))
+
+
+@EVERY
+def test_a_network_parts_where_its_adapters_begin(kind: str) -> None:
+    lora, _, model, x = network(kind)
+    drawn(model)
+    parted = Parted(model, lora.select(model), (x,))
+    with torch.no_grad():
+        expected = model(x)
+        entries = {key: model.state_dict()[key] for key in lora.select(model)}
+        torch.testing.assert_close(parted.suffix(entries, parted.prefix(x)), expected, rtol=1e-4, atol=1e-5)
+        with merged_weights(nn.Module):
+            torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_attention_has_its_weights_again_where_it_fails() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from pdiff.components import Selector
+from pdiff.components import Ahead, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +51,14 @@ class Lora(Selector):
 
         alpha = first(layer, self.alphas, self.alpha)
         return alpha / rank if alpha else 1.0
+
+    def foresee(self, ahead: Ahead) -> None:
+        """Note where the network that is to be adapted knows nothing."""
+        recipe = ahead.recipe
+        if not recipe.train.epochs and not recipe.architecture.weights:
+            ahead.note(
+                f"{ahead.key}: adapters of a network that is not trained; set train.epochs, or architecture.weights"
+            )
 
     def extend(self, model: nn.Module) -> None:
         """See `Selector.extend`."""
