@@ -5,6 +5,7 @@ Shapes: B examples of a step, E examples, N learnt tasks, C numbers of a conditi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -37,6 +38,8 @@ LOOKED_AT = 500
 """Examples of each learnt task by which it is told how good an adapter is."""
 TRIAL = 0.25
 """Of the examples, on which a rate is tried."""
+CLIP = 1.0
+"""Largest norm of a gradient: without, a rate that is good later can leave one answer to everything."""
 AT_ONCE = 1024
 """Examples of one network, when it is asked."""
 
@@ -124,13 +127,11 @@ class Rivals:
             condition_BC = condition_NC[task_B] if network.told else None
             return self.family.loss(functools.partial(network, condition_BC), Batch(*batch))
 
-        try:
+        with contextlib.suppress(Ended):
             train(
-                network, loss, steps=ends[-1], ctx=ctx, what=name, lr=lr, optimizer="adam", schedule=warm,
+                network, loss, steps=ends[-1], ctx=ctx, what=name, lr=lr, optimizer="adam", schedule=warm, clip=CLIP,
                 draw=shares.draw, observer=watched,
             )  # fmt: skip
-        except Ended:
-            pass
         return watched
 
     def scores(self, network: OneAdapter) -> Judged:
