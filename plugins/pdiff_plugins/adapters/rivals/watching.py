@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pdiff.files import below
 
 TENTH = 9
-"""The average of the weights is of the last tenth of the steps, about: step s counts in it as (s / end) ** 9."""
+"""The average of the weights is of the last tenth of the steps, about: step s counts in it as s ** 8."""
 
 
 class Ended(Exception):

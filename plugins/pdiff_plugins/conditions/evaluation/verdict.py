@@ -145,9 +145,9 @@ def _ahead(case: Case, gained: Mapping[str, Gain]) -> str:
     """Say of the strongest of these rows how it does beside the method, and whether it was trained to its end."""
     row, gain = min(gained.items(), key=lambda pair: pair[1]["mean"])
     trained, by = case.common[row], case.unit.difference(abs(gain["mean"]))
-    side = "better" if gain["mean"] < 0 else "worse"
+    side, end = ("better", "higher") if gain["mean"] < 0 else ("worse", "lower")
     times = f" ({trained['times']:.3g} times as many)" if trained["times"] > 1 else ""
-    told = f"does {side} by {by}" if gain["said"] else f"scores {side} by {by}, which may be chance"
+    told = f"does {side} by {by}" if gain["said"] else f"scores {end} by {by}, which may be chance"
     if trained["ended"] or len(trained["selection"]) < 2:
         return f"{row}{times} {told}"
     added = case.unit.difference(trained["selection"][-1] - trained["selection"][-2], "+")
