@@ -33,7 +33,7 @@ class SourceConditions(RowConditions):
 
     conditional: Annotated[bool, "whether it gives networks for conditions; else one network stands for all tasks"]
     shuffled: Annotated[float | None, "mean score of networks that were asked for another of the judged tasks"]
-    random_text: NotRequired[Annotated[float, "mean score of networks that were asked in random words"]]
+    random_text: Annotated[float | None, "mean score of networks that were asked in random words"]
     samples: NotRequired[Annotated[Samples, "several samples of one condition; absent where all are the same"]]
     gate: Annotated[float | None, "mean score of the tasks' own networks once its codec has had them"]
     leave_one_out: NotRequired[Annotated[float, "error of learnt networks left out, as a share of their variance"]]

@@ -93,7 +93,7 @@ class Scoring:
         judged = self.judged[source] = asker.judge.of(asked, every if len(theta_TD) > 1 else [0] * len(every), every)
         row = _row(self.tasks, judged, _seen(self.view, source))
         told: dict[str, Any] = {**row, "conditional": asker.conditional(source)}
-        self.networks[source] = scores = told | {"shuffled": None, "gate": None}  # type: ignore[assignment]
+        self.networks[source] = scores = told | {"shuffled": None, "random_text": None, "gate": None}  # type: ignore[assignment]
         if source == self.view.method:
             self.kept[source] = theta_TD
         if source == ORIGINAL:
