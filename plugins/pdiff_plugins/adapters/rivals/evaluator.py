@@ -43,7 +43,7 @@ class Adapters(OfTasks):
     rival_batch: int = Field(128, gt=0, description="examples per step of one adapter, of all tasks")
     rival_rates: tuple[PositiveFloat, ...] = Field(
         (1e-3, 3e-3, 1e-2), min_length=1,
-        description="its learning rates, tried on a quarter of the examples; the best on the selection split counts",
+        description="its learning rates, tried on an eighth of the examples; the best on the selection split counts",
     )  # fmt: skip
     inversion_examples: int = Field(
         100, ge=0, description="training examples of each task that inversion is told; 0: leave it out"

@@ -36,10 +36,8 @@ if TYPE_CHECKING:
 NONE, ONE, TOLD, ON = "no adapter", "one adapter", ", told the condition", ", trained on"
 LOOKED_AT = 500
 """Examples of each learnt task by which it is told how good an adapter is."""
-TRIAL = 0.25
+TRIAL = 0.125
 """Of the examples, on which a rate is tried."""
-CLIP = 1.0
-"""Largest norm of a gradient: without, a rate that is good later can leave one answer to everything."""
 AT_ONCE = 1024
 """Examples of one network, when it is asked."""
 
@@ -129,7 +127,7 @@ class Rivals:
 
         with contextlib.suppress(Ended):
             train(
-                network, loss, steps=ends[-1], ctx=ctx, what=name, lr=lr, optimizer="adam", schedule=warm, clip=CLIP,
+                network, loss, steps=ends[-1], ctx=ctx, what=name, lr=lr, optimizer="adam", schedule=warm,
                 draw=shares.draw, observer=watched,
             )  # fmt: skip
         return watched

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROUND_BYTES = 2**25
 """Of examples that are asked for at once: many of a task at a time are quicker than a few."""
-WARM = 50
+WARM = 200
 """Steps in which the rate rises: at once, it can leave a network with one answer to everything."""
 AVERAGED = 0.9999
 """Decay of the average of the weights that is kept; `train` lets it begin by the last tenth of the steps."""
