@@ -23,7 +23,7 @@ from pdiff.zoo import about as about_of
 from pdiff_plugins.adapters.rivals.networks import OneAdapter
 from pdiff_plugins.adapters.rivals.watching import Ended, Watched
 from pdiff_plugins.collectors.seeds.training import ready
-from pdiff_plugins.collectors.tasks.common import Shares, warm
+from pdiff_plugins.collectors.tasks.common import Shares, rising
 from pdiff_plugins.conditions.evaluation.judging import Judge, Judged
 from pdiff_plugins.conditions.evaluation.rivals import Beside
 from pdiff_plugins.conditions.evaluation.verdict import LITTLE
@@ -83,15 +83,9 @@ class Rivals:
         """Return the rows of one adapter: after so many examples, and in the end."""
         batch_size = self.options.rival_batch
         steps = math.ceil(count / batch_size)
-        rates, lr = self.options.rival_rates, self.options.rival_rates[0]
-        if len(rates) > 1:
-            tried = {
-                lr: self._tried(self._new(selector, told), f"{name} {lr:g}", max(1, round(TRIAL * steps)), lr)
-                for lr in rates
-            }
-            lr = max(tried, key=tried.__getitem__)
         network = self._new(selector, told)
-        watched = self._watched(network, name, [steps * 2**n for n in range(self.options.rival_most + 1)], lr)
+        ends = [steps * 2**doubled for doubled in range(self.options.rival_most + 1)]
+        watched, lr = self._best(network, name, ends)
         rows: dict[str, Beside] = {}
         for row, stage in {name: 0, f"{name}{ON}": len(watched.scores) - 1}.items():
             if stage or row == name:
@@ -106,19 +100,33 @@ class Rivals:
                 )  # fmt: skip
         return rows
 
-    def _tried(self, network: OneAdapter, name: str, steps: int, lr: float) -> float:
-        """Return the score after so many steps at a rate; what it cannot learn at is worth nothing."""
-        try:
-            return self._watched(network, name, [steps], lr).scores[0]
-        except UserError:
-            return -math.inf
+    def _best(self, network: OneAdapter, name: str, ends: list[int]) -> tuple[Watched, float]:
+        """Train a network at the rate that is best on trial; where that fails later, at the next best one."""
+        new = {key: value.clone() for key, value in network.state_dict().items()}
+        rates, trial = self.options.rival_rates, max(1, round(TRIAL * ends[0]))
 
-    def _watched(self, network: OneAdapter, name: str, ends: list[int], lr: float) -> Watched:
-        """Train a network, until more adds little; return what was seen of it on the way."""
+        def trained(lr: float, what: str, ends: list[int]) -> Watched | None:
+            network.load_state_dict(new)
+            with contextlib.suppress(UserError):  # it is not finite
+                return self._watched(network, f"{name} {what}", ends, lr, trial)
+            return None
+
+        tried = {lr: trained(lr, f"{lr:g}", [trial]) if len(rates) > 1 else None for lr in rates}
+        scores = {lr: seen.scores[0] if seen else -math.inf for lr, seen in tried.items()}
+        for lr in sorted(scores, key=lambda lr: (-scores[lr], lr)):
+            if watched := trained(lr, "", ends):
+                return watched, lr
+        raise UserError(f"evaluate adapters: {name} diverges at every rate; lower rival_rates")
+
+    def _watched(self, network: OneAdapter, name: str, ends: list[int], lr: float, trial: int) -> Watched:
+        """Train a network, until more adds little; return what was seen of it on the way.
+
+        `trial`: steps of a trial, by which it is known how long the rate rises.
+        """
         ctx = self.ctx.replace(snapshot=self.ctx.snapshot.scope(name), progress=Progress())
         train_split, batch_size = self.bench.examples("train"), self.options.rival_batch
         shares = Shares(train_split, self.family, self.learnt, batch_size, True, self.ctx)
-        condition_NC = self.condition_NC.to(ctx.device)
+        condition_NC, schedule = self.condition_NC.to(ctx.device), rising(trial)
         watched = Watched(network, ends, lambda: float(self.scores(network).score_T.mean()), LITTLE)
 
         def loss(batch: Any, task_B: Tensor) -> Tensor:
@@ -127,7 +135,7 @@ class Rivals:
 
         with contextlib.suppress(Ended):
             train(
-                network, loss, steps=ends[-1], ctx=ctx, what=name, lr=lr, optimizer="adam", schedule=warm,
+                network, loss, steps=ends[-1], ctx=ctx, what=name, lr=lr, optimizer="adam", schedule=schedule,
                 draw=shares.draw, observer=watched,
             )  # fmt: skip
         return watched

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROUND_BYTES = 2**25
 """Of examples that are asked for at once: many of a task at a time are quicker than a few."""
 WARM = 200
-"""Steps in which the rate rises: at once, it can leave a network with one answer to everything."""
+"""Steps in which the rate rises: one that is best later can leave a new network with one answer to everything."""
 AVERAGED = 0.9999
 """Decay of the average of the weights that is kept; `train` lets it begin by the last tenth of the steps."""
 
@@ -80,9 +80,10 @@ def _changes(split: Split) -> bool:
     return not all(torch.equal(one, other) for one, other in pairs)
 
 
-def warm(step: int) -> float:
-    """Return the factor on a rate that rises, and then stays: however long a training is, it begins alike."""
-    return min(1.0, (step + 1) / WARM)
+def rising(steps: int) -> Callable[[int], float]:
+    """Return the factor on a rate that rises for `WARM` steps, or for a quarter of so many, and then stays."""
+    rise = max(1, min(WARM, steps // 4))
+    return lambda step: min(1.0, (step + 1) / rise)
 
 
 def common_start(
@@ -106,7 +107,8 @@ def common_start(
         return family.loss(network, Batch(*batch))
 
     train(
-        network, loss, steps=steps, ctx=ctx, what="multitask", lr=lr, optimizer="adam", schedule=warm, ema=AVERAGED,
+        network, loss, steps=steps, ctx=ctx, what="multitask", lr=lr, optimizer="adam", schedule=rising(steps),
+        ema=AVERAGED,
         draw=shares.draw,
     )  # fmt: skip
     trained = {key: value for key, value in network.state_dict().items() if key in selected}
