@@ -15,6 +15,7 @@ from pdiff_plugins.coco.segmentation import FcnTiny
 from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
 from pdiff_plugins.networks.small import Mlp
+from tests.adapters.products.helpers import regauged
 from tests.gpt.helpers import PROMPTED, SHORT_GPT, TRANSFORMER
 
 RUN = {
@@ -44,6 +45,11 @@ def rows(target, outputs):
     """Return three splits of 20 rows of two numbers, and what `target` makes of them."""
     x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
     return DatasetSplits(*[TensorSplit(part, target(part)) for part in x.split(20)], (2,), outputs)
+
+
+def gauged(theta_MD, layout):
+    """Return the same adapters in other factors."""
+    return regauged(theta_MD, layout, torch.Generator().manual_seed(0))
 
 
 DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,)}
@@ -122,6 +128,7 @@ CASES: dict[str, dict[str, Any]] = {
     "selector": {
         "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
         "layers": {"layer": "conv", "positions": (0, -1)},
+        "lora": {"rank": 2, "alpha": 3, "biases": True, "same": gauged},
     },
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},

@@ -21,6 +21,7 @@ from pdiff.networks import once
 from pdiff.running.device import steady_attention
 from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
+from pdiff_plugins.adapters.layers import CONVOLUTIONS, merged_weights
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers, plain_means
 from pdiff_plugins.networks.activations import layer_outputs
 
@@ -134,6 +135,7 @@ class Network:
         with (
             enough_for_batch_norm("collect"),
             layers,
+            merged_weights(*CONVOLUTIONS),
             torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False),
         ):
             return self.task.loss(network, batch), list(new.values())

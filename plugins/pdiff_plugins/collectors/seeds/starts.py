@@ -53,7 +53,9 @@ def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
     """
     begun = started.state_dict()
     for key, value in model.state_dict().items():
-        if value.is_floating_point() and value.numel() and key not in layout.keys and not value.equal(begun[key]):
+        if not value.is_floating_point() or not value.numel() or key in layout.keys:
+            continue
+        if not value.equal(begun[key].to(value.device)):
             raise UserError(
                 f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
                 "'entire', or collect.start = 'shared' or 'base'"
