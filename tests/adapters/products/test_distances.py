@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from pdiff.testing import TinyNet, tiny_run
-from pdiff_plugins.adapters.products.coordinates import coordinates
 from pdiff_plugins.adapters.selector import Lora
 from pdiff_plugins.audit import noise
 from pdiff_plugins.audit.novelty import distances, manifold
@@ -21,9 +20,8 @@ from tests.adapters.products.helpers import all_products, regauged
 
 
 @pytest.fixture
-def view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def view(tmp_path: Path):
     """A run of adapters, and beside the method's networks the checkpoints in other factors."""
-    monkeypatch.setattr(Lora, "coordinates", lambda self, theta_MD, layout: coordinates(theta_MD, layout, self.scale))
     pipeline = tiny_run(tmp_path, selector=Lora(rank=2, alpha=6.0), architecture=TinyNet(), evaluate=[Distance()])
     generator, zoo = torch.Generator().manual_seed(0), pipeline.zoo
     theta_ND = zoo.theta_ND + torch.randn(zoo.theta_ND.shape, generator=generator)
