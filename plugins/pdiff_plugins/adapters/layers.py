@@ -52,9 +52,8 @@ def adapted(model: nn.Module) -> list[str]:
 def adapt(layer: nn.Module, name: str, rank: int, scale: float) -> None:
     """Add an adapter to a layer, in place: A drawn at random, B zero."""
     if isinstance(layer, nn.Conv2d):
-        first: nn.Module = nn.Conv2d(
-            layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, layer.dilation, bias=False
-        )  # type: ignore[arg-type]
+        like: dict[str, Any] = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+        first: nn.Module = nn.Conv2d(layer.in_channels, rank, bias=False, **like)
         second: nn.Module = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
     else:
         assert isinstance(layer, nn.Linear)

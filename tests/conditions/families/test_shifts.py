@@ -148,3 +148,12 @@ def test_a_level_that_no_learnt_task_has_must_be_a_number(numbers: tuple[str, ..
     ahead = Ahead(recipe, "task", Path(), False, None)
     FAMILY.foresee(ahead)
     assert ("encoder.numbers = ['rotation']" in str(ahead.what("lacks"))) == (not numbers)
+
+
+def test_a_task_is_told_again_in_other_words_that_say_the_same_levels() -> None:
+    about = {"rotation": 90, "mirror": "yes", "blur": 0.7, "text": "images, as somebody wrote it"}
+    told = [FAMILY.again(about, number) for number in range(1, 9)]
+    assert all({**one, "text": ""} == {**about, "text": ""} for one in told)
+    assert len({one["text"] for one in told}) > 4 and told == [FAMILY.again(about, number) for number in range(1, 9)]
+    assert all(any(word in one["text"] for word in ("mirror", "flipped")) for one in told)
+    assert FAMILY.again({"rotation": 90}, 1) == {"rotation": 90}, "a task that is told in no words has no others"

@@ -95,11 +95,29 @@ class Shifts(NamesClasses):
         hard = [task for task in every if unseen and all(task[factor] == level for factor, level in unseen.items())]
         plain = [task for task in every if not any(task[factor] == level for factor, level in unseen.items())]
         parts = dealt(self.name, plain, hard, counts, generator, "ask for fewer, or let task.unseen name a level")
-        ranks = {factor: [_plain(level) for level in getattr(self, factor)] for factor in FACTORS}
         return {
-            part: [dict[str, Any](task) | {"text": sentence(task, ranks, generator)} for task in tasks]
+            part: [dict[str, Any](task) | {"text": sentence(task, self._ranks, generator)} for task in tasks]
             for part, tasks in parts.items()
         }
+
+    @property
+    def _ranks(self) -> dict[str, list[Level]]:
+        """All levels by factor."""
+        return {factor: [_plain(level) for level in getattr(self, factor)] for factor in FACTORS}
+
+    def again(self, about: About, number: int) -> About:
+        """See `Family.again`: the same levels in another sentence."""
+        import torch
+
+        from pdiff.context import derive
+        from pdiff_plugins.conditions.families.sentences import sentence
+
+        levels = {factor: about[factor] for factor in FACTORS if factor in about}
+        if "text" not in about or not levels:
+            return about
+        generator = torch.Generator().manual_seed(derive(number, str(sorted(levels.items()))))
+        ranks = {factor: sorted({*self._ranks[factor], level}, key=str) for factor, level in levels.items()}
+        return {**about, "text": sentence(levels, ranks, generator)}
 
     def check(self, about: About, data: DatasetSplits) -> None:
         """See `Family.check`; levels may be other than the recipe's."""
