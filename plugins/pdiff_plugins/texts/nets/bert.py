@@ -101,7 +101,11 @@ class _Attention(nn.Module):
     def forward(self, x_BLF: Tensor, mask: Tensor | None) -> Tensor:
         parts = (layer(x_BLF) for layer in (self.query, self.key, self.value))
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        return functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+        # Not scaled_dot_product_attention: of torch's fused one for CPUs, vmap computes network after network.
+        score_BHLL = q @ k.transpose(2, 3) * q.shape[3] ** -0.5
+        if mask is not None:
+            score_BHLL = score_BHLL.masked_fill(~mask, -torch.inf)
+        return (score_BHLL.softmax(dim=3) @ v).transpose(1, 2).flatten(2)
 
 
 class _Added(nn.Module):
