@@ -94,7 +94,7 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
         ctx = ctx.replace(threads=ctx.threads or 1)
     log = train(
         module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
-        ema=method.ema, draw=draw,
+        ema=method.ema, draw=draw, clip=method.clip or None,
     )  # fmt: skip
     return Written(module, zoo, {"generated": _facts(method, module, size, bench)}, curve(log, method.name))
 
