@@ -18,7 +18,7 @@ SMALL = {"tokens": "words", "per_class": 60}
 
 
 @pytest.fixture(scope="module")
-def known() -> list[Sentence]:
+def known() -> tuple[Sentence, ...]:
     return docstrings.sentences()
 
 
@@ -26,13 +26,13 @@ def load(**options: object) -> DatasetSplits:
     return Docstrings(**SMALL | options).load(Context(seed=0))
 
 
-def test_there_are_enough_of_each_subject_and_none_twice(known: list[Sentence]) -> None:
+def test_there_are_enough_of_each_subject_and_none_twice(known: tuple[Sentence, ...]) -> None:
     for number in range(len(SUBJECTS)):
         assert sum(one.subject == number for one in known) > 300
     assert len({one.text for one in known}) == len(known)
 
 
-def test_what_gives_a_subject_away_is_masked(known: list[Sentence]) -> None:
+def test_what_gives_a_subject_away_is_masked(known: tuple[Sentence, ...]) -> None:
     words = [word for one in known for word in WORDS.findall(one.text)]
     assert MASK in words
     assert not {"asyncio", "zipfile", "urllib", "unittest", "argparse", "statistics"} & {*words}
@@ -40,11 +40,12 @@ def test_what_gives_a_subject_away_is_masked(known: list[Sentence]) -> None:
     code = 'class Tap:\n    """A tap."""\n    def turn(self):\n        """Turn the Tap so far that it runs over."""\n'
     documents = [(names, text) for names, text in docstrings._docstrings(ast.parse(code), ())]
     assert documents == [(("Tap",), "A tap."), (("Tap", "turn"), "Turn the Tap so far that it runs over.")]
-    assert docstrings._masked("Turn the Tap.", {"tap", "turn"}) == f"{MASK} the {MASK}."
+    masked = docstrings._masked("Turn the TapHandle or water_tap, not the tapestry.", {"tap", "turn"})
+    assert masked == f"{MASK} the {MASK} or {MASK}, not the tapestry."
 
 
 def test_no_document_and_no_five_words_in_a_row_are_in_two_splits(
-    known: list[Sentence], monkeypatch: pytest.MonkeyPatch
+    known: tuple[Sentence, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = Docstrings(**SMALL)
     chosen = dataset._some(known)
@@ -71,5 +72,6 @@ def test_the_contract() -> None:
 
 def test_a_python_without_its_files_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(docstrings, "_library", lambda: tmp_path)
+    monkeypatch.setattr(docstrings, "sentences", docstrings.sentences.__wrapped__)
     with pytest.raises(UserError, match=r"no files of the standard library about internet in .*'text_folder'"):
         load()

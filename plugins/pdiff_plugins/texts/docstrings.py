@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import re
 import sysconfig
@@ -43,6 +44,8 @@ MODULES = {name.strip("_").lower() for names in SUBJECTS.values() for name in na
 TESTS = {"test", "tests", "idle_test"}
 SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n\s*\n")
 NAMES, WORDS, MASK = re.compile(r"[A-Za-z_]\w*"), re.compile(r"[a-z]+"), "something"
+INSIDE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+"""A word within a name."""
 FEWEST, MOST = 5, 40
 """Words of a sentence."""
 ALIKE = 5
@@ -134,14 +137,15 @@ def _apart(chosen: Sequence[Sentence], test: float, validation: float, ctx: Cont
     return splits
 
 
-def sentences() -> list[Sentence]:
+@functools.lru_cache(1)
+def sentences() -> tuple[Sentence, ...]:
     """Return all sentences that this Python's own files say of its subjects, each once, in the order of files."""
     found = dict[str, Sentence]()
     for subject, modules in enumerate(SUBJECTS.values()):
         for path in sorted(path for module in modules.split() for path in _files(module)):
             for document, text in _said(path):
                 found.setdefault(text, Sentence(text, subject, document))
-    return list(found.values())
+    return tuple(found.values())
 
 
 def _library() -> Path:
@@ -170,7 +174,13 @@ def _said(path: Path) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _masked(text: str, names: set[str]) -> str:
-    return NAMES.sub(lambda word: MASK if word[0].strip("_").lower() in names else word[0], text)
+    """Return a text in which `MASK` stands for these names, and for those that one is a word of."""
+
+    def one(name: re.Match[str]) -> str:
+        words = name[0].strip("_").lower(), *(word.lower() for word in INSIDE.findall(name[0]))
+        return name[0] if names.isdisjoint(words) else MASK
+
+    return NAMES.sub(one, text)
 
 
 def _docstrings(node: ast.AST, names: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -68,8 +68,8 @@ def _convolution(inputs: int, outputs: int, kernel: int, bias: bool) -> nn.Conv2
 
 def _along(layer: nn.Module, x: Tensor, dim: int) -> Tensor:
     """Return a convolution over the other two dimensions, with this one as channels."""
-    y: Tensor = layer(x.movedim(dim, 1))
-    return y.movedim(1, dim)
+    y: Tensor = layer(x.transpose(1, dim))
+    return y.transpose(1, dim)
 
 
 def tokens_of(layout: Layout, width: int) -> int:
