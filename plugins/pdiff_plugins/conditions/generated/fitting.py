@@ -5,6 +5,8 @@ B, M networks, C condition, D selected parameters, G tasks of a step, K directio
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -94,9 +96,17 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
         ctx = ctx.replace(threads=ctx.threads or 1)
     log = train(
         module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
-        ema=method.ema, draw=draw, clip=method.clip or None,
+        ema=method.ema, draw=draw, schedule=_rising(method),
     )  # fmt: skip
     return Written(module, zoo, {"generated": _facts(method, module, size, bench)}, curve(log, method.name))
+
+
+def _rising(method: ByTask) -> str | Callable[[int], float]:
+    """Return the cosine, which rises at first where that is asked for."""
+    steps, warmup = method.steps, method.warmup
+    if not warmup:
+        return "cosine"
+    return lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _told(method: ByTask, zoo: Zoo, bench: Bench) -> Tensor:

@@ -32,9 +32,9 @@ class ByTask(Method):
     )  # fmt: skip
     augment: bool = Field(True, description="whether examples are trained on with the dataset's training transform")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: none")
-    clip: float = Field(
-        0.0, ge=0, json_schema_extra=IF_SET,
-        description="largest norm of a step's gradient, which is cut to it, such as 1; 0: none",
+    warmup: int = Field(
+        0, ge=0, json_schema_extra=IF_SET,
+        description="steps in which the rate rises to lr; adapters' products, for one, run away without",
     )  # fmt: skip
 
     @property
