@@ -18,7 +18,7 @@ WITHOUT = 'write weights = ""'
 
 
 class Minilm(Architecture):
-    """The language model all-MiniLM-L6-v2, and a new linear layer on the mean of its tokens.
+    """The language model all-MiniLM-L6-v2 with a new head on the mean of tokens.
 
     Inputs are rows of its word pieces, 0 for padding, as datasets with `tokens = "minilm"` give them. It has 22.6
     million weights, and `pretrained` ones come with the extra `text`, without a network. What is frozen is held once,
