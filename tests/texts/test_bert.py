@@ -146,4 +146,4 @@ def test_networks_trained_together_have_their_own_gradients_and_share_what_is_fr
         expected = nn.functional.cross_entropy(logits, y_B)
         torch.testing.assert_close(loss, expected)
         torch.testing.assert_close(gradient_D, torch.autograd.grad(expected, theta_D)[0], atol=1e-5, rtol=1e-4)
-    assert products(step.graph, 4 * L) >= (7 if same else 0)  # type: ignore[attr-defined]
+    assert products(step.graph, 4 * L) == (9 if same else 0)  # type: ignore[attr-defined]
