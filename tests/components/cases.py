@@ -119,6 +119,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dataset": {"digits": {}, "python": {"target": "tests.own.code:splits"},
                 "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
                 "generation": {"images": DIGITS},
+                "docstrings": {"tokens": "words", "per_class": 60},
                 "embedded": {"of": DIGITS, "architecture": {"name": "mlp"}, "steps": 3},
                 "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
                 "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
@@ -222,7 +223,13 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/images/test_published_sets.py writes such",
     ),
-    ("architecture", "token_net"): "reads tokens; tests/texts has what it promises",
+    **dict.fromkeys(
+        [("architecture", name) for name in ("token_net", "minilm")], "reads tokens; tests/texts has what it promises"
+    ),
+    **dict.fromkeys(
+        [("method", f"text_to_lora{size}") for size in ("", "_l", "_m", "_s")],
+        "writes adapters from conditions; tests/adapters/presets checks it whole",
+    ),
     ("evaluator", "errors"): "of quantities; tests/tasks has what it promises",
     **dict.fromkeys(
         [("dataset", name) for name in ("arrays", "csv", "text_folder")],
