@@ -118,7 +118,12 @@ def test_layers_that_are_alike_share_a_head_and_every_number_is_written(heads: s
     assert sum(entry.key.endswith("bias") for entry in zoo.layout.entries) == 4
 
 
-@pytest.mark.parametrize("options", [{"heads": "layer"}, {"heads": "factor"}, {"heads": "row", "loss": "weights"}])
+OPTIONS = [
+    {"heads": "layer"}, {"heads": "factor"}, {"heads": "row", "loss": "weights"}, {"heads": "row", "loss": "products"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=range(len(OPTIONS)))
 def test_what_is_stored_writes_the_same_networks(options: dict[str, Any], tmp_path: Path) -> None:
     zoo, bench = small_zoo()
     method = TextToLora(**SHORT | options)

@@ -33,8 +33,10 @@ class TextToLora(ByTask):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "text_to_lora_l": {"heads": "layer"}, "text_to_lora_m": {"heads": "factor"}, "text_to_lora_s": {"heads": "row"},
     }  # fmt: skip
-    loss: Literal["task", "weights"] = Field(
-        "task", description="the tasks' loss on training examples, or squared error to the zoo's normalised weights"
+    loss: Literal["task", "weights", "products"] = Field(
+        "task",
+        description="the tasks' loss on training examples, squared error to the zoo's normalised weights, or what "
+        "adapters' products differ in",
     )
     heads: Literal["layer", "factor", "row"] = Field(
         "layer", description="what a head writes at once: both factors of a layer, one of them, or one row of one"

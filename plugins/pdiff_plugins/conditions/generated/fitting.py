@@ -131,7 +131,7 @@ def load(method: ByTask, tensors: dict[str, Tensor], zoo: Zoo) -> Written:
 
 
 def _teacher(method: ByTask, zoo: Zoo, normaliser: Normaliser, bench: Bench, ctx: Context) -> Teacher:
-    if isinstance(method, Hypernetwork) and method.loss == "products":
+    if getattr(method, "loss", "") == "products":
         return Products(zoo, normaliser, ctx)
     if not method.by_task:
         return Weights(zoo, normaliser, ctx)
