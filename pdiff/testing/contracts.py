@@ -35,6 +35,7 @@ from pdiff.testing.asserts import has_gradient, is_json, same_batch, same_state,
 from pdiff.testing.bench import Points, bench_of
 from pdiff.testing.conditions import as_asked, check_encoder
 from pdiff.testing.engines import check_engine
+from pdiff.testing.extending import check_plain, extended
 from pdiff.testing.showing import check_evaluator, check_report, check_tracker
 from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
@@ -157,17 +158,29 @@ def _check_path(label: str, fitted: Generator, zoo: Zoo, ctx: Context) -> None:
         assert progress[0] >= 0 and progress[-1] <= 1, f"{label}: path() has progress {progress}, not in 0..1"
 
 
-def check_selector(component: Selector, *, model: nn.Module | None = None) -> None:
-    """Keys of the state dict, each once, in its order; the network is left as it was."""
-    model = model or _norms_and_layers()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    keys, order = component.select(model), list(before)
-    missing = [key for key in keys if key not in before]
-    assert not missing, f"{component.name}: selects {missing[0]!r}, which is no key of the state dict"
-    assert keys == [key for key in order if key in set(keys)], f"{component.name}: keys not in state-dict order: {keys}"
-    assert component.select(model) == keys, f"{component.name}: selects others the second time"
-    same_state(before, model.state_dict(), f"{component.name}: changes the network")
-    Layout.of(model, keys)
+def check_selector(
+    component: Selector, *, model: nn.Module | None = None, inputs: Tensor | None = None,
+    same: Callable[[Tensor, Layout], Tensor] | None = None,
+) -> None:  # fmt: skip
+    """Keys of the state dict, each once, in its order; the network is left as it was, or extended as is promised.
+
+    `inputs` are the network's; `same` returns vectors of the same functions, where a selector knows of such.
+    """
+    model = (model or _norms_and_layers()).eval()
+    plain, inputs = model, torch.linspace(-1, 1, 1536).reshape(8, 3, 8, 8) if inputs is None else inputs
+    with torch.no_grad():
+        model = extended(component, plain, inputs) if component.extends else plain
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        keys, order = component.select(model), list(before)
+        missing = [key for key in keys if key not in before]
+        assert not missing, f"{component.name}: selects {missing[0]!r}, which is no key of the state dict"
+        in_order = [key for key in order if key in set(keys)]
+        assert keys == in_order, f"{component.name}: keys not in state-dict order: {keys}"
+        assert component.select(model) == keys, f"{component.name}: selects others the second time"
+        same_state(before, model.state_dict(), f"{component.name}: changes the network")
+        layout = Layout.of(model, keys)
+        if component.extends:
+            check_plain(component, plain, model, layout, inputs, same)
 
 
 def _norms_and_layers() -> nn.Module:

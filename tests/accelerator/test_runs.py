@@ -33,6 +33,10 @@ UNSTEADY = {
 """Tasks that do not repeat bit by bit on CUDA (see docs/reliability.md), and what has no deterministic kernel there."""
 
 
+QUICK = {"classification", "adapters"}
+"""Runs that are tried each time."""
+
+
 class Pixels(Dataset):
     """Small images with a class for every pixel."""
 
@@ -71,6 +75,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 1, "keep": "average"},
         "evaluate": [{"name": "accuracy"}, {"name": "similarity"}, {"name": "distance"}, {"name": "denoising"}],
     },
+    "adapters": SHORT | PDIFF | {
+        "dataset": DIGITS, "task": {"name": "classification"}, "architecture": {"name": "strided_cnn"},
+        "selector": {"name": "lora", "rank": 2}, "collect": {"name": "seeds", "count": 8, "steps": 4, "lr": 0.01},
+        "baseline": [{"name": "soup"}], "evaluate": [{"name": "accuracy"}, {"name": "distance"}],
+    },
     "segmentation": SHORT | PDIFF | {
         "dataset": Pixels(), "task": {"name": "segmentation", "classes": 3}, "selector": {"name": "last_norms"},
         "architecture": {"name": "fcn_tiny", "widths": (4, 8)}, "evaluate": [{"name": "accuracy"}],
@@ -102,9 +111,7 @@ def test_every_task_has_a_run() -> None:
     assert {run["task"]["name"] for run in RUNS.values()} == set(CASES["task"]) | {"detection"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "classification" else pytest.mark.slow) for n in RUNS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in RUNS])
 def test_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chooser, "QUICK_S", 0.0)  # several networks at a time are tried, too
     monkeypatch.setattr(chooser, "WORTH_S", 0.0)

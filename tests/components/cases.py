@@ -15,6 +15,7 @@ from pdiff_plugins.coco.segmentation import FcnTiny
 from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
 from pdiff_plugins.networks.small import Mlp
+from tests.adapters.products.helpers import regauged
 from tests.gpt.helpers import PROMPTED, SHORT_GPT, TRANSFORMER
 
 RUN = {
@@ -44,6 +45,11 @@ def rows(target, outputs):
     """Return three splits of 20 rows of two numbers, and what `target` makes of them."""
     x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
     return DatasetSplits(*[TensorSplit(part, target(part)) for part in x.split(20)], (2,), outputs)
+
+
+def gauged(theta_MD, layout):
+    """Return the same adapters in other factors."""
+    return regauged(theta_MD, layout, torch.Generator().manual_seed(0))
 
 
 DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,)}
@@ -113,6 +119,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dataset": {"digits": {}, "python": {"target": "tests.own.code:splits"},
                 "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
                 "generation": {"images": DIGITS},
+                "docstrings": {"tokens": "words", "per_class": 60},
                 "embedded": {"of": DIGITS, "architecture": {"name": "mlp"}, "steps": 3},
                 "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
                 "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
@@ -130,6 +137,7 @@ CASES: dict[str, dict[str, Any]] = {
     "selector": {
         "entire": {}, "last_norms": {"n": 1}, "names": {"include": ("*.weight",)},
         "layers": {"layer": "conv", "positions": (0, -1)},
+        "lora": {"rank": 2, "alpha": 3, "biases": True, "same": gauged},
     },
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
@@ -159,7 +167,8 @@ CASES: dict[str, dict[str, Any]] = {
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
-        **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel")},
+        **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
+        "task_arithmetic": {}, "ties": {}, "dare": {},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
@@ -184,6 +193,10 @@ DEFINITION_ONLY = {
     ("method", "multitask"): "learns a family's tasks; tests/conditions/generated has what it promises",
     ("method", "hypernetwork"): "needs conditions; tests/conditions/generated checks it whole",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
+    **dict.fromkeys(
+        [("codec", "products"), ("transform", "canonical"), ("method", "mean_adapter")],
+        "of adapters alone; tests/adapters/products has what they promise",
+    ),
     ("codec", "probes"): "asks networks, and decodes only once loaded; tests/backbones has what it promises",
     **dict.fromkeys(
         [("architecture", name) for name in ("resnet50", "vit_tiny", "vit_base", "convnext_tiny", "convnext_base")],
@@ -210,7 +223,13 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/images/test_published_sets.py writes such",
     ),
-    ("architecture", "token_net"): "reads tokens; tests/texts has what it promises",
+    **dict.fromkeys(
+        [("architecture", name) for name in ("token_net", "minilm")], "reads tokens; tests/texts has what it promises"
+    ),
+    **dict.fromkeys(
+        [("method", f"text_to_lora{size}") for size in ("", "_l", "_m", "_s")],
+        "writes adapters from conditions; tests/adapters/presets checks it whole",
+    ),
     ("evaluator", "errors"): "of quantities; tests/tasks has what it promises",
     **dict.fromkeys(
         [("dataset", name) for name in ("arrays", "csv", "text_folder")],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdiff.context import Context
-from pdiff.testing import tiny_run, tiny_zoo
+from pdiff.testing import Points, tiny_run, tiny_zoo
 from pdiff_plugins.baselines.plain import Constant
 from pdiff_plugins.evaluators.accuracy import Accuracy
 from pdiff_plugins.evaluators.denoising import Front
@@ -85,11 +85,17 @@ def test_a_single_network_has_no_overlap_within() -> None:
     assert scores["networks"]["soup"]["within"] is None
 
 
+def view_of(zoo_ND: torch.Tensor, **theta: torch.Tensor) -> SimpleNamespace:
+    """Return points by source, and checkpoints."""
+    zoo = SimpleNamespace(theta_ND=zoo_ND)
+    return SimpleNamespace(zoo=zoo, theta={"original": zoo_ND, **theta}, bench=Points(zoo))
+
+
 def test_copies_are_at_distance_zero_and_originals_leave_themselves_out() -> None:
     zoo = torch.tensor([[0.0, 0], [3, 4], [3, 5]])
     assert nearest(zoo, zoo, leave_self_out=True).tolist() == pytest.approx([5, 1, 1])
     assert nearest(zoo[1:2] + 1e-6, zoo).item() == pytest.approx(1e-6 * 2**0.5, rel=0.2)
-    seen = SimpleNamespace(zoo=SimpleNamespace(theta_ND=zoo), theta={"original": zoo, "copy": zoo[:1]})
+    seen = view_of(zoo, copy=zoo[:1])
     scores = Distance().evaluate(seen, CTX)
     assert scores["leave_one_out"] == pytest.approx(1) and scores["networks"]["copy"]["ratio"] == 0
 
@@ -97,7 +103,7 @@ def test_copies_are_at_distance_zero_and_originals_leave_themselves_out() -> Non
 def test_networks_that_were_generated_twice_are_counted() -> None:
     zoo = torch.arange(10.0)[:, None] * torch.ones(10, 4)
     twice = torch.cat([zoo[:3] + 0.3, zoo[:3] + 0.31, zoo[6:8] + 0.3])
-    seen = SimpleNamespace(zoo=SimpleNamespace(theta_ND=zoo), theta={"original": zoo, "pdiff": twice, "soup": zoo[:1]})
+    seen = view_of(zoo, pdiff=twice, soup=zoo[:1])
     networks = Distance().evaluate(seen, CTX)["networks"]
     assert networks["original"]["repeats"] == 0.0 and networks["pdiff"]["repeats"] == pytest.approx(6 / 8)
     assert "repeats" not in networks["soup"]

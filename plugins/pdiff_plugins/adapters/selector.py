@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
-from pdiff.components import Selector
+from pdiff.components import Ahead, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor, nn
 
+    from pdiff.zoo import Layout
+
 
 class Lora(Selector):
-    """Low-rank adapters: y = layer(x) + alpha / rank * B(A(x)), of linear and convolutional layers.
+    """Low-rank adapters: y = layer(x) + alpha / rank * B(A(x)).
 
-    A begins at random and B at zero, so that the network begins as it was; all else of it is frozen.
+    Of linear and convolutional layers, attention, and embeddings that are named. A begins at random and B at zero, so
+    that the network begins as it was; all else of it is frozen.
     """
 
     name = "lora"
@@ -26,33 +29,86 @@ class Lora(Selector):
     rank: int = Field(4, gt=0, description="rank of B A")
     alpha: float = Field(0.0, ge=0, description="B A is added alpha / rank times; 0: once")
     targets: tuple[str, ...] = Field(
-        ("*",), min_length=1, description="globs of names of layers; one without a dot is of the last part of a name"
-    )
+        ("*",), min_length=1,
+        description="globs of names of layers, or of their ends; one without a dot is of the last part of a name",
+    )  # fmt: skip
     exclude: tuple[str, ...] = Field((), description="globs of names of layers that have none")
     biases: bool = Field(False, description="with the biases of these layers, which are added to as they are")
+    ranks: dict[str, PositiveInt] = Field({}, description="ranks of layers by globs of names, the first that matches")
+    alphas: dict[str, PositiveFloat] = Field(
+        {}, description="alphas of layers by globs of names, the first that matches"
+    )
 
-    @property
-    def scale(self) -> float:
-        """What B A is multiplied by."""
-        return self.alpha / self.rank if self.alpha else 1.0
+    def rank_of(self, layer: str) -> int:
+        """Return the rank of a layer's adapter, by the layer's name."""
+        from pdiff_plugins.adapters.targets import first
+
+        return first(layer, self.ranks, self.rank)
+
+    def scale_of(self, layer: str, rank: int) -> float:
+        """Return what B A of such a rank is multiplied by, by the layer's name."""
+        from pdiff_plugins.adapters.targets import first
+
+        alpha = first(layer, self.alphas, self.alpha)
+        return alpha / rank if alpha else 1.0
+
+    def foresee(self, ahead: Ahead) -> None:
+        """Note where the network that is to be adapted knows nothing."""
+        recipe = ahead.recipe
+        if not recipe.train.epochs and not recipe.architecture.weights:
+            ahead.note(
+                f"{ahead.key}: adapters of a network that is not trained; set train.epochs, or architecture.weights"
+            )
 
     def extend(self, model: nn.Module) -> None:
         """See `Selector.extend`."""
-        from pdiff_plugins.adapters.layers import adapt, chosen
+        from pdiff_plugins.adapters.layers import adapt
+        from pdiff_plugins.adapters.targets import check_known, check_rank, chosen
 
-        for name in chosen(model, self.targets, self.exclude):
-            adapt(model.get_submodule(name), name, self.rank, self.scale)
+        names = chosen(model, self.targets, self.exclude)
+        check_known("ranks", self.ranks, names)
+        check_known("alphas", self.alphas, names)
+        ranks = {name: self.rank_of(name) for name in names}
+        for name, rank in ranks.items():
+            check_rank(name, model.get_submodule(name), rank)
+        for name, rank in ranks.items():
+            adapt(model.get_submodule(name), rank, self.scale_of(name, rank))
 
     def select(self, model: nn.Module) -> list[str]:
         from pdiff_plugins.adapters.layers import adapted
 
-        layers = set(adapted(model))
         ends = ("lora_A.weight", "lora_B.weight", *(("bias",) if self.biases else ()))
-        wanted = {f"{name}.{end}" for name in layers for end in ends}
+        wanted = {f"{name}.{end}".removeprefix(".") for name in adapted(model) for end in ends}
         return [key for key in model.state_dict() if key in wanted]
 
     def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Selector.plain`."""
         from pdiff_plugins.adapters.layers import merged
 
-        return merged(state, self.scale)
+        return merged(state, self.scale_of)
+
+    def coordinates(self, theta_MD: Tensor, layout: Layout) -> Tensor:
+        """See `Selector.coordinates`: they are what is added to weights."""
+        from pdiff_plugins.adapters.products.coordinates import coordinates
+
+        return coordinates(theta_MD, layout, self.scales(layout))
+
+    def scales(self, layout: Layout) -> dict[str, float]:
+        """Return what B A is multiplied by, of each layer that has an adapter."""
+        from pdiff_plugins.adapters.factors import pairs
+        from pdiff_plugins.adapters.layers import owner
+
+        return {pair.module: self.scale_of(owner(pair.module, layout.keys), pair.rank) for pair in pairs(layout)}
+
+    def widened(self, model: nn.Module, times: int) -> Self:
+        """Return it with so many times the rank in each layer of a plain network, as far as the layer allows.
+
+        What B A is multiplied by stays what it is.
+        """
+        from pdiff_plugins.adapters.layers import most
+        from pdiff_plugins.adapters.targets import chosen
+
+        old = {name: self.rank_of(name) for name in chosen(model, self.targets, self.exclude)}
+        new = {name: min(times * rank, most(model.get_submodule(name))) for name, rank in old.items()}
+        alphas = {name: self.scale_of(name, rank) * new[name] for name, rank in old.items()}
+        return self.model_copy(update={"ranks": new, "alphas": alphas})

@@ -35,11 +35,11 @@ class Audit(Evaluator):
 
     `N&P` is the share of networks that are novel and performant: at least as good on the test split as the originals'
     median, and further from every checkpoint than so many times the median distance between a checkpoint and its
-    nearest other. Distances are those after symmetries where the network's graph shows any: hidden units are scaled
-    and put in order first, so that no novelty is bought by either. NLL and ECE are means over networks; `ens` is an
-    ensemble of 16, by the mean of their probabilities. Also, on the report's page: the score on the selection split;
-    the share of test examples on which a network differs from its nearest checkpoint; precision and recall against
-    checkpoints held out (the step `holdout`).
+    nearest other. Distances are those after symmetries where the network's graph shows any: hidden units are scaled and
+    put in order first, so that no novelty is bought by either; of adapters they are of their products, what they add to
+    layers. NLL and ECE are means over networks; `ens` is an ensemble of 16, by the mean of their probabilities. Also,
+    on the report's page: the score on the selection split; the share of test examples on which a network differs from
+    its nearest checkpoint; precision and recall against checkpoints held out (the step `holdout`).
 
     `outside` is the share of a network's deviation from the checkpoints' mean that lies outside what they span (of a
     checkpoint: the others), which no mixture of them gives: its length over that of the deviation, all parameters of
@@ -106,10 +106,11 @@ class Audit(Evaluator):
         ours, theirs = behaviours[view.method], behaviours[ORIGINAL]
         matters = ours.beyond(noise) if ours else None
         unit = Unit.of(scores["test"][ORIGINAL].tolist(), view.recipe.task.unit)
-        passed = passing(view, far.zoo_ND, far.unit, bar, self.multiples, ctx)
+        passed = passing(view, far, bar, self.multiples, ctx)
         return {
             "networks": networks, "bar": bar, "multiples": list(self.multiples), "quotient": far.quotient,
             "nothing": [NO_MORE + theirs.beside(noise)] if theirs and theirs.beyond(noise) is False else [],
+            **({"products": True} if far.products else {}),
             **({} if held is None else {"outside_holdout": held}),
             **({} if far.unit != far.unit else {"np_noise": passed}),
             "noise": noise.told(), **({} if matters is None else {"matters": matters}), "unit": unit.name,

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
     from pdiff.zoo import Layout
+    from pdiff_plugins.audit.novelty import Distances
     from pdiff_plugins.audit.scores import Spread
 
 NETWORKS = 16
 """Of each population of noise."""
+ROUNDS = 6
+"""In which noise is made as long as wanted, where lengths are of products."""
 BEYOND = 1.1
 """How far beyond a multiple of the checkpoints' own distance noise is put, so that it counts as that far."""
 FEW = 10
@@ -156,11 +159,26 @@ def beside(
     return theta_MD
 
 
-def passing(
-    view: View, zoo_ND: Tensor, unit: float, bar: float, multiples: Sequence[float], ctx: Context
-) -> list[float]:
-    """Return by multiple the share of noisy checkpoints, so many units from `zoo_ND`, that score at least `bar`."""
-    distances = [BEYOND * multiple * unit for multiple in multiples]
-    theta_MD = beside(zoo_ND, view.zoo.layout, distances, ctx, ctx.generator("noise beside"))
+def passing(view: View, far: Distances, bar: float, multiples: Sequence[float], ctx: Context) -> list[float]:
+    """Return by multiple the share of noisy checkpoints, so many units from others, that score at least `bar`."""
+    wanted, layout = [BEYOND * multiple * far.unit for multiple in multiples], view.zoo.layout
+    theta_MD = beside(far.zoo_ND, layout, wanted, ctx, ctx.generator("noise beside"))
+    if far.products:
+        chosen_MD = beside(far.zoo_ND, layout, [0.0] * len(wanted), ctx, ctx.generator("noise beside"))
+        _as_far(view, theta_MD, chosen_MD, torch.tensor(wanted).double().repeat_interleave(NETWORKS))
     score_M = view.recipe.task.score(view.bench.predict(theta_MD, "test"), view.targets("test"))
     return (score_M.view(len(multiples), NETWORKS) >= bar).double().mean(dim=1).tolist()
+
+
+def _as_far(view: View, theta_MD: Tensor, chosen_MD: Tensor, wanted_M: Tensor) -> None:
+    """Move networks along their lines from others, in place, until they are so far from these in coordinates.
+
+    Products grow as a distance of factors to a power from 1 to 2; a step by the power 1 / 1.5 leaves a third of an
+    error's logarithm at most.
+    """
+    z_MZ = view.bench.coordinates(chosen_MD)
+    for _ in range(ROUNDS):
+        apart_M = (view.bench.coordinates(theta_MD) - z_MZ).double().norm(dim=1).clamp_min(1e-12)
+        factor_M1 = ((wanted_M / apart_M) ** (1 / 1.5)).float()[:, None]
+        for _, into_MW, from_MW in windows(theta_MD, chosen_MD):
+            into_MW.sub_(from_MW).mul_(factor_M1).add_(from_MW)

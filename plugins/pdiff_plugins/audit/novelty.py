@@ -36,29 +36,34 @@ class Distances:
     """Median distance of a checkpoint to its nearest other among these; NaN where all are the same."""
     quotient: bool
     """Whether there are symmetries."""
+    products: bool
+    """Whether they are taken in coordinates of the selector's own: of adapters, their products."""
 
 
 def distances(view: View, most: int) -> Distances:
     """Return the distances of all networks, and after symmetries (most > 0) of all checkpoints and the first of others.
 
     Hidden units are scaled to a canonical form and put in the order of the first checkpoint's; then each network and
-    its nearest checkpoint are matched to each other.
+    its nearest checkpoint are matched to each other. Where a selection has coordinates of its own, in which networks of
+    one function are equal, all distances are taken in them.
     """
-    found = {
-        source: neighbours(theta_MD, view.zoo.theta_ND, leave_self_out=source == ORIGINAL)
-        for source, theta_MD in view.theta.items()
-    }
-    near = {source: index_M for source, (_, index_M) in found.items()}
-    raw, unit = _in_units({source: far_M for source, (far_M, _) in found.items()})
-    zoo_ND = view.bench.align(view.zoo.theta_ND) if most else None
+    zoo_NZ = view.bench.coordinates(view.zoo.theta_ND)
+    products, far, near = zoo_NZ is not view.zoo.theta_ND, dict[str, Tensor](), dict[str, Tensor]()
+    for source, theta_MD in view.theta.items():
+        z_MZ = view.bench.coordinates(theta_MD)
+        far[source], near[source] = neighbours(z_MZ, zoo_NZ, leave_self_out=source == ORIGINAL)
+        if products:
+            far[source] = _but_rounding(far[source], z_MZ)
+    raw, unit = _in_units(far)
+    zoo_ND = view.bench.align(view.zoo.theta_ND) if most and not products else None
     if zoo_ND is None:
-        return Distances(raw, near, raw, view.zoo.theta_ND, unit, False)
+        return Distances(raw, near, raw, view.zoo.theta_ND, unit, False, products)
     far = {
         source: _matched(view, zoo_ND if source == ORIGINAL else theta_MD[:most], zoo_ND, source == ORIGINAL)
         for source, theta_MD in view.theta.items()
     }
     ratios, unit = _in_units(far)
-    return Distances(raw, near, ratios, zoo_ND, unit, True)
+    return Distances(raw, near, ratios, zoo_ND, unit, True, False)
 
 
 def _in_units(far: dict[str, Tensor]) -> tuple[dict[str, Tensor], float]:
@@ -79,8 +84,12 @@ def _matched(view: View, theta_MD: Tensor, zoo_ND: Tensor, leave_self_out: bool 
         (_aligned(view, part_MD, zoo_ND[part_M]) - zoo_ND[part_M]).double().norm(dim=1)
         for part_MD, part_M in zip(near_MD.split(at_once), near_M.split(at_once), strict=True)
     ])  # fmt: skip
-    apart_M = torch.minimum(apart_M, matched_M)
-    return apart_M * (apart_M > SAME * near_MD.double().norm(dim=1))
+    return _but_rounding(torch.minimum(apart_M, matched_M), near_MD)
+
+
+def _but_rounding(apart_M: Tensor, theta_MD: Tensor) -> Tensor:
+    """Return distances of networks, zero where rounding may have left them."""
+    return apart_M * (apart_M > SAME * theta_MD.double().norm(dim=1))
 
 
 def _aligned(view: View, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor:
@@ -104,5 +113,6 @@ def manifold(view: View, source: str) -> dict[str, float]:
     """Return precision and recall against held-out checkpoints, where there are enough."""
     if view.zoo.holdout is None:
         return {}
-    precision, recall = precision_and_recall(view.theta[source], view.zoo.holdout.theta_ND)
+    held_HZ = view.bench.coordinates(view.zoo.holdout.theta_ND)
+    precision, recall = precision_and_recall(view.bench.coordinates(view.theta[source]), held_HZ)
     return {} if precision != precision else {"precision": precision, "recall": recall}

@@ -63,6 +63,7 @@ def audit_page(view: View, figures: Sequence[Figure]) -> Page:
     tables = (table(scores), gains(scores), behaviour(scores), ensembles(scores), novel(scores))
     every, gained, behaves, groups, curve = (page.table(*rows, view.method, colours) for rows in tables)
     distance = "distance after symmetries" if scores["audit"]["quotient"] else "distance `ratio`"
+    distance += ", of adapters' products" if scores["audit"].get("products") else ""
     bar = (
         f"The bar is {unit_of(scores).text(scores['audit']['bar'])}, the originals' median on the test split; x is a "
         f"{distance}. `noise`: checkpoints with plain noise of that length: what it passes is no merit."

@@ -73,6 +73,7 @@ class AuditScores(TypedDict):
     np_noise: NotRequired[Annotated[list[float], "share of noisy checkpoints, so far away, that pass the bar"]]
     outside_holdout: NotRequired[Annotated[float, "median share `outside` of checkpoints held out"]]
     quotient: Annotated[bool, "whether N&P's distances are those after symmetries"]
+    products: NotRequired[Annotated[bool, "that distances are in the selector's coordinates: of adapters, of products"]]
     noise: NotRequired[Annotated[Spread, "noise around the average, as long as the checkpoints' own spread"]]
     matters: NotRequired[Annotated[bool, "whether the method's networks differ from one another more than that noise"]]
     nothing: Annotated[list[str], "why the run can tell nothing about a generator; empty where it can"]

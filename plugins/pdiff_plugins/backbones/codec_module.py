@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
+    from pdiff.context import Context
+    from pdiff.zoo import Zoo
+
 
 class CodecModule(Protocol):
     """What every codec's module has beside those of `nn.Module`."""
@@ -64,9 +68,37 @@ class Tokened(Protocol):
     token_shape: tuple[int, int]
 
 
-@runtime_checkable
-class OfSpan(Protocol):
-    """A codec, not its module, that is the first principal components: they need no module where the zoo is there."""
+class Fitted(Protocol):
+    """A fitted codec, from latents to networks."""
 
-    spans: bool
-    latent: int
+    def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
+        """Return theta_MD in the original scale, on the CPU, from latents on the CPU as the codec has them."""
+        ...
+
+    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
+        """Return the latents z_MZ, on the CPU, of networks that it need not have seen; None where it cannot."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what rebuilds it, beside the zoo."""
+        ...
+
+
+Spanned = tuple[Fitted, "Tensor", dict[str, Any]]
+"""A codec that is fitted, the checkpoints' latents z_NZ in float64, and what is kept of them."""
+
+
+@runtime_checkable
+class OfZoo(Protocol):
+    """A codec, not its module, that stands on the run's own checkpoints, and needs no module where they are there."""
+
+    def on(self, zoo: Zoo, faithful: bool) -> Spanned | None:
+        """Return it fitted; None: by its module.
+
+        The names of its tensors begin with `span.`.
+        """
+        ...
+
+    def loaded(self, tensors: dict[str, Tensor], zoo: Zoo, faithful: bool) -> Fitted:
+        """Rebuild it from its tensors, without `span.`."""
+        ...

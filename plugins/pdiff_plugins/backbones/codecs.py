@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.zoo import Layout
+    from pdiff.zoo import Layout, Zoo
+    from pdiff_plugins.backbones.codec_module import Fitted, Spanned
 
 
 def _odd(kernel: int) -> int:
@@ -51,7 +52,6 @@ class Pca(Codec):
 
     name = "pca"
     version = 2
-    spans: ClassVar[bool] = True
     source: ClassVar[str] = "Pearson 1901; Jolliffe 2002, Principal Component Analysis, section 3.5"
     latent: int = Field(32, gt=0, description="components kept at most")
 
@@ -59,6 +59,18 @@ class Pca(Codec):
         from pdiff_plugins.backbones.nets.linear_codec import PcaModule
 
         return PcaModule(dim, self.latent)
+
+    def on(self, zoo: Zoo, faithful: bool) -> Spanned | None:
+        """See `OfZoo.on`."""
+        from pdiff_plugins.latent import span
+
+        return span.fit(zoo, self.latent, faithful) if len(zoo) <= zoo.layout.dim else None
+
+    def loaded(self, tensors: dict[str, Tensor], zoo: Zoo, faithful: bool) -> Fitted:
+        """See `OfZoo.loaded`."""
+        from pdiff_plugins.latent import span
+
+        return span.load(tensors, zoo, faithful)
 
     def fit(self, module: nn.Module, x_ND: Tensor, bench: Bench, ctx: Context) -> list[dict[str, float]]:
         from pdiff_plugins.backbones.nets.linear_codec import PcaModule

@@ -50,6 +50,20 @@ class Baseline(Method):
         return FromZoo(self.draw, zoo)
 
 
+class One(Generator):
+    """A network that is known."""
+
+    def __init__(self, theta_1D: Tensor, facts: dict[str, Any]):
+        super().__init__(facts=facts)
+        self.theta_1D = theta_1D
+
+    def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
+        return self.theta_1D.clone()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"theta": self.theta_1D}
+
+
 class Base(Baseline):
     """The starting network, before any checkpoint was collected (one network)."""
 

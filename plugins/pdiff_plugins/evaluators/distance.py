@@ -31,6 +31,7 @@ class RunDistance(TypedDict):
     """What `distance` gives for the run."""
 
     leave_one_out: Annotated[float, "median distance of a checkpoint to its nearest other"]
+    products: NotRequired[Annotated[bool, "that distances are in the selector's coordinates: of adapters, of products"]]
 
 
 class Distance(Evaluator):
@@ -38,7 +39,8 @@ class Distance(Evaluator):
 
     `ratio` is the median of the first over its median among checkpoints (each to its nearest other): near 0, copies;
     near 1, as far as a checkpoint is from its neighbour. `repeats` is the share of networks that lie closer to
-    another of their own source than half of that median: generated twice, which a mean overlap does not show.
+    another of their own source than half of that median: generated twice, which a mean overlap does not show. Of
+    adapters distances are of their products, what they add to layers, which no choice of factors changes.
     """
 
     name = "distance"
@@ -56,19 +58,22 @@ class Distance(Evaluator):
     run_scores: ClassVar[type] = RunDistance
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
-        among = nearest(view.zoo.theta_ND, view.zoo.theta_ND, leave_self_out=True)
+        zoo_NZ = view.bench.coordinates(view.zoo.theta_ND)
+        among = nearest(zoo_NZ, zoo_NZ, leave_self_out=True)
         reference = median(among)
         networks = {}
         for source, theta_MD in view.theta.items():
-            distance = among if source == ORIGINAL else nearest(theta_MD, view.zoo.theta_ND)
+            z_MZ = view.bench.coordinates(theta_MD)
+            distance = among if source == ORIGINAL else nearest(z_MZ, zoo_NZ)
             ratio = median(distance) / reference if reference else None
             scores: dict[str, Any] = {**spread(distance.tolist()), "ratio": ratio, "values": distance.tolist()}
             if len(theta_MD) > 1:
-                within = among if source == ORIGINAL else nearest(theta_MD, theta_MD, leave_self_out=True)
+                within = among if source == ORIGINAL else nearest(z_MZ, z_MZ, leave_self_out=True)
                 scores["repeats"] = float((within < reference / 2).double().mean())
                 scores["within"] = median(within)
             networks[source] = scores
-        return {"networks": networks, "leave_one_out": reference}
+        products = {} if zoo_NZ is view.zoo.theta_ND else {"products": True}
+        return {"networks": networks, "leave_one_out": reference, **products}
 
     def figures(self, view: View) -> Iterable[Figure]:
         from pdiff_plugins.drawing.style import figures

@@ -21,6 +21,11 @@ ELSEWHERE = (
     "better there than it is, and this run cannot know"
 )
 
+PRODUCTS = (
+    "distances are of products, of what adapters add to each layer: factors that differ and add the same are at no "
+    "distance"
+)
+
 
 def of_score(scores: Scores) -> Iterator[Finding]:
     """Compare the method's scores with those of the originals and of the baselines."""
@@ -42,6 +47,8 @@ def of_overlap(scores: Scores) -> Iterator[Finding]:
 def of_distance(scores: Scores) -> Iterator[Finding]:
     """Say how far from checkpoints, and from one another, generated networks lie."""
     yield from _findings(_distance(scores), _repeats(scores))
+    if scores["distance"].get("products"):
+        yield Finding(PRODUCTS, note=True)
 
 
 def of_paths(scores: Scores) -> Iterator[Finding]:

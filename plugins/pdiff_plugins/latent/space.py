@@ -20,8 +20,7 @@ from pdiff.running.memory import in_chunks
 from pdiff.running.ranks import exchange, own_rows
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.backbones.codec_module import OfSpan, OneScale, Reading, Saying, codec_module
-from pdiff_plugins.latent import span
+from pdiff_plugins.backbones.codec_module import Fitted, OfZoo, OneScale, Reading, Saying, Spanned, codec_module
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 
@@ -41,22 +40,6 @@ class WithCodec(Protocol):
     def codec(self) -> Codec: ...
     @property
     def faithful(self) -> bool: ...
-
-
-class Fitted(Protocol):
-    """A fitted codec, from latents to networks."""
-
-    def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
-        """Return theta_MD in the original scale, on the CPU, from latents on the CPU as the codec has them."""
-        ...
-
-    def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
-        """Return the latents z_MZ, on the CPU, of networks that it need not have seen; None where it cannot."""
-        ...
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what rebuilds it, beside the zoo."""
-        ...
 
 
 @dataclass
@@ -146,8 +129,9 @@ def fit(
     `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it. `whiten`: see `_standard`.
     """
     codec = method.codec
-    if whole and isinstance(codec, OfSpan) and codec.spans and len(zoo) <= zoo.layout.dim:
-        return _spanned(method, codec.latent, zoo, bench, ctx, whiten)
+    spanned = codec.on(zoo, method.faithful) if whole and isinstance(codec, OfZoo) else None
+    if spanned is not None:
+        return _on_zoo(method, spanned, zoo, bench, ctx, whiten)
     normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
     x_ND = normalised(normaliser, zoo.theta_ND, ctx)
     codec_ctx, through = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
@@ -162,10 +146,10 @@ def fit(
     return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
 
 
-def _spanned(
-    method: WithCodec, latent: int, zoo: Zoo, bench: Bench, ctx: Context, whiten: bool
+def _on_zoo(
+    method: WithCodec, spanned: Spanned, zoo: Zoo, bench: Bench, ctx: Context, whiten: bool
 ) -> tuple[LatentSpace, Tensor]:
-    fitted, double_NZ, facts = span.fit(zoo, latent, method.faithful)
+    fitted, double_NZ, facts = spanned
     z_NZ = double_NZ.float()
     mean_Z, scale_Z = _standard(z_NZ, None, method.faithful, whiten)
     space = LatentSpace(zoo.layout, fitted, mean_Z, scale_Z, [], {"codec": gate(fitted, facts, zoo, z_NZ, bench, ctx)})
@@ -182,9 +166,11 @@ def normalised(normaliser: Normaliser, theta_ND: Tensor, ctx: Context) -> Tensor
 
 def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace:
     """Rebuild a fitted latent space."""
-    latent, fitted = below(tensors, "latent."), below(tensors, "span.")
-    if fitted:
-        return LatentSpace(zoo.layout, span.load(fitted, zoo, method.faithful), latent["mean"], latent["scale"])
+    latent, spanned = below(tensors, "latent."), below(tensors, "span.")
+    if spanned:
+        assert isinstance(method.codec, OfZoo)
+        fitted = method.codec.loaded(spanned, zoo, method.faithful)
+        return LatentSpace(zoo.layout, fitted, latent["mean"], latent["scale"])
     codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
     codec.load_state_dict(below(tensors, "codec."))
     if isinstance(codec, Reading):

@@ -66,12 +66,13 @@ def fit(zoo: Zoo, latent: int, faithful: bool) -> tuple[Span, Tensor, dict[str, 
             own = float(whole.scale[entry.start]) if whole else normalise.spread(float(part_NN.trace()), count, entry)
             gram_NN += part_NN / own**2
             part_NN = torch.zeros_like(part_NN)
-    fitted, z_NZ, kept = _of_gram(zoo, gram_NN, latent)
+    fitted, z_NZ, kept = of_gram(gram_NN, zoo.layout.dim, latent)
     return Span(zoo, fitted, level, faithful), z_NZ, kept
 
 
-def _of_gram(zoo: Zoo, gram_NN: Tensor, latent: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    count, dim = len(zoo), zoo.layout.dim
+def of_gram(gram_NN: Tensor, dim: int, latent: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return weights of deviations, latents and what is kept, from products of deviations of `dim` numbers."""
+    count = len(gram_NN)
     square_N, vector_NN = torch.linalg.eigh(gram_NN)
     square_N, vector_NN = square_N.clamp_min(0).flip(0), vector_NN.flip(1)
     rank = int((square_N.sqrt() > RANK_TOLERANCE * square_N[0].sqrt()).sum()) if square_N[0] > 0 else 0

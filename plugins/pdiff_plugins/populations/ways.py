@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from pdiff.data import each, leaves
 from pdiff.networks import entry_of, once
 from pdiff.running.memory import ran_out
 from pdiff.zoo import Layout
+from pdiff_plugins.adapters.layers import merged_weights
 from pdiff_plugins.populations.parting import Parted
 from pdiff_plugins.populations.spying import arguments_of
 
@@ -56,7 +58,8 @@ class Way:
 
     def run(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
         """Return the predictions `[m, B, ...]` of networks on the device."""
-        return self._joint(theta_mD, batch.inputs, batch.frozen)[:, : batch.examples]
+        with contextlib.nullcontext() if self.parted else merged_weights(nn.Module):
+            return self._joint(theta_mD, batch.inputs, batch.frozen)[:, : batch.examples]
 
     def halving(self, theta_mD: Tensor, batch: Prepared) -> Tensor:
         """Run the networks, or the first half of them when memory runs out, and remember that."""

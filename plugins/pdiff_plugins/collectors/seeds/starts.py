@@ -49,12 +49,16 @@ def _like(model: nn.Module, started: nn.Module) -> nn.Module:
 def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
     """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently.
 
-    Adapters begin differently on one network, whose entries are the same.
+    Adapters begin differently on one network, whose weights are the same and are not trained.
     """
     begun = started.state_dict()
-    for key, value in model.state_dict().items():
-        if value.is_floating_point() and value.numel() and key not in layout.keys and not value.equal(begun[key]):
-            raise UserError(
-                f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector "
-                "'entire', or collect.start = 'shared' or 'base'"
-            )
+    entries = {key: value for key, value in model.state_dict().items() if key not in layout.keys and value.numel()}
+    others = {key: value for key, value in entries.items() if value.is_floating_point()}
+    weights = [key for key, parameter in model.named_parameters() if key in others and parameter.ndim > 1]
+    differ = [key for key, value in others.items() if not value.equal(begun[key].to(value.device))]
+    if others and (differ or not weights):
+        key = next(iter(differ or others))
+        raise UserError(
+            f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector 'entire', "
+            "or collect.start = 'shared' or 'base'"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pdiff.components import Generator, Method
+from pdiff_plugins.adapters.products.asked import foresee_of
 from pdiff_plugins.conditions.controls.known import needs
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Control(Method):
         super().foresee(ahead)
         if ahead.recipe.encoder is None:
             ahead.lacks(needs(self.name))
+        foresee_of(ahead, getattr(self, "of", "factors"))
 
     def found(self, left: float, chosen: dict[str, Any], ctx: Context, nothing: float = 1.0) -> dict[str, Any]:
         """Return the facts of a fit, and warn where conditions tell nearly nothing of the weights.
@@ -47,14 +49,22 @@ class Weighted(Generator):
 
     conditional = True
 
-    def __init__(self, zoo: Zoo, weigh: Callable[[Tensor], Tensor], tensors: dict[str, Tensor], facts: dict[str, Any]):
+    def __init__(
+        self, zoo: Zoo, weigh: Callable[[Tensor], Tensor], tensors: dict[str, Tensor], facts: dict[str, Any],
+        of: str = "factors",
+    ):  # fmt: skip
+        """`of`: `factors`, or `products` of adapters, which are cut to their rank."""
         super().__init__(facts=facts)
-        self.zoo, self.weigh, self.stored = zoo, weigh, tensors
+        self.zoo, self.weigh, self.stored, self.of = zoo, weigh, tensors, of
 
     def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
+        from pdiff_plugins.adapters.products import populations
         from pdiff_plugins.maths.normalise import mixed
 
-        return mixed(self.zoo, self.weigh(wanted(self.zoo, count, ctx, condition_MC)), ctx)
+        weight_MN = self.weigh(wanted(self.zoo, count, ctx, condition_MC))
+        return (
+            populations.mixed(self.zoo, weight_MN, ctx)[0] if self.of == "products" else mixed(self.zoo, weight_MN, ctx)
+        )
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         """Return what of networks lies in the span of the zoo's; None of a zoo too small to tell."""

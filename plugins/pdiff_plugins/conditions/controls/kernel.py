@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat
 
 from pdiff.components import Generator
+from pdiff_plugins.adapters.products.asked import Of
 from pdiff_plugins.conditions.controls.control import Control, Weighted
 from pdiff_plugins.conditions.controls.known import Distance, Known, affine, distances
 
@@ -40,6 +41,7 @@ class Kernel(Control):
         (1e-6, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 10.0), min_length=1,
         description="variances of noise to choose from, in variances of the process",
     )  # fmt: skip
+    of: Of = "factors"
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         import torch
@@ -55,7 +57,7 @@ class Kernel(Control):
         def kernel(number: float, some_S: Tensor) -> Tensor:
             return _covariance(distance_TT[some_S][:, some_S], number * unit, is_hamming)
 
-        best = choose(zoo, known, kernel, self.rhos if is_hamming else self.lengths, self.noises, ctx)
+        best = choose(zoo, known, kernel, self.rhos if is_hamming else self.lengths, self.noises, ctx, self.of)
         chosen = {"kernel": "hamming", "rho": best.number} if is_hamming else {"kernel": "rbf", "length": best.number}
         tensors = {
             "inverse": best.smoother.inverse(best.noise),
@@ -78,7 +80,7 @@ class Kernel(Control):
             kernel_MT = _covariance(distance_MT, float(tensors["number"]), is_hamming)
             return known.shares(affine(kernel_MT @ tensors["inverse"]))
 
-        return Weighted(zoo, weigh, tensors, facts)
+        return Weighted(zoo, weigh, tensors, facts, self.of)
 
 
 def _distance(is_hamming: bool) -> Distance:

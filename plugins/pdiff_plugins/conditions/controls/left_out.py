@@ -1,7 +1,7 @@
 """Leave-one-out: what of the variance between networks is left when each task is predicted from all others.
 
 N networks of T tasks, S tasks left out in turn, W columns of a window. No [N, D] is held: everything is summed by
-windows of columns, in coordinates without bounds.
+windows of columns, in coordinates without bounds; of adapters' products, where these are asked for, by rows of a layer.
 """
 
 from __future__ import annotations
@@ -30,28 +30,33 @@ def some_of(known: Known, ctx: Context) -> Tensor:
     return torch.randperm(len(known), generator=ctx.generator("left out"))[:MOST].sort().values
 
 
-def _centred(zoo: Zoo) -> Iterator[Tensor]:
-    """Yield the networks' deviations from their average, `[N, W]` in float64."""
+def centred(zoo: Zoo, of: str) -> Iterator[Tensor]:
+    """Yield the networks' deviations from their average, `[N, W]` in float64: of `factors`, or of `products`."""
+    from pdiff_plugins.adapters.products.populations import windows
     from pdiff_plugins.maths.normalise import read
 
+    if of == "products":
+        for x_NW in windows(zoo):
+            yield x_NW.sub_(x_NW.mean(dim=0))
+        return
     for _, block, theta_NW in read(zoo.theta_ND, zoo.layout):
         x_NW = block.to_free(theta_NW).double()
         yield x_NW.sub_(x_NW.mean(dim=0))
 
 
-def gram(zoo: Zoo, known: Known, some_S: Tensor) -> Tensor:
+def gram(zoo: Zoo, known: Known, some_S: Tensor, of: str) -> Tensor:
     """Return the products of tasks' averages about the mean of these, `[S, S]`."""
     import torch
 
     gram_SS = torch.zeros(len(some_S), len(some_S), dtype=torch.float64)
-    for x_NW in _centred(zoo):
+    for x_NW in centred(zoo, of):
         average_SW = known.averages(x_NW)[some_S]
         average_SW -= average_SW.mean(dim=0)
         gram_SS.addmm_(average_SW, average_SW.T)
     return gram_SS
 
 
-def left(zoo: Zoo, known: Known, some_S: Tensor, errors: Errors) -> float:
+def left(zoo: Zoo, known: Known, some_S: Tensor, errors: Errors, of: str = "factors") -> float:
     """Return the squared error of predictions over the variance of the same networks about the average of all.
 
     It counts how a task's networks differ among themselves, which no condition tells.
@@ -60,7 +65,7 @@ def left(zoo: Zoo, known: Known, some_S: Tensor, errors: Errors) -> float:
     beside: Any = 0.0
     total: Any = 0.0
     count_S, in_N = known.count_T[some_S], (known.task_N[:, None] == some_S).any(dim=1)
-    for x_NW in _centred(zoo):
+    for x_NW in centred(zoo, of):
         average_TW = known.averages(x_NW)
         total += x_NW[in_N].square().sum()
         within += (x_NW - average_TW[known.task_N])[in_N].square().sum()

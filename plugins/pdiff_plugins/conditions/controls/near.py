@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pdiff.components import Generator
+from pdiff_plugins.adapters.products.asked import Of
 from pdiff_plugins.conditions.controls.control import Control, Weighted, wanted
 from pdiff_plugins.conditions.controls.known import Distance, Known, distances, nearest
 
@@ -77,6 +78,7 @@ class Neighbours(Control):
     name = "neighbours"
     distance: Distance = Field("euclidean", description="between conditions; hamming: how many entries differ")
     count: int = Field(1, ge=1, description="at least so many tasks; all that are as near as the last one count too")
+    of: Of = "factors"
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.conditions.controls.left_out import left, some_of
@@ -84,7 +86,7 @@ class Neighbours(Control):
         known = Known.of(zoo, self.name)
         some_S = some_of(known, ctx)
         weight_ST = self._weights(_to_others(known, some_S, self.distance))
-        share = left(zoo, known, some_S, lambda _, average_TW: average_TW[some_S] - weight_ST @ average_TW)
+        share = left(zoo, known, some_S, lambda _, average_TW: average_TW[some_S] - weight_ST @ average_TW, self.of)
         return self._generator(known, zoo, self.found(share, {}, ctx))
 
     def load(self, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
@@ -94,7 +96,7 @@ class Neighbours(Control):
         def weigh(condition_MC: Tensor) -> Tensor:
             return known.shares(self._weights(distances(condition_MC, known.condition_TC, self.distance)))
 
-        return Weighted(zoo, weigh, {}, facts)
+        return Weighted(zoo, weigh, {}, facts, self.of)
 
     def _weights(self, distance_MT: Tensor) -> Tensor:
         """Return `[M, T]`, rows of sum 1."""

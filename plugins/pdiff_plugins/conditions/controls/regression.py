@@ -30,12 +30,13 @@ class Chosen:
 
 def choose(
     zoo: Zoo, known: Known, kernel: Callable[[float, Tensor], Tensor], numbers: Sequence[float],
-    noises: Sequence[float], ctx: Context, centred: bool = False,
+    noises: Sequence[float], ctx: Context, of: str, centred: bool = False,
 ) -> Chosen:  # fmt: skip
     """Return the best of all pairs, told by at most `MOST` tasks, fitted to all.
 
     Args:
         kernel: from one of `numbers` to the kernel matrix `[S, S]` of some tasks.
+        of: `factors` or `products`, see `left_out.centred`.
         centred: see `Smoother`.
     """
     import torch
@@ -43,7 +44,7 @@ def choose(
     from pdiff_plugins.conditions.controls.left_out import Smoother, gram, left, some_of
 
     some_S = some_of(known, ctx)
-    gram_SS, all_T = gram(zoo, known, some_S), torch.arange(len(known))
+    gram_SS, all_T = gram(zoo, known, some_S, of), torch.arange(len(known))
     square = dict[tuple[float, float], float]()
     for number in numbers:
         smoother = Smoother(kernel(number, some_S), centred)
@@ -55,4 +56,4 @@ def choose(
     def errors(_: Any, average_TW: Tensor) -> Tensor:
         return errors_TT @ (average_TW - average_TW.mean(dim=0))
 
-    return Chosen(number, noise, smoother, left(zoo, known, all_T, errors))
+    return Chosen(number, noise, smoother, left(zoo, known, all_T, errors, of))

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat
 
 from pdiff.components import Generator
 from pdiff.errors import UserError
+from pdiff_plugins.adapters.products.asked import Of
 from pdiff_plugins.conditions.controls.control import Control, Weighted
 from pdiff_plugins.conditions.controls.known import Known, affine
 
@@ -40,6 +41,7 @@ class Ridge(Control):
         (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0), min_length=1,
         description="to choose from, in mean squared lengths of a task's features about their mean",
     )  # fmt: skip
+    of: Of = "factors"
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.conditions.controls.regression import TASKS, choose
@@ -53,7 +55,7 @@ class Ridge(Control):
             phi_SF = phi_TF[some_S] - phi_TF[some_S].mean(dim=0)
             return phi_SF @ phi_SF.T / unit
 
-        best = choose(zoo, known, kernel, (1.0,), self.penalties, ctx, centred=True)
+        best = choose(zoo, known, kernel, (1.0,), self.penalties, ctx, self.of, centred=True)
         tensors = {"coefficients": phi_TF.T @ best.smoother.inverse(best.noise) / unit}
         facts = self.found(best.left, {"features": phi_TF.shape[1], "penalty": best.noise}, ctx)
         return self._generator(known, zoo, features, tensors, facts)
@@ -68,7 +70,7 @@ class Ridge(Control):
         def weigh(condition_MC: Tensor) -> Tensor:
             return known.shares(affine(features(condition_MC) @ tensors["coefficients"]))
 
-        return Weighted(zoo, weigh, tensors, facts)
+        return Weighted(zoo, weigh, tensors, facts, self.of)
 
 
 class Features:

@@ -21,6 +21,7 @@ from pdiff.mapped import LARGE, Touched
 from pdiff.running.memory import free_bytes
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo, about
+from pdiff_plugins.adapters.products.loss import Products
 from pdiff_plugins.batches import at_most
 from pdiff_plugins.conditions.generated.methods import ByTask, Hypernetwork, Multitask
 from pdiff_plugins.conditions.generated.modules import Conditioned, InBasis, PerClass, Shifts, Whole
@@ -130,6 +131,8 @@ def load(method: ByTask, tensors: dict[str, Tensor], zoo: Zoo) -> Written:
 
 
 def _teacher(method: ByTask, zoo: Zoo, normaliser: Normaliser, bench: Bench, ctx: Context) -> Teacher:
+    if isinstance(method, Hypernetwork) and method.loss == "products":
+        return Products(zoo, normaliser, ctx)
     if not method.by_task:
         return Weights(zoo, normaliser, ctx)
     family = bench.objective.task
@@ -154,7 +157,10 @@ def _module(method: ByTask, condition_dim: int, zoo: Zoo, bench: Bench) -> Condi
 
 def _new(method: ByTask, condition_dim: int, zoo: Zoo, columns: Tensor | None) -> Conditioned:
     """`columns`: of what is written beside what is shared, where there is such."""
-    dim = zoo.layout.dim
+    dim, other = zoo.layout.dim, method.module(condition_dim, zoo.layout)
+    if other is not None:
+        assert isinstance(other, Conditioned)
+        return other
     if not isinstance(method, Hypernetwork):
         assert columns is not None
         return Shifts(condition_dim, dim, columns)

@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 from pdiff.components import IF_SET, Family, Generator, Method
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.zoo import Zoo
+    from pdiff.zoo import Layout, Zoo
 
 
 class ByTask(Method):
@@ -41,6 +41,10 @@ class ByTask(Method):
     def by_task(self) -> bool:
         """Whether it learns by the tasks' loss, on their examples."""
         return True
+
+    def module(self, condition_dim: int, layout: Layout) -> nn.Module | None:
+        """Return a new module `Conditioned` of the method's own; None where it is one of this folder's."""
+        return None
 
     def foresee(self, ahead: Ahead) -> None:
         if ahead.recipe.encoder is None:
@@ -71,7 +75,8 @@ class ByTask(Method):
 class Hypernetwork(ByTask):
     """A perceptron from the condition to all selected weights at once.
 
-    It learns by the tasks' loss through the networks that it writes, or by their squared distance from the zoo's own.
+    It learns by the tasks' loss through the networks that it writes, or by their squared distance from the zoo's own;
+    of adapters also by what their products differ in, direction and spectrum, whatever factors the zoo's came in.
     Networks are a start plus what it adds, each tensor in units of its spread between checkpoints; it begins with
     nothing. With `per_class` the condition has one part for each output of the network, and one and the same
     perceptron writes each output's row of the last linear layer from its part and the mean of all: another order of
@@ -81,10 +86,13 @@ class Hypernetwork(ByTask):
     name = "hypernetwork"
     source: ClassVar[str] = (
         "Ha et al. 2016, HyperNetworks, arXiv 1609.09106 (weights are outputs of a network, by their loss); per "
-        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features)"
+        "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features); products: "
+        "LoRAGen, ICLR 2026 (direction of weight 1, spectrum of weight 2, of 85 % of the energy)"
     )
-    loss: Literal["task", "weights"] = Field(
-        "task", description="the tasks' loss on training examples, or squared error to the zoo's normalised weights"
+    loss: Literal["task", "weights", "products"] = Field(
+        "task",
+        description="the tasks' loss on training examples, squared error to the zoo's normalised weights, or of "
+        "adapters what their products differ in",
     )
     around: Literal["base", "mean"] = Field(
         "base", description="what it adds to: the base network, or the mean of the zoo, as it always is with per_class"
@@ -99,11 +107,18 @@ class Hypernetwork(ByTask):
 
     @model_validator(mode="after")
     def _fits(self) -> Hypernetwork:
-        if self.per_class and (self.rank or self.loss == "weights"):
+        if self.per_class and (self.rank or self.loss != "task"):
             raise PydanticCustomError(
                 "per_class", "per_class is learnt by the tasks' loss, at full rank; leave those out"
             )
         return self
+
+    def foresee(self, ahead: Ahead) -> None:
+        from pdiff_plugins.adapters.products.asked import foresee_adapters
+
+        super().foresee(ahead)
+        if self.loss == "products":
+            foresee_adapters(ahead, f"{ahead.key}.loss = 'products'")
 
     @property
     def by_task(self) -> bool:

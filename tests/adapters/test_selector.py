@@ -1,0 +1,132 @@
+"""Which layers have adapters, of which rank, and what a user is told."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pdiff.errors import UserError
+from pdiff_plugins.adapters.layers import adapted, scale_of
+from pdiff_plugins.adapters.selector import Lora
+
+
+class Conv1D(nn.Module):
+    """As transformers has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 4))
+
+
+class Standardized(nn.Linear):
+    """Computes with another weight than it has."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight - self.weight.mean(), self.bias)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.norm = nn.Linear(8, 24), nn.Linear(8, 8), nn.LayerNorm(8)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(Block(), Block())
+        self.depth = nn.Conv2d(6, 6, 3, groups=6)
+        self.attn, self.words, self.head = nn.MultiheadAttention(8, 2), nn.Embedding(9, 8), nn.Linear(8, 3)
+        self.other, self.odd = Conv1D(), Standardized(4, 4)
+
+
+def names(model: nn.Module | None = None, **options) -> list[str]:
+    model = model or Net()
+    Lora(**{"rank": 2, "exclude": ["depth"]} | options).extend(model)
+    return adapted(model)
+
+
+BLOCKS = [f"blocks.{number}.{layer}" for number in (0, 1) for layer in ("qkv", "proj")]
+
+
+def test_globs_choose_layers_by_their_names_or_the_ends_of_them() -> None:
+    assert names() == [*BLOCKS, "attn", "attn.out_proj", "head"], "embeddings are named, others' own ways left out"
+    assert names(targets=["qkv"]) == names(targets=["blocks.*.qkv"]) == names(targets=["*.qkv"]) == BLOCKS[::2]
+    assert names(targets=["1.qkv"]) == ["blocks.1.qkv"]
+    assert names(targets=["*", "words"]) == [*BLOCKS, "attn", "attn.out_proj", "words", "head"]
+    assert names(exclude=["blocks.*", "depth", "attn"]) == ["head"]
+
+
+def test_ranks_and_alphas_of_layers_are_those_of_the_first_glob_that_matches() -> None:
+    model = Net()
+    lora = Lora(rank=2, alpha=8, exclude=["depth"], ranks={"head": 3, "blocks.1.*": 1}, alphas={"attn": 5, "proj": 2})
+    lora.extend(model)
+    ranks = {name: len(model.get_submodule(name).lora_A.weight) for name in adapted(model)}
+    assert ranks == dict(zip([*BLOCKS, "attn", "attn.out_proj", "head"], [2, 2, 1, 1, 2, 2, 3], strict=True))
+    scales = [scale_of(model.get_submodule(name)) for name in ("blocks.0.proj", "attn", "attn.out_proj", "head")]
+    assert scales == [1, 2.5, 2.5, 8 / 3]
+
+
+def test_biases_are_those_of_layers_with_adapters() -> None:
+    model, lora = Net(), Lora(rank=2, targets=["head", "attn"], biases=True)
+    lora.extend(model)
+    factors = [f"{name}.lora_{one}.weight" for name in ("attn.out_proj", "attn", "head") for one in "AB"]
+    assert sorted(lora.select(model)) == sorted([*factors, "attn.out_proj.bias", "head.bias"])
+    assert lora.select(model) == [key for key in model.state_dict() if key in lora.select(model)]
+
+
+def test_a_wider_adapter_has_no_rank_above_what_a_layer_allows() -> None:
+    model, lora = Net(), Lora(rank=2, alpha=4, exclude=["depth"])
+    wide = lora.widened(copy.deepcopy(model), 4)
+    wide.extend(model)
+    layers = [model.get_submodule(name) for name in ("blocks.0.qkv", "head")]
+    assert [(len(layer.lora_A.weight), scale_of(layer)) for layer in layers] == [(8, 2.0), (3, 2.0)]
+
+
+def test_a_network_that_is_one_layer_has_an_adapter() -> None:
+    model, lora = nn.Linear(3, 4), Lora(rank=2)
+    lora.extend(model)
+    assert lora.select(model) == ["lora_A.weight", "lora_B.weight"]
+    assert list(lora.plain(model.state_dict())) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"targets": ["qvk"]},
+            "targets: 'qvk' matches none of the 8 layers that can have adapters; did you mean 'qkv'",
+        ),
+        ({"targets": ["blocks.0.norm"]}, "'blocks.0.norm' (LayerNorm) has no weight that is a matrix"),
+        ({"targets": ["other"]}, "'other' (Conv1D) of transformers has its weight transposed"),
+        ({"targets": ["odd"]}, "'odd' (Standardized) computes in a way of its own"),
+        ({"targets": ["blocks.0"]}, "'blocks.0' (Block) is no layer; it holds 'blocks.0.qkv', 'blocks.0.proj'"),
+        (
+            {"targets": ["attn.out_proj"]},
+            "'attn.out_proj' (NonDynamicallyQuantizableLinear) is a part of the attention 'attn'",
+        ),
+        ({"exclude": ["*"]}, "exclude leaves none"),
+        ({"exclude": ["haed"]}, "exclude: 'haed' matches none of the 8 layers; did you mean 'head'"),
+        ({"ranks": {"haed": 3}}, "ranks: 'haed' matches none"),
+        ({"rank": 4}, "rank = 4: the weight of 'head' (Linear) has no higher rank than 3"),
+        ({"exclude": []}, "rank = 2: 'depth' (Conv2d) has 6 groups, of which its rank must be a multiple"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_before_anything_is_added(options: dict, said: str) -> None:
+    model = Net()
+    with pytest.raises(UserError, match=r"^selector\.") as error:
+        names(model, **options)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert not adapted(model)
+
+
+def test_a_layer_whose_weight_is_anothers_too_is_named() -> None:
+    model = Net()
+    model.decoder = nn.Linear(8, 9)
+    model.decoder.weight = model.words.weight
+    with pytest.raises(UserError, match=r"'decoder' shares its weight \(words.weight = decoder.weight\).*'decoder'\]"):
+        names(model)
+    assert "decoder" not in names(model, exclude=["decoder", "depth"])
