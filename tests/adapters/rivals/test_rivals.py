@@ -82,16 +82,21 @@ def test_it_hears_each_task_as_often_as_the_method_does() -> None:
 
 
 def test_one_adapter_is_the_frozen_network_with_the_side_path_of_the_selector() -> None:
-    seen, selector = view(Lora(rank=2, alpha=6.0)), Lora(rank=3, alpha=9.0)
-    made = OneAdapter(seen.bench, FAMILY, seen.recipe.selector, selector, seen.zoo.condition_NC, 5)
+    seen = view(Lora(rank=1, alpha=3.0))
+    made = OneAdapter(seen.bench, FAMILY, seen.recipe.selector, 4, seen.zoo.condition_NC, 5)
     x, other = torch.randn(4, 1, 8, 8), seen.bench.build(3)
     first = made(seen.zoo.condition_NC[:4], x)
-    assert torch.allclose(first, other(x), atol=1e-6) and [p.shape[0] for p in made.learnt[:1]] == [3]
+    assert torch.allclose(first, other(x), atol=1e-6) and [len(p) for p in made.learnt[::2]] == [
+        3,
+        4,
+        4,
+        4,
+    ]  # 3 at most
     nn.init.normal_(made.learnt[1])
     nn.init.normal_(made.shift.weight)
     plain = seen.bench.build(0, outputs=4)
     plain.load_state_dict(seen.recipe.selector.plain(seen.bench.build(0).state_dict()))
-    selector.extend(plain)
+    seen.recipe.selector.widened(plain, 4).extend(plain)
     state = {key: value.detach() for key, value in zip(made.names, made.learnt, strict=True)}
     plain.load_state_dict(plain.state_dict() | state)
     condition_NC = seen.zoo.condition_NC

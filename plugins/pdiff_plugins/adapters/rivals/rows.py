@@ -29,7 +29,7 @@ from pdiff_plugins.conditions.evaluation.rivals import Beside
 from pdiff_plugins.conditions.evaluation.verdict import LITTLE
 
 if TYPE_CHECKING:
-    from pdiff.components import Family, Selector
+    from pdiff.components import Family
     from pdiff_plugins.adapters.rivals.evaluator import Adapters
     from pdiff_plugins.conditions.evaluation.asking import Asker
 
@@ -65,14 +65,12 @@ class Rivals:
         """Return every row; `examples`: that the method has learnt from."""
         generated = self.asker.view.generators[self.asker.view.method].facts.get("generated", {})
         count = examples if generated.get("examples") else self.options.rival_images
-        selector: Any = self.asker.view.recipe.selector
-        wide = {key: getattr(selector, key) * self.options.wider for key in ("rank", "alpha") if hasattr(selector, key)}
-        kinds = {ONE: selector, f"{ONE}, rank x {self.options.wider}": selector.model_copy(update=wide)}
-        rows = {NONE: Beside(self.judged(self._new(selector, False)))}
+        kinds = {ONE: 1, f"{ONE}, rank x {self.options.wider}": self.options.wider}
+        rows = {NONE: Beside(self.judged(self._new(1, False)))}
         with self.ctx.progress.step("one adapter", 2 * len(kinds)) as bar:
             for told in (False, True):
-                for name, kind in kinds.items():
-                    rows |= self._trained(f"{name}{TOLD if told else ''}", kind, told, count)
+                for name, times in kinds.items():
+                    rows |= self._trained(f"{name}{TOLD if told else ''}", times, told, count)
                     bar.advance()
         return rows
 
@@ -81,16 +79,16 @@ class Rivals:
         for number in range(1, getattr(view.methods.get(view.method), "tellings", 1)):
             yield self.bench.encode([self.family.again(about, number) for about in self.learnt])
 
-    def _new(self, selector: Selector, told: bool) -> OneAdapter:
-        own, condition_NC = self.asker.view.recipe.selector, self.told_RC if told else None
-        made = OneAdapter(self.bench, self.family, own, selector, condition_NC, self.ctx.seed)
+    def _new(self, times: int, told: bool) -> OneAdapter:
+        own, told_RC = self.asker.view.recipe.selector, self.told_RC if told else None
+        made = OneAdapter(self.bench, self.family, own, times, told_RC, self.ctx.seed)
         return made.to_device(self.ctx.device)
 
-    def _trained(self, name: str, selector: Selector, told: bool, count: int) -> dict[str, Beside]:
+    def _trained(self, name: str, times: int, told: bool, count: int) -> dict[str, Beside]:
         """Return the rows of one adapter: after so many examples, and in the end."""
         batch_size = self.options.rival_batch
         steps = math.ceil(count / batch_size)
-        network = self._new(selector, told)
+        network = self._new(times, told)
         ends = [steps * 2**doubled for doubled in range(self.options.rival_most + 1)]
         watched, lr = self._best(network, name, ends)
         rows: dict[str, Beside] = {}
