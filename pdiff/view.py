@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pdiff.components.collector import Collector
     from pdiff.components.dataset import Dataset
     from pdiff.components.method import Generator, Method
+    from pdiff.components.selector import Selector
     from pdiff.components.task import Task
     from pdiff.zoo import Zoo
 
@@ -32,6 +33,8 @@ class Setup(Protocol):
     def dataset(self) -> Dataset: ...
     @property
     def architecture(self) -> Architecture: ...
+    @property
+    def selector(self) -> Selector: ...
     @property
     def collect(self) -> Collector: ...
     @property

@@ -16,6 +16,7 @@ from pdiff.components import Family, Generator, Method, Transform
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.engine.bench import RunBench, predictor_of
+from pdiff.engine.gate import gate, warning
 from pdiff.errors import UserError
 from pdiff.files import load_tensors, read_json, save_rows, save_tensors, write_json
 from pdiff.mapped import finite_rows
@@ -135,8 +136,12 @@ def finished(theta_MD: Tensor, steps: Sequence[Transform], zoo: Zoo, bench: Benc
 
 
 def do_fit(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Context) -> None:
-    """Fit a method and write generator.safetensors, log.json and facts.json."""
+    """Fit a method and write generator.safetensors, log.json and facts.json; say where it can hold little."""
     generator = method.fit(zoo, bench, ctx)
+    if told := gate(generator, zoo, bench, ctx.scope("gate")):
+        generator.facts |= {"gate": told}
+        if line := warning(method.name, told, bench.objective.task.metric):
+            ctx.warn(line)
     save_tensors(folder / "generator.safetensors", generator.tensors())
     write_json(folder / "log.json", generator.log)
     write_json(folder / "facts.json", generator.facts)

@@ -111,9 +111,7 @@ def test_every_task_has_a_run() -> None:
     assert {run["task"]["name"] for run in RUNS.values()} == set(CASES["task"]) | {"detection"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in RUNS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in RUNS])
 def test_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chooser, "QUICK_S", 0.0)  # several networks at a time are tried, too
     monkeypatch.setattr(chooser, "WORTH_S", 0.0)

@@ -83,6 +83,14 @@ SOLIDS = FIELDS | {
     "method": {"name": "copy"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
+ADAPTED = {
+    "dataset": DIGITS, "task": {"name": "shifts", "order": ["whole"], "blur": [0], "contrast": [1]},
+    "architecture": {"name": "strided_cnn", "channels": (4, 4)}, "selector": {"name": "lora", "rank": 1},
+    "collect": {"name": "tasks", "learnt": 6, "held_out": 2, "steps": 3, "lr": 0.01, "batch_size": 20,
+                "start": "multitask", "start_steps": 4},
+    "encoder": {"name": "attributes", "angles": ["rotation"]}, "method": {"name": "neighbours"}, "baseline": [],
+}  # fmt: skip
+"""A run in which networks are adapters of one network."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -111,6 +119,7 @@ CASES: dict[str, dict[str, Any]] = {
     "dataset": {"digits": {}, "python": {"target": "tests.own.code:splits"},
                 "part": {"of": {"name": "digits"}, "train": 50, "validation": 30},
                 "generation": {"images": DIGITS},
+                "docstrings": {"tokens": "words", "per_class": 60},
                 "embedded": {"of": DIGITS, "architecture": {"name": "mlp"}, "steps": 3},
                 "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
                 "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
@@ -171,6 +180,8 @@ CASES: dict[str, dict[str, Any]] = {
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
                   "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},
+                  "adapters": {"tasks": 4, "samples": 2, "adapt": (), "rival_images": 60, "rival_batch": 20,
+                               "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},
                   "audit": {"examples": 50, "draws": 20, "run": RUN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
@@ -212,7 +223,13 @@ DEFINITION_ONLY = {
         [("dataset", name) for name in ("flowers102", "oxford_pets", "food101", "imagenet", "image_folder")],
         "needs files; tests/images/test_published_sets.py writes such",
     ),
-    ("architecture", "token_net"): "reads tokens; tests/texts has what it promises",
+    **dict.fromkeys(
+        [("architecture", name) for name in ("token_net", "minilm")], "reads tokens; tests/texts has what it promises"
+    ),
+    **dict.fromkeys(
+        [("method", f"text_to_lora{size}") for size in ("", "_l", "_m", "_s")],
+        "writes adapters from conditions; tests/adapters/presets checks it whole",
+    ),
     ("evaluator", "errors"): "of quantities; tests/tasks has what it promises",
     **dict.fromkeys(
         [("dataset", name) for name in ("arrays", "csv", "text_folder")],

@@ -13,16 +13,9 @@ from pdiff.testing import check_component, tiny_run
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.texts import TokenNet
 from pdiff_plugins.texts.folder import TextFolder
+from tests.texts.helpers import write
 
 CPU = torch.device("cpu")
-
-
-def write(folder, count: int = 20) -> None:
-    for name, word in (("bad", "dull"), ("good", "fine")):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            text = " ".join(["a", word, "Film"] * (number % 3 + 1)) + "."
-            (folder / name / f"{number}.txt").write_text(text, encoding="utf-8")
 
 
 def loaded(folder, **options):

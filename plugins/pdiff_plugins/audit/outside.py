@@ -2,7 +2,9 @@
 
 N checkpoints span N - 1 directions, and any generator that works within them gives affine mixtures of checkpoints. What
 lies outside is its own: new directions, or noise. Coordinates are the free ones (logarithms of variances), all of one
-weight. N checkpoints, M networks, W columns of a window.
+weight; where a selection has coordinates of its own, as adapters have their products, they are these, and the score of
+the part inside, which no adapter of their rank may have, is not asked for. N checkpoints, M networks, W columns of a
+window.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pdiff.view import ORIGINAL
+from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.evaluators.telling import evenly
 from pdiff_plugins.maths.median import median
 from pdiff_plugins.maths.normalise import mixed, read
@@ -23,7 +26,6 @@ from pdiff_plugins.maths.normalise import mixed, read
 if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
-    from pdiff.zoo import Zoo
     from pdiff_plugins.audit.scores import OutsideScores
 
 NETWORKS = 32
@@ -70,17 +72,22 @@ class Parts:
 
 def outside(view: View, ctx: Context) -> tuple[dict[str, OutsideScores], float | None]:
     """Return the scores by source, and the share of held-out checkpoints; nothing of fewer than three checkpoints."""
-    held = {} if view.zoo.holdout is None else {"": view.zoo.holdout.theta_ND}
-    parts = split(view.zoo, {**view.theta, **held})
-    scores = {source: _scores(view, source, parts[source], ctx) for source in view.theta if source in parts}
+    held, zoo = {} if view.zoo.holdout is None else {"": view.zoo.holdout.theta_ND}, view.zoo
+    populations = {source: view.bench.coordinates(theta_MD) for source, theta_MD in {**view.theta, **held}.items()}
+    z_NZ = view.bench.coordinates(zoo.theta_ND)
+    products = z_NZ is not zoo.theta_ND
+    if products:
+        zoo = Zoo(z_NZ, Layout((Entry("products", (z_NZ.shape[1],), 0),)), {}, zoo.rows)
+    parts = split(zoo, populations)
+    scores = {source: _scores(view, source, parts[source], products, ctx) for source in view.theta if source in parts}
     return scores, parts[""].share if "" in parts and len(parts[""].known) else None
 
 
-def _scores(view: View, source: str, parts: Parts, ctx: Context) -> OutsideScores:
+def _scores(view: View, source: str, parts: Parts, products: bool, ctx: Context) -> OutsideScores:
     if not len(parts.known):
         return {}
     scores: OutsideScores = {"outside": parts.share}
-    if parts.matters:
+    if parts.matters and not products:
         chosen = parts.known[evenly(len(parts.known), NETWORKS)]
         inside_MD = mixed(view.zoo, parts.weight_MN[chosen], ctx)
         task, targets = view.recipe.task, view.targets("test")

@@ -13,7 +13,7 @@ from pdiff.mapped import Touched
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.adapters.factors import Pair, pairs
 from pdiff_plugins.adapters.products.algebra import Factors, combined, cut, folded, unfolded
-from pdiff_plugins.adapters.products.coordinates import groups_of, rest
+from pdiff_plugins.adapters.products.coordinates import rest
 from pdiff_plugins.adapters.products.populations import factors_of, share_of
 
 Rule = Callable[[Tensor], Tensor]
@@ -93,13 +93,13 @@ def _mean_of(of: Factors, base: Factors, scale_S: Tensor, pair: Pair) -> tuple[F
     count = len(of.a_NRI)
     weight_SN = torch.cat([(scale_S / count)[:, None].expand(-1, count), 1 - scale_S[:, None]], dim=1)
     both = Factors(torch.cat([of.a_NRI, base.a_NRI]), torch.cat([of.b_NOR, base.b_NOR]))
-    factors, whole_S, lost_S = combined(weight_SN, both, pair.rank, groups_of(pair))
+    factors, whole_S, lost_S = combined(weight_SN, both, pair.rank, pair.groups)
     return factors, lost_S, whole_S
 
 
 def _cut(of: Factors, base: Factors, rule: Rule, scale_S: Tensor, pair: Pair) -> tuple[Factors, Tensor, Tensor]:
     """Return base + scale * rule(products - base), written out."""
-    groups = groups_of(pair)
+    groups = pair.groups
     x_NGOI, base_1GOI = (
         (folded(some.b_NOR, groups) @ folded(some.a_NRI, groups)).unflatten(0, (-1, groups)) for some in (of, base)
     )

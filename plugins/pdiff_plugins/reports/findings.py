@@ -10,6 +10,9 @@ from pdiff.results.shown import Showing
 from pdiff.results.summary import headline as warning
 from pdiff.view import ORIGINAL
 
+ENOUGH = 0.9
+"""Share of their score that own networks must keep."""
+
 
 def findings(showing: Showing, scores: Mapping[str, Any]) -> list[str]:
     """Return what the numbers say; the first sentence is the headline, an evaluator's where one gives it.
@@ -19,7 +22,12 @@ def findings(showing: Showing, scores: Mapping[str, Any]) -> list[str]:
     headline, sentences = showing.findings(scores)
     first = warning(scores)
     first = first[:1].upper() + first[1:]
-    return [*filter(None, [first]), headline or _headline(scores), *sentences, *filter(None, [codec(scores)])]
+    return [
+        *filter(None, [first]),
+        headline or _headline(scores),
+        *sentences,
+        *filter(None, [codec(scores), held(scores)]),
+    ]
 
 
 def _headline(scores: Mapping[str, Any]) -> str:
@@ -67,6 +75,21 @@ def stages(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     if quick := len(scores["seconds"]) - len(slow):
         rows.append([f"{quick} other stages", duration(sum(scores["seconds"].values()) - sum(slow.values()))])
     return ["stage", "time"], rows
+
+
+def held(scores: Mapping[str, Any]) -> str:
+    """Say which sources hold too little of the own networks of held-out tasks to have networks for unseen ones."""
+    known = {source: facts["gate"] for source, facts in scores["facts"].items() if "gate" in facts}
+    few = {source: gate for source, gate in known.items() if gate["share"] < ENOUGH}
+    unit = unit_of(scores)
+    said = [f"{source} {unit.text(gate['through'])} of {unit.text(gate['own'])}" for source, gate in few.items()]
+    where = f"on the {scores['selection']} split"
+    return (
+        f"Own networks of held-out tasks, put through what a method can hold, lose more than a tenth of their score "
+        f"{where}: {', '.join(said)}. No network that these sample for an unseen task can be expected to do better"
+        if said
+        else ""
+    )
 
 
 def gates(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

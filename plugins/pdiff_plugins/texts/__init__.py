@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from pdiff import hookimpl
 from pdiff.components import Architecture
 from pdiff.errors import UserError
+from pdiff_plugins.texts.docstrings import Docstrings
 from pdiff_plugins.texts.folder import TextFolder
+from pdiff_plugins.texts.minilm import Minilm
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +38,7 @@ class TokenNet(Architecture):
 
     def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """See `Architecture.build`. Raises UserError where inputs are no rows of tokens."""
-        from pdiff_plugins.texts.network import Tokens
+        from pdiff_plugins.texts.nets.tokens import Tokens
 
         if not isinstance(input_shape, tuple) or len(input_shape) != 1:
             raise UserError(
@@ -50,8 +52,10 @@ class TokenNet(Architecture):
 @hookimpl
 def register_architectures(register: Any) -> None:
     register(TokenNet)
+    register(Minilm)
 
 
 @hookimpl
 def register_datasets(register: Any) -> None:
     register(TextFolder)
+    register(Docstrings)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -15,16 +13,11 @@ from pdiff.components import Ahead, Dataset
 from pdiff.errors import UserError
 from pdiff.files import folder_below
 from pdiff_plugins.tables.options import Test, Validation, check_classes, parted
+from pdiff_plugins.texts.rows import FIRST, Tokens, as_rows, word_pieces
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
-
-PADDING, UNKNOWN, FIRST = 0, 1, 2
-"""Numbers of what fills a row up, of what is not known, and of the first token."""
-BYTES = 256 + FIRST
 
 
 class TextFolder(Dataset):
@@ -32,12 +25,13 @@ class TextFolder(Dataset):
 
     An example is a row of token numbers (int64): 0 fills it up, 1 is a word that is not known, tokens count from 2.
     Bytes of UTF-8 make 258 numbers; words, in lower case, as many as `vocabulary` says, the most frequent of the
-    training texts. A network of them begins with an embedding of that size.
+    training texts. A network of them begins with an embedding of that size. Word pieces are numbered as in the language
+    model whose they are, between its marks of start and end; architecture minilm reads them.
     """
 
     name = "text_folder"
     root: str = Field(min_length=1, description="folder that holds the classes, or train/ and test/; below run.data")
-    tokens: Literal["words", "bytes"] = Field("words", description="what a token is")
+    tokens: Tokens = "words"
     vocabulary: int = Field(1000, gt=FIRST, description="numbers of tokens there are at most, with words")
     length: int = Field(64, gt=0, description="tokens of an example: longer texts are cut, shorter ones filled up")
     test: Test = 0.2
@@ -56,6 +50,7 @@ class TextFolder(Dataset):
     def foresee(self, ahead: Ahead) -> None:
         """See `Component.foresee`."""
         self._found(ahead.data_root)
+        word_pieces(self.name, self.tokens)
 
     def _found(self, data_root: Path) -> tuple[list[Path], list[str]]:
         """Return (the folders of train and test, or the one that both are cut from; classes). Raises UserError."""
@@ -74,34 +69,17 @@ class TextFolder(Dataset):
         from pdiff.data import DatasetSplits, TensorSplit
 
         own, classes = self._found(ctx.data_root)
+        where = word_pieces(self.name, self.tokens)
         files = [[(path, classes.index(name)) for name in classes for path in sorted((part / name).glob("*.txt"))]
                  for part in own]  # fmt: skip
         listed = [entry for part in files for entry in part]
         parts = parted(self.name, len(files[0]), 0.0 if len(own) > 1 else self.test, self.validation, ctx)
         if len(own) > 1:
             parts["test"] = torch.arange(len(files[0]), len(listed))
-        tokens, targets = self._rows([path for path, _ in listed], parts["train"]), torch.tensor([c for _, c in listed])
+        texts, targets = [_read(path) for path, _ in listed], torch.tensor([number for _, number in listed])
+        tokens = as_rows(texts, parts["train"], self.length, self.vocabulary, self.tokens, where)
         train, validation, test = (TensorSplit(tokens[index], targets[index]) for index in parts.values())
         return DatasetSplits(train, validation, test, (self.length,), len(classes), tuple(classes))
-
-    def _rows(self, paths: list[Path], train: Tensor) -> Tensor:
-        """Return the texts as rows of numbers, `[E, length]`."""
-        import torch
-
-        texts = [_read(path) for path in paths]
-        if self.tokens == "bytes":
-            rows = [[FIRST + byte for byte in text.encode("utf-8")] for text in texts]
-        else:
-            words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in texts]
-            counts = Counter(word for number in train.tolist() for word in words[number])
-            ranked = sorted(counts, key=lambda word: (-counts[word], word))[: self.vocabulary - FIRST]
-            number = {word: FIRST + place for place, word in enumerate(ranked)}
-            rows = [[number.get(word, UNKNOWN) for word in row] for row in words]
-        filled = torch.full((len(rows), self.length), PADDING)
-        for example, row in zip(filled, rows, strict=True):
-            cut = torch.tensor(row[: self.length], dtype=torch.int64)
-            example[: len(cut)] = cut
-        return filled
 
 
 def _read(path: Path) -> str:

@@ -14,7 +14,7 @@ from pdiff_plugins.adapters.products.populations import grams, mixed, windows
 from tests.adapters.products.helpers import all_products, layout_of, products_of, regauged, tiny_adapters, zoo_of
 
 CTX = Context(seed=0)
-SHAPES = [(5, 4, 12, 10), (3, 2, 50, 40), (40, 3, 9, 30), (6, 4, 3, 20), (6, 4, 20, 3)]
+SHAPES = [(5, 4, 12, 10), (40, 4, 150, 140), (3, 2, 50, 40), (40, 3, 9, 30), (6, 4, 3, 20), (6, 4, 20, 3)]
 
 
 def factors(count: int, rank: int, outputs: int, inputs: int) -> algebra.Factors:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pdiff.testing import TinyNet, tiny_run
-from pdiff_plugins.adapters.products.coordinates import coordinates
 from pdiff_plugins.adapters.selector import Lora
 from pdiff_plugins.audit import noise
 from pdiff_plugins.audit.novelty import distances, manifold
+from pdiff_plugins.audit.outside import outside
 from pdiff_plugins.evaluators.distance import Distance
 from pdiff_plugins.evaluators.findings import PRODUCTS
 from pdiff_plugins.maths.median import median
@@ -20,9 +20,8 @@ from tests.adapters.products.helpers import all_products, regauged
 
 
 @pytest.fixture
-def view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def view(tmp_path: Path):
     """A run of adapters, and beside the method's networks the checkpoints in other factors."""
-    monkeypatch.setattr(Lora, "coordinates", lambda self, theta_MD, layout: coordinates(theta_MD, layout, self.scale))
     pipeline = tiny_run(tmp_path, selector=Lora(rank=2, alpha=6.0), architecture=TinyNet(), evaluate=[Distance()])
     generator, zoo = torch.Generator().manual_seed(0), pipeline.zoo
     theta_ND = zoo.theta_ND + torch.randn(zoo.theta_ND.shape, generator=generator)
@@ -55,6 +54,12 @@ def test_precision_and_recall_are_of_products(view) -> None:
     held = replace(view.zoo, theta_ND=regauged(view.zoo.theta_ND, view.zoo.layout, torch.Generator()))
     view.zoo.holdout = held
     assert manifold(view, "original") == {"precision": 1.0, "recall": 1.0}
+
+
+def test_what_other_factors_have_lies_within_the_span_of_products(view) -> None:
+    scores, _ = outside(view, view.bench.contexts("outside"))
+    assert scores["copies"] == {"outside": pytest.approx(0, abs=1e-3)}
+    assert scores["noise"].keys() == {"outside"} and scores["noise"]["outside"] > 0.3
 
 
 def test_noise_is_put_at_distances_of_products(view, monkeypatch: pytest.MonkeyPatch) -> None:

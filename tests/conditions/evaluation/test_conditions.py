@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,19 @@ from pdiff.testing import TinyTask, bench_of
 from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.conditions.evaluation.tasks import deranged
 from pdiff_plugins.transforms.choice import Holdout
-from tests.conditions.evaluation.helpers import Apart, Given, Linear, One, Parts, data, network, view, wrong_in, zoo
+from tests.conditions.evaluation.helpers import (
+    Apart,
+    Given,
+    Linear,
+    One,
+    Parts,
+    Written,
+    data,
+    network,
+    view,
+    wrong_in,
+    zoo,
+)
 
 QUICK = Conditions(rival_steps=0, adapt=())
 
@@ -59,6 +72,27 @@ def test_shuffled_conditions_are_those_of_other_tasks() -> None:
     assert scores["networks"]["perfect"]["shuffled"] < 0.8 and scores["used"]["said"] == "better"
     deaf = scores["networks"]["deaf"]
     assert deaf["shuffled"] == pytest.approx(deaf["mean"])
+
+
+class Reads(Written):
+    """Text that names classes by their numbers; other words say nothing."""
+
+    name, reads = "reads", ("text",)
+
+    def encode(self, about: Any, known: Any, bench: Any, ctx: Context) -> torch.Tensor:
+        said = [[int(word) for word in each["text"].split() if word.isdigit()] for each in about]
+        return torch.tensor([[float(number in each) for number in range(5)] for each in said])
+
+
+def test_random_words_are_asked_where_text_is_read_alone() -> None:
+    assert given(view({"perfect": Given(network)}))["networks"]["perfect"]["random_text"] is None
+    seen = view({"perfect": Given(network), "deaf": Given(lambda c: network(torch.ones_like(c))), "same": One()})
+    seen.recipe.encoder = Reads()
+    seen.bench = replace(seen.bench, encoder=seen.recipe.encoder)
+    networks, right = given(seen)["networks"], seen.zoo.holdout.condition_NC[:8].mean()
+    assert networks["perfect"]["random_text"] == pytest.approx(float(1 - right))  # no to every class
+    assert networks["deaf"]["random_text"] == pytest.approx(networks["deaf"]["mean"])
+    assert networks["same"]["random_text"] is None
 
 
 def test_a_task_of_the_same_condition_is_no_other_task() -> None:

@@ -36,6 +36,16 @@ def test_two_classes_are_yes_together_in_hard_tasks_alone() -> None:
     assert len(by_name["hard"]) == 20 and all({3, 9} <= set(one) for one in by_name["hard"])
 
 
+def test_told_tasks_have_a_text_that_names_their_classes() -> None:
+    data = replace(TEN, classes=4, names=("cat", "dog", "frog", "hen"))
+    counts = {"learnt": 0, "held out": 0, "hard": 0}
+    told = Subsets(told=True).tasks(counts, data, torch.Generator().manual_seed(0))["learnt"]
+    texts = {tuple(task["classes"]): task["text"] for task in told}
+    assert texts[(2,)] == "frog" and texts[(0, 3)] == "cat or hen" and texts[(0, 1, 3)] == "cat, dog or hen"
+    with pytest.raises(UserError, match=r"task\.told = true: the dataset's classes have no names"):
+        Subsets(told=True).tasks(counts, replace(data, names=()), torch.Generator())
+
+
 def test_more_tasks_are_the_same_and_more() -> None:
     few, many = (dealt(Subsets(apart=(0, 1)), learnt=count, held_out=7, hard=3) for count in (20, 30))
     assert many["learnt"][:20] == few["learnt"] and many["held out"] == few["held out"] and many["hard"] == few["hard"]

@@ -15,6 +15,8 @@ from torch import Tensor
 
 NUMBERS = 2**24
 """Numbers of products, or of cores, that are held at a time."""
+LARGE = 128
+"""Side of a matrix from which on few eigenvectors are quicker to have than all."""
 ROUNDING = 1e-6
 """Of the largest singular value: what is below is rounding of factors in float32."""
 
@@ -141,10 +143,22 @@ def cut(product_MOI: Tensor, rank: int, groups: int = 1) -> Cut:
         return Cut(signed(Factors(turned.b_NOR.transpose(1, 2), turned.a_NRI.transpose(1, 2))), whole_M, lost_M)
     whole_M = product_MOI.square().sum(dim=(1, 2))
     keep = min(rank, product_MOI.shape[1])
-    basis_MOK = torch.linalg.eigh(product_MOI @ product_MOI.transpose(1, 2)).eigenvectors.flip(2)[..., :keep]
+    basis_MOK = _leading(product_MOI @ product_MOI.transpose(1, 2), keep)
     u_MKK, s_MK, v_MKI = torch.linalg.svd(basis_MOK.transpose(1, 2) @ product_MOI, full_matrices=False)
     lost_M = (whole_M - s_MK.square().sum(dim=1)).clamp_min(0)
     return Cut(signed(_balanced(basis_MOK @ u_MKK, s_MK, v_MKI, rank)), whole_M, lost_M)
+
+
+def _leading(gram_MOO: Tensor, keep: int) -> Tensor:
+    """Return the eigenvectors of the largest eigenvalues, `[M, O, keep]`; of large matrices no others are computed."""
+    side = gram_MOO.shape[1]
+    if side < LARGE or 2 * keep > side:
+        return torch.linalg.eigh(gram_MOO).eigenvectors[..., side - keep :]
+    from scipy.linalg import eigh
+
+    few = side - keep, side - 1
+    each = [eigh(gram_OO.numpy(), subset_by_index=few, check_finite=False)[1] for gram_OO in gram_MOO.cpu()]
+    return torch.stack([torch.from_numpy(vectors) for vectors in each]).to(gram_MOO)
 
 
 def canonical(of: Factors, groups: int = 1) -> Factors:

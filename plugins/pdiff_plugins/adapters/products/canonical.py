@@ -51,7 +51,6 @@ def canonised(theta_MD: Tensor, layout: Layout, ctx: Context) -> Tensor:
     from pdiff.mapped import Touched, windows
     from pdiff_plugins.adapters.factors import pairs
     from pdiff_plugins.adapters.products.algebra import canonical
-    from pdiff_plugins.adapters.products.coordinates import groups_of
     from pdiff_plugins.adapters.products.populations import factors_of
 
     found = pairs(layout, "zoo: canonical")
@@ -60,7 +59,7 @@ def canonised(theta_MD: Tensor, layout: Layout, ctx: Context) -> Tensor:
         into_MW.copy_(theta_MW)
     touched = Touched(theta_MD, into_MD)
     for pair in found:
-        pair.write(into_MD, *canonical(factors_of(pair, theta_MD), groups_of(pair)))
+        pair.write(into_MD, *canonical(factors_of(pair, theta_MD), pair.groups))
         touched(theta_MD[:, pair.a.start : pair.b.stop], into_MD[:, pair.a.start : pair.b.stop])
     touched.end()
     return into_MD

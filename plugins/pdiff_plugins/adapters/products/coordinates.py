@@ -79,11 +79,6 @@ def _coordinates(theta_MD: Tensor, layout: Layout, scales: Scales) -> Tensor:
     return z_MZ
 
 
-def groups_of(pair: Pair) -> int:
-    """Return the groups of a convolution, which have factors of their own; 1 of other layers."""
-    return pair.a.shape[0] // pair.b.shape[1]
-
-
 def _size(pair: Pair) -> int:
     """Return the numbers of a layer's product, without the zeros between groups."""
     return math.prod(pair.a.shape[1:]) * pair.b.shape[0]
@@ -103,7 +98,7 @@ def _side(found: list[Pair]) -> int:
 
 def _of_layer(pair: Pair, theta_BD: Tensor, side: int, number: int) -> Tensor:
     """Return `[B, numbers]` of a layer."""
-    factors, groups = double(*pair.split(theta_BD)), groups_of(pair)
+    factors, groups = double(*pair.split(theta_BD)), pair.groups
     if _size(pair) <= side**2:
         blocks = Factors(*[folded(part, groups) for part in factors])
         product = torch.cat([rows_NOI for (rows_NOI,) in explicit(blocks)], dim=1)

@@ -17,7 +17,7 @@ from pdiff.mapped import Touched
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.adapters.factors import Pair, pairs
 from pdiff_plugins.adapters.products.algebra import Factors, combined, double, explicit, gram
-from pdiff_plugins.adapters.products.coordinates import groups_of, rest
+from pdiff_plugins.adapters.products.coordinates import rest
 
 
 def factors_of(pair: Pair, theta_MD: Tensor) -> Factors:
@@ -63,7 +63,7 @@ def mixed(zoo: Zoo, weight_MN: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
     theta_MD, energy_2M = ctx.empty(len(weight_MN), zoo.layout.dim), torch.zeros(2, len(weight_MN), dtype=torch.float64)
     touched = Touched(zoo.theta_ND, theta_MD)
     for pair in pairs(zoo.layout):
-        cut = combined(share_MN, factors_of(pair, zoo.theta_ND), pair.rank, groups_of(pair))
+        cut = combined(share_MN, factors_of(pair, zoo.theta_ND), pair.rank, pair.groups)
         pair.write(theta_MD, *cut.factors)
         energy_2M += torch.stack([cut.lost_M, cut.whole_M])
         touched(zoo.theta_ND[:, pair.a.start : pair.b.stop], theta_MD[:, pair.a.start : pair.b.stop])

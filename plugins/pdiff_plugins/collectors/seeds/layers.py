@@ -34,7 +34,7 @@ class JointLayers(TorchFunctionMode):
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Any:
     """Return x w' + b for x `[B, F]`."""
-    own = x.ndim == 2 and b is not None and torch._C._functorch.is_batchedtensor(x)
+    own = x.ndim == 2 and b is not None and _is_own(w) and _is_own(b)
     return Joined.apply(functions.linear, x, w, b) if own else NotImplemented
 
 
@@ -100,9 +100,14 @@ def batch_norm(
 
 
 def _of_images(x: Tensor, rule: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what the rule gives of all networks' images, where x has a network's own."""
-    own = x.ndim == 4 and torch._C._functorch.is_batchedtensor(x)
+    """Return what the rule gives of all networks' images, where x or a weight is a network's own."""
+    own = x.ndim == 4 and any(_is_own(value) for value in (x, *arguments) if isinstance(value, Tensor))
     return Joined.apply(rule, x, *arguments) if own else NotImplemented
+
+
+def _is_own(value: Tensor) -> bool:
+    """Return whether networks differ in it."""
+    return bool(torch._C._functorch.is_batchedtensor(value))
 
 
 def _of_channels(x: Tensor, rule: Callable[..., Any], *arguments: Any) -> Any:

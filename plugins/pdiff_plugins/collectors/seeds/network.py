@@ -45,6 +45,7 @@ class Network:
         self.places = once(model, self.owner)
         selected = {self.owner[key] for key in layout.keys}
         self.shapes = {name: p.shape for name, p in model.named_parameters() if name in selected}
+        self.freezes = len(self.shapes) < len(list(model.parameters()))
         self.buffers = [name for name, _ in model.named_buffers()]
         odd = next((name for name, p in model.named_parameters() if name in selected and p.is_complex()), None)
         if odd:
@@ -98,12 +99,17 @@ class Network:
         """Return the step for batches of this shape as a graph. Raises UserError for networks that vmap cannot take."""
 
         examples, form = pytree.tree_flatten(batch)
+        # What is frozen is computed once of inputs that all networks have alike, which are a view of one network's.
+        alike = [self.freezes and x.stride(0) == 0 for x in pytree.tree_leaves(batch.inputs)]
+        alike += [False] * (len(examples) - len(alike))
+        dims = pytree.tree_unflatten([None if once else 0 for once in alike], form)
 
         def step(theta_GT: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            batch = pytree.tree_unflatten(tensors[: len(examples)], form)
+            ours = [x[0] if once else x for x, once in zip(tensors, alike, strict=False)]
+            batch = pytree.tree_unflatten(ours, form)
 
             def total(theta_GT: Tensor) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
-                losses_G, new = vmap(self._loss)(theta_GT, batch, list(tensors[len(examples) :]))
+                losses_G, new = vmap(self._loss, (0, dims, 0))(theta_GT, batch, list(tensors[len(examples) :]))
                 return losses_G.sum(), (losses_G, new)
 
             gradient_GT, (losses_G, new) = grad(total, has_aux=True)(theta_GT)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pdiff.components import PARTS, Family, Task
+from pdiff.components import IF_SET, PARTS, Family, Task
 from pdiff.errors import UserError
 from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.data import DatasetSplits
+    from pdiff.data import About, DatasetSplits
     from pdiff.zoo import Layout, Zoo
 
 
@@ -34,13 +34,23 @@ class Tasks(TrainedTogether):
     learnt: int = Field(0, ge=0, description="tasks that methods learn from; 0: all that are left")
     held_out: int = Field(0, ge=0, description="tasks held out, drawn as those learnt are")
     hard: int = Field(0, ge=0, description="tasks held out that are harder by design, as the family has them")
-    start: Literal["shared", "base", "trunk", "independent"] = Field(
+    start: Literal["shared", "base", "trunk", "multitask", "independent"] = Field(
         "shared",
         description="where networks begin: shared: all at one new initialisation; base: all at the base network; "
-        "trunk: at a network of all classes, but for entries of another shape, which are new and shared; independent: "
-        "each at its own initialisation, which asks for a selector that takes everything",
+        "trunk: at a network of all classes, but for entries of another shape, which are new and shared; multitask: "
+        "at the base network, its selected entries trained on all learnt tasks together; independent: each at its own "
+        "initialisation, which asks for a selector that takes everything",
     )
     trunk_steps: int = Field(1500, gt=0, description="steps in which a trunk is trained")
+    start_steps: int = Field(
+        600, gt=0, json_schema_extra=IF_SET, description="of start = 'multitask': steps of training on all tasks"
+    )
+    start_batch: int = Field(
+        128, gt=0, json_schema_extra=IF_SET, description="of start = 'multitask': examples per step, of all tasks"
+    )
+    start_lr: float = Field(
+        0.0, ge=0, json_schema_extra=IF_SET, description="of start = 'multitask': learning rate; 0: lr"
+    )
     same_batches: bool = Field(True, description="all tasks have the same examples in a step; off: each has its own")
     check: int = Field(
         0, ge=0,
@@ -69,7 +79,7 @@ class Tasks(TrainedTogether):
         family = _require_family(task)
         counts = {"learnt": self.learnt, "held out": self.held_out, "hard": self.hard}
         parts = family.tasks(counts, data, ctx.generator("tasks"))
-        template, start = self._starts(model, layout, bench, ctx)
+        template, start = self._starts(model, layout, bench, family, parts["learnt"], data, ctx)
         together = Together(self, family, data, layout, template, start, ctx)
         learnt, kept = parts["learnt"], [(part, about) for part in PARTS[1:] for about in parts[part]]
         zoo = together.zoo("learnt", [("learnt", about) for about in learnt])
@@ -79,16 +89,30 @@ class Tasks(TrainedTogether):
             check(zoo, together, self.check)
         return zoo
 
+    @property
+    def begun(self) -> int:
+        """Training examples, counted each time, that the start has seen which all networks share."""
+        trunk, common = self.trunk_steps * self.batch_size, self.start_steps * self.start_batch
+        return {"trunk": trunk, "multitask": common}.get(self.start, 0)
+
     def _starts(
-        self, model: nn.Module, layout: Layout, bench: Bench, ctx: Context
-    ) -> tuple[nn.Module, Callable[[int], nn.Module]]:
+        self, model: nn.Module, layout: Layout, bench: Bench, family: Family, learnt: Sequence[About],
+        data: DatasetSplits, ctx: Context,
+    ) -> tuple[nn.Module, Callable[[int], nn.Module]]:  # fmt: skip
         """Return the network that holds what is not trained, and the one that a run begins with."""
         from pdiff_plugins.collectors.seeds.starts import starts
         from pdiff_plugins.collectors.tasks.classes import trunk
+        from pdiff_plugins.collectors.tasks.common import common_start
 
-        if self.start != "trunk":
+        if self.start == "multitask":
+            network = common_start(
+                model, layout, family, learnt, data.train, self.start_steps, self.start_lr or self.lr,
+                self.start_batch, self.augment, ctx,
+            )  # fmt: skip
+        elif self.start == "trunk":
+            network = trunk(bench, ctx, self.trunk_steps, self.lr, self.batch_size).to(ctx.device)
+        else:
             return starts(self.start, model, layout, bench, ctx)
-        network = trunk(bench, ctx, self.trunk_steps, self.lr, self.batch_size).to(ctx.device)
         return network, lambda run: network
 
 

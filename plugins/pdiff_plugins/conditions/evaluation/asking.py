@@ -25,6 +25,11 @@ ROUNDED = 1e-4
 """Of a network's length, by which samples differ that are the same but for rounding."""
 TRIED = 16
 """Networks of a source without conditions, of which the best on the selection split stands for all tasks."""
+WORDS = (
+    "window apple harbour seven pencil winter copper carpet engine violin meadow button lantern market spoon cousin "
+    "orange bridge candle pocket thunder garden ticket marble saddle basket island hammer kettle ribbon forest biscuit"
+)
+"""That say nothing of any task."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,16 @@ class Asker:
             return None
         numbers = [number for number, _ in pairs]
         return self.judge.of(asked, [other for _, other in pairs], numbers), numbers
+
+    def random_text(self, source: str) -> Judged | None:
+        """Judge, on the judged tasks, networks that were asked in random words; None where nothing is asked by text."""
+        encoder = getattr(self.view.recipe, "encoder", None)
+        if encoder is None or "text" not in encoder.reads or not self.judge.by_task:
+            return None
+        rows, generator = self.tasks.of(self.tasks.judged), self.ctx.generator("random text")
+        about = [{**self.tasks.about[row], "text": words(generator)} for row in rows]
+        condition_MC = self.view.bench.encode([{k: v for k, v in each.items() if k != "texts"} for each in about])
+        return self.judge.networks(self.sampled(source, condition_MC), rows)
 
     def samples(self, source: str, count: int) -> Samples | None:
         """Return what several samples of one condition are worth together; None where all are the same."""
@@ -137,3 +152,9 @@ class Asker:
             return None
         inside_HD = mixed(self.view.zoo, parts[""].weight_MN, self.ctx)
         return float(self.judge.networks(inside_HD, rows).score_T.mean())
+
+
+def words(generator: torch.Generator) -> str:
+    """Return ten words, drawn at random."""
+    each = WORDS.split()
+    return " ".join(each[at] for at in torch.randint(len(each), (10,), generator=generator).tolist())

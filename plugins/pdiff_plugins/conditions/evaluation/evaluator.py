@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,35 +16,26 @@ if TYPE_CHECKING:
     from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.view import View
+    from pdiff_plugins.conditions.evaluation.asking import Asker
+    from pdiff_plugins.conditions.evaluation.rivals import Beside
 
 
-class Conditions(Evaluator):
-    """Whether networks do what they are asked for, beside every plain way.
+class OfTasks(Evaluator):
+    """An evaluator that asks for tasks; what else stands beside the sources, each of them says."""
 
-    Every source is asked for tasks that were learnt, that were held out, and that are hard by design; a source that
-    takes no conditions has one network for all of them, the best on the selection split. Beside them stand the tasks'
-    own networks (`original`), the larger class, the mean of all networks, what the family of tasks knows of rivals, and
-    one network of all classes whose answers are read as the task's. Sources are also asked for other tasks than they
-    are judged on, and for several networks of one task; held-out tasks' own networks go through their codecs, and into
-    the span of all learnt networks, which no method within it can leave.
-
-    The verdict is about held-out tasks on the test split, tasks (with their networks) and examples being crossed random
-    effects: better than a control, worse, or not told apart (Holm's correction over all). Nothing is selected by it.
-    """
-
-    name = "conditions"
-    version = 2
     of_families: ClassVar[bool] = True
     compares: ClassVar[bool] = True
-    first_columns: ClassVar[tuple[str, ...]] = ("held out", "worst", "hard", "shuffled", "learnt")
+    first_columns: ClassVar[tuple[str, ...]] = ("held out", "worst", "hard", "shuffled", "random text", "learnt")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("learnt", "learnt", SCORE), ("held out", "held_out", SCORE), ("worst", "worst", SCORE),
-        ("hard", "hard", SCORE), ("shuffled", "shuffled", SCORE), ("gate", "gate", SCORE),
+        ("hard", "hard", SCORE), ("shuffled", "shuffled", SCORE), ("random text", "random_text", SCORE),
+        ("gate", "gate", SCORE),
     )  # fmt: skip
     legend: ClassVar[str] = (
         "learnt, held out, hard: mean score on tasks that were learnt, on unseen ones, and on unseen ones that are "
         "hard by design; worst: on the worst task held out; shuffled: of networks that were asked for another task; "
-        "gate: of the tasks' own networks once the method's codec has had them; original: the tasks' own networks"
+        "random text: of those that were asked in random words; gate: of the tasks' own networks once the method's "
+        "codec has had them; original: the tasks' own networks"
     )
     source_scores: ClassVar[type] = SourceConditions
     run_scores: ClassVar[type] = ConditionScores
@@ -66,6 +58,10 @@ class Conditions(Evaluator):
     rival_steps: int = Field(3000, ge=0, description="steps of the network of all classes; 0: leave it out")
     rival_lr: float = Field(3e-3, gt=0, description="learning rate of the network of all classes")
 
+    def further(self, asker: Asker, examples: int) -> dict[str, Beside]:
+        """Return further rows beside the sources, by name, given how many examples the method has learnt from."""
+        return {}
+
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
         if getattr(ahead.recipe, "encoder", None) is None:
@@ -86,19 +82,53 @@ class Conditions(Evaluator):
         from pdiff_plugins.drawing.style import figures
 
         return figures(
-            view,
-            ("conditions", "Scores on unseen tasks", by_task),
-            ("conditions_distance", "Score by distance from the nearest learnt task", by_distance),
-            ("conditions_adapted", "Trained on from generated networks", adapted),
+            self._view(view),
+            (self.name, "Scores on unseen tasks", by_task),
+            (f"{self.name}_distance", "Score by distance from the nearest learnt task", by_distance),
+            (f"{self.name}_adapted", "Trained on from generated networks", adapted),
             order=10,
         )
 
     def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
         from pdiff_plugins.conditions.evaluation.findings import findings
 
-        return findings(scores)
+        return findings(given_as(scores, self.name))
 
     def page(self, view: View, figures: Sequence[Figure]) -> Page:
         from pdiff_plugins.conditions.evaluation.page import conditions_page
 
-        return conditions_page(view, figures)
+        return conditions_page(self._view(view), figures, self.name)
+
+    def _view(self, view: View) -> View:
+        """Return the view with what this evaluator gave where what shows it looks for it."""
+        seen = copy.copy(view)
+        seen.scores = given_as(view.scores, self.name)
+        return seen
+
+
+class Conditions(OfTasks):
+    """Whether networks do what they are asked for, beside every plain way.
+
+    Every source is asked for tasks that were learnt, that were held out, and that are hard by design; a source that
+    takes no conditions has one network for all of them, the best on the selection split. Beside them stand the tasks'
+    own networks (`original`), the larger class, the mean of all networks, what the family of tasks knows of rivals, and
+    one network of all classes whose answers are read as the task's. Sources are also asked for other tasks than they
+    are judged on, in random words where they are asked by text, and for several networks of one task; held-out tasks'
+    own networks go through their codecs, and into the span of all learnt networks, which no method within it can leave.
+
+    The verdict is about held-out tasks on the test split, tasks (with their networks) and examples being crossed random
+    effects: better than a control, worse, or not told apart (Holm's correction over all). Nothing is selected by it.
+    """
+
+    name = "conditions"
+    version = 3
+
+
+def given_as(scores: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return scores in which what an evaluator of tasks gave stands under `conditions`, where what shows it looks."""
+    networks = {
+        source: {key: value for key, value in given.items() if key != "conditions"}
+        | ({"conditions": given[name]} if name in given else {})
+        for source, given in scores["networks"].items()
+    }
+    return {**scores, "networks": networks, "conditions": scores[name]}

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 Table = tuple[list[str], list[list[str]]]
 COLUMNS = (
     ("learnt", "learnt", SCORE), ("held out", "held_out", SCORE), ("worst", "worst", SCORE), ("hard", "hard", SCORE),
-    ("worst hard", "hard_worst", SCORE), ("shuffled", "shuffled", SCORE), ("gate", "gate", SCORE),
+    ("worst hard", "hard_worst", SCORE), ("shuffled", "shuffled", SCORE), ("random text", "random_text", SCORE),
+    ("gate", "gate", SCORE),
     ("left out", "leave_one_out", ".2f"), ("examples", "seen", ",d"),
 )  # fmt: skip
-FIGURES = ("conditions", "conditions_distance", "conditions_adapted")
+FIGURES = ("", "_distance", "_adapted")
+"""Behind the evaluator's name, the figures that the page shows."""
 READING = (
     "Mean scores on the test split. `learnt`: tasks that methods learnt from; `held out`: tasks that none has seen, "
     "`worst` the worst of them; `hard`: unseen ones that are harder by design. `shuffled`: networks that were asked "
-    "for another task. `gate`: the tasks' own networks once the method's codec has had them. `left out`: error in the "
+    "for another task; `random text`: that were asked in random words. `gate`: the tasks' own networks once the "
+    "method's codec has had them. `left out`: error in the "
     "weights of learnt networks left out, as a share of their variance. `original` is each task's own network; below "
     "the sources stand ways without a generated network. `examples`: how many training examples a row has learnt from, "
     "counted each time; what learns from networks has all that these have seen."
@@ -37,16 +40,21 @@ GAINS = (
 SAMPLES = (
     "Of several samples of one condition: each by itself, the mean of their weights, the mean of their probabilities."
 )
+COMMON = (
+    "One network that is trained on all learnt tasks together: its mean score on them, on the selection split, after "
+    "so many training examples. It is trained to its end where the last doubling added under half a point; where it is "
+    "not, more training may take it above what it is compared with."
+)
 ABOUT = "Whether networks do what they are asked for, beside every plain way"
 
 
-def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
-    """Return the page."""
+def conditions_page(view: View, figures: Sequence[Figure], name: str = "conditions") -> Page:
+    """Return the page of the evaluator of that name."""
     from pdiff_plugins.conditions.evaluation.figures import every_look
 
     scores, ours = view.scores, view.scores["conditions"]
     colours = {row: look.colour for row, look in every_look(view).items()}
-    drawn = [figure for name in FIGURES for figure in figures if figure.name == name]
+    drawn = [figure for end in FIGURES for figure in figures if figure.name == name + end]
 
     def table(made: Table, said: str) -> str:
         body = page.table(*made, view.method, colours)
@@ -55,6 +63,7 @@ def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
     sections = {
         "Verdict": page.listing([ours["plain"], *ours["verdict"]]),
         "Every row": table(rows(scores), f"{READING}{_span(scores)}"),
+        "One network for all tasks": table(common(scores), COMMON),
         "Beside every control": table(gains(scores, "gains"), GAINS),
         "On hard tasks": table(gains(scores, "hard_gains"), GAINS),
         "By distance from the nearest learnt task": table(distances(scores), _distance(ours)),
@@ -62,7 +71,7 @@ def conditions_page(view: View, figures: Sequence[Figure]) -> Page:
         "Trained on": table(adapted(scores), _adapted(ours)),
         "Figures": "\n".join(map(page.figure, drawn)),
     }
-    return Page("conditions", f"What {view.method} gives when asked for a task.", ABOUT, sections)
+    return Page(name, f"What {view.method} gives when asked for a task.", ABOUT, sections)
 
 
 def _span(scores: Mapping[str, Any]) -> str:
@@ -130,3 +139,24 @@ def adapted(scores: Mapping[str, Any]) -> Table:
         return [], []
     body = [[start, *map(unit.text, values)] for start, values in trained["starts"].items()]
     return ["start", *(f"{step} steps" for step in trained["steps"])], body
+
+
+def common(scores: Mapping[str, Any]) -> Table:
+    """Return (head, rows) of how networks for all tasks were trained, those that were trained on alone."""
+    unit, known = unit_of(scores), scores["conditions"].get("common", {})
+    body = [
+        [
+            row,
+            f"{each['lr']:g}",
+            f"{count:,}",
+            unit.text(score),
+            "" if before is None else unit.bare(score - before, "+"),
+            ("yes" if each["ended"] else "no") if count == each["examples"][-1] else "",
+        ]
+        for row, each in known.items()
+        for count, score, before in zip(
+            each["examples"], each["selection"], [None, *each["selection"][:-1]], strict=True
+        )
+        if len(each["examples"]) > 1
+    ]
+    return ["", "rate", "examples", "score on learnt tasks", "added", "at its end"], body

@@ -21,14 +21,25 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pdiff_plugins.conditions.evaluation.asking import Asker
-    from pdiff_plugins.conditions.evaluation.evaluator import Conditions
-    from pdiff_plugins.conditions.evaluation.scores import Adapted
+    from pdiff_plugins.conditions.evaluation.evaluator import OfTasks
+    from pdiff_plugins.conditions.evaluation.scores import Adapted, Common
 
 SHARED = "shared start"
 """What every network of the zoo may have begun with: the base network."""
 
 BATCH = 128
 """Examples in a step of the network of all classes."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row beside the sources."""
+
+    judged: Judged
+    seen: int | None = None
+    """Training examples, counted each time."""
+    common: Common | None = None
+    """Of one network that is trained on all tasks: how."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ def _accuracy(network: nn.Module, split: Split, asker: Asker) -> float:
     return float(right_E.double().mean())
 
 
-def adapted(asker: Asker, options: Conditions, starts: Mapping[str, Tensor]) -> Adapted | None:
+def adapted(asker: Asker, options: OfTasks, starts: Mapping[str, Tensor]) -> Adapted | None:
     """Train networks on their tasks, from what sources gave for them and from the base network.
 
     Of several rates, each start has after each number of steps the one that is best on the selection split. None
@@ -119,7 +130,7 @@ def adapted(asker: Asker, options: Conditions, starts: Mapping[str, Tensor]) -> 
 
 
 def _after(
-    asker: Asker, options: Conditions, name: str, theta_TD: Tensor, rows: list[int], steps: list[int]
+    asker: Asker, options: OfTasks, name: str, theta_TD: Tensor, rows: list[int], steps: list[int]
 ) -> list[float]:
     """Return mean scores on the test split after so many steps from theta_TD."""
     about, bench, trained = [asker.tasks.about[row] for row in rows], asker.view.bench, list[dict[int, Tensor]]()

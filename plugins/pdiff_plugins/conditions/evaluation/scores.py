@@ -33,6 +33,7 @@ class SourceConditions(RowConditions):
 
     conditional: Annotated[bool, "whether it gives networks for conditions; else one network stands for all tasks"]
     shuffled: Annotated[float | None, "mean score of networks that were asked for another of the judged tasks"]
+    random_text: Annotated[float | None, "mean score of networks that were asked in random words"]
     samples: NotRequired[Annotated[Samples, "several samples of one condition; absent where all are the same"]]
     gate: Annotated[float | None, "mean score of the tasks' own networks once its codec has had them"]
     leave_one_out: NotRequired[Annotated[float, "error of learnt networks left out, as a share of their variance"]]
@@ -65,6 +66,16 @@ class Adapted(TypedDict):
     starts: Annotated[dict[str, list[float]], "start -> score after so many steps; `shared start` is the base network"]
 
 
+class Common(TypedDict):
+    """How one network for all tasks was trained: in the end, and after fewer examples by halves."""
+
+    examples: Annotated[list[int], "training examples after which it was looked at, each twice as many"]
+    selection: Annotated[list[float], "its mean score then on learnt tasks, of the selection split"]
+    lr: Annotated[float, "the rate, the best of several on the selection split"]
+    times: Annotated[float, "its examples over those that the method has learnt from, or over the first of these"]
+    ended: Annotated[bool, "whether it is trained to its end: twice the examples added under half a point"]
+
+
 class ConditionScores(TypedDict):
     """What `conditions` gives for the run."""
 
@@ -84,6 +95,9 @@ class ConditionScores(TypedDict):
     examples: Annotated[str, "digest of the examples' targets"]
     used: NotRequired[Annotated[Gain, "of the method over itself, asked for other tasks"]]
     copies: NotRequired[Annotated[Copies, "whether its networks are those learnt"]]
+    common: NotRequired[
+        Annotated[dict[str, Common], "of those beside that are one network for all tasks: its training"]
+    ]
     span: NotRequired[Annotated[float, "mean score of own networks once they are mixtures of those learnt"]]
     class_gain: NotRequired[
         Annotated[float, "what its second half of the steps adds to the network of all classes, in accuracy"]

@@ -12,7 +12,7 @@ from pdiff.results.summary import spread
 from pdiff.view import ORIGINAL
 from pdiff_plugins.conditions.evaluation.asking import Asker
 from pdiff_plugins.conditions.evaluation.judging import Judge, Judged
-from pdiff_plugins.conditions.evaluation.rivals import adapted, of_all_classes, readable
+from pdiff_plugins.conditions.evaluation.rivals import Beside, adapted, of_all_classes, readable
 from pdiff_plugins.conditions.evaluation.rows import rows
 from pdiff_plugins.conditions.evaluation.tasks import HARD, HELD_OUT, LEARNT, Tasks, tasks_of
 from pdiff_plugins.conditions.evaluation.verdict import WHOLE, Case, alone, gains, plain, verdict
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from pdiff.context import Context
     from pdiff.view import View
-    from pdiff_plugins.conditions.evaluation.evaluator import Conditions
-    from pdiff_plugins.conditions.evaluation.scores import Copies, Gain, RowConditions, SourceConditions
+    from pdiff_plugins.conditions.evaluation.evaluator import OfTasks
+    from pdiff_plugins.conditions.evaluation.scores import Common, Copies, Gain, RowConditions, SourceConditions
 
 
-def scores_of(options: Conditions, view: View, ctx: Context) -> dict[str, Any]:
+def scores_of(options: OfTasks, view: View, ctx: Context) -> dict[str, Any]:
     """Return what the evaluator gives."""
     return Scoring(options, view, tasks_of(view, options.tasks, ctx), ctx).scores()
 
@@ -36,7 +36,7 @@ def scores_of(options: Conditions, view: View, ctx: Context) -> dict[str, Any]:
 class Scoring:
     """The scores of one run, each computed once."""
 
-    def __init__(self, options: Conditions, view: View, tasks: Tasks, ctx: Context):
+    def __init__(self, options: OfTasks, view: View, tasks: Tasks, ctx: Context):
         self.options, self.view, self.tasks, self.ctx = options, view, tasks, ctx
         self.task = view.recipe.task
         judge = Judge(
@@ -49,6 +49,7 @@ class Scoring:
         self.kept: dict[str, Tensor] = {}
         """Networks that are asked more, `[T, D]`: the method's."""
         self.used: Gain | None = None
+        self.common: dict[str, Common] = {}
 
     def scores(self) -> dict[str, Any]:
         tasks = self.tasks
@@ -56,11 +57,13 @@ class Scoring:
             for source in self.view.theta:
                 self._source(source)
                 step.advance()
-        beside = dict(rows(self.asker))
+        beside = {name: Beside(judged) for name, judged in rows(self.asker)}
         whole = of_all_classes(self.asker, self.options.rival_steps, self.options.rival_lr)
         if whole:
-            beside[WHOLE] = whole.judged
-        every = self.judged | beside
+            beside[WHOLE] = Beside(whole.judged, whole.seen)
+        beside |= self.options.further(self.asker, _seen(self.view, self.view.method) or 0)
+        self.common = {name: each.common for name, each in beside.items() if each.common}
+        every = self.judged | {name: each.judged for name, each in beside.items()}
         of_part = {name: each.of(tasks.of(tasks.judged)) for name, each in every.items()}
         hard = tasks.of(HARD) if tasks.judged != HARD else []
         of_hard = {name: each.of(hard) for name, each in every.items()} if hard else {}
@@ -68,16 +71,15 @@ class Scoring:
         further = {
             "used": self.used, "copies": case.copies, "span": self.asker.span(),
             "class_gain": whole.gain if whole else None, "own_gain": case.own_gain,
-            "adapted": adapted(self.asker, self.options, self._starts(case.gains)),
+            "adapted": adapted(self.asker, self.options, self._starts(case.gains)), "common": self.common or None,
         }  # fmt: skip
         by_part = {part: tasks.of(part) for part in PARTS}
-        seen = {WHOLE: whole.seen} if whole else {}
         return {
             "networks": self.networks, "unit": case.unit.name, "counts": tasks.counts, "known": tasks.known,
             "judged": tasks.judged, "right": case.right, "by_task": self.asker.judge.by_task, "bits": tasks.bits,
             "distances": {part: tasks.distance_T[numbers].tolist() for part, numbers in by_part.items()},
             "asked": {part: [tasks.about[number] for number in numbers] for part, numbers in by_part.items()},
-            "beside": {name: _row(tasks, each, seen.get(name)) for name, each in beside.items()}, "gains": case.gains,
+            "beside": {name: _row(tasks, each.judged, each.seen) for name, each in beside.items()}, "gains": case.gains,
             "hard_gains": case.hard_gains, "examples": self.asker.judge.digest,
             "groups": {name: each.groups() for name, each in of_part.items() if each.groups()},
             "plain": plain(case), "verdict": verdict(case),
@@ -91,7 +93,7 @@ class Scoring:
         judged = self.judged[source] = asker.judge.of(asked, every if len(theta_TD) > 1 else [0] * len(every), every)
         row = _row(self.tasks, judged, _seen(self.view, source))
         told: dict[str, Any] = {**row, "conditional": asker.conditional(source)}
-        self.networks[source] = scores = told | {"shuffled": None, "gate": None}  # type: ignore[assignment]
+        self.networks[source] = scores = told | {"shuffled": None, "random_text": None, "gate": None}  # type: ignore[assignment]
         if source == self.view.method:
             self.kept[source] = theta_TD
         if source == ORIGINAL:
@@ -102,6 +104,8 @@ class Scoring:
                 scores["shuffled"] = float(other.score_T.mean())
                 if source == self.view.method:
                     self.used = alone(judged.of(numbers).less(other))
+            if in_words := asker.random_text(source):
+                scores["random_text"] = float(in_words.score_T.mean())
             if several := asker.samples(source, self.options.samples):
                 scores["samples"] = several
         scores["gate"] = asker.gate(source)
@@ -121,7 +125,7 @@ class Scoring:
             copies=self._copies(), metric=self.task.metric,
             right=all(each.right_TE is not None for each in of_part.values()),
             unit=Unit.of((value for each in of_part.values() for value in each.score_T.tolist()), self.task.unit),
-            unasked=WHOLE not in means and readable(self.asker),
+            unasked=WHOLE not in means and readable(self.asker), common=self.common,
         )  # fmt: skip
 
     def _copies(self) -> Copies | None:
@@ -155,8 +159,7 @@ def _seen(view: View, source: str) -> int | None:
     facts = {} if source == ORIGINAL else view.generators[source].facts.get("generated", {})
     steps, batch_size = (getattr(view.recipe.collect, key, 0) for key in ("steps", "batch_size"))
     collect: Any = view.recipe.collect
-    begun = batch_size * collect.trunk_steps if getattr(collect, "start", "") == "trunk" else 0
-    return int(begun + (facts.get("examples", 0) or len(view.zoo) * steps * batch_size)) or None
+    return int(getattr(collect, "begun", 0) + (facts.get("examples", 0) or len(view.zoo) * steps * batch_size)) or None
 
 
 def _own_gain(view: View) -> float | None:

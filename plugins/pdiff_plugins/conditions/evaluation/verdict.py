@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pdiff.results.scores import Unit
 from pdiff.view import ORIGINAL
 from pdiff_plugins.conditions.evaluation.judging import Judged
-from pdiff_plugins.conditions.evaluation.scores import Copies, Gain
+from pdiff_plugins.conditions.evaluation.scores import Common, Copies, Gain
 from pdiff_plugins.conditions.evaluation.tasks import HARD, LEARNT
 from pdiff_plugins.maths.crossed import Difference, holm
 
@@ -49,6 +49,8 @@ class Case:
     unit: Unit
     unasked: bool = False
     """Whether the network of all classes could have been set beside, and was not."""
+    common: Mapping[str, Common] = field(default_factory=dict)
+    """Rows that are one network for all tasks -> how it was trained."""
 
 
 def gains(judged: Mapping[str, Judged], method: str) -> dict[str, Gain]:
@@ -80,7 +82,9 @@ def alone(gain: Difference) -> Gain:
 
 def plain(case: Case) -> str:
     """Say it for who reads such a table for the first time: how good, what does better, whether it matters at all."""
-    return "; ".join([_good(case), *_beside(case), *_condition(case), *_copies(case), *_own(case), *_single(case)])
+    return "; ".join(
+        [_good(case), *_for_all(case), *_beside(case), *_condition(case), *_copies(case), *_own(case), *_single(case)]
+    )
 
 
 def _good(case: Case) -> str:
@@ -98,7 +102,7 @@ def _does(case: Case, mean: str, be: str = "is", have: str = "has") -> str:
 
 def _beside(case: Case) -> Iterator[str]:
     """Say what does better; where nothing does, what may, or that nothing does as well."""
-    controls = {row: gain for row, gain in case.gains.items() if row != ORIGINAL}
+    controls = {row: gain for row, gain in case.gains.items() if row != ORIGINAL and row not in case.common}
     ahead = {row: gain for row, gain in controls.items() if gain["said"] == "worse"}
     level = {row: gain for row, gain in controls.items() if not gain["said"]}
     shown = {row: gain for row, gain in ahead.items() if not (case.beyond and row == WHOLE)}
@@ -122,6 +126,32 @@ def _beside(case: Case) -> Iterator[str]:
         higher = f"{'higher' if gain['mean'] < 0 else 'lower'} by {by}, which may be chance"
         scores = higher if gain["error"] else "the same"
         yield f"it cannot be told from {row} (which scores {scores}){others}"
+
+
+def _for_all(case: Case) -> Iterator[str]:
+    """Say whether one network for all tasks wins, which, and whether that takes more examples."""
+    known = {row: case.gains[row] for row in case.common if row in case.gains}
+    alike = {row: gain for row, gain in known.items() if case.common[row]["times"] <= 1}
+    if not known:
+        return
+    wins = any(gain["said"] == "worse" for gain in known.values())
+    said = [f"at equal examples {_ahead(case, alike)}"] if alike else []
+    if more := {row: gain for row, gain in known.items() if row not in alike}:
+        said.append(f"with more of them {_ahead(case, more)}")
+    yield f"one network for all tasks {'wins' if wins else 'does not win'}: {', '.join(said)}"
+
+
+def _ahead(case: Case, gained: Mapping[str, Gain]) -> str:
+    """Say of the strongest of these rows how it does beside the method, and whether it was trained to its end."""
+    row, gain = min(gained.items(), key=lambda pair: pair[1]["mean"])
+    trained, by = case.common[row], case.unit.difference(abs(gain["mean"]))
+    side, end = ("better", "higher") if gain["mean"] < 0 else ("worse", "lower")
+    times = f" ({trained['times']:.3g} times as many)" if trained["times"] > 1 else ""
+    told = f"does {side} by {by}" if gain["said"] else f"scores {end} by {by}, which may be chance"
+    if trained["ended"] or len(trained["selection"]) < 2:
+        return f"{row}{times} {told}"
+    added = case.unit.difference(trained["selection"][-1] - trained["selection"][-2], "+")
+    return f"{row}{times} {told}, and is not at its end (its last doubling: {added})"
 
 
 def _condition(case: Case) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pdiff.components import IF_SET
 from pdiff.errors import UserError, did_you_mean
 from pdiff_plugins.conditions.families.answers import NamesClasses
 from pdiff_plugins.conditions.families.dealing import class_numbers, dealt
@@ -36,6 +37,11 @@ class Subsets(NamesClasses):
     least: int = Field(1, ge=1, description="classes that are yes, at least")
     most: int = Field(0, ge=0, description="classes that are yes, at most; 0: all but one")
 
+    told: bool = Field(
+        False, json_schema_extra=IF_SET,
+        description="tasks also have a text, the names of the classes that are yes, as encoder 'text' takes it",
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> Subsets:
         if self.most and self.most < self.least:
@@ -53,7 +59,10 @@ class Subsets(NamesClasses):
     def tasks(
         self, counts: Mapping[str, int], data: DatasetSplits, generator: torch.Generator
     ) -> dict[str, list[dict[str, Any]]]:
-        """See `Family.tasks`: `{"classes": [1, 3, 5]}`, sorted. Each is another set; never of none or of all."""
+        """See `Family.tasks`: `{"classes": [1, 3, 5]}`, sorted. Each is another set; never of none or of all.
+
+        Raises UserError where there are not so many, or a text is to name classes that have no names.
+        """
         classes = data.classes or data.outputs
         pair = self._pair(classes, data.names)
         most = min(self.most or classes - 1, classes - 1)
@@ -67,7 +76,17 @@ class Subsets(NamesClasses):
         others = [numbers for numbers in sets if not (pair and pair <= set(numbers))]
         remedy = "let task.apart name two classes" if not pair else "ask for fewer"
         parts = dealt(self.name, others, together, counts, generator, remedy)
-        return {part: [{"classes": list(numbers)} for numbers in sets] for part, sets in parts.items()}
+        return {part: [self._about(numbers, data.names) for numbers in sets] for part, sets in parts.items()}
+
+    def _about(self, numbers: Sequence[int], names: Sequence[str]) -> dict[str, Any]:
+        """Raise UserError where a text is to name classes that have no names."""
+        about: dict[str, Any] = {"classes": list(numbers)}
+        if not self.told:
+            return about
+        if not names:
+            raise UserError("task.told = true: the dataset's classes have no names; use encoder 'bits'")
+        words = [names[number] for number in numbers]
+        return about | {"text": " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))}
 
     def check(self, about: About, data: DatasetSplits) -> None:
         """See `Family.check`."""

@@ -157,7 +157,10 @@ def _module(method: ByTask, condition_dim: int, zoo: Zoo, bench: Bench) -> Condi
 
 def _new(method: ByTask, condition_dim: int, zoo: Zoo, columns: Tensor | None) -> Conditioned:
     """`columns`: of what is written beside what is shared, where there is such."""
-    dim = zoo.layout.dim
+    dim, other = zoo.layout.dim, method.module(condition_dim, zoo.layout)
+    if other is not None:
+        assert isinstance(other, Conditioned)
+        return other
     if not isinstance(method, Hypernetwork):
         assert columns is not None
         return Shifts(condition_dim, dim, columns)

@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 from pdiff.components import IF_SET, Family, Generator, Method
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.zoo import Zoo
+    from pdiff.zoo import Layout, Zoo
 
 
 class ByTask(Method):
@@ -41,6 +41,10 @@ class ByTask(Method):
     def by_task(self) -> bool:
         """Whether it learns by the tasks' loss, on their examples."""
         return True
+
+    def module(self, condition_dim: int, layout: Layout) -> nn.Module | None:
+        """Return a new module `Conditioned` of the method's own; None where it is one of this folder's."""
+        return None
 
     def foresee(self, ahead: Ahead) -> None:
         if ahead.recipe.encoder is None:

@@ -26,7 +26,13 @@ CANDIDATES = 5
 
 
 def known_symmetry(view: View, ctx: Context) -> Symmetry | None:
-    """Return the permutations of hidden units within the selected entries; None where there are none, which is said."""
+    """Return the permutations of hidden units within the selected entries; None where there are none, which is said.
+
+    None too where the selection has coordinates of its own, as adapters have their products.
+    """
+    one_1D = view.zoo.theta_ND[:1]
+    if view.bench.coordinates(one_1D) is not one_1D:
+        return None
     try:
         return symmetry_of(view.bench, view.zoo.layout, "evaluate prompts")
     except UserError as error:
@@ -49,20 +55,19 @@ def nearness(
     prompted network is finite; others are left out.
     And of prompted networks to the last checkpoint of their own run, which no method has seen, beside the start's.
     """
-    last_TD = last_checkpoints(view, most)
+    last_TD, coordinates = last_checkpoints(view, most), view.bench.coordinates
     finite_MD = best_MD[best_MD.isfinite().all(dim=1)]
     theta = {"prompted": finite_MD} | ({} if starts.last_MD is None else {"unseen": starts.last_MD})
     means: dict[str, Any] = {"runs": len(last_TD), "matched": symmetry is not None}
     for name, theta_MD in theta.items():
-        means[name] = _spread("raw", neighbours(theta_MD, last_TD)[0])
+        means[name] = _spread("raw", neighbours(coordinates(theta_MD), coordinates(last_TD))[0])
         if symmetry:
             means[name] |= _spread("matched", matched(theta_MD, last_TD, symmetry, view.zoo.layout, ctx))
     if starts.last_MD is not None:
         held_out = starts.parts()[HELD_OUT]
-        both = {"prompted": best_MD[held_out], "starts": starts.theta_MD[held_out]}
-        means["own_run"] = {
-            name: number((theta_MD - starts.last_MD).norm(dim=1).mean()) for name, theta_MD in both.items()
-        }
+        both, last_MZ = (best_MD[held_out], starts.theta_MD[held_out]), coordinates(starts.last_MD)
+        apart = (number((coordinates(theta_MD) - last_MZ).norm(dim=1).mean()) for theta_MD in both)
+        means["own_run"] = dict(zip(("prompted", "starts"), apart, strict=True))
     return means
 
 

@@ -1,0 +1,139 @@
+"""One adapter for all tasks beside generated ones: what it is, what it has learnt from, and when it ends."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pdiff.context import Context
+from pdiff.testing import check_definition
+from pdiff.testing.showing import _check_declared
+from pdiff_plugins.adapters.rivals.evaluator import Adapters
+from pdiff_plugins.adapters.rivals.inversion import NAME
+from pdiff_plugins.adapters.rivals.networks import OneAdapter
+from pdiff_plugins.adapters.rivals.watching import Ended, Watched
+from pdiff_plugins.adapters.selector import Lora
+from tests.adapters.rivals.helpers import FAMILY, QUICK, given, view
+
+ROWS = ("one adapter", "one adapter, rank x 4", "one adapter, told the condition",
+        "one adapter, rank x 4, told the condition")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, Any]:
+    return given(view(Lora(rank=1, alpha=2.0)))
+
+
+def test_one_table_has_every_rival_at_equal_examples_and_trained_on(scores: dict[str, Any]) -> None:
+    beside = scores["beside"]
+    assert {"no adapter", "mean of all networks", NAME.format(count=80), *ROWS} < set(beside)
+    for row in ROWS:
+        assert beside[row]["seen"] == 1600 and scores["common"][row]["times"] == 1
+        assert beside[f"{row}, trained on"]["seen"] == 3200 and scores["common"][f"{row}, trained on"]["times"] == 2
+        first, last = (scores["common"][f"{row}{end}"]["selection"] for end in ("", ", trained on"))
+        assert first == last[:1] and len(last) == 2
+    options = Adapters(**QUICK)
+    _check_declared(options, scores["networks"], {k: v for k, v in scores.items() if k != "networks"})
+
+
+def test_what_learns_is_better_than_no_adapter_and_the_verdict_names_it(scores: dict[str, Any]) -> None:
+    means = {row: each["mean"] for row, each in scores["beside"].items()}
+    best = "one adapter, rank x 4, told the condition, trained on"
+    assert means[best] > means["no adapter"] + 0.1
+    assert scores["networks"]["hypernetwork"]["mean"] == pytest.approx(means["no adapter"])
+    assert "one network for all tasks wins: at equal examples one adapter" in scores["plain"]
+    assert "with more of them one adapter" in scores["plain"] and "(2 times as many)" in scores["plain"]
+
+
+def test_the_method_s_own_count_of_examples_is_the_first(scores: dict[str, Any]) -> None:
+    told = given(view(Lora(rank=1), generated={"examples": 320}), rival_most=0, inversion_examples=0)
+    assert [told["beside"][row]["seen"] for row in ROWS] == [320] * 4
+    assert not any("trained on" in row or "inversion" in row for row in told["beside"])
+
+
+def test_one_adapter_is_the_frozen_network_with_the_side_path_of_the_selector() -> None:
+    seen, selector = view(Lora(rank=2, alpha=6.0)), Lora(rank=3, alpha=9.0)
+    made = OneAdapter(seen.bench, FAMILY, seen.recipe.selector, selector, seen.zoo.condition_NC, 5)
+    x, other = torch.randn(4, 1, 8, 8), seen.bench.build(3)
+    first = made(seen.zoo.condition_NC[:4], x)
+    assert torch.allclose(first, other(x), atol=1e-6) and [p.shape[0] for p in made.learnt[:1]] == [3]
+    nn.init.normal_(made.learnt[1])
+    nn.init.normal_(made.shift.weight)
+    plain = seen.bench.build(0, outputs=4)
+    plain.load_state_dict(seen.recipe.selector.plain(seen.bench.build(0).state_dict()))
+    selector.extend(plain)
+    state = {key: value.detach() for key, value in zip(made.names, made.learnt, strict=True)}
+    plain.load_state_dict(plain.state_dict() | state)
+    condition_NC = seen.zoo.condition_NC
+    standard_NC = (condition_NC - condition_NC.mean(dim=0)) / condition_NC.std(dim=0, correction=0).clamp_min(1e-6)
+    said_NS, start = made.shift(standard_NC).detach(), 0
+    for number, row in enumerate(x):
+        layers, begun = [m for m in plain.modules() if hasattr(m, "lora_A")], {}
+        start = 0
+        for layer in layers:
+            begun[layer] = layer.bias.detach().clone()
+            layer.bias.data += said_NS[number, start : start + len(layer.bias)]
+            start += len(layer.bias)
+        assert torch.allclose(made(condition_NC[:4], x)[number], plain(row[None])[0], atol=1e-4)
+        for layer in layers:
+            layer.bias.data = begun[layer]
+    assert start == said_NS.shape[1]
+
+
+def test_a_training_ends_where_more_adds_little_and_goes_on_after_a_kill() -> None:
+    module, looked = nn.Linear(1, 1, bias=False), []
+    nn.init.zeros_(module.weight)
+    values = iter([0.1, 0.5, 0.504, 0.9])
+
+    def look() -> float:
+        looked.append(float(module.weight.detach()))
+        return next(values)
+
+    watched, seen = Watched(module, [2, 4, 8, 16], look, 0.005), []
+    with torch.no_grad(), pytest.raises(Ended):
+        for step in range(1, 17):
+            module.weight.fill_(step)
+            seen.append(step)
+            if step == 5:
+                stored = {key: value.clone() for key, value in watched.tensors().items()}
+                watched = Watched(module, [2, 4, 8, 16], look, 0.005)
+                watched.restore(stored)
+            watched.after(step)
+    assert seen[-1] == 8 and watched.scores == [0.1, 0.5, 0.504] and float(module.weight.detach()) == 8
+    weights = [math.comb(step + 8, 8) for step in range(9)]  # the start, 0, is one of them
+    mean = sum(weight * step for step, weight in enumerate(weights)) / sum(weights)
+    assert looked[2] == pytest.approx(mean, rel=1e-5)
+    watched.take(1)
+    assert float(module.weight.detach()) == looked[1]
+
+
+@pytest.mark.parametrize("rates", [(1e4, 0.1), (0.1, 1e4)])
+def test_a_rate_at_which_nothing_is_learnt_is_not_taken(rates: tuple[float, ...]) -> None:
+    told = given(view(Lora(rank=1)), rival_rates=rates, rival_images=3200, rival_most=0, inversion_examples=0)
+    assert {each["lr"] for each in told["common"].values()} == {0.1}
+
+
+def test_what_it_needs_is_said_ahead() -> None:
+    def lacks(selector: Any, task: Any) -> list[str]:
+        said: list[str] = []
+        recipe = SimpleNamespace(
+            selector=selector, task=task, encoder=1, sample=SimpleNamespace(step=()), architecture=None
+        )  # fmt: skip
+        ahead: Any = SimpleNamespace(recipe=recipe, key="evaluate[0]", lacks=said.append, note=said.append)
+        Adapters().foresee(ahead)
+        return said
+
+    entire: Any = SimpleNamespace(name="entire", extends=False)
+    assert lacks(Lora(), FAMILY) == []
+    assert ["selector entire makes none" in line for line in lacks(entire, FAMILY)] == [True]
+    assert "is none of a family" in lacks(Lora(), SimpleNamespace(name="classification"))[0]
+
+
+def test_it_is_well_defined() -> None:
+    check_definition(Adapters())
+    assert Context(seed=0)

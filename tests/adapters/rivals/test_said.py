@@ -1,0 +1,65 @@
+"""What is said where one network for all tasks wins, where it needs more for that, and where it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pdiff.context import Context
+from pdiff.results.shown import Showing
+from pdiff_plugins.adapters.rivals.evaluator import Adapters
+from pdiff_plugins.adapters.selector import Lora
+from pdiff_plugins.conditions.evaluation.judging import Judged
+from pdiff_plugins.conditions.evaluation.verdict import plain
+from tests.adapters.rivals.helpers import QUICK, view
+from tests.conditions.evaluation.helpers import scored
+from tests.conditions.evaluation.test_verdict import answers, case
+
+ONE, ON = "one adapter, rank x 4", "one adapter, rank x 4, trained on"
+
+
+def common(*selection: float, ended: bool = False) -> dict[str, Any]:
+    times = 2.0 ** (len(selection) - 1)
+    return {"examples": [], "selection": list(selection), "lr": 0.1, "times": times, "ended": ended}
+
+
+def said(judged: dict[str, Judged], ended: bool = False) -> str:
+    known = {ONE: common(0.5), ON: common(0.5, 0.52, 0.524 if ended else 0.54, ended=ended)}
+    return plain(case(judged, ["hypernetwork"], common=known))
+
+
+def test_it_wins_at_equal_examples() -> None:
+    text = said({"hypernetwork": answers(2.0, 1), ONE: answers(2.6, 2), ON: answers(3.0, 3)})
+    first = "one network for all tasks wins: at equal examples one adapter, rank x 4 does better by "
+    assert first in text and f"with more of them {ON} (4 times as many) does better by " in text
+    assert "is not at its end (its last doubling: +2.00 points)" in text and "no other control does as well" not in text
+
+
+def test_it_wins_with_more_examples_alone() -> None:
+    text = said({"hypernetwork": answers(2.6, 1), ONE: answers(2.0, 2), ON: answers(3.2, 3)}, ended=True)
+    assert "one network for all tasks wins: at equal examples one adapter, rank x 4 does worse by " in text
+    assert f"with more of them {ON} (4 times as many) does better by " in text and "at its end" not in text
+
+
+def test_it_does_not_win() -> None:
+    judged = {"hypernetwork": answers(3.2, 1), ONE: answers(2.0, 2), ON: answers(2.6, 3), "nearest": answers(1.0, 4)}
+    text = said(judged)
+    assert "one network for all tasks does not win: at equal examples one adapter, rank x 4 does worse by " in text
+    assert "no control does as well" in text
+
+
+def test_table_page_notes_and_figures_have_the_rows() -> None:
+    seen, options = view(Lora(rank=1)), Adapters(**QUICK)
+    given = options.evaluate(seen, Context(seed=0, warn=lambda line: None))
+    seen.scores = scored(seen, given, "adapters") | {"columns": {"adapters": [list(c) for c in options.columns]}}
+    showing = Showing({"adapters": options}, print)
+    headline, _ = showing.findings(seen.scores)
+    assert "one network for all tasks" in headline
+    assert any(note.startswith("training examples that rows have learnt from") for note in showing.notes(seen.scores))
+    figures = showing.figures(seen)
+    assert [figure.name for figure in figures] == ["adapters", "adapters_distance"] and not showing.faults
+    (page,) = showing.pages(seen, figures)
+    assert page.name == "adapters" and not showing.faults
+    trained = page.sections["One network for all tasks"]
+    assert "1,600" in trained and "3,200" in trained and ON in trained
+    assert "inversion (by 80 examples of the task)" in page.sections["Every row"]
+    assert page.sections["Figures"].count("<img") == 2
