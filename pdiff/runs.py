@@ -23,6 +23,7 @@ from pdiff.engine.scores import scores_of
 from pdiff.ensembles import Ensemble
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json
+from pdiff.folders import check_format, write_folders
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
@@ -233,13 +234,20 @@ class Run:
 
     def export(
         self, to: Path | None = None, *, which: str | int = "best", source: str = "", every: bool = False,
-        overwrite: bool = False,
+        overwrite: bool = False, format: str = "", **options: Any,
     ) -> list[Path]:  # fmt: skip
         """Write one network to a file, or every network of the source to a folder; return the paths.
 
-        By default they lie in the run's folder, under names of their own.
+        By default they lie in the run's folder, under names of their own. `format`: one of the selector's, with its
+        `options`; each network is a folder then, and the network that they were added to lies beside them.
         """
         named = in_name(self._source(source))
+        check_format(format, options, self.recipe.selector)
+        if format:
+            to = to or self.folder / f"network{'s' * every}-{named}{'' if every else f'-{which}'}-{format}"
+            numbers = range(len(self.theta(source))) if every else [self.number(which, source)]
+            paths = {to / f"network-{number:04d}" if every else to: number for number in numbers}
+            return write_folders(self.pipeline, self._source(source), format, options, paths, to, overwrite)
         if every:
             return write_networks(self._state, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
         to = to or self.folder / f"network-{named}-{which}.safetensors"

@@ -120,6 +120,12 @@ def export(
     which: Annotated[str, typer.Option(help="best (on the selection split) or the number of a network.")] = "best",
     source: Annotated[str, typer.Option(help="original, the method (default) or a baseline, by its label.")] = "",
     all: Annotated[bool, typer.Option("--all", help="Every network of the source.")] = False,
+    format: Annotated[
+        str, typer.Option(help="A format of the selector's, as peft of lora; each network is then a folder.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the format: -o rank=2.")
+    ] = None,
     overwrite: Overwrite = False,
     set: RunOverrides = None,
     out: Out = "runs",
@@ -129,7 +135,9 @@ def export(
 
     opened = _open(run, out, set)
     place = Path(to) if to else None
-    paths = opened.export(place, which=which, source=source, every=all, overwrite=overwrite)
+    paths = opened.export(
+        place, which=which, source=source, every=all, overwrite=overwrite, format=format, **sampling(option)
+    )
     if all:
         return print_lines([f"{len(paths)} networks in {paths[0].parent}"])
     best = f" (best on the {opened.recipe.selection} split)" if which == "best" else ""

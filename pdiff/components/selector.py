@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdiff.components.base import Component
 from pdiff.errors import UserError
@@ -45,6 +45,11 @@ class Selector(Component):
         """Return `[M, Z]` in which networks of one function are equal, and in which distances are taken."""
         return theta_MD
 
-    def write(self, format: str, state: Mapping[str, Tensor], model: nn.Module, folder: Path) -> None:
-        """Write a network, given its whole state dict and as a module, as a folder in one of `formats`."""
+    def write(
+        self, format: str, state: Mapping[str, Tensor], model: nn.Module, folder: Path, **options: Any
+    ) -> Mapping[str, float]:
+        """Write a network, given its whole state dict and as a module, into an empty folder, in one of `formats`.
+
+        Returns shares that are to be told, such as of what was lost. Raises UserError for options that it has not.
+        """
         raise UserError(f"--format {format}: selector {self.name} writes no such files")

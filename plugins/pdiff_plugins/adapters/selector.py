@@ -10,6 +10,7 @@ from pdiff.components import Ahead, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ class Lora(Selector):
     name = "lora"
     source: ClassVar[str] = "Hu et al. 2021, LoRA, arXiv 2106.09685; names of entries as in the library peft"
     extends: ClassVar[bool] = True
+    formats: ClassVar[tuple[str, ...]] = ("peft",)
     rank: int = Field(4, gt=0, description="rank of B A; of a layer that allows less, as high as it allows")
     alpha: float = Field(0.0, ge=0, description="B A is added alpha / rank times; 0: once")
     targets: tuple[str, ...] = Field(
@@ -113,3 +115,11 @@ class Lora(Selector):
         from pdiff_plugins.adapters.layers import owner
 
         return {pair.module: self.scale_of(owner(pair.module, layout.keys)) for pair in pairs(layout)}
+
+    def write(
+        self, format: str, state: Mapping[str, Tensor], model: nn.Module, folder: Path, **options: Any
+    ) -> Mapping[str, float]:
+        """See `Selector.write`. Of options there are `rank`, which each layer is cut to, and `halved`."""
+        from pdiff_plugins.adapters.files.peft import written
+
+        return written(state, model, folder, self.biases, options)

@@ -13,6 +13,7 @@ from pdiff.checkpoints.opening import ENDINGS
 from pdiff.components import CONTENT, NEVER, PARTS, Collector, Family, ReadsCheckpoints, Task
 from pdiff.errors import UserError
 from pdiff.files import sha256_of
+from pdiff_plugins.adapters.files.config import config_of, faults
 from pdiff_plugins.collectors.folder.finding import Checkpoint, checkpoints
 from pdiff_plugins.collectors.folder.tasks import check, tasks, untold
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.checkpoints.reading import Reader
     from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
+    from pdiff_plugins.adapters.files.reading import AdapterReader
 
 
 class Folder(ReadsCheckpoints, Collector):
@@ -68,6 +71,14 @@ class Folder(ReadsCheckpoints, Collector):
         known = tasks(Path(self.path), self.found())
         if isinstance(ahead.recipe.task, Family) and not known:
             ahead.lacks(untold(self.path, ahead.recipe.task))
+        files = [file for one in self.found() for file in configs(one)] if ahead.recipe.selector.extends else []
+        for line in faults(files):
+            ahead.lacks(line)
+        if files and (ahead.recipe.train.epochs or not ahead.recipe.architecture.weights):
+            ahead.note(
+                f"collect.path = {self.path!r}: adapters are of the network that they were trained on; name its file "
+                "by architecture.weights, and let train.epochs be 0"
+            )
 
     def content_of(self, option: str) -> str:
         """Return a digest of the files, and of what their names say of runs and steps."""
@@ -77,7 +88,7 @@ class Folder(ReadsCheckpoints, Collector):
             digest.update(repr(places).encode())
         if known := tasks(Path(self.path), found):
             digest.update(repr(known).encode())
-        for file in (file for one in found for file in one.files):
+        for file in (file for one in found for file in (*one.files, *configs(one))):
             digest.update(bytes.fromhex(sha256_of(file)))
         return f"sha256:{digest.hexdigest()}"
 
@@ -113,6 +124,8 @@ class Folder(ReadsCheckpoints, Collector):
         from pdiff.checkpoints.reading import Reader
         from pdiff.mapped import Touched
         from pdiff.zoo import Zoo
+        from pdiff_plugins.adapters.files.reading import AdapterReader
+        from pdiff_plugins.adapters.files.twins import told
 
         reader = Reader(
             model, "collect", key=self.key, rename=self.rename, match=self.match, needed=layout.keys,
@@ -126,9 +139,10 @@ class Folder(ReadsCheckpoints, Collector):
             check(self.path, found, known, task, data)
         theta_ND = ctx.snapshot.rows(len(found), layout.dim)
         touched = Touched(theta_ND)
+        adapters = AdapterReader(model, self.rename, layout.keys)
         with ctx.progress.step("collect", len(found)) as bar:
             for number, one in enumerate(found):
-                state = reader.read(one.read)
+                state = adapters.read(one.read) if adapters.takes(one.read) else self._read(one, reader, adapters)
                 _check_finite(one.read, state)
                 theta_ND[number] = layout.vector(state)
                 touched(theta_ND[number])
@@ -139,9 +153,12 @@ class Folder(ReadsCheckpoints, Collector):
         if first is not None:
             frozen = [key for key in anchor if key in first[1] and key not in layout.keys]
             anchor |= {key: first[1][key].to(anchor[key].dtype) for key in frozen}
-        for line in [*[f"collect: left out {listed(out)}"] * bool(out), *reader.said()]:
+        for line in [*[f"collect: left out {listed(out)}"] * bool(out), *reader.said(), *adapters.said()]:
             ctx.progress.say(line)
         rows = _rows(found)
+        if adapters.layers:
+            for line in told(theta_ND, layout, rows):
+                ctx.warn(line)
         if not known:
             return Zoo(theta_ND, layout, anchor, rows)
         every = Zoo(theta_ND, layout, anchor, [row | task for row, task in zip(rows, known, strict=True)])
@@ -150,6 +167,12 @@ class Folder(ReadsCheckpoints, Collector):
         if len(zoo) < len(every):
             zoo.holdout = every.subset([n for n in numbers if known[n]["part"] != PARTS[0]], ctx.snapshot.folder)
         return zoo
+
+    def _read(self, one: Checkpoint, reader: Reader, adapters: AdapterReader) -> dict[str, Tensor]:
+        try:
+            return reader.read(one.read)
+        except UserError as error:
+            raise UserError(f"{error}{adapters.hint(one.read)}") from None
 
     def _compare(
         self, file: Path, state: dict[str, Tensor], path: Path, first: dict[str, Tensor], others: list[str]
@@ -170,6 +193,12 @@ class Folder(ReadsCheckpoints, Collector):
                     f"of {path.name}; take files that agree, or, where it changes nothing,"
                 )  # fmt: skip
                 raise UserError(f"{file}: {key} {why} set collect.anchor = 'first'")
+
+
+def configs(one: Checkpoint) -> list[Path]:
+    """Return what says how a checkpoint's factors are used, where it is an adapter."""
+    file = config_of(one.path) if one.path.is_dir() else None
+    return [file] if file else []
 
 
 def _rows(found: list[Checkpoint]) -> list[dict[str, Any]]:

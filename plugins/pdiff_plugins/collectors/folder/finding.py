@@ -91,6 +91,9 @@ def _within(folder: Path, pattern: str) -> tuple[list[tuple[Path, tuple[Path, ..
     if folders and every and (own := weights_in(folder)):  # a trainer's last network, beside its checkpoints
         out += [path.name for path in own]
         files = [path for path in files if path not in own]
+    if every and any(file.stem == "adapter_model" for _, own in folders for file in own):  # beside it, its network
+        out += [path.name for path in files]
+        files = []
     there = [(path, (path,)) for path in files] + folders
     return sorted(there, key=lambda one: natural(one[0].name)), out
 

@@ -49,15 +49,14 @@ def _like(model: nn.Module, started: nn.Module) -> nn.Module:
 def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
     """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently.
 
-    Adapters begin differently on one network, whose weights are the same and are not trained.
+    Adapters begin differently on one network, whose entries are the same; but for statistics, none of them is trained.
     """
-    begun = started.state_dict()
-    entries = {key: value for key, value in model.state_dict().items() if key not in layout.keys and value.numel()}
-    others = {key: value for key, value in entries.items() if value.is_floating_point()}
-    weights = [key for key, parameter in model.named_parameters() if key in others and parameter.ndim > 1]
-    differ = [key for key, value in others.items() if not value.equal(begun[key].to(value.device))]
-    if others and (differ or not weights):
-        key = next(iter(differ or others))
+    begun, statistics = started.state_dict(), {key for key, _ in model.named_buffers()}
+    for key, value in model.state_dict().items():
+        if key in layout.keys or not value.is_floating_point() or not value.numel():
+            continue
+        if key not in statistics and value.equal(begun[key].to(value.device)):
+            continue
         raise UserError(
             f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector 'entire', "
             "or collect.start = 'shared' or 'base'"

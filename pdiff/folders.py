@@ -1,0 +1,77 @@
+"""Networks as folders: in the formats of a selector, each whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pdiff.components import Selector
+from pdiff.engine.pipeline import Pipeline
+from pdiff.errors import UserError, did_you_mean
+from pdiff.files import make_folder, save_tensors, write_json
+from pdiff.networks import extended
+from pdiff.results.export import new_files
+
+BASE = "base.safetensors"
+"""The network that others were added to, where they are written as what was added alone."""
+
+
+def check_format(format: str, options: Mapping[str, Any], selector: Selector) -> None:
+    """Raise UserError for a format that a selector does not have, and for options of none."""
+    known = selector.formats
+    if format and format not in known:
+        there = f"{did_you_mean(format, known)}; there: {', '.join(known)}" if known else "; leave it out"
+        raise UserError(f"--format {format}: selector {selector.name} has no such format{there}")
+    if options and not format:
+        raise UserError(f"-o {next(iter(options))}: is an option of a format; name it by --format")
+
+
+def write_folders(
+    pipeline: Pipeline, source: str, format: str, options: Mapping[str, Any], numbers: Mapping[Path, int], to: Path,
+    overwrite: bool,
+) -> list[Path]:  # fmt: skip
+    """Write networks of a source, by their numbers, and once, in `to`, the network that they were added to.
+
+    Says what a format tells of networks. Raises UserError where something is there already, and where what would be
+    overwritten holds other files.
+    """
+    selector, zoo, theta_MD = pipeline.recipe.selector, pipeline.zoo, pipeline.sample(source, quiet=True)
+    model = extended(pipeline.base_network(), selector, pipeline.recipe.seed)
+    about, told = pipeline.about(source), dict[str, list[float]]()
+    plain = selector.plain(zoo.anchor) if selector.extends else {}
+    beside = [to / BASE] if plain and to not in numbers else []
+    new_files([*numbers, *beside], overwrite)
+    for path, number in numbers.items():
+        part = path.parent / f".{path.name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        make_folder(part)
+        try:
+            shares = selector.write(format, zoo.state_dict(theta_MD[number]), model, part, **options)
+            for what, share in shares.items():
+                told.setdefault(what, []).append(share)
+            if about is not None:
+                write_json(part / "task.json", {"about": about[number]})
+            if plain and path == to:
+                save_tensors(part / BASE, plain)
+            if path.exists():
+                _clear(path, {file.name for file in part.iterdir()})
+            os.replace(part, path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    for path in beside:
+        save_tensors(path, plain)
+    for what, shares_M in told.items():
+        mean, most = sum(shares_M) / len(shares_M), max(shares_M)
+        pipeline.progress.say(f"export: {what} {mean:.2%} in the mean, {most:.2%} at most")
+    return list(numbers)
+
+
+def _clear(path: Path, names: set[str]) -> None:
+    """Take away a folder of which a new one is about to take the place. Raises UserError where more is in it."""
+    if not path.is_dir() or (more := next((file.name for file in path.iterdir() if file.name not in names), None)):
+        what = f"holds {more}, which is not of a network" if path.is_dir() else "is a file"
+        raise UserError(f"{path}: {what}; choose another name for --to")
+    shutil.rmtree(path)

@@ -1,0 +1,1 @@
+"""Adapters as files: how PEFT, diffusers and Kohya write them."""
