@@ -64,8 +64,7 @@ class Rivals:
         generated = self.asker.view.generators[self.asker.view.method].facts.get("generated", {})
         count = examples if generated.get("examples") else self.options.rival_images
         selector: Any = self.asker.view.recipe.selector
-        wide = {"rank": selector.rank * self.options.wider, "alpha": selector.alpha * self.options.wider}
-        kinds = {ONE: selector, f"{ONE}, rank x {self.options.wider}": selector.model_copy(update=wide)}
+        kinds = {ONE: selector, f"{ONE}, rank x {self.options.wider}": selector.times(self.options.wider)}
         rows = {NONE: Beside(self.judged(self._new(selector, False)))}
         with self.ctx.progress.step("one adapter", 2 * len(kinds)) as bar:
             for told in (False, True):
