@@ -80,12 +80,13 @@ def test_biases_are_those_of_layers_with_adapters() -> None:
 def test_a_rank_is_as_high_as_a_layer_allows(alpha: float) -> None:
     model, wide, lora = Net(), Net(), Lora(rank=4, alpha=alpha, exclude=["depth"], ranks={"proj": 2})
     lora.extend(model)
-    lora.times(4).extend(wide)
+    lora.widened(wide, 4).extend(wide)
     layers = [[net.get_submodule(name) for name in ("blocks.0.qkv", "blocks.0.proj", "head")] for net in (model, wide)]
     assert [len(layer.lora_A.weight) for layer in layers[0]] == [4, 2, 3]
     assert [len(layer.lora_A.weight) for layer in layers[1]] == [8, 8, 3]
     assert [scale_of(layer) for layer in layers[0]] == [scale_of(layer) for layer in layers[1]]
-    Lora(rank=2, targets=["head"]).times(4).extend(Net())
+    net = Net()
+    Lora(rank=2, targets=["head"]).widened(net, 4).extend(net)
 
 
 def test_a_network_that_is_one_layer_has_an_adapter() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, PrivateAttr
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from pdiff.components import Ahead, Selector
 
@@ -41,8 +41,6 @@ class Lora(Selector):
         {}, description="alphas of layers by globs of names, the first that matches"
     )
 
-    _as_allowed: bool = PrivateAttr(False)
-
     def rank_of(self, layer: str) -> int:
         """Return the rank that a layer's adapter is to have, by the layer's name."""
         from pdiff_plugins.adapters.targets import first
@@ -56,14 +54,18 @@ class Lora(Selector):
         alpha = first(layer, self.alphas, self.alpha)
         return alpha / self.rank_of(layer) if alpha else 1.0
 
-    def times(self, many: int) -> Self:
-        """Return it with so many times the rank, as far as layers allow; what B A is multiplied by stays."""
-        wider: dict[str, Any] = {"rank": self.rank, "ranks": self.ranks, "alpha": self.alpha, "alphas": self.alphas}
-        for key, value in wider.items():
-            wider[key] = {name: many * of for name, of in value.items()} if isinstance(value, dict) else many * value
-        copy = self.model_copy(update=wider)
-        copy._as_allowed = True
-        return copy
+    def widened(self, model: nn.Module, times: int) -> Self:
+        """Return it with so many times the rank in each layer of a plain network, as far as the layer allows.
+
+        What B A is multiplied by stays what it is.
+        """
+        from pdiff_plugins.adapters.layers import most
+        from pdiff_plugins.adapters.targets import chosen
+
+        names = chosen(model, self.targets, self.exclude)
+        ranks = {name: min(times * self.rank_of(name), most(model.get_submodule(name))) for name in names}
+        alphas = {name: self.scale_of(name) * rank for name, rank in ranks.items()}
+        return self.model_copy(update={"ranks": ranks, "alphas": alphas})
 
     def foresee(self, ahead: Ahead) -> None:
         """Note where the network that is to be adapted knows nothing."""
@@ -84,8 +86,7 @@ class Lora(Selector):
         ranks = {name: self.rank_of(name) for name in names}
         for name, rank in ranks.items():
             check_groups(name, model.get_submodule(name), rank)
-        if not self._as_allowed:
-            check_allowed(model, ranks)
+        check_allowed(model, ranks)
         for name, rank in ranks.items():
             layer = model.get_submodule(name)
             adapt(layer, min(rank, most(layer)), self.scale_of(name))

@@ -16,12 +16,19 @@ from pdiff.testing.showing import _check_declared
 from pdiff_plugins.adapters.rivals.evaluator import Adapters
 from pdiff_plugins.adapters.rivals.inversion import NAME
 from pdiff_plugins.adapters.rivals.networks import OneAdapter
+from pdiff_plugins.adapters.rivals.rows import Rivals
 from pdiff_plugins.adapters.rivals.watching import Ended, Watched
 from pdiff_plugins.adapters.selector import Lora
+from pdiff_plugins.conditions.evaluation.asking import Asker
+from pdiff_plugins.conditions.evaluation.judging import Judge
+from pdiff_plugins.conditions.evaluation.tasks import tasks_of
+from pdiff_plugins.conditions.families.shifts import Shifts
 from tests.adapters.rivals.helpers import FAMILY, QUICK, given, view
 
 ROWS = ("one adapter", "one adapter, rank x 4", "one adapter, told the condition",
         "one adapter, rank x 4, told the condition")  # fmt: skip
+
+CTX = Context(seed=0, warn=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +63,40 @@ def test_the_method_s_own_count_of_examples_is_the_first(scores: dict[str, Any])
     assert not any("trained on" in row or "inversion" in row for row in told["beside"])
 
 
+def test_it_hears_each_task_as_often_as_the_method_does() -> None:
+    seen, heard = view(Lora(rank=1)), []
+
+    class Again(Shifts):
+        """Tells tasks again by another level, which says how often."""
+
+        def again(self, about: Any, number: int) -> dict[str, Any]:
+            heard.append(number)
+            return {**about, "blur": float(number)}
+
+    seen.methods = {"hypernetwork": SimpleNamespace(tellings=3)}
+    seen.recipe.task = Again.model_construct(**dict(FAMILY))
+    asker = Asker(seen, tasks_of(seen, 5, CTX), Judge(seen.recipe.task, seen.bench, [], "test"), CTX)
+    told_RC, condition_NC = Rivals(Adapters(**QUICK), asker).told_RC, seen.zoo.condition_NC
+    assert heard == [1] * 8 + [2] * 8 and told_RC.shape == (24, condition_NC.shape[1])
+    assert told_RC[:8].equal(condition_NC) and not told_RC[8:16].equal(told_RC[16:])
+
+
 def test_one_adapter_is_the_frozen_network_with_the_side_path_of_the_selector() -> None:
-    seen, selector = view(Lora(rank=2, alpha=6.0)), Lora(rank=3, alpha=9.0)
-    made = OneAdapter(seen.bench, FAMILY, seen.recipe.selector, selector, seen.zoo.condition_NC, 5)
+    seen = view(Lora(rank=1, alpha=3.0))
+    made = OneAdapter(seen.bench, FAMILY, seen.recipe.selector, 4, seen.zoo.condition_NC, 5)
     x, other = torch.randn(4, 1, 8, 8), seen.bench.build(3)
     first = made(seen.zoo.condition_NC[:4], x)
-    assert torch.allclose(first, other(x), atol=1e-6) and [p.shape[0] for p in made.learnt[:1]] == [3]
+    assert torch.allclose(first, other(x), atol=1e-6) and [len(p) for p in made.learnt[::2]] == [
+        3,
+        4,
+        4,
+        4,
+    ]  # 3 at most
     nn.init.normal_(made.learnt[1])
     nn.init.normal_(made.shift.weight)
     plain = seen.bench.build(0, outputs=4)
     plain.load_state_dict(seen.recipe.selector.plain(seen.bench.build(0).state_dict()))
-    selector.extend(plain)
+    seen.recipe.selector.widened(plain, 4).extend(plain)
     state = {key: value.detach() for key, value in zip(made.names, made.learnt, strict=True)}
     plain.load_state_dict(plain.state_dict() | state)
     condition_NC = seen.zoo.condition_NC
@@ -136,4 +166,3 @@ def test_what_it_needs_is_said_ahead() -> None:
 
 def test_it_is_well_defined() -> None:
     check_definition(Adapters())
-    assert Context(seed=0)

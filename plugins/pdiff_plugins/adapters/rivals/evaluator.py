@@ -34,7 +34,7 @@ class Adapters(OfTasks):
         "one adapter: Hu et al. 2021, LoRA, arXiv 2106.09685; inversion: Dravid et al. 2024, weights2weights, "
         "arXiv 2406.09413, section 4.3"
     )
-    wider: int = Field(4, gt=1, description="times the rank of the wider adapter")
+    wider: int = Field(4, gt=1, description="times the rank of the wider adapter, as far as layers allow")
     rival_images: int = Field(
         614_400, gt=0,
         description="training examples of one adapter where the method does not learn from examples itself",
@@ -58,7 +58,7 @@ class Adapters(OfTasks):
                 f"{ahead.key}: adapters compares with one adapter for many tasks, and task {task.name} is none of a "
                 "family; take a [task] such as name = 'shifts'"
             )
-        if not (selector.extends and hasattr(selector, "rank")):
+        if not (selector.extends and hasattr(selector, "widened")):
             ahead.lacks(
                 f"{ahead.key}: adapters compares with one adapter for all tasks, and selector {selector.name} makes "
                 "none; use selector.name = 'lora', or the evaluator 'conditions'"

@@ -31,12 +31,13 @@ class OneAdapter(nn.Module):
     """
 
     def __init__(
-        self, bench: Bench, family: Family, own: Selector, selector: Selector, condition_NC: Tensor | None, seed: int
+        self, bench: Bench, family: Family, own: Any, times: int, condition_NC: Tensor | None, seed: int
     ):  # fmt: skip
-        """`own`: the run's selector; `selector`: that selector, or one like it of another rank."""
+        """`own`: the run's selector, of which the adapter has so many times the rank."""
         super().__init__()
         plain = bench.build(0, outputs=family.outputs(bench.classes))
         plain.load_state_dict(own.plain(bench.build(0).state_dict()))
+        selector: Selector = own if times == 1 else own.widened(plain, times)
         extended = copy.deepcopy(plain)
         torch.manual_seed(derive(seed, "adapter"))
         selector.extend(extended)

@@ -1,6 +1,6 @@
 """The rows of one adapter for all tasks: trained, looked at, and judged on every task.
 
-Shapes: B examples of a step, E examples, N learnt tasks, C numbers of a condition.
+Shapes: B examples of a step, E examples, N learnt tasks, R their tellings, C numbers of a condition.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +29,7 @@ from pdiff_plugins.conditions.evaluation.rivals import Beside
 from pdiff_plugins.conditions.evaluation.verdict import LITTLE
 
 if TYPE_CHECKING:
-    from pdiff.components import Family, Selector
+    from pdiff.components import Family
     from pdiff_plugins.adapters.rivals.evaluator import Adapters
     from pdiff_plugins.conditions.evaluation.asking import Asker
 
@@ -54,6 +54,8 @@ class Rivals:
         assert zoo.condition_NC is not None
         self.condition_NC = zoo.condition_NC[list(last.values())]
         self.learnt = [about_of(zoo.rows[number]) for number in last.values()]
+        self.told_RC = torch.cat([self.condition_NC, *self._again()])
+        """Conditions of all tasks, and behind them those of each further telling that the method hears."""
         self.look = Judge(
             self.family, self.bench, self.learnt, asker.view.selection, LOOKED_AT, self.ctx.generator("look")
         )
@@ -63,26 +65,30 @@ class Rivals:
         """Return every row; `examples`: that the method has learnt from."""
         generated = self.asker.view.generators[self.asker.view.method].facts.get("generated", {})
         count = examples if generated.get("examples") else self.options.rival_images
-        selector: Any = self.asker.view.recipe.selector
-        kinds = {ONE: selector, f"{ONE}, rank x {self.options.wider}": selector.times(self.options.wider)}
-        rows = {NONE: Beside(self.judged(self._new(selector, False)))}
+        kinds = {ONE: 1, f"{ONE}, rank x {self.options.wider}": self.options.wider}
+        rows = {NONE: Beside(self.judged(self._new(1, False)))}
         with self.ctx.progress.step("one adapter", 2 * len(kinds)) as bar:
             for told in (False, True):
-                for name, kind in kinds.items():
-                    rows |= self._trained(f"{name}{TOLD if told else ''}", kind, told, count)
+                for name, times in kinds.items():
+                    rows |= self._trained(f"{name}{TOLD if told else ''}", times, told, count)
                     bar.advance()
         return rows
 
-    def _new(self, selector: Selector, told: bool) -> OneAdapter:
-        own, condition_NC = self.asker.view.recipe.selector, self.condition_NC if told else None
-        made = OneAdapter(self.bench, self.family, own, selector, condition_NC, self.ctx.seed)
+    def _again(self) -> Iterator[Tensor]:
+        view = self.asker.view
+        for number in range(1, getattr(view.methods.get(view.method), "tellings", 1)):
+            yield self.bench.encode([self.family.again(about, number) for about in self.learnt])
+
+    def _new(self, times: int, told: bool) -> OneAdapter:
+        own, told_RC = self.asker.view.recipe.selector, self.told_RC if told else None
+        made = OneAdapter(self.bench, self.family, own, times, told_RC, self.ctx.seed)
         return made.to_device(self.ctx.device)
 
-    def _trained(self, name: str, selector: Selector, told: bool, count: int) -> dict[str, Beside]:
+    def _trained(self, name: str, times: int, told: bool, count: int) -> dict[str, Beside]:
         """Return the rows of one adapter: after so many examples, and in the end."""
         batch_size = self.options.rival_batch
         steps = math.ceil(count / batch_size)
-        network = self._new(selector, told)
+        network = self._new(times, told)
         ends = [steps * 2**doubled for doubled in range(self.options.rival_most + 1)]
         watched, lr = self._best(network, name, ends)
         rows: dict[str, Beside] = {}
@@ -125,11 +131,12 @@ class Rivals:
         ctx = self.ctx.replace(snapshot=self.ctx.snapshot.scope(name), progress=Progress())
         train_split, batch_size = self.bench.examples("train"), self.options.rival_batch
         shares = Shares(train_split, self.family, self.learnt, batch_size, True, self.ctx)
-        condition_NC, schedule = self.condition_NC.to(ctx.device), rising(trial)
+        told_RC, tasks, schedule = self.told_RC.to(ctx.device), len(self.learnt), rising(trial)
         watched = Watched(network, ends, lambda: float(self.scores(network).score_T.mean()), LITTLE)
 
         def loss(batch: Any, task_B: Tensor) -> Tensor:
-            condition_BC = condition_NC[task_B] if network.told else None
+            telling_B = torch.randint(len(told_RC) // tasks, task_B.shape, device=task_B.device)
+            condition_BC = told_RC[task_B + tasks * telling_B] if network.told else None
             return self.family.loss(functools.partial(network, condition_BC), Batch(*batch))
 
         with contextlib.suppress(Ended):
