@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -78,12 +76,17 @@ def test_biases_are_those_of_layers_with_adapters() -> None:
     assert lora.select(model) == [key for key in model.state_dict() if key in lora.select(model)]
 
 
-def test_a_wider_adapter_has_no_rank_above_what_a_layer_allows() -> None:
-    model, lora = Net(), Lora(rank=2, alpha=4, exclude=["depth"])
-    wide = lora.widened(copy.deepcopy(model), 4)
-    wide.extend(model)
-    layers = [model.get_submodule(name) for name in ("blocks.0.qkv", "head")]
-    assert [(len(layer.lora_A.weight), scale_of(layer)) for layer in layers] == [(8, 2.0), (3, 2.0)]
+@pytest.mark.parametrize("alpha", [0, 4])
+def test_a_rank_is_as_high_as_a_layer_allows(alpha: float) -> None:
+    model, wide, lora = Net(), Net(), Lora(rank=4, alpha=alpha, exclude=["depth"], ranks={"proj": 2})
+    lora.extend(model)
+    lora.widened(wide, 4).extend(wide)
+    layers = [[net.get_submodule(name) for name in ("blocks.0.qkv", "blocks.0.proj", "head")] for net in (model, wide)]
+    assert [len(layer.lora_A.weight) for layer in layers[0]] == [4, 2, 3]
+    assert [len(layer.lora_A.weight) for layer in layers[1]] == [8, 8, 3]
+    assert [scale_of(layer) for layer in layers[0]] == [scale_of(layer) for layer in layers[1]]
+    net = Net()
+    Lora(rank=2, targets=["head"]).widened(net, 4).extend(net)
 
 
 def test_a_network_that_is_one_layer_has_an_adapter() -> None:
@@ -111,7 +114,8 @@ def test_a_network_that_is_one_layer_has_an_adapter() -> None:
         ({"exclude": ["*"]}, "exclude leaves none"),
         ({"exclude": ["haed"]}, "exclude: 'haed' matches none of the 8 layers; did you mean 'head'"),
         ({"ranks": {"haed": 3}}, "ranks: 'haed' matches none"),
-        ({"rank": 4}, "rank = 4: the weight of 'head' (Linear) has no higher rank than 3"),
+        ({"rank": 9}, "rank = 9: no weight of its layers has a higher rank than 8 ('blocks.0.qkv'); lower it"),
+        ({"ranks": {"head": 4}}, "rank = 4: no weight of its layers has a higher rank than 3 ('head'); lower it"),
         ({"exclude": []}, "rank = 2: 'depth' (Conv2d) has 6 groups, of which its rank must be a multiple"),
     ],
 )

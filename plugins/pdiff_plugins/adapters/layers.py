@@ -218,16 +218,16 @@ def _add(layer: nn.Module, first: Any, second: Any) -> None:
     layer.add_module(B, second)
 
 
-def merged(state: Mapping[str, Tensor], scale_of: Callable[[str, int], float]) -> dict[str, Tensor]:
+def merged(state: Mapping[str, Tensor], scale_of: Callable[[str], float]) -> dict[str, Tensor]:
     """Return a state dict without adapters, their products added to the weights.
 
-    `scale_of` gives what the product of a layer that was named is multiplied by, for its name and its adapter's rank.
+    `scale_of` gives what the product of a layer is multiplied by, for the name by which it was chosen.
     """
     plain = {key: value for key, value in state.items() if key.split(".")[-2:-1] not in ([A], [B])}
     for key, first in state.items():
         name, found, _ = key.rpartition(f"{A}.weight")
         if found:
-            scale = scale_of(owner(name.removesuffix("."), state), len(first))
+            scale = scale_of(owner(name.removesuffix("."), state))
             _merge(plain, name, first, state[f"{name}{B}.weight"], scale)
     return plain
 

@@ -28,7 +28,7 @@ class Lora(Selector):
     source: ClassVar[str] = "Hu et al. 2021, LoRA, arXiv 2106.09685; names of entries as in the library peft"
     extends: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("peft",)
-    rank: int = Field(4, gt=0, description="rank of B A")
+    rank: int = Field(4, gt=0, description="rank of B A; of a layer that allows less, as high as it allows")
     alpha: float = Field(0.0, ge=0, description="B A is added alpha / rank times; 0: once")
     targets: tuple[str, ...] = Field(
         ("*",), min_length=1,
@@ -42,17 +42,30 @@ class Lora(Selector):
     )
 
     def rank_of(self, layer: str) -> int:
-        """Return the rank of a layer's adapter, by the layer's name."""
+        """Return the rank that a layer's adapter is to have, by the layer's name."""
         from pdiff_plugins.adapters.targets import first
 
         return first(layer, self.ranks, self.rank)
 
-    def scale_of(self, layer: str, rank: int) -> float:
-        """Return what B A of such a rank is multiplied by, by the layer's name."""
+    def scale_of(self, layer: str) -> float:
+        """Return what B A is multiplied by, by the layer's name."""
         from pdiff_plugins.adapters.targets import first
 
         alpha = first(layer, self.alphas, self.alpha)
-        return alpha / rank if alpha else 1.0
+        return alpha / self.rank_of(layer) if alpha else 1.0
+
+    def widened(self, model: nn.Module, times: int) -> Self:
+        """Return it with so many times the rank in each layer of a plain network, as far as the layer allows.
+
+        What B A is multiplied by stays what it is.
+        """
+        from pdiff_plugins.adapters.layers import most
+        from pdiff_plugins.adapters.targets import chosen
+
+        names = chosen(model, self.targets, self.exclude)
+        ranks = {name: min(times * self.rank_of(name), most(model.get_submodule(name))) for name in names}
+        alphas = {name: self.scale_of(name) * rank for name, rank in ranks.items()}
+        return self.model_copy(update={"ranks": ranks, "alphas": alphas})
 
     def foresee(self, ahead: Ahead) -> None:
         """Note where the network that is to be adapted knows nothing."""
@@ -64,17 +77,19 @@ class Lora(Selector):
 
     def extend(self, model: nn.Module) -> None:
         """See `Selector.extend`."""
-        from pdiff_plugins.adapters.layers import adapt
-        from pdiff_plugins.adapters.targets import check_known, check_rank, chosen
+        from pdiff_plugins.adapters.layers import adapt, most
+        from pdiff_plugins.adapters.targets import check_allowed, check_groups, check_known, chosen
 
         names = chosen(model, self.targets, self.exclude)
         check_known("ranks", self.ranks, names)
         check_known("alphas", self.alphas, names)
         ranks = {name: self.rank_of(name) for name in names}
         for name, rank in ranks.items():
-            check_rank(name, model.get_submodule(name), rank)
+            check_groups(name, model.get_submodule(name), rank)
+        check_allowed(model, ranks)
         for name, rank in ranks.items():
-            adapt(model.get_submodule(name), rank, self.scale_of(name, rank))
+            layer = model.get_submodule(name)
+            adapt(layer, min(rank, most(layer)), self.scale_of(name))
 
     def select(self, model: nn.Module) -> list[str]:
         from pdiff_plugins.adapters.layers import adapted
@@ -100,20 +115,7 @@ class Lora(Selector):
         from pdiff_plugins.adapters.factors import pairs
         from pdiff_plugins.adapters.layers import owner
 
-        return {pair.module: self.scale_of(owner(pair.module, layout.keys), pair.rank) for pair in pairs(layout)}
-
-    def widened(self, model: nn.Module, times: int) -> Self:
-        """Return it with so many times the rank in each layer of a plain network, as far as the layer allows.
-
-        What B A is multiplied by stays what it is.
-        """
-        from pdiff_plugins.adapters.layers import most
-        from pdiff_plugins.adapters.targets import chosen
-
-        old = {name: self.rank_of(name) for name in chosen(model, self.targets, self.exclude)}
-        new = {name: min(times * rank, most(model.get_submodule(name))) for name, rank in old.items()}
-        alphas = {name: self.scale_of(name, rank) * new[name] for name, rank in old.items()}
-        return self.model_copy(update={"ranks": new, "alphas": alphas})
+        return {pair.module: self.scale_of(owner(pair.module, layout.keys)) for pair in pairs(layout)}
 
     def write(
         self, format: str, state: Mapping[str, Tensor], model: nn.Module, folder: Path, **options: Any

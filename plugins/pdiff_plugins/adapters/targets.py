@@ -106,16 +106,23 @@ def _check_tied(model: nn.Module, names: Sequence[str]) -> None:
                 )
 
 
-def check_rank(name: str, layer: nn.Module, rank: int) -> None:
-    """Raise UserError where a layer cannot have an adapter of this rank."""
-    kind, limit, own = type(layer).__name__, most(layer), f"selector.ranks = {{ {name!r} = N }}"
+def check_groups(name: str, layer: nn.Module, rank: int) -> None:
+    """Raise UserError where a convolution cannot part a rank among its groups."""
     if rank % groups(layer):
         raise UserError(
-            f"selector.rank = {rank}: {name!r} ({kind}) has {groups(layer)} groups, of which its rank must be a "
-            f"multiple; give it one of its own ({own}) or leave it out by selector.exclude"
+            f"selector.rank = {rank}: {name!r} ({type(layer).__name__}) has {groups(layer)} groups, of which its rank "
+            f"must be a multiple; give it one of its own (selector.ranks = {{ {name!r} = N }}) or leave it out by "
+            "selector.exclude"
         )
-    if rank > limit:
-        raise UserError(
-            f"selector.rank = {rank}: the weight of {name!r} ({kind}) has no higher rank than {limit}; lower it, give "
-            f"the layer one of its own ({own}) or leave it out by selector.exclude"
-        )
+
+
+def check_allowed(model: nn.Module, ranks: Mapping[str, int]) -> None:
+    """Raise UserError where a rank that layers are to have is more than any of these allows."""
+    for rank in set(ranks.values()):
+        allowed = {name: most(model.get_submodule(name)) for name, wanted in ranks.items() if wanted == rank}
+        if rank > max(allowed.values()):
+            name = max(allowed, key=lambda name: allowed[name])
+            raise UserError(
+                f"selector.rank = {rank}: no weight of its layers has a higher rank than {allowed[name]} ({name!r}); "
+                "lower it"
+            )
