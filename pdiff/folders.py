@@ -39,9 +39,10 @@ def write_folders(
     overwritten holds other files.
     """
     selector, zoo, theta_MD = pipeline.recipe.selector, pipeline.zoo, pipeline.sample(source, quiet=True)
-    model = extended(pipeline.base_network(), selector, pipeline.recipe.seed)
+    model = pipeline.base_network()
+    plain = {key: zoo.anchor[key] for key in model.state_dict()} if selector.extends else {}
+    model = extended(model, selector, pipeline.recipe.seed)
     about, told = pipeline.about(source), dict[str, list[float]]()
-    plain = selector.plain(zoo.anchor) if selector.extends else {}
     beside = [to / BASE] if plain and to not in numbers else []
     new_files([*numbers, *beside], overwrite)
     for path, number in numbers.items():
