@@ -54,13 +54,25 @@ def test_what_learns_is_better_than_no_adapter_and_the_verdict_names_it(scores: 
     assert means[best] > means["no adapter"] + 0.1
     assert scores["networks"]["hypernetwork"]["mean"] == pytest.approx(means["no adapter"])
     assert "one network for all tasks wins: at equal examples one adapter" in scores["plain"]
-    assert "with more of them one adapter" in scores["plain"] and "(2 times as many)" in scores["plain"]
+    assert "with more examples one adapter" in scores["plain"] and "(2 times as many)" in scores["plain"]
 
 
 def test_the_method_s_own_count_of_examples_is_the_first(scores: dict[str, Any]) -> None:
     told = given(view(Lora(rank=1), generated={"examples": 320}), rival_most=0, inversion_examples=0)
     assert [told["beside"][row]["seen"] for row in ROWS] == [320] * 4
     assert not any("trained on" in row or "inversion" in row for row in told["beside"])
+
+
+@pytest.mark.parametrize(("facts", "seen"), [({"examples": 320}, 320), ({"examples": 320, "of_networks": 1}, 1920)])
+def test_what_begins_with_the_zoo_has_learnt_what_its_networks_have(facts: dict[str, int], seen: int) -> None:
+    told = given(view(Lora(rank=1), generated=facts), rival_most=0, inversion_examples=0)
+    assert told["networks"]["hypernetwork"]["seen"] == seen
+    assert {told["beside"][row]["seen"] for row in ROWS} == {seen}
+
+
+def test_fewer_examples_than_those_of_the_zoo_are_not_called_equal() -> None:
+    told = given(view(Lora(rank=1)), rival_images=800, inversion_examples=0)
+    assert {each["times"] for each in told["common"].values()} == {0.5, 1.0}
 
 
 def test_it_hears_each_task_as_often_as_the_method_does() -> None:

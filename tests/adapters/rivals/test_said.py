@@ -30,14 +30,14 @@ def said(judged: dict[str, Judged], ended: bool = False) -> str:
 def test_it_wins_at_equal_examples() -> None:
     text = said({"hypernetwork": answers(2.0, 1), ONE: answers(2.6, 2), ON: answers(3.0, 3)})
     first = "one network for all tasks wins: at equal examples one adapter, rank x 4 does better by "
-    assert first in text and f"with more of them {ON} (4 times as many) does better by " in text
+    assert first in text and f"with more examples {ON} (4 times as many) does better by " in text
     assert "is not at its end (its last doubling: +2.00 points)" in text and "no other control does as well" not in text
 
 
 def test_it_wins_with_more_examples_alone() -> None:
     text = said({"hypernetwork": answers(2.6, 1), ONE: answers(2.0, 2), ON: answers(3.2, 3)}, ended=True)
     assert "one network for all tasks wins: at equal examples one adapter, rank x 4 does worse by " in text
-    assert f"with more of them {ON} (4 times as many) does better by " in text and "at its end" not in text
+    assert f"with more examples {ON} (4 times as many) does better by " in text and "at its end" not in text
 
 
 def test_it_does_not_win() -> None:
@@ -45,6 +45,21 @@ def test_it_does_not_win() -> None:
     text = said(judged)
     assert "one network for all tasks does not win: at equal examples one adapter, rank x 4 does worse by " in text
     assert "no control does as well" in text
+
+
+def test_no_control_is_said_to_do_worse_that_does_better() -> None:
+    text = said({"hypernetwork": answers(2.0, 1), ONE: answers(2.6, 2), "nearest": answers(-1.0, 4)})
+    assert "no other control does as well" in text and "one network for all tasks wins" in text
+
+
+def test_examples_are_called_equal_only_where_they_are() -> None:
+    judged = {"hypernetwork": answers(2.0, 1), ONE: answers(2.6, 2)}
+    for times, how in (
+        (0.25, "with fewer examples {} (0.25 times as many)"),
+        (None, "wins: {} (after 3,200 examples)"),
+    ):
+        text = plain(case(judged, ["hypernetwork"], common={ONE: common(0.5) | {"times": times, "examples": [3200]}}))
+        assert f"{how.format(ONE)} does better by " in text and "equal" not in text
 
 
 def test_table_page_notes_and_figures_have_the_rows() -> None:
