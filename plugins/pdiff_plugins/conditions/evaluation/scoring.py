@@ -133,8 +133,8 @@ class Scoring:
         numbers, method = self.tasks.of(self.tasks.judged), self.view.method
         if self.tasks.judged == LEARNT or method not in self.conditional:
             return None
-        theta = (self.kept[method][numbers], self.tasks.own_TD[numbers])
-        generated, own = (median(nearest(each, self.view.zoo.theta_ND)) for each in theta)
+        theta, place = (self.kept[method][numbers], self.tasks.own_TD[numbers]), self.view.bench.coordinates
+        generated, own = (median(nearest(place(each), place(self.view.zoo.theta_ND))) for each in theta)
         return {"generated": generated, "own": own} if generated == generated and own > 0 else None
 
     def _starts(self, gained: Mapping[str, Gain]) -> dict[str, Tensor]:
@@ -159,7 +159,8 @@ def _seen(view: View, source: str) -> int | None:
     facts = {} if source == ORIGINAL else view.generators[source].facts.get("generated", {})
     steps, batch_size = (getattr(view.recipe.collect, key, 0) for key in ("steps", "batch_size"))
     collect: Any = view.recipe.collect
-    return int(getattr(collect, "begun", 0) + (facts.get("examples", 0) or len(view.zoo) * steps * batch_size)) or None
+    own, of_zoo = facts.get("examples", 0), len(view.zoo) * steps * batch_size
+    return int(getattr(collect, "begun", 0) + own + (of_zoo if not own or facts.get("of_networks") else 0)) or None
 
 
 def _own_gain(view: View) -> float | None:
