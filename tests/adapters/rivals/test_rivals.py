@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pdiff.context import Context
+from pdiff.data import some
 from pdiff.testing import check_definition
 from pdiff.testing.showing import _check_declared
 from pdiff_plugins.adapters.rivals.evaluator import Adapters
@@ -68,6 +69,26 @@ def test_what_begins_with_the_zoo_has_learnt_what_its_networks_have(facts: dict[
     told = given(view(Lora(rank=1), generated=facts), rival_most=0, inversion_examples=0)
     assert told["networks"]["hypernetwork"]["seen"] == seen
     assert {told["beside"][row]["seen"] for row in ROWS} == {seen}
+
+
+def test_a_zoo_of_files_says_not_what_its_networks_have_seen() -> None:
+    seen = view(Lora(rank=1), generated={"examples": 320, "of_networks": True})
+    seen.recipe.collect = SimpleNamespace()
+    told = given(seen, rival_most=0, inversion_examples=0)
+    assert {told["beside"][row]["seen"] for row in ROWS} == {320} and told["networks"]["hypernetwork"]["seen"] is None
+    assert "does not win: one adapter" in told["plain"] or "wins: one adapter" in told["plain"]
+
+
+def test_inversion_asks_for_examples_that_tasks_have() -> None:
+    class Few(Shifts):
+        """Asks about the first examples alone."""
+
+        def asked(self, split: Any, about: Any) -> Any:
+            return super().asked(some(split, 20, torch.Generator()), about)
+
+    seen = view(Lora(rank=1))
+    seen.recipe.task = Few.model_construct(**dict(FAMILY))
+    assert NAME.format(count=20) in given(seen, rival_images=32, rival_most=0)["beside"]
 
 
 def test_fewer_examples_than_those_of_the_zoo_are_not_called_equal() -> None:

@@ -38,12 +38,13 @@ def inverted(options: Adapters, asker: Asker) -> dict[str, Beside]:
     directions(normalised(normaliser, zoo.theta_ND, ctx), basis_KD)
     start_D, basis_KD = normaliser.mean.to(ctx.device), (normaliser.scale * basis_KD).to(ctx.device)
     split, generator = asker.view.bench.examples("train"), ctx.generator("examples")
-    count = min(options.inversion_examples, len(split))
-    index_TX = torch.stack([torch.randperm(len(split), generator=generator)[:count] for _ in about])
+    splits = [asker.judge.as_asked(split, row) for row in range(len(about))]
+    count = min(options.inversion_examples, *map(len, splits))
+    index_TX = torch.stack([torch.randperm(len(own), generator=generator)[:count] for own in splits])
     losses = TaskLosses(asker.view.bench, ctx)
 
     def fitted(rows: list[int], lr: float) -> Tensor:
-        asked = [asker.judge.as_asked(split, row).batch(index_TX[row], ctx.device) for row in rows]
+        asked = [splits[row].batch(index_TX[row], ctx.device) for row in rows]
         batch_TX = each(lambda *tensors: torch.stack(tensors), *map(tuple, asked))
         coefficient_TK = torch.zeros(len(rows), len(basis_KD), device=ctx.device, requires_grad=True)
         optimizer = optimizer_for("adam", [coefficient_TK], lr, 0.0)

@@ -66,7 +66,7 @@ class Rivals:
     def rows(self, examples: int) -> dict[str, Beside]:
         """Return every row; `examples`: that the method has learnt from."""
         generated = self.asker.view.generators[self.asker.view.method].facts.get("generated", {})
-        count = examples if generated.get("examples") else self.options.rival_images
+        count = (generated.get("examples") and (examples or generated["examples"])) or self.options.rival_images
         self.first = count / examples if examples else None
         kinds = {ONE: 1, f"{ONE}, rank x {self.options.wider}": self.options.wider}
         rows = {NONE: Beside(self.judged(self._new(1, False)))}

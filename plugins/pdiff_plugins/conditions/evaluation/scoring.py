@@ -160,7 +160,9 @@ def _seen(view: View, source: str) -> int | None:
     steps, batch_size = (getattr(view.recipe.collect, key, 0) for key in ("steps", "batch_size"))
     collect: Any = view.recipe.collect
     own, of_zoo = facts.get("examples", 0), len(view.zoo) * steps * batch_size
-    return int(getattr(collect, "begun", 0) + own + (of_zoo if not own or facts.get("of_networks") else 0)) or None
+    if own and not facts.get("of_networks"):
+        return int(getattr(collect, "begun", 0) + own)
+    return int(getattr(collect, "begun", 0) + own + of_zoo) if of_zoo else None
 
 
 def _own_gain(view: View) -> float | None:
