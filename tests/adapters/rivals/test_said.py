@@ -76,5 +76,13 @@ def test_table_page_notes_and_figures_have_the_rows() -> None:
     assert page.name == "adapters" and not showing.faults
     trained = page.sections["One network for all tasks"]
     assert "1,600" in trained and "3,200" in trained and ON in trained
-    assert "inversion (by 80 examples of the task)" in page.sections["Every row"]
+    every = page.sections["Every row"]
+    assert "inversion (by 80 examples of the task)" in every
+    for said in (
+        "no adapter</code>: the frozen",
+        "told the condition</code>: ",
+        "trained on</code>: ",
+        "inversion</code>",
+    ):
+        assert said in every
     assert page.sections["Figures"].count("<img") == 2
