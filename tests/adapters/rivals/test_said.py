@@ -6,8 +6,10 @@ from typing import Any
 
 from pdiff.context import Context
 from pdiff.results.shown import Showing
+from pdiff.results.summary import shown, table
 from pdiff_plugins.adapters.rivals.evaluator import Adapters
 from pdiff_plugins.adapters.selector import Lora
+from pdiff_plugins.conditions.evaluation.evaluator import Conditions
 from pdiff_plugins.conditions.evaluation.judging import Judged
 from pdiff_plugins.conditions.evaluation.verdict import plain
 from tests.adapters.rivals.helpers import QUICK, view
@@ -86,3 +88,21 @@ def test_table_page_notes_and_figures_have_the_rows() -> None:
     ):
         assert said in every
     assert page.sections["Figures"].count("<img") == 2
+
+
+def test_beside_the_evaluator_of_conditions_it_sums_the_run_up_and_fills_the_table() -> None:
+    seen, both = view(Lora(rank=1)), {"conditions": Conditions(rival_steps=0, adapt=()), "adapters": Adapters(**QUICK)}
+    seen.scores = {}
+    for name, evaluator in both.items():
+        told = scored(seen, evaluator.evaluate(seen, Context(seed=0, warn=lambda line: None)), name)
+        for source, row in seen.scores.get("networks", {}).items():
+            told["networks"][source] |= {"conditions": row["conditions"]}
+        seen.scores |= told
+    seen.scores |= {"columns": {name: [list(c) for c in each.columns] for name, each in both.items()}}
+    seen.scores |= {"first": list(Adapters.first_columns)}
+    headline, rest = Showing(both, print).findings(seen.scores)
+    assert "one network for all tasks" in headline and any("gives networks for" in each for each in rest)
+    head, rows = table(seen.scores)
+    kept = shown(seen.scores, head, rows, 500)
+    assert len({head[index] for index in kept}) == len(kept)
+    assert all(row[index] for row in rows for index in kept if head[index] == "held out")
