@@ -45,6 +45,8 @@ def test_one_table_has_every_rival_at_equal_examples_and_trained_on(scores: dict
         assert beside[f"{row}, trained on"]["seen"] == 3200 and scores["common"][f"{row}, trained on"]["times"] == 2
         first, last = (scores["common"][f"{row}{end}"]["selection"] for end in ("", ", trained on"))
         assert first == last[:1] and len(last) == 2
+    assert beside["mean of all networks"]["seen"] == 1600 == scores["networks"]["original"]["seen"]
+    assert beside[NAME.format(count=80)]["seen"] == 1600 + 3 * 32
     options = Adapters(**QUICK)
     _check_declared(options, scores["networks"], {k: v for k, v in scores.items() if k != "networks"})
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from pdiff.data import Batch, each
 from pdiff.training.optimizers import optimizer_for
+from pdiff.view import ORIGINAL
 from pdiff_plugins.collectors.tasks.joint import TaskLosses
 from pdiff_plugins.conditions.evaluation.rivals import Beside
+from pdiff_plugins.conditions.evaluation.scoring import examples_of
 from pdiff_plugins.conditions.generated.places import directions
 from pdiff_plugins.latent.space import normalised
 from pdiff_plugins.maths import normalise
@@ -61,7 +63,8 @@ def inverted(options: Adapters, asker: Asker) -> dict[str, Beside]:
     tried = asker.tasks.of("learnt")[:TRIED]
     scores = {lr: _score(asker, fitted(tried, lr), tried) for lr in RATES} if tried else {RATES[1]: 0.0}
     theta_TD = fitted(list(range(len(about))), max(scores, key=scores.__getitem__))
-    return {NAME.format(count=count): Beside(asker.judge.networks(theta_TD))}
+    of_zoo, own = examples_of(asker.view, ORIGINAL), options.inversion_steps * min(BATCH, count)
+    return {NAME.format(count=count): Beside(asker.judge.networks(theta_TD), of_zoo and of_zoo + own)}
 
 
 def _score(asker: Asker, theta_TD: Tensor, rows: list[int]) -> float:
