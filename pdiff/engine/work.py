@@ -24,6 +24,7 @@ from pdiff.networks import extended
 from pdiff.populations import asked
 from pdiff.populations.predictor import Predictor, check
 from pdiff.recipe.tables import Recipe
+from pdiff.results.scores import Unit
 from pdiff.running.device import placed
 from pdiff.running.memory import needs
 from pdiff.running.progress import Progress
@@ -135,12 +136,12 @@ def finished(theta_MD: Tensor, steps: Sequence[Transform], zoo: Zoo, bench: Benc
     return theta_MD
 
 
-def do_fit(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Context) -> None:
+def do_fit(method: Method, zoo: Zoo, bench: RunBench, folder: Path, ctx: Context) -> None:
     """Fit a method and write generator.safetensors, log.json and facts.json; say where it can hold little."""
     generator = method.fit(zoo, bench, ctx)
-    if told := gate(generator, zoo, bench, ctx.scope("gate")):
+    if told := gate(generator, bench, ctx.scope("gate")):
         generator.facts |= {"gate": told}
-        if line := warning(method.name, told, bench.objective.task.metric):
+        if line := warning(method.name, told, Unit.of((told["own"], told["through"]), bench.task.unit).text):
             ctx.warn(line)
     save_tensors(folder / "generator.safetensors", generator.tensors())
     write_json(folder / "log.json", generator.log)
