@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 A, B = "lora_A", "lora_B"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -157,6 +158,18 @@ def most(layer: Any) -> int:
 def adapted(model: nn.Module) -> list[str]:
     """Return the names of the layers that have adapters."""
     return [name for name, module in model.named_modules() if hasattr(module, A)]
+
+
+def in_training(model: nn.Module) -> nn.Module:
+    """Return a network in the mode of training; where it has adapters, BatchNorm keeps to the statistics it came with.
+
+    They are frozen as all else is, and shared by all adapters: one that learnt by a batch's would be run with others.
+    """
+    model.train()
+    for norm in model.modules() if adapted(model) else ():
+        if isinstance(norm, _BatchNorm) and norm.track_running_stats:
+            norm.eval()
+    return model
 
 
 def scale_of(layer: nn.Module) -> float:
