@@ -43,6 +43,7 @@ def write_folders(
     about, told = pipeline.about(source), dict[str, list[float]]()
     plain = selector.plain(zoo.anchor) if selector.extends else {}
     beside = [to / BASE] if plain and to not in numbers else []
+    made = not to.exists()
     new_files([*numbers, *beside], overwrite)
     for path, number in numbers.items():
         part = path.parent / f".{path.name}.part"
@@ -61,6 +62,8 @@ def write_folders(
             os.replace(part, path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if made and to.is_dir() and not any(to.iterdir()):  # nothing could be written
+                to.rmdir()
     for path in beside:
         save_tensors(path, plain)
     for what, shares_M in told.items():
