@@ -37,13 +37,15 @@ ABOUT = "about.json"
 """Of a sample stage: what each network is for."""
 
 
-def layout_for(recipe: Recipe, model: nn.Module, folder: Path) -> Layout:
-    """Return what the selector takes of a network, or adds to it, which is left as it was.
+def layout_for(recipe: Recipe, model: nn.Module, data: DatasetSplits, folder: Path) -> Layout:
+    """Return what the selector takes of a network, or adds to it, which is left as it was, and runs on examples.
 
     Raises UserError where the checkpoints find no room in a stage's folder.
     """
     if recipe.selector.extends:
-        model = extended(copy.deepcopy(model), recipe.selector, recipe.seed)
+        model = extended(copy.deepcopy(model), recipe.selector, recipe.seed).eval()
+        with torch.no_grad():
+            recipe.selector.check(model, lambda: recipe.task.predict(model, data.example()))
     layout = Layout.of(model, recipe.selector.select(model))
     needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less", folder)
     return layout

@@ -46,7 +46,7 @@ class Products:
     def loss(self, x_GD: Tensor, drawn: Tensor) -> Tensor:
         try:
             apart = [apart_of(*(Factors(*pair.split(each_GD)) for each_GD in (x_GD, drawn))) for pair in self.pairs]
-        except torch.linalg.LinAlgError:  # what is written has run away, as the training then says
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # what is written has run away, as the training then says
             return x_GD.sum() * torch.nan
         loss = torch.stack(apart).mean()
         if not self.rest:
