@@ -39,7 +39,8 @@ BIG = ("convnext_base", "vit_base", "resnet50", "vit_tiny")  # timm's attention 
 
 
 def architectures() -> list:
-    others = {"timm_model", "python", "detection", "segmentation", "generation"}  # these have tests of their own
+    # these have tests of their own
+    others = {"timm_model", "minilm", "python", "detection", "segmentation", "generation"}
     names = [name for plugin, name, *_ in registry().offers("architecture") if not others & {plugin, name}]
     slow = {"resnet50", "vit_base", "convnext_base"}  # as resnet18 and the tiny ones, in larger sizes
     return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
