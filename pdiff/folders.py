@@ -44,6 +44,7 @@ def write_folders(
     model = extended(model, selector, pipeline.recipe.seed)
     about, told = pipeline.about(source), dict[str, list[float]]()
     beside = [to / BASE] if plain and to not in numbers else []
+    made = not to.exists()
     new_files([*numbers, *beside], overwrite)
     if beside and (others := sorted({*to.glob("network-*")} - {*numbers})):
         raise UserError(f"{to}: holds other networks already ({others[0].name}); choose an empty folder")
@@ -66,6 +67,8 @@ def write_folders(
             os.replace(part, path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if made and to.is_dir() and {file.name for file in to.iterdir()} <= {BASE}:  # no network could be written
+                shutil.rmtree(to)
     for what, shares_M in told.items():
         mean, most = sum(shares_M) / len(shares_M), max(shares_M)
         pipeline.progress.say(f"export: {what} {mean:.2%} in the mean, {most:.2%} at most")

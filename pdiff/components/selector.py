@@ -9,7 +9,7 @@ from pdiff.components.base import Component
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -36,6 +36,9 @@ class Selector(Component):
         The network's outputs stay what they were, and its own entries keep their names. The caller seeds torch's global
         generator. Raises UserError when nothing matches.
         """
+
+    def check(self, model: nn.Module, run: Callable[[], object]) -> None:
+        """Raise UserError where an extended network, run on examples in eval mode, does not use what was added."""
 
     def plain(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a whole state dict as the architecture has it: what `extend` added is worked into its own entries."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pdiff.components import Architecture, Encoder, Family, Selector, Task
 from pdiff.context import Context
 from pdiff.data import About, DatasetSplits, Split, some
+from pdiff.engine.gate import EXAMPLES, Held, held_out
 from pdiff.engine.observe import ask
 from pdiff.errors import UserError
 from pdiff.networks import blank_network, extended
@@ -137,6 +138,20 @@ class RunBench:
         if about is not None:
             return asked.scores(self.task, theta_MD, about, split, predict)
         return asked.scores_on_all(self.task, theta_MD, self._some_tasks, split, predict)
+
+    @functools.cached_property
+    def held(self) -> Held | None:
+        """Own networks of tasks held out; None where the zoo is no family's, or holds none."""
+        holdout, rows, family, ctx = self.zoo.holdout, held_out(self.zoo), self.task, self._quiet("gate")
+        if holdout is None or not rows or not isinstance(family, Family):
+            return None
+        about = [about_of(holdout.rows[row]) for row in rows]
+        split = some(self.data.split(self.selection), EXAMPLES, ctx.generator("examples"))
+
+        def predict(theta_MD: Tensor, split: Split) -> Tensor:
+            return self.predictor.predict(theta_MD, split, ctx, "gate")
+
+        return Held(holdout.theta_ND[rows], lambda theta_HD: asked.scores(family, theta_HD, about, split, predict))
 
     @property
     def _some_tasks(self) -> list[About]:

@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from pdiff.bench import Bench
-from pdiff.components import PARTS, Family, Generator
+from pdiff.components import PARTS, Generator
 from pdiff.context import Context
-from pdiff.mapped import take
 from pdiff.zoo import Zoo
-from pdiff.zoo import about as about_of
 
-MOST, ENOUGH = 32, 0.9
-"""Networks of tasks held out that are put through; the share of their score below which it is said."""
+if TYPE_CHECKING:
+    from pdiff.engine.bench import RunBench
+
+MOST, EXAMPLES, ENOUGH = 32, 1000, 0.9
+"""Own networks of tasks held out that are put through; examples that they are asked; the share of their score below
+which it is said."""
 
 
-def gate(generator: Generator, zoo: Zoo, bench: Bench, ctx: Context) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Held:
+    """Own networks of tasks held out; `score` gives each one's score on its task, of some examples."""
+
+    theta_HD: Tensor
+    score: Callable[[Tensor], Tensor]
+
+    @cached_property
+    def own(self) -> float:
+        """Their mean score, which is asked for once for all methods."""
+        return self.mean(self.theta_HD)
+
+    def mean(self, theta_HD: Tensor) -> float:
+        return float(torch.nanmean(self.score(theta_HD)))
+
+
+def held_out(zoo: Zoo) -> list[int]:
+    """Return the rows of `zoo.holdout` that are put through."""
+    return [n for n, row in enumerate(zoo.holdout.rows) if row.get("part") == PARTS[1]][:MOST] if zoo.holdout else []
+
+
+def gate(generator: Generator, bench: RunBench, ctx: Context) -> dict[str, Any] | None:
     """Return the mean score of held-out tasks' own networks, the one that `Generator.through` leaves, and its share.
 
-    On the selection split. None where the zoo is no family's, holds no task out, or the method has no codec.
+    On some examples of the selection split. None where the zoo is no family's, holds no task out, or the method has no
+    codec.
     """
-    held = zoo.holdout
-    rows = [n for n, row in enumerate(held.rows) if row.get("part") == PARTS[1]][:MOST] if held else []
-    if held is None or not rows or not isinstance(bench.objective.task, Family):
+    held = bench.held
+    through_HD = None if held is None else generator.through(held.theta_HD, bench, ctx)
+    if held is None or through_HD is None or not held.own > 0:
         return None
-    own_HD = take(held.theta_ND, rows, ctx.snapshot.folder)
-    through_HD = generator.through(own_HD, bench, ctx)
-    if through_HD is None:
-        return None
-    about = [about_of(held.rows[row]) for row in rows]
-    own, left = (float(torch.nanmean(bench.score(theta_HD, about))) for theta_HD in (own_HD, through_HD.cpu().float()))
-    return {"own": own, "through": left, "share": left / own} if own > 0 else None
+    left = held.mean(through_HD.cpu().float())
+    return {"own": held.own, "through": left, "share": left / held.own}
 
 
-def warning(name: str, told: dict[str, Any], metric: str) -> str:
-    """Return what a person must know of a gate that holds too little; nothing of another."""
+def warning(name: str, told: dict[str, Any], text: Callable[[float], str]) -> str:
+    """Return what a person must know of a gate that holds too little; nothing of another. `text` writes a score."""
     if told["share"] >= ENOUGH:
         return ""
-    return (
-        f"method {name}: networks of held-out tasks score {told['own']:.4g} ({metric}), and {told['through']:.4g} once "
-        f"it has put them through itself, {told['share']:.0%}: what it samples for unseen tasks can hardly do better; "
-        "learn by the tasks' loss (hypernetwork), or make a zoo whose networks lie nearer together (start, steps)"
-    )
+    return f"method {name}: of held-out tasks' own networks ({text(told['own'])}) it can hold {text(told['through'])}"

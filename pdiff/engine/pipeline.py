@@ -120,8 +120,8 @@ class Pipeline:
             data = self.data
             with ranks.leader_first():  # it may fetch weights
                 model = build_network(recipe.architecture, data, recipe.seed, ctx.progress.say)
-            work.layout_for(recipe, model, folder)  # what is wrong with it is told before anything is trained
             with told_when_unfit(model, self.data, recipe.task, recipe.architecture.name, recipe.dataset.name):
+                work.layout_for(recipe, model, data, folder)  # what is wrong with it is told before anything is trained
                 data = work.for_base(recipe, self.data)
                 do_train(model, recipe.train, data, recipe.selection, recipe.task, folder, ctx)
 
@@ -165,7 +165,7 @@ class Pipeline:
 
     def _collect(self, folder: Path, ctx: Context) -> None:
         model, recipe = self.base_network(), self.recipe
-        layout = work.layout_for(recipe, model, folder)
+        layout = work.layout_for(recipe, model, self.data, folder)
         extended(model, recipe.selector, recipe.seed)
         base = Zoo.of_one({key: value.clone() for key, value in model.state_dict().items()}, layout)
         work.do_collect(recipe, model, self.data, layout, self.bench_of(base), folder, ctx)

@@ -24,6 +24,7 @@ from pdiff.networks import extended
 from pdiff.populations import asked
 from pdiff.populations.predictor import Predictor, check
 from pdiff.recipe.tables import Recipe
+from pdiff.results.scores import Unit
 from pdiff.running.device import placed
 from pdiff.running.memory import needs
 from pdiff.running.progress import Progress
@@ -36,13 +37,15 @@ ABOUT = "about.json"
 """Of a sample stage: what each network is for."""
 
 
-def layout_for(recipe: Recipe, model: nn.Module, folder: Path) -> Layout:
-    """Return what the selector takes of a network, or adds to it, which is left as it was.
+def layout_for(recipe: Recipe, model: nn.Module, data: DatasetSplits, folder: Path) -> Layout:
+    """Return what the selector takes of a network, or adds to it, which is left as it was, and runs on examples.
 
     Raises UserError where the checkpoints find no room in a stage's folder.
     """
     if recipe.selector.extends:
-        model = extended(copy.deepcopy(model), recipe.selector, recipe.seed)
+        model = extended(copy.deepcopy(model), recipe.selector, recipe.seed).eval()
+        with torch.no_grad():
+            recipe.selector.check(model, lambda: recipe.task.predict(model, data.example()))
     layout = Layout.of(model, recipe.selector.select(model))
     needs("collect", recipe.collect.expected() or 0, layout.dim, "collect.count, or select less", folder)
     return layout
@@ -135,12 +138,12 @@ def finished(theta_MD: Tensor, steps: Sequence[Transform], zoo: Zoo, bench: Benc
     return theta_MD
 
 
-def do_fit(method: Method, zoo: Zoo, bench: Bench, folder: Path, ctx: Context) -> None:
+def do_fit(method: Method, zoo: Zoo, bench: RunBench, folder: Path, ctx: Context) -> None:
     """Fit a method and write generator.safetensors, log.json and facts.json; say where it can hold little."""
     generator = method.fit(zoo, bench, ctx)
-    if told := gate(generator, zoo, bench, ctx.scope("gate")):
+    if told := gate(generator, bench, ctx.scope("gate")):
         generator.facts |= {"gate": told}
-        if line := warning(method.name, told, bench.objective.task.metric):
+        if line := warning(method.name, told, Unit.of((told["own"], told["through"]), bench.task.unit).text):
             ctx.warn(line)
     save_tensors(folder / "generator.safetensors", generator.tensors())
     write_json(folder / "log.json", generator.log)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from pdiff.components import Architecture
 from pdiff.errors import UserError
+from pdiff.testing import tiny_run
 from pdiff_plugins.adapters.layers import adapted, scale_of
 from pdiff_plugins.adapters.selector import Lora
 
@@ -134,3 +136,64 @@ def test_a_layer_whose_weight_is_anothers_too_is_named() -> None:
     with pytest.raises(UserError, match=r"'decoder' shares its weight \(words.weight = decoder.weight\).*'decoder'\]"):
         names(model)
     assert "decoder" not in names(model, exclude=["decoder", "depth"])
+
+
+class Reads(nn.Module):
+    """Calls its first layer by keyword, reads the weight of one, and leaves another for times that do not come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.read, self.spare = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 3)
+        self.norm, self.attn = nn.LayerNorm(6), nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        h = self.norm(self.first(input=x))
+        h = self.attn(h[:, None], h[:, None], h[:, None])[0][:, 0]
+        return {"y": nn.functional.linear(h, self.read.weight, self.read.bias)}
+
+
+def test_a_layer_that_is_called_by_keyword_has_its_adapter() -> None:
+    selector, model, x = Lora(rank=2), Reads(), torch.randn(5, 4)
+    selector.extend(model)
+    nn.init.normal_(model.first.lora_B.weight)  # type: ignore[union-attr, arg-type]
+    plain = Reads()
+    plain.load_state_dict(selector.plain(model.state_dict()))
+    torch.testing.assert_close(plain(x)["y"], model(x)["y"])
+
+
+def test_a_layer_whose_weight_is_read_and_that_is_never_called_is_refused() -> None:
+    model, x = Reads(), torch.randn(5, 4)
+    Lora(rank=2).extend(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad(), pytest.raises(UserError, match=r"'read' \(Linear\) is never called: .* = \['read'\]"):
+        Lora(rank=2).check(model, lambda: model(x))
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
+    allowed, other = Lora(rank=2, exclude=("read",)), Reads()
+    allowed.extend(other)
+    hooks = sum(len(module._forward_hooks) for module in other.modules())
+    with torch.no_grad():
+        allowed.check(other, lambda: other(x))
+    assert hooks == sum(len(module._forward_hooks) for module in other.modules())
+
+
+def test_a_run_is_told_so_before_anything_is_trained(tmp_path) -> None:
+    class Odd(Architecture):
+        """A network that reads a weight."""
+
+        name = "odd"
+
+        def build(self, *, input_shape, outputs):
+            model = Reads()
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), model, Answer())
+
+    pipeline = tiny_run(
+        tmp_path, architecture=Odd(), selector=Lora(rank=2), dataset={"name": "digits", "image_size": 8},
+        task={"name": "classification"},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"'2\.read' \(Linear\) is never called"):
+        pipeline.train()
+
+
+class Answer(nn.Module):
+    def forward(self, answers: dict[str, torch.Tensor]) -> torch.Tensor:
+        return answers["y"].repeat(1, 4)[:, :10]

@@ -48,7 +48,7 @@ def test_a_codec_that_loses_too_much_says_so_after_its_fit(tmp_path: Path) -> No
     facts, warned = fitted(Forgets(2), tmp_path)
     assert facts["gate"] == {"own": 1.0, "through": pytest.approx(0.6), "share": pytest.approx(0.6)}
     (line,) = warned
-    assert "score 1 (accuracy), and 0.6 once it has put them through itself, 60%" in line and "\n" not in line
+    assert line == "method pdiff: of held-out tasks' own networks (100.00%) it can hold 60.00%"
     scores = {"facts": {"pdiff": facts}, "selection": "validation", "networks": {}, "of": {"unit": "%"}}
     assert "pdiff 60.00% of 100.00%" in held(scores)
 
@@ -57,6 +57,23 @@ def test_one_that_holds_them_says_nothing(tmp_path: Path) -> None:
     facts, warned = fitted(Forgets(0), tmp_path)
     assert facts["gate"]["share"] == 1.0 and not warned
     assert held({"facts": {"pdiff": facts, "soup": {}}, "selection": "validation", "networks": {}}) == ""
+
+
+def test_what_tasks_own_networks_score_is_asked_for_once_and_of_some_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = zoo(), list[int]()
+    monkeypatch.setattr("pdiff.engine.bench.EXAMPLES", 40)
+    bench: Any = bench_of(made, Linear(), Parts(), data(), encoder=Written())
+    predict = bench.predictor.predict
+    bench.predictor.predict = lambda theta_MD, split, *rest: asked.append(len(split)) or predict(theta_MD, split, *rest)
+    for number in range(3):
+        method: Any = SimpleNamespace(name="pdiff", fit=lambda *args: Forgets(2))
+        (tmp_path / str(number)).mkdir()
+        do_fit(method, made, bench, tmp_path / str(number), Context(seed=0, warn=lambda line: None))
+    assert asked == [40] * 4
+    every = [read_json(tmp_path / str(number) / "facts.json")["gate"] for number in range(3)]
+    assert every[0] == every[1] == every[2] and every[0]["own"] == 1.0
 
 
 def test_without_a_codec_or_tasks_held_out_there_is_no_gate(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 A, B = "lora_A", "lora_B"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -72,19 +73,21 @@ class Added:
     def __init__(self, scale: float):
         self.scale = scale
 
-    def __call__(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    def __call__(
+        self, layer: Any, inputs: tuple[Tensor, ...], named: Mapping[str, Any], output: Tensor
+    ) -> Tensor | None:
         if "weight" in layer._parameters and vars(layer).pop("weight", None) is not None:
             return None
         if output is None:  # the layer failed
             return None
-        added: Tensor = layer.lora_B(layer.lora_A(inputs[0]))
+        added: Tensor = layer.lora_B(layer.lora_A(*inputs, **named))
         return output + added * self.scale
 
 
 class AddedAttention(Added):
     """A hook after attention, which has its weights again, also where it failed."""
 
-    def __call__(self, attention: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+    def __call__(self, attention: Any, inputs: Any, named: Any, output: Any) -> None:
         for layer, key in _read_by(attention):
             vars(layer).pop(key, None)
 
@@ -96,8 +99,8 @@ def _read_by(attention: Any) -> tuple[tuple[Any, str], tuple[Any, str]]:
 class Looked(Added):
     """A forward hook of an embedding, of whose product the rows are looked up: those of B, times A."""
 
-    def __call__(self, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        rows = F.embedding(inputs[0], layer.lora_B.weight, layer.padding_idx)
+    def __call__(self, layer: Any, inputs: tuple[Tensor, ...], named: Mapping[str, Any], output: Tensor) -> Tensor:
+        rows = F.embedding([*inputs, *named.values()][0], layer.lora_B.weight, layer.padding_idx)
         turned = layer.lora_A.weight.T.contiguous().T  # lies as PEFT's does, so that sums are the same to the last bit
         return output + rows @ turned * self.scale
 
@@ -159,6 +162,18 @@ def adapted(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if hasattr(module, A)]
 
 
+def in_training(model: nn.Module) -> nn.Module:
+    """Return a network in the mode of training; where it has adapters, BatchNorm keeps to the statistics it came with.
+
+    They are frozen as all else is, and shared by all adapters: one that learnt by a batch's would be run with others.
+    """
+    model.train()
+    for norm in model.modules() if adapted(model) else ():
+        if isinstance(norm, _BatchNorm) and norm.track_running_stats:
+            norm.eval()
+    return model
+
+
 def scale_of(layer: nn.Module) -> float:
     """Return what a layer multiplies its adapter's product by."""
     (scale,) = (hook.scale for hook in layer._forward_hooks.values() if isinstance(hook, Added))
@@ -175,7 +190,7 @@ def adapt(layer: Any, rank: int, scale: float) -> None:
         sides, like = layer.embed_dim, _like(layer.in_proj_weight)
         _add(layer, nn.Linear(sides, rank, bias=False, **like), nn.Linear(rank, 3 * sides, bias=False, **like))
         layer.register_forward_pre_hook(MergingAttention(scale))
-        layer.register_forward_hook(AddedAttention(scale), always_call=True)
+        layer.register_forward_hook(AddedAttention(scale), with_kwargs=True, always_call=True)
         adapt(layer.out_proj, rank, scale)
         return
     like = _like(layer.weight)
@@ -183,7 +198,7 @@ def adapt(layer: Any, rank: int, scale: float) -> None:
         first = nn.Linear(layer.embedding_dim, rank, bias=False, **like)
         _add(layer, first, nn.Embedding(layer.num_embeddings, rank, **like))
         nn.init.normal_(first.weight)
-        layer.register_forward_hook(Looked(scale))
+        layer.register_forward_hook(Looked(scale), with_kwargs=True)
         return
     if isinstance(layer, nn.Linear):
         first = nn.Linear(layer.in_features, rank, bias=False, **like)
@@ -195,7 +210,7 @@ def adapt(layer: Any, rank: int, scale: float) -> None:
         _add(layer, first, kind(rank, layer.out_channels, 1, groups=layer.groups, bias=False, **like))
     if "weight" in layer._parameters:
         layer.register_forward_pre_hook(Merging(scale))
-    layer.register_forward_hook(Added(scale), always_call=True)
+    layer.register_forward_hook(Added(scale), with_kwargs=True, always_call=True)
 
 
 def owner(layer: str, keys: Container[str]) -> str:

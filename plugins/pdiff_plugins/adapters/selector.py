@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from pdiff.components import Ahead, Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -90,6 +90,12 @@ class Lora(Selector):
         for name, rank in ranks.items():
             layer = model.get_submodule(name)
             adapt(layer, min(rank, most(layer)), self.scale_of(name))
+
+    def check(self, model: nn.Module, run: Callable[[], object]) -> None:
+        """See `Selector.check`."""
+        from pdiff_plugins.adapters.targets import check_called
+
+        check_called(model, run)
 
     def select(self, model: nn.Module) -> list[str]:
         from pdiff_plugins.adapters.layers import adapted

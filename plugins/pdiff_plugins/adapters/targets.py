@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from pdiff.errors import UserError, did_you_mean
-from pdiff_plugins.adapters.layers import groups, most, unfit, weights
+from pdiff_plugins.adapters.layers import adapted, groups, most, unfit, weights
 
 Number = TypeVar("Number", int, float)
 
@@ -114,6 +115,36 @@ def check_groups(name: str, layer: nn.Module, rank: int) -> None:
             f"must be a multiple; give it one of its own (selector.ranks = {{ {name!r} = N }}) or leave it out by "
             "selector.exclude"
         )
+
+
+def check_called(model: nn.Module, run: Callable[[], object]) -> None:
+    """Raise UserError where a network reads the weight of an adapted layer that it never calls: nothing is added there.
+
+    One that is not called, whose weight matters, is read; others are those that the examples do not reach.
+    """
+    parts, seen, given = _parts(model), set[str](), list[object]()
+    names = [name for name in adapted(model) if name not in parts]
+    hooks = [model.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.add(name)) for name in names]
+    hooks.append(model.register_forward_hook(lambda _, inputs, output: given.append(output)))
+    try:
+        run()
+        for name in (name for name in names if name not in seen):
+            weight = weights(model.get_submodule(name))[0]
+            kept = weight.clone()
+            del given[1:]
+            weight.add_(1)
+            run()
+            weight.copy_(kept)
+            before, after = (pytree.tree_leaves(each) for each in given)
+            if any(isinstance(one, Tensor) and not one.equal(other) for one, other in zip(before, after, strict=True)):
+                layer = f"{name!r} ({type(model.get_submodule(name)).__name__})"
+                raise UserError(
+                    f"selector.targets: {layer} is never called: the network reads its weight itself, which an adapter "
+                    f"cannot be added to; leave it out: selector.exclude = [{name!r}]"
+                )
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_allowed(model: nn.Module, ranks: Mapping[str, int]) -> None:

@@ -86,7 +86,8 @@ def held(scores: Mapping[str, Any]) -> str:
     where = f"on the {scores['selection']} split"
     return (
         f"Own networks of held-out tasks, put through what a method can hold, lose more than a tenth of their score "
-        f"{where}: {', '.join(said)}. No network that these sample for an unseen task can be expected to do better"
+        f"{where}: {', '.join(said)}. No network that these sample for an unseen task can be expected to do better; "
+        "learn by the tasks' loss (hypernetwork), or let networks lie nearer together (collect.start, collect.steps)"
         if said
         else ""
     )

@@ -158,6 +158,7 @@ def test_networks_of_another_source_are_not_left_among_new_ones(inside: Path) ->
         (("--format", "pfet"), "selector lora has no such format; did you mean 'peft'?; there: peft"),
         (("-o", "rank=2"), "-o rank: is an option of a format; name it by --format"),
         (("--format", "peft", "-o", "ranks=2"), "format peft has no such option; it has: rank, halved"),
+        (("--format", "peft", "-o", "ranks=2", "--all"), "format peft has no such option"),
         (("--format", "peft", "-o", "rank=0"), "-o rank=0: give the rank that each layer is cut to, 1 or more"),
         (("--format", "peft", "-o", "halved=2"), "-o halved=2: give true or false"),
     ],

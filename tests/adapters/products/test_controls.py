@@ -12,11 +12,12 @@ from pdiff.components import Ahead
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.testing import Points, tiny_zoo
+from pdiff_plugins.adapters.products.populations import within
 from pdiff_plugins.conditions.controls.directions import AttributeDirections
 from pdiff_plugins.conditions.controls.kernel import Kernel
-from pdiff_plugins.conditions.controls.near import Neighbours
+from pdiff_plugins.conditions.controls.near import Nearest, Neighbours
 from pdiff_plugins.conditions.controls.ridge import Ridge
-from tests.adapters.products.helpers import all_products, regauged, zoo_of
+from tests.adapters.products.helpers import all_products, regauged, tiny_adapters, zoo_of
 
 CTX = Context(seed=0, warn=lambda line: None)
 SIZES = ((12, (10,)), (9, (2, 2, 2)))
@@ -49,6 +50,30 @@ def test_products_of_a_task_s_networks_are_averaged_whatever_their_factors(metho
         factors_MD, _ = asked(method(**more), zoo, torch.eye(3))
         assert ((all_products(factors_MD, zoo.layout) - goal_MP).norm(dim=1) > 0.1 * goal_MP.norm(dim=1)).any()
     assert facts["leave_one_out"] >= 0
+
+
+@pytest.mark.parametrize("method", [Neighbours(of="products"), AttributeDirections(of="products"), Nearest()])
+def test_what_they_can_hold_is_of_products(method, zoo) -> None:
+    few = replace(zoo, theta_ND=zoo.theta_ND[:3], rows=zoo.rows[:3], condition_NC=torch.eye(3))  # 0 = 1, and 2
+    _, bench = tiny_adapters()
+    bench = replace(bench, zoo=few)
+    theta_MD = regauged(few.theta_ND, few.layout, torch.Generator().manual_seed(9))
+    left_MD = method.fit(few, bench, CTX).through(theta_MD, bench, CTX)
+    goal_MP = all_products(theta_MD, few.layout)
+    assert ((all_products(left_MD, few.layout) - goal_MP).norm(dim=1) < 1e-4 * goal_MP.norm(dim=1)).all()
+
+
+def test_weights_within_a_zoo_are_those_of_least_squares_of_products() -> None:
+    made, others = zoo_of(5, bias=True), zoo_of(3, bias=True, seed=1)
+    x_NP, y_MP = (_written(each) for each in (made, others))
+    mean_P = x_NP.mean(dim=0)
+    wanted_MN = torch.linalg.lstsq((x_NP - mean_P).T, (y_MP - mean_P).T, driver="gelsd").solution.T
+    assert within(made, others.theta_ND).allclose(wanted_MN, atol=1e-8)
+
+
+def _written(zoo):
+    biases = [zoo.theta_ND[:, entry.columns].double() for entry in zoo.layout.entries if entry.key.endswith("bias")]
+    return torch.cat([all_products(zoo.theta_ND, zoo.layout), *biases], dim=1)
 
 
 def test_what_they_leave_is_of_products(zoo) -> None:

@@ -77,3 +77,10 @@ def test_what_is_no_adapter_is_refused() -> None:
     zoo = tiny_zoo(5)
     with pytest.raises(UserError, match=r"method\.loss = 'products': the selection holds no adapters"):
         Products(zoo, normalise.per_column(zoo), CTX)
+
+
+@pytest.mark.parametrize("far", [1e30, torch.inf, torch.nan])
+def test_of_what_has_run_away_the_loss_is_not_finite(far: float) -> None:
+    zoo = zoo_of(4)
+    loss = Products(zoo, normalise.per_column(zoo), CTX).loss(zoo.theta_ND * far, zoo.theta_ND)
+    assert not loss.isfinite()

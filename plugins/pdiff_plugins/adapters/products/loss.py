@@ -44,7 +44,10 @@ class Products:
         return self.normaliser.free(self.zoo.theta_ND[rows_G])
 
     def loss(self, x_GD: Tensor, drawn: Tensor) -> Tensor:
-        apart = [apart_of(*(Factors(*pair.split(each_GD)) for each_GD in (x_GD, drawn))) for pair in self.pairs]
+        try:
+            apart = [apart_of(*(Factors(*pair.split(each_GD)) for each_GD in (x_GD, drawn))) for pair in self.pairs]
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # what is written has run away, as the training then says
+            return x_GD.sum() * torch.nan
         loss = torch.stack(apart).mean()
         if not self.rest:
             return loss

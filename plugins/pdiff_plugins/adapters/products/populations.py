@@ -19,6 +19,9 @@ from pdiff_plugins.adapters.factors import Pair, pairs
 from pdiff_plugins.adapters.products.algebra import Factors, combined, double, explicit, gram
 from pdiff_plugins.adapters.products.coordinates import rest
 
+SAME = 1e-10
+"""Of the largest variance between checkpoints: directions of less are none."""
+
 
 def factors_of(pair: Pair, theta_MD: Tensor) -> Factors:
     """Return a layer's factors in float64."""
@@ -72,6 +75,16 @@ def mixed(zoo: Zoo, weight_MN: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
         theta_MD[:, entry.columns] = Layout((replace(entry, start=0),)).from_free(sum_MW)
     touched.end()
     return theta_MD, share_of(*energy_2M)
+
+
+def within(zoo: Zoo, theta_MD: Tensor) -> Tensor:
+    """Return weights `[M, N]` of `mixed` that come nearest to adapters' products, before these are cut to a rank."""
+    gram_NN = torch.stack([part_NN for _, part_NN in grams(zoo.theta_ND, zoo.theta_ND, zoo.layout)]).sum(dim=0)
+    across_MN = torch.stack([part_MN for _, part_MN in grams(theta_MD, zoo.theta_ND, zoo.layout)]).sum(dim=0)
+    mean_N = gram_NN.mean(dim=1)
+    across_MN = across_MN - across_MN.mean(dim=1, keepdim=True) - mean_N + mean_N.mean()
+    centred_NN = gram_NN - mean_N - mean_N[:, None] + mean_N.mean()
+    return across_MN @ torch.linalg.pinv(centred_NN, rtol=SAME, hermitian=True)
 
 
 def share_of(lost_M: Tensor, whole_M: Tensor) -> Tensor:

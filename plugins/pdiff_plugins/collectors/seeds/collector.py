@@ -63,12 +63,13 @@ class Seeds(TrainedTogether):
     ) -> Zoo:
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
+        from pdiff_plugins.adapters.layers import in_training
         from pdiff_plugins.collectors.seeds.starts import starts
         from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
 
         template, start = starts(self.start, model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
-        examples = Examples(data.train, self, template.train(), ctx)
+        examples = Examples(data.train, self, in_training(template), ctx)
         training = JointTraining(self, self.count, self.saved_steps(), start, template, examples, task, layout, ctx)
         theta_RSD, losses_RS = training.run()
         runs = finite_runs(training, theta_RSD, losses_RS)

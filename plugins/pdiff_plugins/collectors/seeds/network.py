@@ -21,7 +21,7 @@ from pdiff.networks import once
 from pdiff.running.device import steady_attention
 from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
-from pdiff_plugins.adapters.layers import CONVOLUTIONS, merged_weights
+from pdiff_plugins.adapters.layers import CONVOLUTIONS, in_training, merged_weights
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers, plain_means
 from pdiff_plugins.networks.activations import layer_outputs
 
@@ -67,7 +67,7 @@ class Network:
         twice = Batch(*each(lambda values: torch.cat([values, values]), tuple(example)))
         # BatchNorm that keeps no statistics takes those of the batch here, too, which one example may not have
         count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), twice), Tensor.numel)
-        self.model.train()
+        in_training(self.model)
         return count // 2
 
     def stacked(self, models: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:

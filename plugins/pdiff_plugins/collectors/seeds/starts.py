@@ -10,6 +10,7 @@ from torch import nn
 from pdiff.checkpoints.names import whole
 from pdiff.context import Context, derive
 from pdiff.errors import UserError
+from pdiff_plugins.adapters.layers import adapted
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -49,9 +50,10 @@ def _like(model: nn.Module, started: nn.Module) -> nn.Module:
 def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
     """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently.
 
-    Adapters begin differently on one network, whose entries are the same; but for statistics, none of them is trained.
+    Adapters begin differently on one network, whose entries are the same. Others begin with the same statistics, and
+    train them.
     """
-    begun, statistics = started.state_dict(), {key for key, _ in model.named_buffers()}
+    begun, statistics = started.state_dict(), set() if adapted(model) else {key for key, _ in model.named_buffers()}
     for key, value in model.state_dict().items():
         if key in layout.keys or not value.is_floating_point() or not value.numel():
             continue

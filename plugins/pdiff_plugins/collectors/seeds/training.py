@@ -31,6 +31,7 @@ from pdiff.running.device import sent
 from pdiff.running.ranks import exchange, here, leader_first, own_rows, world
 from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
+from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.collectors.seeds.block import Block
 from pdiff_plugins.collectors.seeds.network import Network, Step
 
@@ -109,7 +110,7 @@ class JointTraining:
         Raises UserError where the selection holds nothing to train.
         """
         self.options, self.count, self.saved, self.start, self.ctx = options, count, list(saved), start, ctx
-        self.network, self.examples = Network(model.train(), layout, task, ctx), examples
+        self.network, self.examples = Network(in_training(model), layout, task, ctx), examples
         self.factor = SCHEDULES[options.schedule](self.saved[-1])
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()

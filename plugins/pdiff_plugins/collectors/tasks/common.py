@@ -17,6 +17,7 @@ from pdiff.context import Context, derive
 from pdiff.data import Batch, Split, each, leaves
 from pdiff.errors import UserError
 from pdiff.training.loop import train
+from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.collectors.seeds.training import ready
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def common_start(
     Weights are the average of the last steps' (`AVERAGED`), at a constant rate. Raises UserError where the selection
     holds nothing to train.
     """
-    network, selected = copy.deepcopy(model).train(), set(layout.keys)
+    network, selected = in_training(copy.deepcopy(model)), set(layout.keys)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in selected)
     if not any(parameter.requires_grad for parameter in network.parameters()):

@@ -16,6 +16,7 @@ from pdiff.context import Context
 from pdiff.data import DatasetSplits, Split, evaluation_batches
 from pdiff.mapped import take
 from pdiff.zoo import Layout, Zoo
+from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs, ready
 from pdiff_plugins.collectors.tasks.examples import TaskExamples
 
@@ -43,7 +44,7 @@ class Together:
         """`template` holds what is not trained."""
         self.options, self.family, self.data, self.layout, self.ctx = options, family, data, layout, ctx
         self.anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
-        self.template, self.start = template.train(), start
+        self.template, self.start = in_training(template), start
         self.examples = Examples(data.train, options, self.template, ctx)
 
     def train(
@@ -133,7 +134,7 @@ def adapt(
     options = Tasks(
         steps=steps[-1], lr=lr, batch_size=batch_size, optimizer=optimizer, schedule="constant"
     )  # fmt: skip
-    model = copy.deepcopy(objective.model).train()
+    model = in_training(copy.deepcopy(objective.model))
 
     def start(run: int) -> nn.Module:
         begun = copy.deepcopy(model)

@@ -68,9 +68,12 @@ class Weighted(Generator):
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         """Return what of networks lies in the span of the zoo's; None of a zoo too small to tell."""
+        from pdiff_plugins.adapters.products import populations
         from pdiff_plugins.audit.outside import split
         from pdiff_plugins.maths.normalise import mixed
 
+        if self.of == "products":
+            return populations.mixed(self.zoo, populations.within(self.zoo, theta_MD), ctx)[0]
         parts = split(self.zoo, {"": theta_MD})
         return mixed(self.zoo, parts[""].weight_MN, ctx) if "" in parts else None
 

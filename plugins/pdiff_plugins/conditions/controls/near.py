@@ -62,11 +62,12 @@ class Copies(Generator):
         return theta_MD
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor:
-        """Return the zoo's networks that are nearest in their weights."""
+        """Return the zoo's networks that are nearest."""
         from pdiff.mapped import take
         from pdiff_plugins.maths.neighbours import neighbours
 
-        return take(self.zoo.theta_ND, neighbours(theta_MD, self.zoo.theta_ND)[1].tolist(), ctx.snapshot.folder)
+        nearest_M = neighbours(bench.coordinates(theta_MD), bench.coordinates(self.zoo.theta_ND))[1]
+        return take(self.zoo.theta_ND, nearest_M.tolist(), ctx.snapshot.folder)
 
 
 class Neighbours(Control):
