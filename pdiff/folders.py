@@ -39,12 +39,17 @@ def write_folders(
     overwritten holds other files.
     """
     selector, zoo, theta_MD = pipeline.recipe.selector, pipeline.zoo, pipeline.sample(source, quiet=True)
-    model = extended(pipeline.base_network(), selector, pipeline.recipe.seed)
+    model = pipeline.base_network()
+    plain = {key: zoo.anchor[key] for key in model.state_dict()} if selector.extends else {}
+    model = extended(model, selector, pipeline.recipe.seed)
     about, told = pipeline.about(source), dict[str, list[float]]()
-    plain = selector.plain(zoo.anchor) if selector.extends else {}
     beside = [to / BASE] if plain and to not in numbers else []
     made = not to.exists()
     new_files([*numbers, *beside], overwrite)
+    if beside and (others := sorted({*to.glob("network-*")} - {*numbers})):
+        raise UserError(f"{to}: holds other networks already ({others[0].name}); choose an empty folder")
+    for path in beside:
+        save_tensors(path, plain)
     for path, number in numbers.items():
         part = path.parent / f".{path.name}.part"
         shutil.rmtree(part, ignore_errors=True)
@@ -62,10 +67,8 @@ def write_folders(
             os.replace(part, path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-            if made and to.is_dir() and not any(to.iterdir()):  # nothing could be written
-                to.rmdir()
-    for path in beside:
-        save_tensors(path, plain)
+            if made and to.is_dir() and {file.name for file in to.iterdir()} <= {BASE}:  # no network could be written
+                shutil.rmtree(to)
     for what, shares_M in told.items():
         mean, most = sum(shares_M) / len(shares_M), max(shares_M)
         pipeline.progress.say(f"export: {what} {mean:.2%} in the mean, {most:.2%} at most")

@@ -93,9 +93,8 @@ class RunBench:
         model = blank_network(self.architecture, data, seed)
         if outputs or self.selector is None or not self.selector.extends:
             return model
-        generated, model = set(self.zoo.layout.keys), extended(model, self.selector, seed)
-        kept = {key: value for key, value in self.zoo.anchor.items() if key not in generated}
-        model.load_state_dict(model.state_dict() | kept)
+        own, model = list(model.state_dict()), extended(model, self.selector, seed)
+        model.load_state_dict(model.state_dict() | {key: self.zoo.anchor[key] for key in own})
         return model
 
     def converted(self, state: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:

@@ -69,16 +69,20 @@ def scored(scores: Mapping[str, Any]) -> dict[str, TaskScore]:
     return given_by(scores, scores.get("scored_by", ""))  # type: ignore[return-value]
 
 
-def beside(scores: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return name -> (evaluator, what it gave) for what stands in the table and is no source."""
-    given = {name: scores[name].get("beside") for name in scores.get("columns", ()) if name in scores}
-    return {what: (name, row) for name, rows in given.items() if isinstance(rows, dict) for what, row in rows.items()}
+def beside(scores: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return name -> evaluator -> what it gave for what stands in the table and is no source."""
+    known: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in (name for name in scores.get("columns", ()) if name in scores):
+        rows = scores[name].get("beside")
+        for what, row in rows.items() if isinstance(rows, dict) else ():
+            known.setdefault(what, {})[name] = row
+    return known
 
 
 def compared(scores: Mapping[str, Any]) -> dict[str, Spread]:
     """Return by source, and by name of what stands beside them, the numbers that they are compared by."""
     name = scores.get("compared_by") or scores.get("scored_by", "")
-    others = {what: row for what, (evaluator, row) in beside(scores).items() if evaluator == name}
+    others = {what: rows[name] for what, rows in beside(scores).items() if name in rows}
     return given_by(scores, name) | others  # type: ignore[return-value]
 
 

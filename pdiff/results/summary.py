@@ -16,7 +16,7 @@ SCORE = "score"
 def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return (head, rows), one row per source, and per what stands beside them; one column per number to be shown."""
     columns = [(name, *column) for name, listed in scores["columns"].items() for column in listed]
-    others = {what: {name: row, "count": ""} for what, (name, row) in beside(scores).items()}
+    others = {what: {**rows, "count": ""} for what, rows in beside(scores).items()}
     every = {**scores["networks"], **others}
     there = {(n, key) for s in every.values() for n, _, key, _ in columns if s.get(n, {}).get(key) is not None}
     columns = [column for column in columns if (column[0], column[2]) in there]
@@ -29,9 +29,15 @@ def table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def shown(scores: Mapping[str, Any], head: list[str], rows: list[list[str]], width: int) -> list[int]:
-    """Return the columns of the table that a terminal shows: the first two, then what matters most, if it fits."""
-    first = set(scores.get("first", ())) or set(head)
+    """Return the columns that a terminal shows: two, what matters most, if it fits; of one title the fullest."""
+    first, filled = (
+        set(scores.get("first", ())) or set(head),
+        [sum(map(bool, column)) for column in zip(*rows, strict=True)],
+    )
     kept = [index for index, title in enumerate(head) if index < 2 or title in first]
+    if "first" in scores:
+        best = {head[index]: index for index in sorted(kept, key=filled.__getitem__)}
+        kept = [index for index in kept if best[head[index]] == index]
     widths = [max(map(len, (title, *(row[index] for row in rows)))) for index, title in enumerate(head)]
     while len(kept) > 2 and sum(widths[index] + 2 for index in kept) - 2 > width:
         kept.pop()

@@ -13,6 +13,7 @@ from torch import Tensor
 from pdiff.context import Context
 from pdiff.engine.bench import predictor_of
 from pdiff.engine.preflight import look_ahead
+from pdiff.files import load_tensors
 from pdiff.networks import extended
 from pdiff.runs import Run
 from pdiff.testing import tiny_run
@@ -67,7 +68,7 @@ def test_run(collector: str, architecture: str, tmp_path: Path) -> None:
     biases = {entry.key for entry in zoo.layout.entries} - factors
     assert biases and all(key.endswith(".bias") for key in biases)
     for key, value in base.state_dict().items():
-        assert key in zoo.layout.keys or zoo.anchor[key].equal(value), "what is not selected is frozen"
+        assert zoo.anchor[key].equal(value), "adapters begin with the network as it was, with its biases"
     a_KRI = pairs(zoo.layout)[0].split(zoo.theta_ND)[0]
     assert not a_KRI[0].equal(a_KRI[-1]) and zoo.theta_ND.isfinite().all(), "adapters are trained"
     score_M = pipeline.bench.score(zoo.theta_ND, [row["about"] for row in zoo.rows] if collector == "tasks" else None)
@@ -83,6 +84,16 @@ def test_run(collector: str, architecture: str, tmp_path: Path) -> None:
         x = pipeline.data.test.batch(torch.arange(20), torch.device("cpu")).inputs
         torch.testing.assert_close(network.eval()(x), larger(x), rtol=1e-4, atol=1e-4)
     assert all(pipeline.evaluate(evaluator) for evaluator in pipeline.recipe.evaluate)
+
+
+def test_the_network_that_is_written_beside_has_no_adapter_of_the_start(tmp_path: Path) -> None:
+    start = {"start": "multitask", "start_steps": 20, "start_batch": 32, "start_lr": 0.01}
+    pipeline = tiny_run(tmp_path, **tables("tasks") | {"collect": TASKS | start})
+    run, zoo = Run(tmp_path / "run", pipeline), pipeline.zoo
+    assert zoo.base[pairs(zoo.layout)[0].b.columns].any(), "the start is an adapter"
+    run.export(tmp_path / "out", format="peft", source="original", which=0)
+    for key, value in load_tensors(tmp_path / "out" / "base.safetensors").items():
+        assert value.equal(pipeline.base_network().state_dict()[key])
 
 
 @pytest.fixture(scope="module", params=["cnn", "vit"])

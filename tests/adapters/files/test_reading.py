@@ -81,11 +81,16 @@ def adding(key: str, *shape: int) -> dict[str, torch.Tensor]:
         (adding("fc.lora_A.weight"), "base_model.model.fc.lora_A.weight has shape [], which no adapter has; fetch it"),
         (adding("head.lora_B.weight", 0, 2), "head.lora_B.weight has shape [0, 2], which no adapter has"),
         (adding("norm.weight", 2), "has 'norm.weight', which is no adapter's; leave it out by collect.rename"),
-        (adding("fc.lora_magnitude_vector", 6), "has 'fc.lora_magnitude_vector', which is no adapter's"),
+        (adding("fc.lora_magnitude_vector", 6), "fc.lora_magnitude_vector is of DoRA, which scales each row"),
     ],
 )  # fmt: skip
 def test_what_a_file_lacks_or_has_too_much_of_is_told(tmp_path: Path, state, message: str) -> None:
     assert message in fault(written(tmp_path, state), Lora(rank=2))
+
+
+def test_peft_s_file_without_its_configuration_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, factors(), r=None)
+    assert "is PEFT's, and adapter_config.json is not beside it, by which B A is scaled" in fault(folder, Lora(rank=2))
 
 
 def test_a_larger_rank_is_refused_with_the_selector_that_fits(tmp_path: Path) -> None:

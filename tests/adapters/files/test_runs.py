@@ -146,6 +146,12 @@ def test_one_network_is_a_folder_with_its_base(inside: Path) -> None:
     assert {file.name for file in folder.iterdir()} == names | {"notes.txt"} and not list(Path().glob("*.part"))
 
 
+def test_networks_of_another_source_are_not_left_among_new_ones(inside: Path) -> None:
+    export = ("export", "lo", "--format", "peft", "--all", "--to", "zoo", "--overwrite", "--source")
+    assert "zoo: holds other networks already (network-0001); choose an empty folder" in mistake(*export, "base")
+    call(*export, "original")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -77,7 +77,7 @@ def view(selector: Lora, **facts: Any) -> Any:
         part.condition_NC = bench.encode([row["about"] for row in part.rows])
     generators = {"hypernetwork": Start(zoo.base, **facts)}
     recipe = SimpleNamespace(
-        task=FAMILY, selection="validation", collect=SimpleNamespace(steps=5, batch_size=20), selector=selector,
+        task=FAMILY, selection="validation", collect=SimpleNamespace(steps=5, batch_size=40), selector=selector,
         encoder=encoder,
     )  # fmt: skip
     theta = {"original": zoo.theta_ND, "hypernetwork": zoo.theta_ND[:3]}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pdiff.context import Context
+from pdiff.data import some
 from pdiff.testing import check_definition
 from pdiff.testing.showing import _check_declared
 from pdiff_plugins.adapters.rivals.evaluator import Adapters
@@ -44,6 +45,8 @@ def test_one_table_has_every_rival_at_equal_examples_and_trained_on(scores: dict
         assert beside[f"{row}, trained on"]["seen"] == 3200 and scores["common"][f"{row}, trained on"]["times"] == 2
         first, last = (scores["common"][f"{row}{end}"]["selection"] for end in ("", ", trained on"))
         assert first == last[:1] and len(last) == 2
+    assert beside["mean of all networks"]["seen"] == 1600 == scores["networks"]["original"]["seen"]
+    assert beside[NAME.format(count=80)]["seen"] == 1600 + 3 * 32
     options = Adapters(**QUICK)
     _check_declared(options, scores["networks"], {k: v for k, v in scores.items() if k != "networks"})
 
@@ -54,13 +57,45 @@ def test_what_learns_is_better_than_no_adapter_and_the_verdict_names_it(scores: 
     assert means[best] > means["no adapter"] + 0.1
     assert scores["networks"]["hypernetwork"]["mean"] == pytest.approx(means["no adapter"])
     assert "one network for all tasks wins: at equal examples one adapter" in scores["plain"]
-    assert "with more of them one adapter" in scores["plain"] and "(2 times as many)" in scores["plain"]
+    assert "with more examples one adapter" in scores["plain"] and "(2 times as many)" in scores["plain"]
 
 
 def test_the_method_s_own_count_of_examples_is_the_first(scores: dict[str, Any]) -> None:
     told = given(view(Lora(rank=1), generated={"examples": 320}), rival_most=0, inversion_examples=0)
     assert [told["beside"][row]["seen"] for row in ROWS] == [320] * 4
     assert not any("trained on" in row or "inversion" in row for row in told["beside"])
+
+
+@pytest.mark.parametrize(("facts", "seen"), [({"examples": 320}, 320), ({"examples": 320, "of_networks": 1}, 1920)])
+def test_what_begins_with_the_zoo_has_learnt_what_its_networks_have(facts: dict[str, int], seen: int) -> None:
+    told = given(view(Lora(rank=1), generated=facts), rival_most=0, inversion_examples=0)
+    assert told["networks"]["hypernetwork"]["seen"] == seen
+    assert {told["beside"][row]["seen"] for row in ROWS} == {seen}
+
+
+def test_a_zoo_of_files_says_not_what_its_networks_have_seen() -> None:
+    seen = view(Lora(rank=1), generated={"examples": 320, "of_networks": True})
+    seen.recipe.collect = SimpleNamespace()
+    told = given(seen, rival_most=0, inversion_examples=0)
+    assert {told["beside"][row]["seen"] for row in ROWS} == {320} and told["networks"]["hypernetwork"]["seen"] is None
+    assert "does not win: one adapter" in told["plain"] or "wins: one adapter" in told["plain"]
+
+
+def test_inversion_asks_for_examples_that_tasks_have() -> None:
+    class Few(Shifts):
+        """Asks about the first examples alone."""
+
+        def asked(self, split: Any, about: Any) -> Any:
+            return super().asked(some(split, 20, torch.Generator()), about)
+
+    seen = view(Lora(rank=1))
+    seen.recipe.task = Few.model_construct(**dict(FAMILY))
+    assert NAME.format(count=20) in given(seen, rival_images=32, rival_most=0)["beside"]
+
+
+def test_fewer_examples_than_those_of_the_zoo_are_not_called_equal() -> None:
+    told = given(view(Lora(rank=1)), rival_images=800, inversion_examples=0)
+    assert {each["times"] for each in told["common"].values()} == {0.5, 1.0}
 
 
 def test_it_hears_each_task_as_often_as_the_method_does() -> None:

@@ -11,6 +11,7 @@ from pdiff.errors import UserError
 from pdiff.testing import TinyNet
 from pdiff.zoo import Layout
 from pdiff_plugins.collectors.tasks.common import Shares, common_start
+from pdiff_plugins.conditions.shots.orders import Orders
 from tests.collectors.tasks.helpers import CNN, CTX, SHIFTS, SUBSETS, bench, collect, options, splits
 
 ABOUT = [{"classes": [0]}, {"classes": [1, 2]}, {"classes": [3]}]
@@ -41,6 +42,13 @@ def test_tasks_have_equal_shares_each_asked_as_the_family_does(family) -> None:
     for example, target, task in zip(inputs, targets, task_B.tolist(), strict=True):
         near = (asked[task].inputs - example).abs().flatten(1).amax(dim=1)
         assert near.min() < 1e-5 and asked[task].targets[near.argmin()] == target
+
+
+def test_a_task_that_is_asked_about_some_examples_is_taught_by_these() -> None:
+    about = [{"classes": [0, 2], "draw": 0}, {"classes": [3, 1], "draw": 1}]
+    shares = Shares(splits(SUBSETS).train, Orders(ways=2), about, 12, False, CTX)
+    (_, targets), task_B = shares.draw(0, torch.Generator())
+    assert set(targets.tolist()) == {0, 1} and set(task_B.tolist()) == {0, 1}
 
 
 def test_a_transform_is_drawn_where_it_is_asked_for_and_there_is_one() -> None:

@@ -143,6 +143,7 @@ def test_what_is_stored_writes_the_same_networks(method: Any, tmp_path: Path) ->
     assert ((drawn_MD[:, None] - theta_MD).abs().amax(dim=2).amin(dim=1) < 1e-5).all()
     facts = fitted.facts["generated"]
     assert facts["network_parameters"] == 2 * 8 + 8 + 16 + 8 * 2 + 2
+    assert facts["of_networks"] == (method.name == "hypernetwork" and (method.around == "mean" or method.rank > 0))
     assert facts["examples"] == (0 if getattr(method, "loss", "task") == "weights" else 5 * 4 * 8)
 
 

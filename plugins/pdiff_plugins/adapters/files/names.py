@@ -16,6 +16,8 @@ ENDS = (
 ENTRY = re.compile(rf"(?P<module>.+)(?:{'|'.join(ENDS)})")
 BEFORE = "base_model.model."
 """What stands before all of PEFT's names."""
+DORA = (".lora_magnitude_vector", ".lora_magnitude_vector.weight", ".dora_scale")
+"""Ends of what DoRA multiplies rows by, as PEFT and Kohya's scripts have it."""
 
 
 def entry(name: str) -> tuple[str, str] | None:

@@ -16,7 +16,16 @@ from pdiff.checkpoints.reading import load_state
 from pdiff.errors import UserError
 from pdiff_plugins.adapters.files import names
 from pdiff_plugins.adapters.files.adapter import cut, grouped
-from pdiff_plugins.adapters.files.config import adds_twice, config_of, fault, rank_of, read_config, scale, targeted
+from pdiff_plugins.adapters.files.config import (
+    OTHER,
+    adds_twice,
+    config_of,
+    fault,
+    rank_of,
+    read_config,
+    scale,
+    targeted,
+)
 from pdiff_plugins.adapters.files.table import AdapterFile, able, table, within
 from pdiff_plugins.adapters.layers import A, B, adapted, groups, owner, scale_of
 
@@ -87,6 +96,11 @@ class AdapterReader:
             raise UserError(f"{where}: {why}")
         file, state = next(iter(weights_in(path)), path) if path.is_dir() else path, self._named(path)
         found = _entries(file, state)
+        if where is None and (key := next((key for key in state if key.startswith(names.BEFORE)), "")):
+            raise UserError(
+                f"{file}: {key} is PEFT's, and adapter_config.json is not beside it, by which B A is scaled; fetch it, "
+                "too, or write into it peft_type, r and lora_alpha"
+            )
         scales = {name: _scale(name, found, given, where) for name, parts in found.items() if "A" in parts}
         return AdapterFile(file, given, state, found, scales)
 
@@ -149,6 +163,8 @@ class AdapterReader:
         own = {f"{name}.bias" for name in self.layers}
         read = {names.plain(key).removeprefix(names.BEFORE): value for key, value in _others(state)}
         for key, value in read.items():
+            if key.endswith(names.DORA):
+                raise UserError(f"{file}: {key} is of DoRA, which {OTHER['use_dora']}")
             if key not in base or value.shape != base[key].shape:
                 away = f'collect.rename = {{ "*{key}" = "" }}'
                 raise UserError(f"{file}: has {key!r}, which is no adapter's; leave it out by {away}")

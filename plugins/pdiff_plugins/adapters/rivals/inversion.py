@@ -12,8 +12,10 @@ from torch import Tensor
 
 from pdiff.data import Batch, each
 from pdiff.training.optimizers import optimizer_for
+from pdiff.view import ORIGINAL
 from pdiff_plugins.collectors.tasks.joint import TaskLosses
 from pdiff_plugins.conditions.evaluation.rivals import Beside
+from pdiff_plugins.conditions.evaluation.scoring import examples_of
 from pdiff_plugins.conditions.generated.places import directions
 from pdiff_plugins.latent.space import normalised
 from pdiff_plugins.maths import normalise
@@ -38,12 +40,13 @@ def inverted(options: Adapters, asker: Asker) -> dict[str, Beside]:
     directions(normalised(normaliser, zoo.theta_ND, ctx), basis_KD)
     start_D, basis_KD = normaliser.mean.to(ctx.device), (normaliser.scale * basis_KD).to(ctx.device)
     split, generator = asker.view.bench.examples("train"), ctx.generator("examples")
-    count = min(options.inversion_examples, len(split))
-    index_TX = torch.stack([torch.randperm(len(split), generator=generator)[:count] for _ in about])
+    splits = [asker.judge.as_asked(split, row) for row in range(len(about))]
+    count = min(options.inversion_examples, *map(len, splits))
+    index_TX = torch.stack([torch.randperm(len(own), generator=generator)[:count] for own in splits])
     losses = TaskLosses(asker.view.bench, ctx)
 
     def fitted(rows: list[int], lr: float) -> Tensor:
-        asked = [asker.judge.as_asked(split, row).batch(index_TX[row], ctx.device) for row in rows]
+        asked = [splits[row].batch(index_TX[row], ctx.device) for row in rows]
         batch_TX = each(lambda *tensors: torch.stack(tensors), *map(tuple, asked))
         coefficient_TK = torch.zeros(len(rows), len(basis_KD), device=ctx.device, requires_grad=True)
         optimizer = optimizer_for("adam", [coefficient_TK], lr, 0.0)
@@ -60,7 +63,8 @@ def inverted(options: Adapters, asker: Asker) -> dict[str, Beside]:
     tried = asker.tasks.of("learnt")[:TRIED]
     scores = {lr: _score(asker, fitted(tried, lr), tried) for lr in RATES} if tried else {RATES[1]: 0.0}
     theta_TD = fitted(list(range(len(about))), max(scores, key=scores.__getitem__))
-    return {NAME.format(count=count): Beside(asker.judge.networks(theta_TD))}
+    of_zoo, own = examples_of(asker.view, ORIGINAL), options.inversion_steps * min(BATCH, count)
+    return {NAME.format(count=count): Beside(asker.judge.networks(theta_TD), of_zoo and of_zoo + own)}
 
 
 def _score(asker: Asker, theta_TD: Tensor, rows: list[int]) -> float:

@@ -56,6 +56,8 @@ class Rivals:
         self.learnt = [about_of(zoo.rows[number]) for number in last.values()]
         self.told_RC = torch.cat([self.condition_NC, *self._again()])
         """Conditions of all tasks, and behind them those of each further telling that the method hears."""
+        self.first: float | None = None
+        """Examples of the first rows over those of the method."""
         self.look = Judge(
             self.family, self.bench, self.learnt, asker.view.selection, LOOKED_AT, self.ctx.generator("look")
         )
@@ -64,7 +66,8 @@ class Rivals:
     def rows(self, examples: int) -> dict[str, Beside]:
         """Return every row; `examples`: that the method has learnt from."""
         generated = self.asker.view.generators[self.asker.view.method].facts.get("generated", {})
-        count = examples if generated.get("examples") else self.options.rival_images
+        count = (generated.get("examples") and (examples or generated["examples"])) or self.options.rival_images
+        self.first = count / examples if examples else None
         kinds = {ONE: 1, f"{ONE}, rank x {self.options.wider}": self.options.wider}
         rows = {NONE: Beside(self.judged(self._new(1, False)))}
         with self.ctx.progress.step("one adapter", 2 * len(kinds)) as bar:
@@ -99,7 +102,8 @@ class Rivals:
                 rows[row] = Beside(
                     self.judged(network), seen[-1],
                     {
-                        "examples": seen, "selection": watched.scores[: stage + 1], "lr": lr, "times": 2.0**stage,
+                        "examples": seen, "selection": watched.scores[: stage + 1], "lr": lr,
+                        "times": self.first * 2.0**stage if self.first else None,
                         "ended": bool(stage) and watched.scores[stage] - watched.scores[stage - 1] < LITTLE,
                     },
                 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,6 +44,9 @@ class Shares:
         self.augment = augment and _changes(split)
         self.split = split if self.augment else ready(split, torch.device("cpu")) or split
         first = family.ask(split.batch(torch.arange(1), torch.device("cpu")), abouts[0])
+        own = [family.asked(self.split, about) for about in abouts]
+        self.own = own if any(len(one) != len(split) for one in own) else None
+        """Each task's examples, where it is not asked about all."""
         size = sum(x.nbytes for x in leaves(tuple(first)))
         self.steps = max(1, ROUND_BYTES // (size * batch_size))
         """Of a round."""
@@ -61,16 +64,25 @@ class Shares:
         generator = torch.Generator().manual_seed(derive(self.seed, "round", number))
         count, tasks = self.steps * self.batch_size, len(self.abouts)
         task_E = torch.randperm(tasks, generator=generator).repeat(-(-count // tasks))[:count].sort().values
-        index_E = torch.randint(len(self.split), (count,), generator=generator)
-        whole = tuple(self.split.batch(index_E, torch.device("cpu"), generator if self.augment else None))
-        asked, start = [], 0
-        for task, length in enumerate(task_E.bincount(minlength=tasks).tolist()):
-            part, start = slice(start, start + length), start + length
-            if length:
-                own = Batch(*each(lambda x, part=part: x[part], whole))
-                asked.append(tuple(self.family.ask(own, self.abouts[task])))
+        lengths = task_E.bincount(minlength=tasks).tolist()
+        asked = list(self._of_own(lengths, generator) if self.own else self._of_all(lengths, generator))
         order_E = torch.randperm(count, generator=generator)
         return Batch(*each(lambda *parts: torch.cat(parts)[order_E], *asked)), task_E[order_E]
+
+    def _of_own(self, lengths: Sequence[int], generator: torch.Generator) -> Iterator[tuple[Any, ...]]:
+        """Yield so many examples of each task's own."""
+        for split, length in zip(self.own or (), lengths, strict=True):
+            index_E = torch.randint(len(split), (length,), generator=generator)
+            yield tuple(split.batch(index_E, torch.device("cpu"), generator if self.augment else None))
+
+    def _of_all(self, lengths: Sequence[int], generator: torch.Generator) -> Iterator[tuple[Any, ...]]:
+        """Yield so many examples as each task has them, asked for at once."""
+        index_E = torch.randint(len(self.split), (sum(lengths),), generator=generator)
+        whole, start = tuple(self.split.batch(index_E, torch.device("cpu"), generator if self.augment else None)), 0
+        for about, length in zip(self.abouts, lengths, strict=True):
+            part, start = slice(start, start + length), start + length
+            if length:
+                yield tuple(self.family.ask(Batch(*each(lambda x, part=part: x[part], whole)), about))
 
 
 def _changes(split: Split) -> bool:

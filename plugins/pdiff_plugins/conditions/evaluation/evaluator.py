@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveFloat
@@ -122,6 +123,12 @@ class Conditions(OfTasks):
 
     name = "conditions"
     version = 3
+
+    def findings(self, scores: Mapping[str, Any]) -> Iterator[Finding]:
+        """See `Evaluator.findings`; an evaluator of tasks that sets more beside sums the run up in its place."""
+        others = (given for given in scores.values() if isinstance(given, Mapping) and "common" in given)
+        more = next(others, None) is not None
+        return (replace(each, headline=each.headline and not more) for each in super().findings(scores))
 
 
 def given_as(scores: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pdiff.view import View
 
 
+STROKES = ("-", ":", "-.")
+"""Of rows beside the sources, whose colours may be shades of one."""
+
+
 def every_look(view: View) -> dict[str, Look]:
     """Return the look of each source, and of each row beside them."""
     return looks([*view.scores["networks"], *view.scores["conditions"]["beside"]], view.method)
@@ -29,7 +33,7 @@ def by_task(view: View, _: Mapping[str, Look]) -> Drawing:
     values = {row: unit.factor * np.array(each["tasks"][ours["judged"]]) for row, each in known.items()}
     look_of = every_look(view)
     chart, axes = rows(values, look_of, unit.axis(f"{view.scores['main']} on a task"), "mean")
-    low, high, outside = focus(values, [ORIGINAL, view.method])
+    low, high, outside = focus(values, [ORIGINAL, view.method, *ours.get("common", {})])
     axes.set_xlim(low, high)
     for place, (row, numbers) in enumerate(values.items()):
         cloud(axes, place, numbers, look_of[row], low, high, 100.0 if unit.name == "%" else np.inf)
@@ -50,12 +54,15 @@ def by_distance(view: View, _: Mapping[str, Look]) -> Drawing:
         return None
     look_of, chart = every_look(view), figure(4.2)
     axes = chart.add_subplot()
+    alike = dict(
+        zip((row for row in bins[0].scores if row in view.scores["conditions"]["beside"]), STROKES, strict=False)
+    )
     for row in bins[0].scores:
         look, wide = look_of[row], row == view.method
         axes.plot(
             range(len(bins)), [unit.factor * each.scores[row] for each in bins], color=look.colour, marker=look.marker,
             markersize=6, linewidth=2.4 if wide else 1.2, label=row, zorder=4 if wide else 3, clip_on=False,
-            linestyle=(0, (4, 3)) if row == ORIGINAL else "-",
+            linestyle=(0, (4, 3)) if row == ORIGINAL else alike.get(row, "-"),
         )  # fmt: skip
     named = [f"{each.name}\n{each.count} task{'s' if each.count > 1 else ''}" for each in bins]
     axes.set_xticks(range(len(bins)), named)

@@ -9,6 +9,7 @@ from pdiff.components import Figure, Page
 from pdiff.results.scores import given_by, unit_of
 from pdiff.results.summary import SCORE, cell
 from pdiff_plugins.conditions.evaluation.curve import curve
+from pdiff_plugins.conditions.evaluation.verdict import WHOLE
 from pdiff_plugins.drawing import page
 
 if TYPE_CHECKING:
@@ -24,14 +25,27 @@ COLUMNS = (
 FIGURES = ("", "_distance", "_adapted")
 """Behind the evaluator's name, the figures that the page shows."""
 READING = (
-    "Mean scores on the test split. `learnt`: tasks that methods learnt from; `held out`: tasks that none has seen, "
-    "`worst` the worst of them; `hard`: unseen ones that are harder by design. `shuffled`: networks that were asked "
-    "for another task; `random text`: that were asked in random words. `gate`: the tasks' own networks once the "
-    "method's codec has had them. `left out`: error in the "
-    "weights of learnt networks left out, as a share of their variance. `original` is each task's own network; below "
-    "the sources stand ways without a generated network. `examples`: how many training examples a row has learnt from, "
-    "counted each time; what learns from networks has all that these have seen."
+    "Mean scores on the test split, not used to select. `learnt`: tasks that methods learnt from; `held out`: "
+    "tasks that none has seen, `worst` the worst of them; `hard`: unseen ones that are harder by design. `shuffled`: "
+    "networks that were asked for another task; `random text`: that were asked in random words. `gate`: the tasks' own "
+    "networks once the method's codec has had them. `left out`: error in the weights of learnt networks left out, as a "
+    "share of their variance. `original` is each task's own network; below the sources stand ways without a generated "
+    "network. `examples`: how many training examples a row has learnt from, counted each time; what learns from "
+    "networks has all that these have seen."
 )
+PLAIN_ROWS = {
+    "larger class": "a task's more frequent class, whatever is seen",
+    "mean of all networks": "one network for all tasks, the mean of those learnt",
+    WHOLE: "the dataset's classes learnt by one network, and tasks read from its answers",
+    "no adapter": "the frozen network as it is",
+    "one adapter": "one for all tasks, of the selector's rank (`rank x N`: of so many times that), trained on all "
+    "learnt tasks together; its rate is the best of several on the selection split",
+    "told the condition": "the condition, mapped linearly, is added to the outputs of its layers",
+    "trained on": "the same once more examples add under half a point, or after the most that was allowed",
+    "inversion": "of each task the best coefficients in the zoo's principal directions, by some of its training "
+    "examples, which only its own network has seen beside",
+}
+"""What is meant by a row that is no source, or by a part of its name."""
 GAINS = (
     "Score of the method less that of each row. The interval of 95 % takes tasks, with their networks, and examples as "
     "crossed random effects: it is of what other tasks, and other examples, would give. Better and worse are said by "
@@ -62,7 +76,7 @@ def conditions_page(view: View, figures: Sequence[Figure], name: str = "conditio
 
     sections = {
         "Verdict": page.listing([ours["plain"], *ours["verdict"]]),
-        "Every row": table(rows(scores), f"{READING}{_span(scores)}"),
+        "Every row": table(rows(scores), f"{READING}{_plain_rows(ours)}{_span(scores)}"),
         "One network for all tasks": table(common(scores), COMMON),
         "Beside every control": table(gains(scores, "gains"), GAINS),
         "On hard tasks": table(gains(scores, "hard_gains"), GAINS),
@@ -72,6 +86,12 @@ def conditions_page(view: View, figures: Sequence[Figure], name: str = "conditio
         "Figures": "\n".join(map(page.figure, drawn)),
     }
     return Page(name, f"What {view.method} gives when asked for a task.", ABOUT, sections)
+
+
+def _plain_rows(ours: Mapping[str, Any]) -> str:
+    """Say what the rows are that stand below the sources."""
+    said = [f"`{what}`: {meant}" for what, meant in PLAIN_ROWS.items() if any(what in row for row in ours["beside"])]
+    return f" {'; '.join(said)}." if said else ""
 
 
 def _span(scores: Mapping[str, Any]) -> str:

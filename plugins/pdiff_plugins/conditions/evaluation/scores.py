@@ -72,7 +72,9 @@ class Common(TypedDict):
     examples: Annotated[list[int], "training examples after which it was looked at, each twice as many"]
     selection: Annotated[list[float], "its mean score then on learnt tasks, of the selection split"]
     lr: Annotated[float, "the rate, the best of several on the selection split"]
-    times: Annotated[float, "its examples over those that the method has learnt from, or over the first of these"]
+    times: Annotated[
+        float | None, "its examples over those that the method has learnt from; null where that is not known"
+    ]
     ended: Annotated[bool, "whether it is trained to its end: twice the examples added under half a point"]
 
 

@@ -13,7 +13,7 @@ from pdiff.view import ORIGINAL
 from pdiff_plugins.conditions.evaluation.asking import Asker
 from pdiff_plugins.conditions.evaluation.judging import Judge, Judged
 from pdiff_plugins.conditions.evaluation.rivals import Beside, adapted, of_all_classes, readable
-from pdiff_plugins.conditions.evaluation.rows import rows
+from pdiff_plugins.conditions.evaluation.rows import MEAN, rows
 from pdiff_plugins.conditions.evaluation.tasks import HARD, HELD_OUT, LEARNT, Tasks, tasks_of
 from pdiff_plugins.conditions.evaluation.verdict import WHOLE, Case, alone, gains, plain, verdict
 from pdiff_plugins.maths.median import median
@@ -57,11 +57,12 @@ class Scoring:
             for source in self.view.theta:
                 self._source(source)
                 step.advance()
-        beside = {name: Beside(judged) for name, judged in rows(self.asker)}
+        of_zoo = {MEAN: examples_of(self.view, ORIGINAL)}
+        beside = {name: Beside(judged, of_zoo.get(name)) for name, judged in rows(self.asker)}
         whole = of_all_classes(self.asker, self.options.rival_steps, self.options.rival_lr)
         if whole:
             beside[WHOLE] = Beside(whole.judged, whole.seen)
-        beside |= self.options.further(self.asker, _seen(self.view, self.view.method) or 0)
+        beside |= self.options.further(self.asker, examples_of(self.view, self.view.method) or 0)
         self.common = {name: each.common for name, each in beside.items() if each.common}
         every = self.judged | {name: each.judged for name, each in beside.items()}
         of_part = {name: each.of(tasks.of(tasks.judged)) for name, each in every.items()}
@@ -91,7 +92,7 @@ class Scoring:
         asker, theta_TD = self.asker, self.asker.theta(source)
         asked, every = asker.judge.asked(theta_TD), range(len(self.tasks))
         judged = self.judged[source] = asker.judge.of(asked, every if len(theta_TD) > 1 else [0] * len(every), every)
-        row = _row(self.tasks, judged, _seen(self.view, source))
+        row = _row(self.tasks, judged, examples_of(self.view, source))
         told: dict[str, Any] = {**row, "conditional": asker.conditional(source)}
         self.networks[source] = scores = told | {"shuffled": None, "random_text": None, "gate": None}  # type: ignore[assignment]
         if source == self.view.method:
@@ -133,8 +134,8 @@ class Scoring:
         numbers, method = self.tasks.of(self.tasks.judged), self.view.method
         if self.tasks.judged == LEARNT or method not in self.conditional:
             return None
-        theta = (self.kept[method][numbers], self.tasks.own_TD[numbers])
-        generated, own = (median(nearest(each, self.view.zoo.theta_ND)) for each in theta)
+        theta, place = (self.kept[method][numbers], self.tasks.own_TD[numbers]), self.view.bench.coordinates
+        generated, own = (median(nearest(place(each), place(self.view.zoo.theta_ND))) for each in theta)
         return {"generated": generated, "own": own} if generated == generated and own > 0 else None
 
     def _starts(self, gained: Mapping[str, Gain]) -> dict[str, Tensor]:
@@ -154,12 +155,15 @@ def _row(tasks: Tasks, judged: Judged, seen: int | None) -> RowConditions:
     }  # fmt: skip
 
 
-def _seen(view: View, source: str) -> int | None:
+def examples_of(view: View, source: str) -> int | None:
     """Return how many training examples a source learnt from, be it through networks; None where that is not known."""
     facts = {} if source == ORIGINAL else view.generators[source].facts.get("generated", {})
     steps, batch_size = (getattr(view.recipe.collect, key, 0) for key in ("steps", "batch_size"))
     collect: Any = view.recipe.collect
-    return int(getattr(collect, "begun", 0) + (facts.get("examples", 0) or len(view.zoo) * steps * batch_size)) or None
+    own, of_zoo = facts.get("examples", 0), len(view.zoo) * steps * batch_size
+    if own and not facts.get("of_networks"):
+        return int(getattr(collect, "begun", 0) + own)
+    return int(getattr(collect, "begun", 0) + own + of_zoo) if of_zoo else None
 
 
 def _own_gain(view: View) -> float | None:

@@ -118,7 +118,8 @@ def _beside(case: Case) -> Iterator[str]:
         return
     if not level:
         without = f" ({WHOLE}, the strongest of them, was not tried)" if case.unasked else ""
-        yield f"no {'other ' if ahead else ''}control does as well{without}"
+        other = ahead or any(case.gains[row]["said"] != "better" for row in case.common if row in case.gains)
+        yield f"no {'other ' if other else ''}control does as well{without}"
     else:
         row, gain = next(iter(level.items()))
         others = f", nor from {len(level) - 1} more" if len(level) > 1 else ""
@@ -131,14 +132,20 @@ def _beside(case: Case) -> Iterator[str]:
 def _for_all(case: Case) -> Iterator[str]:
     """Say whether one network for all tasks wins, which, and whether that takes more examples."""
     known = {row: case.gains[row] for row in case.common if row in case.gains}
-    alike = {row: gain for row, gain in known.items() if case.common[row]["times"] <= 1}
     if not known:
         return
     wins = any(gain["said"] == "worse" for gain in known.values())
-    said = [f"at equal examples {_ahead(case, alike)}"] if alike else []
-    if more := {row: gain for row, gain in known.items() if row not in alike}:
-        said.append(f"with more of them {_ahead(case, more)}")
+    groups: dict[str, dict[str, Gain]] = {}
+    for row, gain in sorted(known.items(), key=lambda pair: case.common[pair[0]]["times"] or 0):
+        groups.setdefault(_when(case.common[row]["times"]), {})[row] = gain
+    said = [f"{when}{_ahead(case, rows)}" for when, rows in groups.items()]
     yield f"one network for all tasks {'wins' if wins else 'does not win'}: {', '.join(said)}"
+
+
+def _when(times: float | None) -> str:
+    if times is None:
+        return ""
+    return "at equal examples " if times == 1 else f"with {'fewer' if times < 1 else 'more'} examples "
 
 
 def _ahead(case: Case, gained: Mapping[str, Gain]) -> str:
@@ -146,7 +153,8 @@ def _ahead(case: Case, gained: Mapping[str, Gain]) -> str:
     row, gain = min(gained.items(), key=lambda pair: pair[1]["mean"])
     trained, by = case.common[row], case.unit.difference(abs(gain["mean"]))
     side, end = ("better", "higher") if gain["mean"] < 0 else ("worse", "lower")
-    times = f" ({trained['times']:.3g} times as many)" if trained["times"] > 1 else ""
+    times = f" ({trained['times']:.3g} times as many)" if trained["times"] not in (None, 1) else ""
+    times = f" (after {trained['examples'][-1]:,} examples)" if trained["times"] is None else times
     told = f"does {side} by {by}" if gain["said"] else f"scores {end} by {by}, which may be chance"
     if trained["ended"] or len(trained["selection"]) < 2:
         return f"{row}{times} {told}"

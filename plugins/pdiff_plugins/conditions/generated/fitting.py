@@ -192,4 +192,7 @@ def _count(module: nn.Module) -> int:
 
 def _facts(method: ByTask, module: nn.Module, size: int, bench: Bench) -> dict[str, Any]:
     facts = {"parameters": _count(module), "network_parameters": _count(bench.objective.model), "steps": method.steps}
-    return facts | {"examples": method.steps * size * method.batch_size if method.by_task else 0}
+    from_zoo = not _around_base(method) or getattr(method, "rank", 0) > 0
+    return facts | {
+        "examples": method.steps * size * method.batch_size if method.by_task else 0, "of_networks": from_zoo
+    }  # fmt: skip

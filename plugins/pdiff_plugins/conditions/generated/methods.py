@@ -84,6 +84,7 @@ class Hypernetwork(ByTask):
     """
 
     name = "hypernetwork"
+    version = 2
     source: ClassVar[str] = (
         "Ha et al. 2016, HyperNetworks, arXiv 1609.09106 (weights are outputs of a network, by their loss); per "
         "class: Gidaris & Komodakis 2018, arXiv 1804.09458 (a classifier's rows from means of features); products: "
