@@ -30,7 +30,7 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine runs.py api.py"
 """Contracts, discovery, recipe, engine, runs, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 10965, 4025, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 10990, 4025, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
