@@ -36,7 +36,7 @@ class Seeds(TrainedTogether):
     start: Literal["independent", "shared", "base"] = Field(
         "independent",
         description="where runs begin: independent: each at its own initialisation, which asks for a selector that "
-        "takes everything; shared: all at one new initialisation; base: all at the base network",
+        "takes everything, or adds adapters; shared: all at one new initialisation; base: all at the base network",
     )
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class Tasks(TrainedTogether):
         description="where networks begin: shared: all at one new initialisation; base: all at the base network; "
         "trunk: at a network of all classes, but for entries of another shape, which are new and shared; multitask: "
         "at the base network, its selected entries trained on all learnt tasks together; independent: each at its own "
-        "initialisation, which asks for a selector that takes everything",
+        "initialisation, which asks for a selector that takes everything, or adds adapters",
     )
     trunk_steps: int = Field(1500, gt=0, description="steps in which a trunk is trained")
     start_steps: int = Field(
