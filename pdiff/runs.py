@@ -233,7 +233,7 @@ class Run:
         return self._best(source)
 
     def export(
-        self, to: Path | None = None, *, which: str | int = "best", source: str = "", every: bool = False,
+        self, to: str | Path | None = None, *, which: str | int = "best", source: str = "", every: bool = False,
         overwrite: bool = False, format: str = "", **options: Any,
     ) -> list[Path]:  # fmt: skip
         """Write one network to a file, or every network of the source to a folder; return the paths.
@@ -241,7 +241,7 @@ class Run:
         By default they lie in the run's folder, under names of their own. `format`: one of the selector's, with its
         `options`; each network is a folder then, and the network that they were added to lies beside them.
         """
-        named = in_name(self._source(source))
+        named, to = in_name(self._source(source)) + self.drawn_with, Path(to) if to else None
         check_format(format, options, self.recipe.selector)
         if format:
             to = to or self.folder / f"network{'s' * every}-{named}{'' if every else f'-{which}'}-{format}"

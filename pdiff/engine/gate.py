@@ -57,8 +57,9 @@ def gate(generator: Generator, bench: RunBench, ctx: Context) -> dict[str, Any] 
     return {"own": held.own, "through": left, "share": left / held.own}
 
 
-def warning(name: str, told: dict[str, Any], text: Callable[[float], str]) -> str:
+def warning(name: str, told: dict[str, Any], split: str, text: Callable[[float], str]) -> str:
     """Return what a person must know of a gate that holds too little; nothing of another. `text` writes a score."""
     if told["share"] >= ENOUGH:
         return ""
-    return f"method {name}: of held-out tasks' own networks ({text(told['own'])}) it can hold {text(told['through'])}"
+    own, through = text(told["own"]), text(told["through"])
+    return f"method {name}: of held-out tasks' own networks ({own}, {split} split) it can hold {through}"

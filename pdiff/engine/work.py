@@ -143,7 +143,8 @@ def do_fit(method: Method, zoo: Zoo, bench: RunBench, folder: Path, ctx: Context
     generator = method.fit(zoo, bench, ctx)
     if told := gate(generator, bench, ctx.scope("gate")):
         generator.facts |= {"gate": told}
-        if line := warning(method.name, told, Unit.of((told["own"], told["through"]), bench.task.unit).text):
+        text = Unit.of((told["own"], told["through"]), bench.task.unit).text
+        if line := warning(method.name, told, bench.selection, text):
             ctx.warn(line)
     save_tensors(folder / "generator.safetensors", generator.tensors())
     write_json(folder / "log.json", generator.log)

@@ -48,7 +48,7 @@ def test_a_codec_that_loses_too_much_says_so_after_its_fit(tmp_path: Path) -> No
     facts, warned = fitted(Forgets(2), tmp_path)
     assert facts["gate"] == {"own": 1.0, "through": pytest.approx(0.6), "share": pytest.approx(0.6)}
     (line,) = warned
-    assert line == "method pdiff: of held-out tasks' own networks (100.00%) it can hold 60.00%"
+    assert line == "method pdiff: of held-out tasks' own networks (100.00%, validation split) it can hold 60.00%"
     scores = {"facts": {"pdiff": facts}, "selection": "validation", "networks": {}, "of": {"unit": "%"}}
     assert "pdiff 60.00% of 100.00%" in held(scores)
 

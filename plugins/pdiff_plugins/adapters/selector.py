@@ -68,11 +68,16 @@ class Lora(Selector):
         return self.model_copy(update={"ranks": ranks, "alphas": alphas})
 
     def foresee(self, ahead: Ahead) -> None:
-        """Note where the network that is to be adapted knows nothing."""
+        """Note where the network that is to be adapted knows nothing, and where factors say nothing."""
         recipe = ahead.recipe
         if not recipe.train.epochs and not recipe.architecture.weights:
+            trainable = getattr(recipe.task, "base", lambda: True)() is not None
+            remedy = "set train.epochs, or architecture.weights" if trainable else "name a file in architecture.weights"
+            ahead.note(f"{ahead.key}: adapters of a network that is not trained; {remedy}")
+        if hasattr(recipe.collect, "path"):
             ahead.note(
-                f"{ahead.key}: adapters of a network that is not trained; set train.epochs, or architecture.weights"
+                f"{ahead.key}: adapters that were trained apart share no factors, only products: learn those "
+                "(codec = { name = 'products' }, of = 'products', loss = 'products'), but where all began alike"
             )
 
     def extend(self, model: nn.Module) -> None:

@@ -57,7 +57,7 @@ def test_rows_say_how_many_examples_they_have_learnt_from() -> None:
     (note,) = (
         note for note in Showing({"conditions": Conditions()}, print).notes(seen.scores) if "learnt from," in note
     )
-    assert note.endswith(f"{WHOLE} 1,000; hypernetwork 1,234; original, pdiff 2,000")
+    assert note.endswith(f"1,000: {WHOLE}; 1,234: hypernetwork; 2,000: original / pdiff / mean of all networks")
     head, (first, *_) = rows(seen.scores)
     assert first[head.index("examples")] == "2,000"
 

@@ -40,7 +40,7 @@ def _trained(ours: Mapping[str, Any], given: Mapping[str, Any], unit: Unit) -> I
     seen = {name: each["seen"] for name, each in (given | ours["beside"]).items() if each.get("seen")}
     if len(set(seen.values())) > 1:
         by_count = [
-            ", ".join(n for n in seen if seen[n] == count) + f" {count:,}" for count in sorted(set(seen.values()))
+            f"{count:,}: " + " / ".join(n for n in seen if seen[n] == count) for count in sorted(set(seen.values()))
         ]
         yield f"training examples that rows have learnt from, be it through networks: {'; '.join(by_count)}"
     above = [source for source, each in given.items() if source != ORIGINAL and each["mean"] > given[ORIGINAL]["mean"]]

@@ -149,8 +149,11 @@ def _when(times: float | None) -> str:
 
 
 def _ahead(case: Case, gained: Mapping[str, Gain]) -> str:
-    """Say of the strongest of these rows how it does beside the method, and whether it was trained to its end."""
-    row, gain = min(gained.items(), key=lambda pair: pair[1]["mean"])
+    """Say of the strongest of these rows how it does beside the method, and whether it was trained to its end.
+
+    A row that is told to be better stands before one of a higher mean that may be chance.
+    """
+    row, gain = min(gained.items(), key=lambda pair: (pair[1]["said"] != "worse", pair[1]["mean"]))
     trained, by = case.common[row], case.unit.difference(abs(gain["mean"]))
     side, end = ("better", "higher") if gain["mean"] < 0 else ("worse", "lower")
     times = f" ({trained['times']:.3g} times as many)" if trained["times"] not in (None, 1) else ""

@@ -19,7 +19,7 @@ def biases(model: nn.Module, layout: Layout, first: bool) -> Tensor:
     if not chosen:
         raise UserError(
             "method multitask: the selection holds no bias of a linear or convolutional layer, which a condition "
-            "could shift; select more, or take 'hypernetwork'"
+            "could shift; select more (of adapters selector.biases = true), or take 'hypernetwork'"
         )
     return torch.cat(chosen[:1] if first else chosen)
 
