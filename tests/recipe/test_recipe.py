@@ -48,7 +48,7 @@ def test_every_fault_is_reported_at_once_with_key_value_and_expectation(tiny: Pa
 
 def test_a_missing_table_names_what_it_could_be(tiny: Path) -> None:
     lines = faults_of(tiny, tiny.read_text().replace('[selector]\nname = "entire"', ""))
-    assert lines == [f"{tiny}: selector: missing; add it with name = one of: entire, last_norms, layers, names"]
+    assert lines == [f"{tiny}: selector: missing; add it with name = one of: entire, last_norms, layers, lora, names"]
     lines = faults_of(tiny, tiny.read_text() + "\n[selector]\nn = 2\n")
     assert "selector: needs name = one of: entire" in lines[0]
 
