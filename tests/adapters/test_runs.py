@@ -52,8 +52,9 @@ def tables(collector: str, architecture: str = "mlp", **lora: Any) -> dict[str, 
     } | COLLECTORS[collector]  # fmt: skip
 
 
-RUNS = [(collector, "mlp") for collector in COLLECTORS]
-RUNS += [(collector, architecture) for collector in ("seeds shared", "tasks") for architecture in ("cnn", "vit")]
+RUNS = [pytest.param(collector, "mlp") for collector in COLLECTORS]
+RUNS += [pytest.param(collector, "cnn") for collector in ("seeds shared", "tasks")]
+RUNS += [pytest.param(collector, "vit", marks=pytest.mark.slow) for collector in ("seeds shared", "tasks")]
 
 
 @pytest.mark.parametrize(("collector", "architecture"), RUNS)

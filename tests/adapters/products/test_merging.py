@@ -154,6 +154,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.slow
 def test_peft_merges_to_the_same() -> None:
     if importlib.util.find_spec("peft") is None:
         pytest.skip("peft is not installed")
