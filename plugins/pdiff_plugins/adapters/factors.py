@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pdiff.errors import UserError
 from pdiff.zoo import Entry, Layout
+from pdiff_plugins.adapters.blocks import folded, unfolded
 from pdiff_plugins.adapters.layers import A, B
 
 
@@ -47,14 +47,11 @@ class Pair:
 
     def _apart(self, rows_MRC: Tensor) -> Tensor:
         """Return blocks of rows `[M, R, C]` along a diagonal, `[M, R, g C]`."""
-        blocks_MGRC = rows_MRC.unflatten(1, (self.groups, -1))
-        eye_GG = torch.eye(self.groups, dtype=rows_MRC.dtype, device=rows_MRC.device)
-        return (blocks_MGRC[:, :, :, None] * eye_GG[:, None, :, None]).flatten(3).flatten(1, 2)
+        return unfolded(rows_MRC.unflatten(1, (self.groups, -1)).flatten(0, 1), self.groups)
 
     def _within(self, rows_MRC: Tensor) -> Tensor:
         """Return the blocks along the diagonal, one below the other."""
-        blocks = rows_MRC.unflatten(1, (self.groups, -1)).unflatten(-1, (self.groups, -1))
-        return blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1).flatten(1, 2)
+        return folded(rows_MRC, self.groups).unflatten(0, (-1, self.groups)).flatten(1, 2)
 
 
 def pairs(layout: Layout, who: str = "adapters") -> list[Pair]:

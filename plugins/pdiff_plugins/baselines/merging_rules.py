@@ -11,8 +11,9 @@ from torch import Tensor
 from pdiff.context import Context
 from pdiff.mapped import Touched
 from pdiff.zoo import Entry, Layout, Zoo
+from pdiff_plugins.adapters.blocks import folded, unfolded
 from pdiff_plugins.adapters.factors import Pair, pairs
-from pdiff_plugins.adapters.products.algebra import Factors, combined, cut, folded, unfolded
+from pdiff_plugins.adapters.products.algebra import Factors, combined, cut
 from pdiff_plugins.adapters.products.coordinates import rest
 from pdiff_plugins.adapters.products.populations import factors_of, share_of
 

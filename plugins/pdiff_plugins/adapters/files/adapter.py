@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from pdiff_plugins.adapters.blocks import folded, unfolded
 from pdiff_plugins.adapters.layers import A, B, adapted, groups, owner, scale_of
+from pdiff_plugins.adapters.products.algebra import Factors, singular
 
 ROUNDING = 1e-6
 """Singular values that are so much smaller than the largest are rounding alone."""
@@ -76,7 +78,7 @@ def cut(first: Tensor, second: Tensor, groups: int, rank: int) -> tuple[tuple[Te
     """Return factors of this rank at most, the energy of B A, and theirs. Each group has its share of the rank."""
     a_GRI = first.double().flatten(1).unflatten(0, (groups, -1))
     b_GOR = second.double().flatten(1).unflatten(0, (groups, -1))
-    u_GOR, values_GR, v_GRI = svd_of(a_GRI, b_GOR)
+    u_GOR, values_GR, v_GRI = singular(Factors(a_GRI, b_GOR))
     each, energy_GR = max(rank // groups, 1), values_GR.square()
     whole, kept = energy_GR.sum().item(), energy_GR[:, :each].sum().item()
     if a_GRI.shape[1] <= each:
@@ -87,29 +89,17 @@ def cut(first: Tensor, second: Tensor, groups: int, rank: int) -> tuple[tuple[Te
     return (new[0].to(first.dtype), new[1].to(second.dtype)), whole, kept
 
 
-def svd_of(a_GRI: Tensor, b_GOR: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U `[G, O, r]`, S `[G, r]` and V^T `[G, r, I]` of B A, which is never formed."""
-    basis_GOK, b_GKR = torch.linalg.qr(b_GOR)
-    basis_GIK, a_GKR = torch.linalg.qr(a_GRI.mT)
-    u_GKR, values_GR, v_GRK = torch.linalg.svd(b_GKR @ a_GKR.mT, full_matrices=False)
-    return basis_GOK @ u_GKR, values_GR, v_GRK @ basis_GIK.mT
-
-
 def dense(first: Tensor, groups: int) -> Tensor:
     """Return the factor A of a grouped convolution as PEFT has it, which sees all inputs: zeros between groups."""
     if groups == 1:
         return first
-    blocks = first.unflatten(0, (groups, -1))
-    whole = first.new_zeros(groups, blocks.shape[1], groups, *first.shape[1:])
-    for group in range(groups):
-        whole[group, :, group] = blocks[group]
-    return whole.flatten(2, 3).flatten(0, 1)
+    whole = unfolded(first.flatten(1).unflatten(0, (groups, -1)), groups)
+    return whole.reshape(len(first), groups * first.shape[1], *first.shape[2:])
 
 
 def grouped(whole: Tensor, groups: int) -> Tensor | None:
     """Return what `dense` made dense; None where there is more than zeros between groups."""
     if groups == 1:
         return whole
-    parts = whole.unflatten(0, (groups, -1)).unflatten(2, (groups, -1))
-    first = torch.cat([parts[group, :, group] for group in range(groups)])
+    first = folded(whole.flatten(1)[None], groups).reshape(len(whole), whole.shape[1] // groups, *whole.shape[2:])
     return first if dense(first, groups).equal(whole) else None

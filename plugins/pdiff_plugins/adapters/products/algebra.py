@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pdiff_plugins.adapters.blocks import folded, unfolded
+
 NUMBERS = 2**24
 """Numbers of products, or of cores, that are held at a time."""
 LARGE = 128
@@ -31,22 +33,6 @@ class Factors(NamedTuple):
     def size(self) -> int:
         """Numbers of one product."""
         return self.b_NOR.shape[1] * self.a_NRI.shape[2]
-
-
-def folded(matrix_NXY: Tensor, groups: int) -> Tensor:
-    """Return the blocks along the diagonal of each matrix, `[N g, X / g, Y / g]`."""
-    if groups == 1:
-        return matrix_NXY
-    blocks = matrix_NXY.unflatten(2, (groups, -1)).unflatten(1, (groups, -1))
-    return blocks.diagonal(dim1=1, dim2=3).movedim(-1, 1).flatten(0, 1)
-
-
-def unfolded(block_NXY: Tensor, groups: int) -> Tensor:
-    """Return matrices with these blocks along their diagonal: the inverse of `folded`."""
-    if groups == 1:
-        return block_NXY
-    eye_GG = torch.eye(groups, dtype=block_NXY.dtype, device=block_NXY.device)
-    return (block_NXY.unflatten(0, (-1, groups))[:, :, :, None] * eye_GG[:, None, :, None]).flatten(3).flatten(1, 2)
 
 
 def double(a_NRI: Tensor, b_NOR: Tensor) -> Factors:

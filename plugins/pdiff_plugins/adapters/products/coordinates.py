@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pdiff.mapped import Touched
 from pdiff.zoo import Entry, Layout
+from pdiff_plugins.adapters.blocks import folded
 from pdiff_plugins.adapters.factors import Pair, pairs
-from pdiff_plugins.adapters.products.algebra import Factors, double, explicit, folded
+from pdiff_plugins.adapters.products.algebra import Factors, double, explicit
 
 MOST = 2**20
 """Numbers of a network's products up to which they are its coordinates."""

@@ -83,8 +83,13 @@ def within(zoo: Zoo, theta_MD: Tensor) -> Tensor:
     across_MN = torch.stack([part_MN for _, part_MN in grams(theta_MD, zoo.theta_ND, zoo.layout)]).sum(dim=0)
     mean_N = gram_NN.mean(dim=1)
     across_MN = across_MN - across_MN.mean(dim=1, keepdim=True) - mean_N + mean_N.mean()
-    centred_NN = gram_NN - mean_N - mean_N[:, None] + mean_N.mean()
-    return across_MN @ torch.linalg.pinv(centred_NN, rtol=SAME, hermitian=True)
+    return across_MN @ torch.linalg.pinv(centred(gram_NN), rtol=SAME, hermitian=True)
+
+
+def centred(gram_NN: Tensor) -> Tensor:
+    """Return the inner products of deviations from the mean."""
+    mean_N = gram_NN.mean(dim=1)
+    return gram_NN - mean_N - mean_N[:, None] + mean_N.mean()
 
 
 def share_of(lost_M: Tensor, whole_M: Tensor) -> Tensor:

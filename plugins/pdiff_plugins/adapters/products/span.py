@@ -11,7 +11,7 @@ from torch import Tensor
 from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.zoo import Zoo
-from pdiff_plugins.adapters.products.populations import grams, mixed
+from pdiff_plugins.adapters.products.populations import centred, grams, mixed
 from pdiff_plugins.latent.span import of_gram
 
 STILL = 1e-12
@@ -51,19 +51,13 @@ def fit(zoo: Zoo, latent: int) -> tuple[ProductSpan, Tensor, dict[str, Any]]:
     count, size, units = len(zoo), 0, []
     gram_NN = torch.zeros(count, count, dtype=torch.float64)
     for numbers, product_NN in grams(zoo.theta_ND, zoo.theta_ND, zoo.layout):
-        squares, whole = max(float(_centred(product_NN).trace()), 0), float(product_NN.trace())
+        squares, whole = max(float(centred(product_NN).trace()), 0), float(product_NN.trace())
         units.append(math.sqrt(squares / (count * numbers)) if squares > STILL * whole else math.inf)
         gram_NN += product_NN / units[-1] ** 2
         size += numbers
     mean_N = gram_NN.mean(dim=1)
-    weight_ZN, z_NZ, kept = of_gram(_centred(gram_NN), size, latent)
+    weight_ZN, z_NZ, kept = of_gram(centred(gram_NN), size, latent)
     span = ProductSpan(zoo, weight_ZN, torch.tensor(units, dtype=torch.float64), mean_N - mean_N.mean())
     few = torch.linspace(0, count - 1, min(CHECKED, count)).long()
     _, lost_M = mixed(zoo, z_NZ[few] @ weight_ZN, Context(seed=0))
     return span, z_NZ, kept | {"cut": float(lost_M.mean())}
-
-
-def _centred(product_NN: Tensor) -> Tensor:
-    """Return the products of deviations from the mean."""
-    mean_N = product_NN.mean(dim=1)
-    return product_NN - mean_N - mean_N[:, None] + mean_N.mean()

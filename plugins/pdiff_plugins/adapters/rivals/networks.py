@@ -14,13 +14,11 @@ from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
 
 from pdiff.context import derive
+from pdiff_plugins.conditions.generated.modules import LEAST
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.components import Family, Selector
-
-LEAST = 1e-6
-"""Deviation of a condition's number below which it never changes."""
 
 
 class OneAdapter(nn.Module):

@@ -5,7 +5,6 @@ B, M networks, C condition, D selected parameters, G tasks of a step, K directio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from pdiff.files import below
 from pdiff.mapped import LARGE, Touched
 from pdiff.running.memory import free_bytes
 from pdiff.training.loop import threads_for, train
+from pdiff.training.optimizers import SCHEDULES
 from pdiff.zoo import Zoo, about
 from pdiff_plugins.adapters.products.loss import Products
 from pdiff_plugins.batches import at_most
@@ -104,10 +104,10 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
 
 def _rising(method: ByTask) -> str | Callable[[int], float]:
     """Return the cosine, which rises at first where that is asked for."""
-    steps, warmup = method.steps, method.warmup
-    if not warmup:
+    if not method.warmup:
         return "cosine"
-    return lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    cosine = SCHEDULES["cosine"](method.steps)
+    return lambda step: min(1.0, (step + 1) / method.warmup) * cosine(step)
 
 
 def _told(method: ByTask, zoo: Zoo, bench: Bench) -> Tensor:
