@@ -22,7 +22,7 @@ from pdiff.testing import Points, check_component, tiny_zoo
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.conditions.controls import left_out, regression
 from pdiff_plugins.conditions.controls.kernel import Kernel
-from pdiff_plugins.conditions.controls.known import needs
+from pdiff_plugins.conditions.controls.known import distances, nearest, needs
 from pdiff_plugins.conditions.controls.near import Nearest, Neighbours
 from pdiff_plugins.conditions.controls.ridge import Ridge
 from pdiff_plugins.maths import normalise
@@ -84,6 +84,16 @@ def test_neighbours_are_averaged_and_variances_stay_positive() -> None:
         theta_MD = asked(Neighbours(count=count), zoo, BITS[[2]])
         assert close(theta_MD, x_ND[near_N].mean(axis=0, keepdims=True), zoo) and (theta_MD[:, 6:] > 0).all()
     assert close(asked(Neighbours(count=99), zoo, BITS[[2]]), x_ND.mean(axis=0, keepdims=True), zoo)
+
+
+def test_both_neighbours_of_an_angle_are_equally_near_though_rounding_parts_them() -> None:
+    angle_N = torch.arange(12, dtype=torch.float64).mul(30).deg2rad()
+    circle_NC = torch.stack([angle_N.cos(), angle_N.sin()], dim=1).float()
+    for asked in range(12):
+        others = [number for number in range(12) if number != asked]
+        away_MT = distances(circle_NC[[asked]], circle_NC[others], "euclidean")
+        near = [others[place] for place in nearest(away_MT)[0].nonzero().flatten().tolist()]
+        assert sorted(near) == sorted([(asked - 1) % 12, (asked + 1) % 12])
 
 
 def test_tasks_count_alike_however_many_networks_they_have() -> None:

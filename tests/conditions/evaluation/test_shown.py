@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pdiff.components import PARTS
 from pdiff.context import Context
 from pdiff.results.scores import compared
 from pdiff.results.shown import Showing
@@ -50,6 +51,14 @@ def test_a_curve_by_distance_begins_with_learnt_tasks(seen: Any) -> None:
     bins = curve(seen.scores)
     assert bins[0].name == "learnt" and bins[0].count == 20 and [each.name for each in bins[1:]] == ["1"]
     assert bins[1].count == 10 and bins[1].scores["kernel"] == 1.0 and bins[0].scores["original"] == 1.0
+
+
+def test_distances_that_rounding_parts_are_one_place_of_the_curve(seen: Any) -> None:
+    ours = seen.scores["conditions"]
+    parts = {part: [0.76536686 + 1e-8 * number for number in range(len(ours["distances"][part]))] for part in PARTS[1:]}
+    distances = {**ours["distances"], **parts}
+    bins = curve({**seen.scores, "conditions": {**ours, "distances": distances}})
+    assert [(each.name, each.count) for each in bins] == [("learnt", 20), ("0.765", 10)]
 
 
 def test_findings_figures_and_page_say_it(seen: Any) -> None:

@@ -35,6 +35,7 @@ class AttributeDirections(Control):
     """
 
     name = "attribute_directions"
+    version = 2
     source: ClassVar[str] = (
         "Dravid et al. 2024, weights2weights, arXiv 2406.09413 (linear directions of attributes in the components of a "
         "zoo; there classifiers, and one direction at a time)"

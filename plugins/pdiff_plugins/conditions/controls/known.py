@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pdiff.zoo import Zoo
 
 Distance = Literal["euclidean", "cosine", "hamming"]
-TIE = 1e-9
-"""Relative difference up to which distances are the same: what rounding makes of equal ones."""
+TIE = 1e-6
+"""Relative difference up to which distances are the same: what rounding of conditions, in float32, makes of equal ones,
+such as those of an angle to both of its neighbours."""
 
 
 @dataclass(frozen=True)

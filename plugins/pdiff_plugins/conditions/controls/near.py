@@ -26,6 +26,7 @@ class Nearest(Control):
     """
 
     name = "nearest"
+    version = 2
     distance: Distance = Field("euclidean", description="between conditions; hamming: how many entries differ")
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
@@ -77,6 +78,7 @@ class Neighbours(Control):
     """
 
     name = "neighbours"
+    version = 2
     distance: Distance = Field("euclidean", description="between conditions; hamming: how many entries differ")
     count: int = Field(1, ge=1, description="at least so many tasks; all that are as near as the last one count too")
     of: Of = "factors"

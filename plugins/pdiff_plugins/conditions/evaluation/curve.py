@@ -42,7 +42,7 @@ def curve(scores: Mapping[str, Any]) -> list[Bin]:
     rows = [row for row in shown(scores) if row in by_row]
     bins = [_bin("learnt", [(0.0, "learnt", i) for i in range(len(ours["distances"]["learnt"]))], rows, by_row)]
     unseen = sorted(
-        (distance, part, number)
+        (float(f"{distance:.6g}"), part, number)  # rounding of conditions makes several of one
         for part in ("held out", "hard") for number, distance in enumerate(ours["distances"][part])
     )  # fmt: skip
     values = sorted({distance for distance, *_ in unseen})
