@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.components import Train
     from pdiff.data import About, Split
     from pdiff.objective import Objective
 
@@ -21,6 +22,11 @@ class Bench(Protocol):
     @property
     def objective(self) -> Objective:
         """The task on training examples."""
+        ...
+
+    @property
+    def training(self) -> Train:
+        """How the base network was trained; with no epochs it was not."""
         ...
 
     @property
@@ -75,10 +81,11 @@ class Bench(Protocol):
         """
         ...
 
-    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
-        """Return (log-probabilities `[M, E, K]` in float32, targets `[E]`) of at most so many examples.
+    def log_probabilities(self, theta_MD: Tensor, split: str | Split, most: int) -> tuple[Tensor, Tensor] | None:
+        """Return (log-probabilities `[M, E, K]` in float32, targets `[E]`) of at most so many examples (0: all).
 
-        They are drawn at random, the same ones every time; None where the task has no classes.
+        Of a split, or of other examples; they are drawn at random, the same ones every time. None where the task has
+        no classes.
         """
         ...
 

@@ -22,7 +22,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "CONTENT", "IF_SET", "KINDS", "NEVER", "PARTS", "Ahead", "Architecture", "Codec", "Collector",
         "Component", "Dataset", "Denoiser", "Encoder", "Engine", "Evaluator", "Family", "Figure", "Finding",
         "Generator", "Job", "Launcher", "Method", "NoSuchComponent", "Page", "ReadsCheckpoints", "Report", "Rival",
-        "Selector", "Table", "Task", "Tracker", "Transform", "identity", "merge", "plain",
+        "Selector", "Table", "Task", "Tracker", "Train", "Transform", "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (

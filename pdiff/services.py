@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.components import Train
     from pdiff.data import About, Split
     from pdiff.objective import Objective
 
@@ -27,6 +28,10 @@ class Through:
     @property
     def objective(self) -> Objective:
         return self._bench.objective.through(self._decode)
+
+    @property
+    def training(self) -> Train:
+        return self._bench.training
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,7 +59,7 @@ class Through:
     def predict(self, theta_MD: Tensor, split: str | Split, at_once: int = 0) -> Tensor:
         return self._bench.predict(self._decode(theta_MD), split, at_once)
 
-    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+    def log_probabilities(self, theta_MD: Tensor, split: str | Split, most: int) -> tuple[Tensor, Tensor] | None:
         return self._bench.log_probabilities(self._decode(theta_MD), split, most)
 
     def measures(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Train
     from pdiff.components.architecture import Architecture
     from pdiff.components.collector import Collector
     from pdiff.components.dataset import Dataset
@@ -35,6 +36,8 @@ class Setup(Protocol):
     def architecture(self) -> Architecture: ...
     @property
     def selector(self) -> Selector: ...
+    @property
+    def train(self) -> Train: ...
     @property
     def collect(self) -> Collector: ...
     @property

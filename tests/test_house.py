@@ -30,7 +30,7 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine runs.py api.py"
 """Contracts, discovery, recipe, engine, runs, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 10990, 4030, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 11060, 4100, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
@@ -53,7 +53,8 @@ network is for is checked before it is scored (components/collector.py, componen
 and that a selector may add to a network what is generated, which files and modules for others do not show, and in which
 distances mean something else (components/selector.py, engine/bench.py), and that it may have formats of its own, of
 which each network is a folder, whole or not there (folders.py); and that a fitted method says what it can hold of
-networks of unseen tasks before it samples any (engine/gate.py), for which what these score is known once for all."""
+networks of unseen tasks before it samples any (engine/gate.py), for which what these score is known once for all; and
+that what a run cost can be counted (components/collector.py, components/method.py)."""
 
 
 @functools.cache

@@ -33,6 +33,7 @@ from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
 from pdiff.components.tracker import Tracker
+from pdiff.components.train import Train
 from pdiff.components.transform import Transform
 from pdiff.results.shown import Figure, Finding, Page
 
@@ -68,6 +69,7 @@ __all__ = [
     "Table",
     "Task",
     "Tracker",
+    "Train",
     "Transform",
     "identity",
     "merge",

@@ -41,6 +41,13 @@ class Collector(Component):
         """Return how many checkpoints there will be; None where that cannot be known before."""
         return None
 
+    def examples(self, train: int) -> int | None:
+        """Return how many training examples collecting reads, each as often as a network is moved by it.
+
+        `train`: examples of the train split. None where the collector cannot know.
+        """
+        return None
+
     @abstractmethod
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pdiff.bench import Bench
     from pdiff.context import Context
+    from pdiff.data import Split
     from pdiff.zoo import Zoo
 
 
@@ -49,7 +50,12 @@ class Generator:
     log: list[dict[str, float]]
     """Training curve: rows of `step` and losses; `part` tells curves apart."""
     facts: dict[str, Any]
-    """What the fit found worth telling, JSON-ready (the codec gate, for one)."""
+    """What the fit found worth telling, JSON-ready (the codec gate, for one).
+
+    `examples`: how many training examples it read, each as often as a network was moved by it, or a derivative taken
+    of it; absent: none. `begins`: what it began from: `checkpoints` (where absent), `one` network, the base or the last
+    checkpoint, or `nothing`.
+    """
     metric: str = ""
     """The task's measure that networks can be asked for, where `prompted` is there."""
 
@@ -70,6 +76,14 @@ class Generator:
 
     def through(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         """Return what the method's codec leaves of networks that it need not have seen, or None if it has none."""
+        return None
+
+    def answers(self, examples: Split, count: int, bench: Bench, ctx: Context) -> Tensor | None:
+        """Return log-probabilities of classes `[M, E, K]` that up to `count` members of its ensemble give.
+
+        For methods whose members are no parameter vectors, such as a linearised network's or those that dropout makes;
+        their `sample` returns what is nearest to them. None, unless overridden: the members are the networks drawn.
+        """
         return None
 
     def prompted(self, start_MD: Tensor, measure_M: Tensor, wanted_M: Tensor, ctx: Context) -> Tensor:

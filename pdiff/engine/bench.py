@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Architecture, Encoder, Family, Selector, Task
+from pdiff.components import Architecture, Encoder, Family, Selector, Task, Train
 from pdiff.context import Context
 from pdiff.data import About, DatasetSplits, Split, some
 from pdiff.engine.gate import EXAMPLES, Held, held_out
@@ -60,6 +60,7 @@ class RunBench:
     preprocess: Callable[[], nn.Module | None] = lambda: None
     """The dataset's."""
     selector: Selector | None = None
+    training: Train = field(default_factory=Train)
 
     @property
     def data(self) -> DatasetSplits:
@@ -179,12 +180,13 @@ class RunBench:
         return self.predictor.predict(theta_MD, examples, ctx.replace(batch_size=at_once or ctx.batch_size), what)
 
     @torch.no_grad()
-    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
-        examples = some(self.data.split(split), most, self.contexts("some", split).generator("examples"))
+    def log_probabilities(self, theta_MD: Tensor, split: str | Split, most: int) -> tuple[Tensor, Tensor] | None:
+        name, examples = (split, self.data.split(split)) if isinstance(split, str) else ("examples", split)
+        examples = some(examples, most, self.contexts("some", name).generator("examples"))
         first = examples.batch(torch.zeros(1, dtype=torch.int64), self.contexts("predict").device)
         if self.task.log_probabilities(self.network.eval(), first.inputs) is None:
             return None
-        what = f"probabilities ({split})"
+        what = f"probabilities ({name})"
         return self._prober.predict(theta_MD, examples, self.contexts("predict"), what), examples.targets
 
     def align(self, theta_MD: Tensor, to_MD: Tensor | None = None) -> Tensor | None:

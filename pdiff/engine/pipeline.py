@@ -139,7 +139,7 @@ class Pipeline:
         recipe = self.recipe
         return RunBench(
             recipe.architecture, recipe.task, lambda: self.data, recipe.selection, zoo, self.context, measures,
-            recipe.encoder, recipe.dataset.preprocess, recipe.selector,
+            recipe.encoder, recipe.dataset.preprocess, recipe.selector, recipe.train,
         )  # fmt: skip
 
     @functools.cached_property

@@ -19,11 +19,11 @@ from pdiff.components import (
     Table,
     Task,
     Tracker,
+    Train,
     Transform,
     plain,
 )
 from pdiff.steps import listed, steps_on
-from pdiff.training.settings import Train
 
 
 class Sample(Table):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Architecture, Encoder, Task
+from pdiff.components import Architecture, Encoder, Task, Train
 from pdiff.context import Context
 from pdiff.data import About, DatasetSplits, Split
 from pdiff.engine.bench import RunBench
@@ -57,6 +57,10 @@ class Points:
         return tuple(self._objective.split.batch(one, torch.device("cpu")).inputs.shape[1:])
 
     @property
+    def training(self) -> Train:
+        return Train()
+
+    @property
     def names(self) -> tuple[str, ...]:
         return ()
 
@@ -87,7 +91,7 @@ class Points:
     def predict(self, theta_MD: Tensor, split: Any, at_once: int = 0) -> Tensor:
         return theta_MD.argmax(dim=1, keepdim=True)
 
-    def log_probabilities(self, theta_MD: Tensor, split: str, most: int) -> tuple[Tensor, Tensor] | None:
+    def log_probabilities(self, theta_MD: Tensor, split: str | Split, most: int) -> tuple[Tensor, Tensor] | None:
         return None
 
     def build(self, seed: int, outputs: int = 0) -> nn.Module:

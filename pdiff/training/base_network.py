@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdiff.components import Task
+from pdiff.components import Task, Train
 from pdiff.context import Context
 from pdiff.data import Batch, DatasetSplits
 from pdiff.files import save_tensors, write_json
 from pdiff.populations.predictor import score_model
 from pdiff.running.device import placed
 from pdiff.training.loop import epoch_length, epoch_order, train
-from pdiff.training.settings import Train
 
 AVERAGE = 0.999
 """Decay, per step, of the moving average of the weights that `keep = "average"` keeps."""

@@ -17,7 +17,7 @@ from pdiff.networks import build_network
 from pdiff.results.summary import expected
 from pdiff.testing import TinyNet, TinyTask, tiny_splits
 from pdiff.training import base_network
-from pdiff.training.settings import Train
+from pdiff.components import Train
 from pdiff_plugins.drawing.style import styled
 from pdiff_plugins.generation.evaluator import Frechet
 from pdiff_plugins.generation.figures import generated_images

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pdiff.components import Table
+from pdiff.components.base import Table
 
 
 class Train(Table):
