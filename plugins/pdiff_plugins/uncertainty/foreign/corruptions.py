@@ -23,7 +23,7 @@ from pdiff.data import Split
 from pdiff.errors import UserError
 from pdiff.running.device import sent
 from pdiff.view import View
-from pdiff_plugins.uncertainty.foreign.entries import KINDS, image_set, unfit
+from pdiff_plugins.uncertainty.foreign.entries import KINDS, image_set, no_pixels
 from pdiff_plugins.uncertainty.foreign.pictures import Pictures, drawn
 
 LEVELS: Mapping[str, tuple[float, ...]] = {
@@ -46,7 +46,7 @@ def corrupted(view: View, kind: str, strength: int, ctx: Context) -> Split:
     """
     own = image_set(view.recipe.dataset)
     if own is None:
-        raise UserError(f"corruptions, {kind!r}: {unfit(view.recipe.dataset, kind)}")
+        raise UserError(f"corruptions: {no_pixels(view.recipe.dataset)}; take {kind!r} away")
     if kind not in KINDS or not 1 <= strength <= 5:
         raise UserError(f"corruptions: {kind!r} in strength {strength}; give one of {', '.join(KINDS)}, in 1 to 5")
     transform, change = own.transform(), partial(CORRUPT[kind], level=LEVELS[kind][strength - 1])
