@@ -26,8 +26,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (
-        "About", "Batch", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each", "evaluation_batches",
-        "evaluation_size", "holdout", "leaves", "require_finite", "some",
+        "About", "Batch", "Chosen", "DatasetSplits", "Inputs", "Split", "TensorSplit", "arguments", "each",
+        "evaluation_batches", "evaluation_size", "holdout", "leaves", "require_finite", "some",
     ),
     "pdiff.engine.plan": ("Plan",),
     "pdiff.engine.preflight": ("ready",),

@@ -12,6 +12,8 @@ from pdiff import hookimpl
 from pdiff.components import Dataset
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pdiff.context import Context
     from pdiff.data import DatasetSplits, Split
 
@@ -27,6 +29,9 @@ class Part(Dataset):
 
     def content(self, data_root: Path) -> str:
         return self.of.content(data_root)
+
+    def preprocess(self) -> nn.Module | None:
+        return self.of.preprocess()
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pdiff import hookimpl
 from pdiff.components import NEVER, Dataset
 from pdiff.files import folder_below
-from pdiff_plugins.images.in_memory import Mean, Side, Std, Validation
+from pdiff_plugins.images.dataset import Mean, Side, Std, Validation
 from pdiff_plugins.images.on_disk import IMAGENET_MEAN, IMAGENET_STD, FileDataset
 
 if TYPE_CHECKING:
@@ -85,6 +85,12 @@ class CocoSegmentation(FileDataset):
     mean: Mean = IMAGENET_MEAN
     std: Std = IMAGENET_STD
     crop_scale: tuple[float, float] = Field((0.25, 1.0), description="least and greatest part of the area in a crop")
+
+    @model_validator(mode="after")
+    def _all_classes(self) -> Self:
+        if self.leave_out:
+            raise ValueError("leave_out: an image has pixels of many classes; name those that count in classes")
+        return self
 
     def content(self, data_root: Path) -> str:
         """Return a digest of the annotations."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from pdiff import hookimpl
-from pdiff_plugins.images.in_memory import Augment, Channels, ImageDataset, Mean, Side, Std, Validation
+from pdiff_plugins.images.dataset import Augment, Channels, ImageDataset, Mean, Side, Std, Validation
 
 if TYPE_CHECKING:
     from numpy import ndarray

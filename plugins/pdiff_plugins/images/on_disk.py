@@ -15,7 +15,7 @@ from pdiff import hookimpl
 from pdiff.components import IF_SET, NEVER
 from pdiff.errors import UserError, did_you_mean
 from pdiff.files import folder_below
-from pdiff_plugins.images.in_memory import ImageDataset, Mean, Std
+from pdiff_plugins.images.dataset import ImageDataset, Mean, Samples, Std, renumbered
 from pdiff_plugins.images.published import Published, of_torchvision, require
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ FileAugment = Annotated[
     Literal["crop_flip", "crop", "none"],
     Field(description="training transform: random resized crop with or without flip, or none"),
 ]
-Samples = Sequence[tuple[Path, int]]
-"""Image files and their classes, counted from 0."""
 Read = Callable[[Path, str], Samples]
 """(folder of the set, name of a subset) -> what it holds."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -55,15 +53,17 @@ class FileDataset(ImageDataset):
         from pdiff_plugins.images.splits import Decoder, FileSplit
 
         decoder, transform = Decoder(int(self.memory_gib * 2**30)), self.transform()
+        left, cut = self.left(outputs), validation is None
+        train, validation, test = (renumbered(samples, left) for samples in (train, validation or (), test))
 
         def split(samples: Samples) -> Split:
             targets = torch.tensor([target for _, target in samples], dtype=torch.int64)
             return FileSplit([path for path, _ in samples], targets, transform, decoder)
 
-        if validation is None:
+        if cut:
             train, validation = ([train[i] for i in indices.tolist()] for indices in self.cut(len(train), ctx))
         test = [test[i] for i in self.tested(len(test), ctx).tolist()]
-        return DatasetSplits(split(train), split(validation), split(test), self.shape, outputs)
+        return DatasetSplits(split(train), split(validation), split(test), self.shape, len(left))
 
     def listed_splits(
         self, where: Path, listings: Mapping[str, str], read: Read, outputs: int, ctx: Context
@@ -205,6 +205,8 @@ class ImageFolder(FileDataset):
 
     @model_validator(mode="after")
     def _within_outputs(self) -> Self:
+        if self.leave_out and (self.classes or self.outputs):
+            raise ValueError("leave_out numbers classes anew, and classes and outputs say their numbers; take one away")
         for name, number in self.classes.items() if self.outputs else ():
             if number >= self.outputs:
                 raise ValueError(

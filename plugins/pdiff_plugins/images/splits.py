@@ -177,6 +177,11 @@ class Transform:
         mean, std = (torch.tensor(v, device=images_BCSS.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return images_BCSS.float().div(255).sub_(mean).div_(std)
 
+    def pixels(self, inputs_BCSS: Tensor) -> Tensor:
+        """Return the pixels in 0..1 of which `normalise` made inputs."""
+        mean, std = (torch.tensor(v, device=inputs_BCSS.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return (inputs_BCSS * std + mean).clamp(0, 1)
+
 
 class Preprocess(nn.Module):
     """What evaluated images go through before a network sees them, for images of any one size.
