@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 from torch import nn
 
 import pdiff
-from pdiff.components import Architecture, Task
+from pdiff.components import Ahead, Architecture, Task
 from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.engine.bench import RunBench
@@ -24,6 +26,7 @@ from pdiff_plugins.bayes.hmc import target
 from pdiff_plugins.bayes.hmc.fitting import Draws
 from pdiff_plugins.bayes.hmc.method import Hmc
 from pdiff_plugins.bayes.hmc.target import Target, deviations
+from pdiff_plugins.conditions.families.shifts import Shifts
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import HyperCnn, Mlp
 from pdiff_plugins.tasks.regression import Regression
@@ -180,7 +183,7 @@ def told(task: Task | None = None, architecture: Any = None, keep: str = "") -> 
 def test_what_it_is_not_for_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "'2.running_mean' is selected, which has no derivative" in told(architecture=TinyNet())
     assert "is not the cross-entropy of its log-probabilities" in told(Classification(label_smoothing=0.2))
-    assert "task regression gives no log-probabilities of classes" in told(Regression())
+    assert "task regression gives no log-probabilities of one class each" in told(Regression())
     images = tiny_splits((1, 20, 20))
     bench = bench_for(HyperCnn(dropout=0.3), images)
     with pytest.raises(UserError, match=r"has dropout, and .*; set its rate to 0, or leave hmc out"):
@@ -194,3 +197,14 @@ def test_chains_that_do_not_agree_are_told() -> None:
     said: list[str] = []
     fitted_by(bench, CTX.replace(warn=said.append), path=0.001, step=1e-4, warmup=0)
     assert len(said) == 1 and "above 1.05: the chains are not of one distribution yet; raise method.draws" in said[0]
+
+
+def test_tasks_without_one_likelihood_are_told_before_anything_is_trained() -> None:
+    for task, line in (
+        (Classification(label_smoothing=0.1), "method: hmc needs a likelihood, and task.label_smoothing = 0.1 makes"),
+        (Shifts(), "method: hmc draws networks for one thing, and of task shifts each has its own"),
+    ):
+        recipe = SimpleNamespace(task=task)
+        ahead = Ahead(recipe=recipe, key="method", data_root=Path(), download=False, checkpoints=None)
+        Hmc().foresee(ahead)
+        assert len(ahead.what("lacks")) == 1 and line in ahead.what("lacks")[0]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 RATE = 0.02
 """Of Adam before the warm-up, in deviations of the prior; it falls to 0."""
-LONGEST = 1000
-"""Steps of a trajectory at most, however small they are."""
+LONGEST, LONGEST_WARM = 1000, 250
+"""Steps of a trajectory at most, however small they are, and in the warm-up, where some sizes are far too small."""
 GOOD = 1.05
 """R-hat up to which chains count as one distribution."""
 MANY = 0.01
@@ -117,7 +117,7 @@ class _Run:
         generator, warm = self.ctx.generator("trajectory", number), number < self.method.warmup
         step = self.step_size.now if warm else self.step_size.mean
         length = self.method.path * (1 + self.method.jitter * (2 * float(torch.rand((), generator=generator)) - 1))
-        steps = min(max(round(length / step), 1), LONGEST)
+        steps = min(max(round(length / step), 1), LONGEST_WARM if warm else LONGEST)
         chains, accept_C, diverged_C = transition(chains, step, steps, self.target, generator)
         accept, self.counts["gradients"] = float(accept_C.mean()), self.counts["gradients"] + steps
         if warm:

@@ -38,10 +38,10 @@ class Hmc(Method):
         "neural networks: Izmailov et al. 2021, arXiv 2104.14421; R-hat: Vehtari et al. 2021, arXiv 1903.08008"
     )
     chains: int = Field(8, gt=0, description="chains, which run together")
-    draws: int = Field(300, ge=10, description="networks kept of each chain, one for each trajectory")
+    draws: int = Field(500, ge=10, description="networks kept of each chain, one for each trajectory")
     warmup: int = Field(200, ge=0, description="trajectories before them, in which the step size is found")
     deviation: float = Field(
-        5.0, gt=0, description="standard deviation of the prior: of biases and other vectors, and of weights times the "
+        3.0, gt=0, description="standard deviation of the prior: of biases and other vectors, and of weights times the "
         "root of their layer's inputs",
     )  # fmt: skip
     by_inputs: bool = Field(

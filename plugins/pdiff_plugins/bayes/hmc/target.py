@@ -49,7 +49,7 @@ class Target:
         for batch in batches(objective.split, device):
             inputs, form = pytree.tree_flatten(batch.inputs)
             classes = self._row(self.theta(begin_CD[0]), batch.inputs).shape[1]
-            places_BK = one_hot(batch.targets, classes).float().T.contiguous().T
+            places_BK = one_hot(batch.targets.long(), classes).float().T.contiguous().T
             self.batches.append([places_BK, *inputs])
             if len(places_BK) not in self.graphs:
                 self.graphs[len(places_BK)] = self._trace(form, begin_CD, self.batches[-1])
@@ -145,9 +145,9 @@ def _check_likelihood(objective: Objective, layout: Layout) -> None:
     batch = objective.split.batch(torch.arange(min(len(objective.split), 16)), next(_tensors(objective)).device)
     theta_1D = layout.joined(objective.model.state_dict())[None]
     logp_1BK = objective.log_probabilities(theta_1D, batch.inputs)
-    if logp_1BK is None:
-        raise UserError(f"hmc: task {objective.task.name} gives no log-probabilities of classes; {INSTEAD}")
-    loss, wanted = objective.losses(theta_1D, batch)[0], nll_loss(logp_1BK[0], batch.targets)
+    if logp_1BK is None or logp_1BK.ndim != 3 or batch.targets.ndim != 1:
+        raise UserError(f"hmc: task {objective.task.name} gives no log-probabilities of one class each; {INSTEAD}")
+    loss, wanted = objective.losses(theta_1D, batch)[0], nll_loss(logp_1BK[0], batch.targets.long())
     if not torch.isclose(loss.float(), wanted, rtol=1e-3, atol=1e-4):
         raise UserError(
             f"hmc: the loss of task {objective.task.name} ({loss:.4g}) is not the cross-entropy of its log-"
