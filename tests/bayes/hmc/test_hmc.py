@@ -28,11 +28,12 @@ from pdiff_plugins.bayes.hmc.method import Hmc
 from pdiff_plugins.bayes.hmc.target import Target, deviations
 from pdiff_plugins.conditions.families.shifts import Shifts
 from pdiff_plugins.images.classification import Classification
-from pdiff_plugins.networks.small import HyperCnn, Mlp
+from pdiff_plugins.networks.small import ConvNetMini, HyperCnn, Mlp
 from pdiff_plugins.tasks.regression import Regression
 from tests.helpers import TINY
 
 CTX = Context(seed=0, threads=1)
+SMALL = ConvNetMini(channels=(3, 2), hidden=4)
 SHORT = {"chains": 2, "draws": 10, "warmup": 5, "descent": 5, "path": 0.1, "deviation": 1.0}
 
 
@@ -92,9 +93,12 @@ def test_a_logistic_regression_has_the_posterior_that_integration_gives() -> Non
     assert facts["accept"] == pytest.approx(0.8, abs=0.1) and facts["begins"] == "nothing"
 
 
-def test_the_gradient_of_all_chains_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("architecture", "keep"), [(Mlp(hidden=(5, 4)), ""), (Mlp(hidden=(5, 4)), "3"), (SMALL, "")])
+def test_the_gradient_of_all_chains_is_that_of_each(
+    monkeypatch: pytest.MonkeyPatch, architecture: Architecture, keep: str
+) -> None:
     monkeypatch.setattr(target, "EXAMPLES", 40)  # so that 60 examples are taken in two parts
-    bench = bench_for(Mlp(hidden=(5, 4)), tiny_splits())
+    bench = bench_for(architecture, tiny_splits((1, 16, 16)), keep=keep)
     zoo = bench.zoo
     deviation_D = deviations(zoo.layout, 2.0, True)
     goal = Target(bench.objective, deviation_D, 3, CTX.device)
