@@ -191,6 +191,7 @@ CASES: dict[str, dict[str, Any]] = {
 DEFINITION_ONLY = {
     ("engine", "ray"): "starts a cluster, which takes half a minute; tests/fleet has it under `slow`",
     ("method", "multitask"): "learns a family's tasks; tests/conditions/generated has what it promises",
+    ("method", "hmc"): "needs the task, and parameters that have a derivative; tests/bayes/hmc has what it promises",
     ("method", "hypernetwork"): "needs conditions; tests/conditions/generated checks it whole",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
     **dict.fromkeys(
