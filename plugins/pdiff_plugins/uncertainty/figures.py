@@ -1,0 +1,178 @@
+"""The evaluator's figures. Imports matplotlib: import it lazily."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pdiff.results.scores import given_by
+from pdiff.view import ORIGINAL
+from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, plain_log
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pdiff.view import View
+
+PANELS = 12
+"""Of rows, in one figure."""
+ACROSS = 4
+LINES = 8
+"""Rows that are drawn as lines in one picture."""
+
+
+def _rows(view: View) -> dict[str, dict[str, Any]]:
+    return given_by(view.scores, "uncertainty")
+
+
+def chosen(view: View, most: int) -> list[str]:
+    """Return the rows that matter most, in the table's order.
+
+    The method, what it learnt from, what it is measured by, and else those of the highest calibrated likelihood.
+    """
+    rows, whole = _rows(view), view.scores["uncertainty"]
+    first = [view.method, *whole["references"].values(), ORIGINAL, *whole["lone"]]
+    by_nll = sorted(rows, key=lambda source: rows[source]["calibrated_nll"])
+    kept = list(dict.fromkeys(source for source in [*first, *by_nll] if source in rows))[:most]
+    return [source for source in rows if source in kept]
+
+
+def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
+    """Draw the deep-ensemble equivalent of each row against its cost, and the deep ensemble's own line."""
+    rows, whole = _rows(view), view.scores["uncertainty"]
+    shown = {s: row for s, row in rows.items() if "equivalent" in row and row.get("cost") is not None}
+    if not shown or "curve" not in whole:
+        return None
+    most = whole["curve"][-1]["size"]
+    chart = figure(5.0)
+    axes = chart.add_subplot()
+    least = min([1.0, *(row["cost"] for row in shown.values() if row["cost"] > 0)])
+    free = any(not row["cost"] for row in shown.values())
+    nothing = least / 2 if free else least
+    axes.plot([1, most], [1, most], color=GREY, linewidth=1.4, linestyle=(0, (4, 3)), zorder=2)
+    axes.plot([1, most], [1, 1], color=FAINT, linewidth=0.8, zorder=1)
+    for source, row in shown.items():
+        look, wide = looks[source], source == view.method
+        cost, size = row["cost"] or nothing, row["equivalent"]
+        if "equivalent_low" in row:
+            axes.plot([cost, cost], [row["equivalent_low"], row["equivalent_high"]], color=look.colour, linewidth=1.6)
+        beyond = {"<": "v", ">": "^"}.get(row["equivalent_text"][0])
+        axes.plot(
+            cost, size, color=look.colour, marker=beyond or look.marker, linestyle="", label=source,
+            markersize=9 if wide else 7, zorder=4 if wide else 3, clip_on=False,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    high = max([float(most), *(row["cost"] for row in shown.values())])
+    axes.set_xlim(nothing / 1.2, high * 1.2)
+    axes.set_ylim(0.9, most * 1.15)
+    plain_log(axes.xaxis, nothing, high)
+    plain_log(axes.yaxis, 1, most)
+    axes.annotate("deep ensemble: k networks at k trainings", (most, most), (-6, -4), textcoords="offset points",
+                  ha="right", va="top", color=INK, fontsize=8.5)  # fmt: skip
+    axes.set_xlabel("cost (trainings of one network)")
+    axes.set_ylabel("deep-ensemble equivalent (networks)")
+    chart.legend(loc="outside right center", labelspacing=0.6)
+    unpaid = f" What cost no training stands at {nothing:.2g}." if free else ""
+    return chart, (
+        "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what the "
+        "row costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
+        f"cost. A triangle that points up is worth more than {most}, one that points down less than 1.{unpaid}"
+    )
+
+
+def reliability(view: View, looks: Mapping[str, Look]) -> Drawing:
+    """Draw accuracy against probability, a panel for each row, raw and at the fitted temperature."""
+    rows, sources = _rows(view), chosen(view, PANELS)
+    across = min(ACROSS, len(sources))
+    down = math.ceil(len(sources) / across)
+    chart = figure(2.35 * down + 0.5)
+    panels = chart.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
+    for axes, source in zip(panels, sources, strict=False):
+        row = rows[source]
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, zorder=1)
+        _bins(axes, row["reliability"], GREY, (0, (3, 2)))
+        _bins(axes, row["calibrated_reliability"], looks[source].colour, "-")
+        axes.set_title(source, fontsize=9)
+        axes.text(0.03, 0.95, f"ECE {row['ece']:.3f}\nthen {row['calibrated_ece']:.3f}", va="top", fontsize=8,
+                  transform=axes.transAxes)  # fmt: skip
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+    for axes in panels[len(sources) :]:
+        axes.set_axis_off()
+    chart.supxlabel("largest probability", fontsize=9.5)
+    chart.supylabel("accuracy", fontsize=9.5)
+    left = len(rows) - len(sources)
+    more = f" {left} rows of lower likelihood are left out." if left else ""
+    return chart, (
+        "Accuracy of answers by their probability, in 15 bins; points are as large as the share of answers in them. "
+        "Broken: as the ensembles answer; whole: after one temperature. On the thin line probabilities are right."
+        f"{more}"
+    )
+
+
+def _bins(axes: Axes, bins: Sequence[Sequence[float]], colour: str, style: Any) -> None:
+    some = [each for each in bins if each[0] > 0]
+    share, sure, right = (list(column) for column in zip(*some, strict=True))
+    axes.plot(sure, right, color=colour, linestyle=style, linewidth=1.2, zorder=2)
+    axes.scatter(sure, right, s=[4 + 60 * size for size in share], color=colour, linewidths=0, zorder=3)
+
+
+def risk(view: View, looks: Mapping[str, Look]) -> Drawing:
+    """Draw the share of wrong answers where only the surest are given."""
+    rows, sources = _rows(view), chosen(view, LINES)
+    chart = figure(4.2)
+    axes = chart.add_subplot()
+    coverages = view.scores["uncertainty"]["coverages"]
+    for source in sources:
+        look, wide = looks[source], source == view.method
+        axes.plot(
+            [100 * share for share in coverages], [100 * share for share in rows[source]["risk"]], color=look.colour,
+            linewidth=2.4 if wide else 1.3, label=f"{source} ({100 * rows[source]['risk_area']:.2f})",
+            zorder=4 if wide else 3,
+        )  # fmt: skip
+    axes.set_xlim(0, 100)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("answers given, the surest first (%)")
+    axes.set_ylabel("wrong answers among them (%)")
+    chart.legend(loc="outside right center", labelspacing=0.6, title="row (area, in %)", title_fontsize=8.5)
+    return chart, (
+        "Share of wrong answers where only the surest are given. In brackets: the area under the curve; less is better."
+        f"{_left(len(rows) - len(sources))}"
+    )
+
+
+def corruptions(view: View, looks: Mapping[str, Look]) -> Drawing:
+    """Draw calibrated likelihood and accuracy against the strength of corruptions."""
+    rows = {source: _rows(view)[source] for source in chosen(view, LINES) if "corrupted" in _rows(view)[source]}
+    if not rows:
+        return None
+    kinds = list(next(iter(rows.values()))["corrupted"])
+    chart = figure(4.4)
+    panels = chart.subplots(1, 2)
+    for axes, key, title, factor in zip(
+        panels, ("calibrated_nll", "accuracy"), ("calibrated NLL", "accuracy (%)"), (1, 100), strict=True
+    ):
+        for source, row in rows.items():
+            look, wide = looks[source], source == view.method
+            means = [
+                sum(row["corrupted"][kind][place][key] for kind in kinds) / len(kinds)
+                for place in range(len(row["corrupted"][kinds[0]]))
+            ]
+            values = [factor * value for value in (row[key], *means)]
+            axes.plot(
+                range(len(values)), values, color=look.colour, marker=look.marker, markersize=5,
+                linewidth=2.4 if wide else 1.2, label=source, zorder=4 if wide else 3,
+            )  # fmt: skip
+        axes.set_xlabel("strength")
+        axes.set_title(title)
+    chart.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return chart, (
+        f"Means over {', '.join(kinds)}; at strength 0 the test split as it is. Temperatures are the selection split's."
+        f"{_left(len(_rows(view)) - len(rows))}"
+    )
+
+
+def _left(count: int) -> str:
+    return f" {count} rows of lower likelihood are left out." if count > 1 else ""
