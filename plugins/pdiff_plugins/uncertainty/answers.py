@@ -42,14 +42,12 @@ class Panel:
     view: View
     source: str
     ctx: Context
-    theta_MD: Tensor | None
-    """None where the method answers itself."""
     index_M: Tensor
     """Numbers of the members among those of the source."""
     size: int
     """Of an ensemble."""
-    asked: int = 0
-    """Members that the method is asked for where it answers itself."""
+    asked: int
+    """Members that the method is asked for where it answers itself; else 0."""
 
     @property
     def count(self) -> int:
@@ -85,11 +83,11 @@ class Panel:
         return Answers(torch.cat(logp, dim=1), torch.cat(within, dim=1))
 
     def _asked(self, split: Split) -> Tensor:
-        if self.theta_MD is None:
+        if self.asked:
             given = self.view.generators[self.source].answers(split, self.asked, self.view.bench, self.ctx)
             assert given is not None
             return given[self.index_M]
-        known = self.view.bench.log_probabilities(self.theta_MD, split, 0)
+        known = self.view.bench.log_probabilities(self.view.theta[self.source][self.index_M], split, 0)
         assert known is not None
         return known[0]
 
@@ -117,4 +115,4 @@ def panel(view: View, source: str, members: int, ensembles: int, ctx: Context) -
         return None
     size = min(members, count)
     index_M = torch.randperm(count, generator=ctx.generator("order"))[: size * min(ensembles, count // size)]
-    return Panel(view, source, ctx, None if asked else theta_MD[index_M], index_M, size, asked)
+    return Panel(view, source, ctx, index_M, size, asked)

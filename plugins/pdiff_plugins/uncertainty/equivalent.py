@@ -84,13 +84,14 @@ def curve(count: int, numbers: int, generator: torch.Generator, score: Callable[
         generator: draws sub-ensembles.
         score: gives for weights `[S, k]` of networks the calibrated log-likelihoods of their ensembles, `[S, E]`.
     """
-    most = max(count, min(DRAWS, NUMBERS // numbers))
+    rounds = -(-min(DRAWS, NUMBERS // numbers) // count) or 1
+    order_Sk = orders(count, rounds, generator)
     sizes = sizes_up_to(count)
     scores, pseudos = list[Tensor](), list[Tensor]()
     for size in sizes:
-        member_Sk = sub_ensembles(count, size, most, generator)
+        member_Sk = sub_ensembles(order_Sk, size)
         mean_E, slope_kE = _linear(member_Sk, score(member_Sk / size))
-        known = 2 * size <= count or size == 1
+        known = 2 * size <= count or size == 1  # of more than half, what a network adds is hardly seen
         pseudos.append(mean_E + (size * slope_kE if known else pseudos[-1] - scores[-1]))
         scores.append(mean_E)
     return Curve(sizes, torch.stack(scores), torch.stack(pseudos))
@@ -104,23 +105,30 @@ def sizes_up_to(count: int) -> list[int]:
     return sizes
 
 
-def sub_ensembles(count: int, size: int, most: int, generator: torch.Generator) -> Tensor:
-    """Return which networks are in which sub-ensemble, `[S, k]` of 0 and 1: all there are, or so many drawn."""
-    if math.comb(count, size) <= most:
+def orders(count: int, rounds: int, generator: torch.Generator) -> Tensor:
+    """Return orders of the networks, `[rounds * k, k]`, in which each is as often at each place as any other."""
+    rows = [torch.randperm(count, generator=generator) for _ in range(rounds)]
+    return torch.stack([order_k.roll(shift) for order_k in rows for shift in range(count)])
+
+
+def sub_ensembles(order_Sk: Tensor, size: int) -> Tensor:
+    """Return which networks are in which sub-ensemble, `[S, k]` of 0 and 1: all there are, or the first of each order.
+
+    So sub-ensembles of one size are parts of those of the next, and the chance of the draw shifts the curve as a whole.
+    """
+    draws, count = order_Sk.shape
+    chosen = order_Sk[:, :size]
+    if math.comb(count, size) <= draws:
         chosen = torch.tensor(list(itertools.combinations(range(count), size)))
-    else:
-        chosen = torch.stack([torch.randperm(count, generator=generator)[:size] for _ in range(most)])
     return torch.zeros(len(chosen), count).scatter_(1, chosen, 1.0)
 
 
 def _linear(member_Sk: Tensor, score_SE: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean over all sub-ensembles, and what each network adds to one that it is in, less the mean of that.
+    """Return the mean over sub-ensembles, and what each network adds to one that it is in, less the mean of that.
 
-    By least squares, which takes what is linear in the networks out of the chance of the draw. Where more than half of
-    the networks are in each, what a network adds is hardly seen: then it is taken from smaller ones.
+    By least squares: the other networks that a draw puts beside it do not count.
     """
     away_Sk, mean_E = member_Sk.double() - member_Sk.double().mean(dim=0), score_SE.double().mean(dim=0)
     slope_kE = torch.linalg.pinv(away_Sk) @ (score_SE.double() - mean_E)
     slope_kE = slope_kE - slope_kE.mean(dim=0)
-    even_k = member_Sk.double().mean(dim=0) - member_Sk.double().mean()
-    return mean_E - even_k @ slope_kE, slope_kE
+    return mean_E, slope_kE

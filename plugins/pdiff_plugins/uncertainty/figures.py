@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdiff.results.scores import given_by
 from pdiff.view import ORIGINAL
-from pdiff_plugins.drawing.style import FAINT, GREY, INK, Drawing, Look, figure, plain_log
+from pdiff_plugins.drawing.style import FAINT, GREY, Drawing, Look, figure, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,12 @@ PANELS = 12
 ACROSS = 4
 LINES = 8
 """Rows that are drawn as lines in one picture."""
+FAR = 4
+"""How many times the best a row may be, to be drawn in one picture with it."""
+FEW = 0.005
+"""Share of answers of which less are no point."""
+STEP = 1.045
+"""Between rows of one cost."""
 
 
 def _rows(view: View) -> dict[str, dict[str, Any]]:
@@ -44,42 +50,57 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
     shown = {s: row for s, row in rows.items() if "equivalent" in row and row.get("cost") is not None}
     if not shown or "curve" not in whole:
         return None
-    most = whole["curve"][-1]["size"]
+    most, place = whole["curve"][-1]["size"], _places({source: row["cost"] for source, row in shown.items()})
     chart = figure(5.0)
     axes = chart.add_subplot()
-    least = min([1.0, *(row["cost"] for row in shown.values() if row["cost"] > 0)])
-    free = any(not row["cost"] for row in shown.values())
-    nothing = least / 2 if free else least
-    axes.plot([1, most], [1, most], color=GREY, linewidth=1.4, linestyle=(0, (4, 3)), zorder=2)
-    axes.plot([1, most], [1, 1], color=FAINT, linewidth=0.8, zorder=1)
+    axes.plot([1, most], [1, most], color=GREY, linewidth=1.4, linestyle=(0, (4, 3)), label="k networks, k trainings")
     for source, row in shown.items():
-        look, wide = looks[source], source == view.method
-        cost, size = row["cost"] or nothing, row["equivalent"]
+        look, size = looks[source], row["equivalent"]
         if "equivalent_low" in row:
-            axes.plot([cost, cost], [row["equivalent_low"], row["equivalent_high"]], color=look.colour, linewidth=1.6)
-        beyond = {"<": "v", ">": "^"}.get(row["equivalent_text"][0])
+            interval = row["equivalent_low"], row["equivalent_high"]
+            axes.plot([place[source]] * 2, interval, color=look.colour, linewidth=1.6)
+        if away := {"<": -1, ">": 1}.get(row["equivalent_text"][0]):
+            arrow = {"arrowstyle": "<|-", "color": look.colour, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (place[source], size), (0, 20 * away), textcoords="offset points", arrowprops=arrow)
         axes.plot(
-            cost, size, color=look.colour, marker=beyond or look.marker, linestyle="", label=source,
-            markersize=9 if wide else 7, zorder=4 if wide else 3, clip_on=False,
+            place[source], size, color=look.colour, marker=look.marker, linestyle="", label=source,
+            markersize=10 if look.marker == "*" or source == view.method else 7, zorder=4,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    high = max([float(most), *(row["cost"] for row in shown.values())])
-    axes.set_xlim(nothing / 1.2, high * 1.2)
-    axes.set_ylim(0.9, most * 1.15)
-    plain_log(axes.xaxis, nothing, high)
+    low, high = min(1.0, *place.values()), max(float(most), *place.values())
+    axes.set_xlim(low / 1.2, high * 1.2)
+    axes.set_ylim(1 / most**0.12, most**1.12)
+    plain_log(axes.xaxis, low, high)
     plain_log(axes.yaxis, 1, most)
-    axes.annotate("deep ensemble: k networks at k trainings", (most, most), (-6, -4), textcoords="offset points",
-                  ha="right", va="top", color=INK, fontsize=8.5)  # fmt: skip
     axes.set_xlabel("cost (trainings of one network)")
     axes.set_ylabel("deep-ensemble equivalent (networks)")
     chart.legend(loc="outside right center", labelspacing=0.6)
-    unpaid = f" What cost no training stands at {nothing:.2g}." if free else ""
+    free = [source for source, row in shown.items() if not row["cost"]]
+    unpaid = f" What cost no training stands at {place[free[0]]:.2g}." if free else ""
     return chart, (
-        "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what the "
-        "row costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
-        f"cost. A triangle that points up is worth more than {most}, one that points down less than 1.{unpaid}"
+        "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what it "
+        "costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
+        f"cost. An arrow up: worth more than {most}; down: less than 1. Rows of one cost stand side by side.{unpaid}"
     )
+
+
+def _places(costs: Mapping[str, float]) -> dict[str, float]:
+    """Return where rows stand: at their costs, those of one cost side by side; of no cost at half the least."""
+    least = min([1.0, *(cost for cost in costs.values() if cost)])
+    places, taken = dict[str, float](), dict[str, int]()
+    for source, cost in costs.items():
+        at = f"{cost or least / 2:.2g}"
+        places[source] = (cost or least / 2) * STEP ** taken.setdefault(at, 0)
+        taken[at] += 1
+    return places
+
+
+def near(view: View, key: str, most: int) -> list[str]:
+    """Return rows to be drawn as lines: the method, and of others those whose number is no `FAR` times the best."""
+    rows = _rows(view)
+    bar = FAR * min(row[key] for row in rows.values())
+    return [source for source in chosen(view, most) if source == view.method or rows[source][key] <= bar]
 
 
 def reliability(view: View, looks: Mapping[str, Look]) -> Drawing:
@@ -95,33 +116,32 @@ def reliability(view: View, looks: Mapping[str, Look]) -> Drawing:
         _bins(axes, row["reliability"], GREY, (0, (3, 2)))
         _bins(axes, row["calibrated_reliability"], looks[source].colour, "-")
         axes.set_title(source, fontsize=9)
-        axes.text(0.03, 0.95, f"ECE {row['ece']:.3f}\nthen {row['calibrated_ece']:.3f}", va="top", fontsize=8,
-                  transform=axes.transAxes)  # fmt: skip
+        said = f"ECE {row['ece']:.3f}\nthen {row['calibrated_ece']:.3f}"
+        axes.text(0.97, 0.04, said, va="bottom", ha="right", fontsize=8, transform=axes.transAxes)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
     for axes in panels[len(sources) :]:
         axes.set_axis_off()
     chart.supxlabel("largest probability", fontsize=9.5)
     chart.supylabel("accuracy", fontsize=9.5)
-    left = len(rows) - len(sources)
-    more = f" {left} rows of lower likelihood are left out." if left else ""
     return chart, (
-        "Accuracy of answers by their probability, in 15 bins; points are as large as the share of answers in them. "
+        "Accuracy of answers by their probability, in 15 bins; points are as large as the share of answers in them, "
+        "and bins of less than 0.5 % are left out. "
         "Broken: as the ensembles answer; whole: after one temperature. On the thin line probabilities are right."
-        f"{more}"
+        f"{_left(len(rows) - len(sources))}"
     )
 
 
 def _bins(axes: Axes, bins: Sequence[Sequence[float]], colour: str, style: Any) -> None:
-    some = [each for each in bins if each[0] > 0]
+    some = [each for each in bins if each[0] >= FEW]
     share, sure, right = (list(column) for column in zip(*some, strict=True))
     axes.plot(sure, right, color=colour, linestyle=style, linewidth=1.2, zorder=2)
-    axes.scatter(sure, right, s=[4 + 60 * size for size in share], color=colour, linewidths=0, zorder=3)
+    axes.scatter(sure, right, s=[4 + 60 * size for size in share], color=colour, linewidths=0, zorder=3, clip_on=False)
 
 
 def risk(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw the share of wrong answers where only the surest are given."""
-    rows, sources = _rows(view), chosen(view, LINES)
+    rows, sources = _rows(view), near(view, "risk_area", LINES)
     chart = figure(4.2)
     axes = chart.add_subplot()
     coverages = view.scores["uncertainty"]["coverages"]
@@ -145,8 +165,8 @@ def risk(view: View, looks: Mapping[str, Look]) -> Drawing:
 
 def corruptions(view: View, looks: Mapping[str, Look]) -> Drawing:
     """Draw calibrated likelihood and accuracy against the strength of corruptions."""
-    rows = {source: _rows(view)[source] for source in chosen(view, LINES) if "corrupted" in _rows(view)[source]}
-    if not rows:
+    rows = {source: _rows(view)[source] for source in near(view, "calibrated_nll", LINES)}
+    if not all("corrupted" in row for row in rows.values()):
         return None
     kinds = list(next(iter(rows.values()))["corrupted"])
     chart = figure(4.4)
@@ -175,4 +195,4 @@ def corruptions(view: View, looks: Mapping[str, Look]) -> Drawing:
 
 
 def _left(count: int) -> str:
-    return f" {count} rows of lower likelihood are left out." if count > 1 else ""
+    return f" {count} row{'s' * (count > 1)} that do worse are left out." if count else ""

@@ -36,12 +36,12 @@ class Row:
     """Its scores."""
     score_SE: Tensor
     """Calibrated log-likelihoods of what is drawn: of members, as the jackknife has them, or of ensembles."""
-    members: int
-    """That were asked."""
-
-    @property
-    def score_E(self) -> Tensor:
-        return self.score_SE.mean(dim=0)
+    panel: Panel
+    temperature_RE: Tensor
+    """`[R, 1]`, or `[R, E]`."""
+    entropy_RE: Tensor
+    """Of the mean answers to test examples."""
+    information_RE: Tensor
 
 
 class Rows:
@@ -57,7 +57,6 @@ class Rows:
             order_E = torch.randperm(len(self.test), generator=ctx.generator("halves"))
             half_E = order_E % 2 == 0
         self.calibration = Calibration(self.targets_E, self.known.targets.long(), half_E)
-        self.others = self._others()
         reference = self.panel(options.reference) if options.reference in view.theta else None
         self.reference_EK = None if reference is None else reference.answers(self.test).logp_REK.exp().mean(dim=0).log()
 
@@ -82,8 +81,7 @@ class Rows:
             score_SE = pseudo(score_RE, self._likelihoods(without_MEK, each_ME))
         told = {"members": asked.size, "ensembles": asked.count, "temperature": float(temperature_RE.mean())}
         told |= self._scores(answers.logp_REK, calm_REK) | self._answers(answers, source)
-        told |= self._elsewhere(asked, answers, temperature_RE)
-        return Row(told, score_SE, len(asked.index_M))
+        return Row(told, score_SE, asked, temperature_RE, entropy(answers.logp_REK), answers.information_RE)
 
     def _asked(self, asked: Panel) -> tuple[Answers, Tensor | None]:
         """Return the ensembles' answers, and those without one of their members, where there is room for them."""
@@ -125,58 +123,6 @@ class Rows:
             near = agreement(answers.logp_REK, self.reference_EK)
             told |= {"agreement": near.top, "variation": near.variation}
         return told
-
-    def _others(self) -> dict[str, Split]:
-        """Return the foreign sets."""
-        if not self.options.foreign:
-            return {}
-        from pdiff_plugins.uncertainty.foreign.sets import foreign
-
-        return foreign(self.view, self.options.foreign, self.ctx.scope("foreign"), self.options.examples)
-
-    def _elsewhere(self, asked: Panel, answers: Answers, temperature_RE: Tensor) -> dict[str, Any]:
-        """Return how foreign sets are told from the test split, and what corruptions do."""
-        told: dict[str, Any] = {}
-        if self.others:
-            told["foreign"] = {name: self._foreign(asked, answers, split) for name, split in self.others.items()}
-            told["auroc"] = sum(each["auroc"] for each in told["foreign"].values()) / len(self.others)
-        if self.options.corruptions:
-            kinds = self.options.corruptions
-            told["corrupted"] = {kind: self._corrupted(asked, temperature_RE, kind) for kind in kinds}
-            means = [each["calibrated_nll"] for by_strength in told["corrupted"].values() for each in by_strength]
-            told["corrupted_nll"] = sum(means) / len(means)
-        return told
-
-    def _foreign(self, asked: Panel, answers: Answers, split: Split) -> dict[str, float]:
-        from pdiff_plugins.uncertainty.foreign.detection import auroc, fpr
-
-        other = asked.answers(split)
-        scores = {"": (entropy(answers.logp_REK), entropy(other.logp_REK))}
-        if asked.size > 1:
-            scores["information_"] = (answers.information_RE, other.information_RE)
-        return {
-            f"{prefix}{name}": sum(float(of(*pair)) for pair in zip(*both, strict=True)) / asked.count
-            for prefix, both in scores.items()
-            for name, of in (("auroc", auroc), ("fpr", fpr))
-        }
-
-    def _corrupted(self, asked: Panel, temperature_RE: Tensor, kind: str) -> list[dict[str, float]]:
-        from pdiff_plugins.uncertainty.foreign.corruptions import corrupted
-        from pdiff_plugins.uncertainty.foreign.entries import STRENGTHS
-
-        rows = []
-        for strength in STRENGTHS:
-            split = corrupted(self.view, kind, strength, self.ctx.scope("corrupted"))
-            split = some(split, self.options.examples, self.ctx.generator("examples", "test"))
-            logp_REK = asked.answers(split).logp_REK
-            calm_REK, targets = tempered(logp_REK, temperature_RE), self.targets_E
-            rows.append({
-                "accuracy": float(right(logp_REK, targets).double().mean()),
-                "nll": -float(likelihoods(logp_REK, targets).mean()),
-                "calibrated_nll": -float(likelihoods(calm_REK, targets).mean()),
-                "calibrated_ece": float(calibration_error(calm_REK, targets).mean()),
-            })  # fmt: skip
-        return rows
 
     def deep(self) -> tuple[Curve, dict[str, Any]] | None:
         """Return the likelihoods of deep ensembles by size, and what one of their networks does; None without any."""

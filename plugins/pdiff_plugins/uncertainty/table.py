@@ -10,6 +10,7 @@ from torch import Tensor
 from pdiff_plugins.maths.crossed import difference
 from pdiff_plugins.uncertainty.cost import Cost, costs
 from pdiff_plugins.uncertainty.crossing import gain_of, gains, grouped
+from pdiff_plugins.uncertainty.elsewhere import elsewhere
 from pdiff_plugins.uncertainty.equivalent import Curve, Equivalent
 from pdiff_plugins.uncertainty.rows import DRAWN, Row, Rows
 
@@ -27,7 +28,7 @@ class Table:
     """Everything that the evaluator gives."""
 
     def __init__(self, options: Uncertainty, view: View, ctx: Context):
-        self.options, self.view, self.rows = options, view, Rows(options, view, ctx)
+        self.options, self.view, self.ctx, self.rows = options, view, ctx, Rows(options, view, ctx)
 
     def scores(self) -> dict[str, Any]:
         """Return the scores; of a task without classes none."""
@@ -40,10 +41,9 @@ class Table:
         single = f"one of {self.options.ensemble}"
         if curve is not None:
             score_SE[single] = curve.pseudo_NkE[0]
-        networks = {
-            source: row.told | self._worth(source, row, curve) | _cost(known.get(source))
-            for source, row in rows.items()
-        }
+        networks = {source: row.told for source, row in rows.items()}
+        for source, found in elsewhere(self.options, self.view, rows, self.ctx).items():
+            networks[source] |= self._worth(source, rows[source], curve) | _cost(known.get(source)) | found
         lone = self._lone(known, single if curve is not None else "")
         for source, told in networks.items():
             if alone := _beside(source, told.get("cost"), lone, score_SE):
@@ -76,7 +76,7 @@ class Table:
         self, rows: dict[str, Row], score_SE: dict[str, Tensor], curve: Curve | None, networks: dict[str, Any],
         lone: dict[str, float], single: str,
     ) -> dict[str, Any]:  # fmt: skip
-        counts = {source: row.members for source, row in rows.items()}
+        counts = {source: len(row.panel.index_M) for source, row in rows.items()}
         if curve is not None:
             counts[single] = len(curve.pseudo_NkE[0])
         roles = {"ensemble": self.options.ensemble, "reference": self.options.reference}
