@@ -169,6 +169,7 @@ CASES: dict[str, dict[str, Any]] = {
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
         "task_arithmetic": {}, "ties": {}, "dare": {},
+        "deep_ensemble": {"count": 3, "epochs": 1, "batch_size": 20}, "lone": {"epochs": 1, "trainings": (1.0, 2.0)},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
