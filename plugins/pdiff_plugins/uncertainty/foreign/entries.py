@@ -59,15 +59,20 @@ def named(entries: Sequence[Dataset | str]) -> Iterator[tuple[str, Dataset | str
         yield name, entry
 
 
+def no_pixels(dataset: Dataset) -> str:
+    """Return why a dataset's pixels cannot be changed; nothing where they can."""
+    return "" if image_set(dataset) else f"dataset {dataset.name} is no image set, whose pixels could be changed"
+
+
 def unfit(dataset: Dataset, entry: Dataset | str) -> str:
-    """Return why a run on a dataset cannot have an entry, or a kind of corruption; nothing where it can."""
+    """Return why a run on a dataset cannot have an entry; nothing where it can."""
     own = image_set(dataset)
     if entry == "left_out":
         if own is None or not own.leave_out:
             return f"dataset {dataset.name} leaves no classes out; name them in dataset.leave_out, or take this away"
     elif isinstance(entry, str):
-        if own is None and entry != "noise":
-            return f"dataset {dataset.name} is no image set, whose pixels could be changed; take this away"
+        if entry != "noise" and (why := no_pixels(dataset)):
+            return f"{why}; take this away"
     elif (own is None) != (image_set(entry) is None):
         images, other = (entry.name, dataset.name) if own is None else (dataset.name, entry.name)
         return f"{images} is an image set, and {other} is none; name a dataset like the run's"
@@ -88,6 +93,5 @@ def foreseen(entries: Sequence[Dataset | str], ahead: Ahead, kinds: Sequence[str
                 entry.foresee(here)
             except UserError as error:
                 ahead.lacks(error)
-    if kinds and image_set(ahead.recipe.dataset) is None:
-        why = f"dataset {ahead.recipe.dataset.name} is no image set, whose pixels could be changed; write ()"
-        ahead.lacks(f"{ahead.key}.corruptions = {list(kinds)}: {why}")
+    if kinds and (why := no_pixels(ahead.recipe.dataset)):
+        ahead.lacks(f"{ahead.key}.corruptions = {list(kinds)}: {why}; write []")
