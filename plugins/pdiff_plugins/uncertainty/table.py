@@ -43,7 +43,9 @@ class Table:
             score_SE[single] = curve.pseudo_NkE[0]
         networks = {source: row.told for source, row in rows.items()}
         for source, found in elsewhere(self.options, self.view, rows, self.ctx).items():
-            networks[source] |= self._worth(source, rows[source], curve) | _cost(known.get(source)) | found
+            networks[source] |= (
+                self._worth(source, rows[source], curve) | self._cost(source, rows[source], known.get(source)) | found
+            )
         lone = self._lone(known, single if curve is not None else "")
         for source, told in networks.items():
             if alone := _beside(source, told.get("cost"), lone, score_SE):
@@ -59,6 +61,14 @@ class Table:
             size = float(row.told["members"])
             return {"equivalent": size, "equivalent_text": f"{size:g}", "equivalent_interval": ""}
         return told(curve.equivalent(row.score_SE), curve.sizes[-1])
+
+    def _cost(self, source: str, row: Row, cost: Cost | None) -> dict[str, Any]:
+        """Return the cost; where networks are trained one by one it is that of one ensemble's alone."""
+        if cost is None or cost.trainings is None:
+            return {} if cost is None else {"cost_why": cost.why}
+        each = source in self.view.generators and "each" in self.view.generators[source].facts
+        share = row.told["members"] / len(self.view.theta[source]) if each else 1.0
+        return {"cost_why": cost.why, "cost": cost.trainings * share}
 
     def _lone(self, known: dict[str, Cost], single: str) -> dict[str, float]:
         """Return lone networks and their costs, the cheapest first."""
@@ -107,12 +117,6 @@ def told(found: Equivalent, most: int) -> dict[str, Any]:
         "equivalent_text": words[0],
         "equivalent_interval": words[1] if words[1] == words[2] else f"{words[1]} to {words[2]}",
     }  # fmt: skip
-
-
-def _cost(cost: Cost | None) -> dict[str, Any]:
-    if cost is None:
-        return {}
-    return {"cost_why": cost.why} | ({} if cost.trainings is None else {"cost": cost.trainings})
 
 
 def _beside(source: str, cost: float | None, lone: dict[str, float], score_SE: dict[str, Tensor]) -> dict[str, Any]:
