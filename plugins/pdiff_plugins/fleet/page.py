@@ -60,7 +60,7 @@ class Group:
     @cached_property
     def measures(self) -> list[Group]:
         """The same cells by what else every seed is measured by."""
-        known = [measures(each) for each in self.scores]
+        known = [{} if self.by else measures(each) for each in self.scores]
         return [
             replace(self, name=f"{self.name}: {measure}", by=name)
             for name, measure in known[0].items() if all(name in each for each in known)

@@ -24,7 +24,7 @@ FAR = 4
 """How many times the best a row may be, to be drawn in one picture with it."""
 FEW = 0.005
 """Share of answers of which less are no point."""
-STEP = 1.045
+STEP = 1.035
 """Between rows of one cost."""
 
 
@@ -77,7 +77,7 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
     axes.set_ylabel("deep-ensemble equivalent (networks)")
     chart.legend(loc="outside right center", labelspacing=0.6)
     free = [source for source, row in shown.items() if not row["cost"]]
-    unpaid = f" What cost no training stands at {place[free[0]]:.2g}." if free else ""
+    unpaid = " What cost no training stands at half the least cost." if free else ""
     return chart, (
         "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what it "
         "costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
@@ -88,10 +88,10 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
 def _places(costs: Mapping[str, float]) -> dict[str, float]:
     """Return where rows stand: at their costs, those of one cost side by side; of no cost at half the least."""
     least = min([1.0, *(cost for cost in costs.values() if cost)])
+    alike = [f"{cost or least / 2:.2g}" for cost in costs.values()]
     places, taken = dict[str, float](), dict[str, int]()
-    for source, cost in costs.items():
-        at = f"{cost or least / 2:.2g}"
-        places[source] = (cost or least / 2) * STEP ** taken.setdefault(at, 0)
+    for (source, cost), at in zip(costs.items(), alike, strict=True):
+        places[source] = (cost or least / 2) * STEP ** (taken.setdefault(at, 0) - (alike.count(at) - 1) / 2)
         taken[at] += 1
     return places
 

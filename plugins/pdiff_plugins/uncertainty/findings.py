@@ -69,8 +69,6 @@ def worth(whole: Mapping[str, Any], given: Mapping[str, Any], method: str) -> It
             said.append(f"costs {trainings(row['cost'])}")
         if alone := row.get("lone"):
             said.append(f"{alone['name']}, of {trainings(alone['cost'])}, {_does(alone)} ({_ends(alone)})")
-        elif source in whole["no_lone"]:
-            said.append("no lone network was trained for as much")
         if said:
             yield f"{source} {'; '.join(said)}"
 
@@ -82,6 +80,9 @@ def notes(whole: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
             "temperatures are those of the other half of the test split, as networks and epochs were selected on it; "
             "no claim about new data"
         )
+    dear = [source for source in whole["no_lone"] if source != whole["references"].get("ensemble")]
+    if dear:
+        yield f"no lone network was trained for as much as {', '.join(dear)} cost"
     few = [f"{source} ({row['members']})" for source, row in given.items() if row["members"] < _most(given)]
     if few:
         yield f"rows of fewer than {_most(given)} networks: {', '.join(few)}"

@@ -97,7 +97,7 @@ class Table:
             "halves": self.rows.calibration.half_E is not None, "lone": list(lone),
             "references": {role: source for role, source in roles.items() if source in rows},
             "coverages": list(DRAWN),
-            "no_lone": [s for s, each in networks.items() if each.get("cost", 0) and "lone" not in each],
+            "no_lone": [s for s, each in networks.items() if each.get("cost") and "lone" not in each and s not in lone],
         }  # fmt: skip
         if curve is not None:
             values = zip(curve.sizes, curve.values, strict=True)
