@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from common import header
 
+from pdiff.components import Train
 from pdiff.context import Context
 from pdiff.data import DatasetSplits
 from pdiff.networks import build_network
@@ -25,7 +26,6 @@ from pdiff.plugins.discovery import registry
 from pdiff.running.device import device_for
 from pdiff.running.progress import Progress
 from pdiff.training import base_network
-from pdiff.training.settings import Train
 from pdiff_plugins.images import splits
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.images.splits import ImageSplit, Transform

@@ -84,11 +84,12 @@ def _pixelate(x_BCSS: Tensor, numbers_B: Tensor, level: float) -> Tensor:
 def _mixed(x_BCSS: Tensor, mixing_SS: Tensor) -> Tensor:
     """Return the pixels with their rows, then their columns mixed: diagonal by diagonal, so that each is alone."""
     side = x_BCSS.shape[-1]
+    row_N, column_N = mixing_SS.nonzero().unbind(1)
+    steps = (column_N - row_N).unique().tolist()
     mixing_SS = sent(mixing_SS.float(), x_BCSS.device)
-    reach = [step for step in range(1 - side, side) if mixing_SS.diagonal(step).any()]
     for axis, form in ((2, (-1, 1)), (3, (-1,))):
         given, x_BCSS = x_BCSS, torch.zeros_like(x_BCSS)
-        for step in reach:
+        for step in steps:
             row, count = max(-step, 0), side - abs(step)
             part = given.narrow(axis, row + step, count) * mixing_SS.diagonal(step).view(form)
             x_BCSS.narrow(axis, row, count).add_(part)
