@@ -128,7 +128,8 @@ def several(trainings: Trainings, count: int) -> Trained:
     """Return the networks of so many trainings, those that diverged left out."""
     try:
         theta_KD, finite = _together(trainings, count)
-    except NotTogether:
+    except NotTogether as why:
+        trainings.ctx.progress.detail(f"{trainings.name}: networks are trained one after the other ({why})")
         theta_KD, finite = _in_turn(trainings, count)
     ctx = trainings.ctx
     runs = converged(finite, trainings.settings.lr, ctx, trainings.name, "its lr")
