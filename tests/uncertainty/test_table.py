@@ -10,7 +10,7 @@ import torch
 from pdiff_plugins.uncertainty import table
 from pdiff_plugins.uncertainty.cost import Cost
 from pdiff_plugins.uncertainty.evaluator import Uncertainty
-from pdiff_plugins.uncertainty.findings import findings
+from pdiff_plugins.uncertainty.findings import findings, notes
 from tests.uncertainty.helpers import CTX, sources, view
 
 COUNTS = {"original": 8, "posterior": 16, "deep_ensemble": 8, "lone 1x": 1, "lone 2x": 1, "lone 4x": 1}
@@ -103,6 +103,15 @@ def test_sentences_say_who_wins_what_it_is_worth_and_what_a_lone_network_does(mo
     assert "at the cost of 1.5 trainings" in lines[0] and "(lone 2x) does worse by 0." in lines[0]
     text = "\n".join(lines)
     assert "posterior is better than lone" in text and "not told apart from" in text and "of 2 trainings" in text
+    networks = evaluated(monkeypatch, reference="original")
+    told = {
+        "hmc": {"rhat": {"largest": 1.3}},
+        "original": {"rhat": {"largest": 1.2}},
+        "laplace": {"worse": "no better"},
+    }
+    given = {source: {"uncertainty": row} for source, row in networks.pop("networks").items()}
+    noted = [*notes({"networks": given, "uncertainty": networks, "facts": told})]
+    assert "no better" in noted and any("the reference original has not converged (R-hat 1.20" in n for n in noted)
     dear = "\n".join(said(monkeypatch, prices=PRICES | {"posterior": 9.0}))
     assert "posterior is worth" in dear and "no lone network was trained for as much as posterior cost" in dear
 

@@ -86,7 +86,7 @@ class Panel:
         if self.asked:
             given = self.view.generators[self.source].answers(split, self.asked, self.view.bench, self.ctx)
             assert given is not None
-            return given[self.index_M]
+            return given[self.index_M.to(given.device)].cpu()
         known = self.view.bench.log_probabilities(self.view.theta[self.source][self.index_M], split, 0)
         assert known is not None
         return known[0]

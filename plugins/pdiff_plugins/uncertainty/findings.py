@@ -10,6 +10,8 @@ from pdiff.results.scores import given_by
 
 NAMED = 3
 """Rows that a sentence names."""
+CONVERGED = 1.05
+"""R-hat up to which chains are said to draw from one distribution."""
 
 
 def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
@@ -21,7 +23,7 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding(plain(whole, given[method], method), headline=True)
     for line in compared(whole["gains"], method):
         yield Finding(f"uncertainty: {line}", note=True)
-    for line in (*worth(whole, given, method), *notes(whole, given)):
+    for line in (*worth(whole, given, method), *notes(scores)):
         yield Finding(f"uncertainty: {line}", note=True)
 
 
@@ -73,8 +75,14 @@ def worth(whole: Mapping[str, Any], given: Mapping[str, Any], method: str) -> It
             yield f"{source} {'; '.join(said)}"
 
 
-def notes(whole: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """Say what a reader of the table must know."""
+def notes(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a reader of the table must know: also what fits found, as that a prior is none to choose."""
+    whole, given = scores["uncertainty"], given_by(scores, "uncertainty")
+    yield from filter(None, (facts.get("worse") for facts in scores.get("facts", {}).values()))
+    reference = whole["references"].get("reference", "")
+    mixing = scores.get("facts", {}).get(reference, {}).get("rhat", {}).get("largest", 1.0)
+    if mixing > CONVERGED:
+        yield f"the reference {reference} has not converged (R-hat {mixing:.2f} at its largest), and is no yardstick"
     if whole["halves"]:
         yield (
             "temperatures are those of the other half of the test split, as networks and epochs were selected on it; "

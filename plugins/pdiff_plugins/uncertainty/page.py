@@ -60,7 +60,7 @@ def uncertainty_page(view: View, figures: Sequence[Figure]) -> Page:
     def section(rows: Rows, reading: str) -> str:
         return f"{page.table(*rows, view.method, colours)}\n<p>{page.text(reading)}</p>" if rows[1] else ""
 
-    said = [*compared(whole["gains"], view.method), *worth(whole, given, view.method), *notes(whole, given)]
+    said = [*compared(whole["gains"], view.method), *worth(whole, given, view.method), *notes(scores)]
     shown = [figure for name in FIGURES for figure in figures if figure.name == name]
     sections = {
         "Verdict": page.listing(said),
