@@ -89,7 +89,7 @@ def test_the_table_fits_a_terminal_and_has_a_lone_network(tmp_path: Path) -> Non
     kept = [head[index] for index in shown(scores, head, rows, 80)]
     assert {"cal. NLL", "DEE", "cost"} <= set(kept)
     assert [row[0] for row in rows][-1] == "one of deep_ensemble"
-    assert {row[0]: row[head.index("cost")] for row in rows}["deep_ensemble"] == "3", "of three of its four networks"
+    assert {row[0]: row[head.index("cost")] for row in rows}["deep_ensemble"] == "3.00", "of three of its four networks"
 
 
 def test_what_it_shows_of_a_protocol_that_selects_on_the_test_split(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_runs_with_other_seeds_are_compared_by_calibrated_likelihood(tmp_path: P
     (measured,) = group.measures
     assert measured.name == "r: calibrated log-likelihood" and "one of deep_ensemble" in measured.sources
     told = [each["uncertainty"] for each in scores.values()]
-    for name in ("soup", "lone 2x", "original"):
+    for name in ("soup", "lone 2x", "original", "2 of deep_ensemble"):
         of_seeds = [torch.tensor(each["groups"]["tiny_method"]) - torch.tensor(each["groups"][name]) for each in told]
         gain_SG = torch.stack(of_seeds).double()
         known = difference(gain_SG, torch.zeros(1, gain_SG.shape[1]))

@@ -41,7 +41,7 @@ class Uncertainty(Evaluator):
         "arXiv 2002.06470; agreement: Izmailov et al. 2021, arXiv 2104.14421"
     )
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("cal. NLL", "calibrated_nll", ".4f"), ("DEE", "equivalent_text", "s"), ("cost", "cost", ".3g"),
+        ("cal. NLL", "calibrated_nll", ".4f"), ("DEE", "equivalent_text", "s"), ("cost", "cost", ".2f"),
         ("cal. ECE", "calibrated_ece", ".3f"), ("AUROC", "auroc", ".3f"), ("corr. NLL", "corrupted_nll", ".3f"),
         ("agrees", "agreement", ".1%"),
     )  # fmt: skip

@@ -62,8 +62,10 @@ def compared(gains: Mapping[str, Any], method: str) -> Iterator[str]:
 def worth(whole: Mapping[str, Any], given: Mapping[str, Any], method: str) -> Iterator[str]:
     """Say what the method and the rows that do better are worth, at what cost, and beside which lone network."""
     ahead = [name for name, gain in whole["gains"].items() if gain["said"] == "worse" and name in given]
-    for source in (method, *ahead[:NAMED]):
+    for source in dict.fromkeys((method, *ahead[:NAMED])):
         row, said = given[source], list[str]()
+        if source == whole["references"].get("ensemble") != method:
+            continue
         if row.get("equivalent_interval"):
             interval = f" (95 % interval {row['equivalent_interval']})" if "to" in row["equivalent_interval"] else ""
             said.append(f"is worth {as_many(row)} trained one by one{interval}")
@@ -112,7 +114,8 @@ def as_many(row: Mapping[str, Any]) -> str:
 
 def trainings(cost: float) -> str:
     """Return a cost in words."""
-    return "no training" if not cost else f"{cost:.3g} training{'' if f'{cost:.3g}' == '1' else 's'}"
+    number = f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
+    return "no training" if not cost else f"{number} training{'' if number == '1' else 's'}"
 
 
 def _at_cost(alone: Mapping[str, Any]) -> str:

@@ -26,7 +26,8 @@ WORTH = (
     "`DEE`: deep ensembles of so many networks have the same calibrated NLL, by linear interpolation between sizes, "
     "with the interval of 95 % of those sizes whose difference may be chance. `cost` and `trainings`: of one network, "
     "its examples times its epochs; published weights cost nothing here. `seconds` are of this machine. `lone`: the "
-    "cheapest lone network that cost no less, and what the row has more than it in calibrated log-likelihood."
+    "cheapest lone network that cost no less, and what the row has more than it in calibrated log-likelihood. All "
+    "of it is of this run's base network: what others would give, runs with other seeds tell, by `pdiff sweep`."
 )
 GAINS = (
     "Calibrated log-likelihood of the method less that of each other row, per test example: above 0 the method is "
@@ -99,8 +100,8 @@ def worths(scores: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) ->
         alone = row.get("lone")
         body.append([
             source, row.get("equivalent_text", ""), row.get("equivalent_interval", ""),
-            "" if row.get("cost") is None else f"{row['cost']:.3g}", f"{took[source]:.1f}" if source in took else "",
-            f"{alone['name']} ({alone['cost']:.3g})" if alone else "", _signed(alone), alone["said"] if alone else "",
+            "" if row.get("cost") is None else f"{row['cost']:.2f}", f"{took[source]:.1f}" if source in took else "",
+            f"{alone['name']} ({alone['cost']:.2f})" if alone else "", _signed(alone), alone["said"] if alone else "",
             row.get("cost_why", ""),
         ])  # fmt: skip
     return ["row", "DEE", "95 % interval", "cost", "seconds", "lone (trainings)", "gain over it", "", "why"], body

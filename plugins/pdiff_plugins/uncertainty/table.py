@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pdiff_plugins.uncertainty.evaluator import Uncertainty
 
 MEASURE = "calibrated log-likelihood"
+SIZES = (2, 3, 4, 8)
+"""Of deep ensembles that runs with other seeds are set beside."""
 SAME = 1e-6
 """Share by which a lone network may cost less and still count as of the same cost: what rounding leaves."""
 
@@ -62,6 +64,13 @@ class Table:
             return {"equivalent": size, "equivalent_text": f"{size:g}", "equivalent_interval": ""}
         return told(curve.equivalent(row.score_SE), curve.sizes[-1])
 
+    def _sizes(self, curve: Curve | None) -> dict[str, list[float]]:
+        """Return likelihoods on groups of examples of some deep ensembles, by which seeds tell an equivalent, too."""
+        if curve is None:
+            return {}
+        numbers = {size: number for number, size in enumerate(curve.sizes[:-1]) if size in SIZES}
+        return {f"{size} of {self.options.ensemble}": grouped(curve.score_NE[at]) for size, at in numbers.items()}
+
     def _cost(self, source: str, row: Row, cost: Cost | None) -> dict[str, Any]:
         """Return the cost; where networks are trained one by one it is that of one ensemble's alone."""
         if cost is None or cost.trainings is None:
@@ -92,7 +101,8 @@ class Table:
         roles = {"ensemble": self.options.ensemble, "reference": self.options.reference}
         whole: dict[str, Any] = {
             "measure": MEASURE, "gains": gains(score_SE, self.view.method, counts),
-            "groups": {name: grouped(score.mean(dim=0)) for name, score in score_SE.items()},
+            "groups": {name: grouped(score.mean(dim=0)) for name, score in score_SE.items()}
+            | self._sizes(curve),
             "examples": hashlib.sha256(self.rows.targets_E.numpy().tobytes()).hexdigest(),
             "halves": self.rows.calibration.half_E is not None, "lone": list(lone),
             "references": {role: source for role, source in roles.items() if source in rows},
