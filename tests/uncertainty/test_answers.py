@@ -35,7 +35,9 @@ def test_an_ensemble_answers_by_the_mean_of_its_networks_probabilities() -> None
     asked = panel(run, "a", 4, 2, CTX)
     assert asked is not None
     found, members = asked.answers(run.bench.examples("test")), run.bench.logp["test"][asked.index_M]
-    for logp_EK, within_E, mine in zip(*found, members.split(4), strict=True):
+    assert len(asked.place_RS.unique()) == 8
+    for logp_EK, within_E, place_S in zip(*found, asked.place_RS, strict=True):
+        mine = members[place_S]
         assert torch.allclose(logp_EK, mine.exp().mean(dim=0).log(), atol=1e-5)
         assert torch.allclose(within_E, torch.special.entr(mine.double().exp()).sum(dim=2).mean(dim=0), atol=1e-5)
 
@@ -43,8 +45,12 @@ def test_an_ensemble_answers_by_the_mean_of_its_networks_probabilities() -> None
 def test_without_one_is_each_ensemble_less_each_of_its_networks() -> None:
     asked = panel(seen(a=6), "a", 3, 2, CTX)
     assert asked is not None
-    expected = torch.tensor([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
-    assert torch.allclose(asked.without_one(), torch.block_diag(expected, expected))
+    for row_M, ensemble, left_out in zip(
+        asked.without_one(), [0, 0, 0, 1, 1, 1], asked.place_RS.flatten(), strict=True
+    ):
+        expected = asked.weights()[ensemble] * 3 / 2
+        expected[left_out] = 0
+        assert torch.allclose(row_M, expected) and float(row_M.sum()) == pytest.approx(1)
 
 
 def test_blocks_of_examples_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

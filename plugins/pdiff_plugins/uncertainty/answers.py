@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pdiff.components import Generator
 from pdiff.data import Chosen, Split
+from pdiff.mapped import take
 from pdiff_plugins.uncertainty.measures import entropy
 
 if TYPE_CHECKING:
@@ -43,31 +44,39 @@ class Panel:
     source: str
     ctx: Context
     index_M: Tensor
-    """Numbers of the members among those of the source."""
-    size: int
-    """Of an ensemble."""
+    """Numbers of the members among those of the source, in their order."""
+    place_RS: Tensor
+    """Places in `index_M` of the members of each ensemble."""
     asked: int
     """Members that the method is asked for where it answers itself; else 0."""
 
     @property
     def count(self) -> int:
         """Ensembles, no two of which share a member."""
-        return len(self.index_M) // self.size
+        return len(self.place_RS)
+
+    @property
+    def size(self) -> int:
+        """Of an ensemble."""
+        return self.place_RS.shape[1]
 
     def weights(self) -> Tensor:
         """Return what each member weighs in each ensemble, `[R, M]`."""
-        return torch.eye(self.count).repeat_interleave(self.size, dim=1) / self.size
+        return torch.zeros(self.count, len(self.index_M)).scatter_(1, self.place_RS, 1 / self.size)
 
     def without_one(self) -> Tensor:
-        """Return the same of each ensemble without one of its members, for each member, `[M, M]`."""
-        weight_MM = self.weights().T.matmul(self.weights()) * self.size
-        return weight_MM.gt(0).float().fill_diagonal_(0) / max(1, self.size - 1)
+        """Return the same of each ensemble without one of its members, ensemble by ensemble, `[M, M]`."""
+        weight_MM = self.weights().repeat_interleave(self.size, dim=0) * self.size / max(1, self.size - 1)
+        return weight_MM.scatter_(1, self.place_RS.flatten()[:, None], 0.0)
 
     def blocks(self, split: Split) -> Iterator[Tensor]:
         """Yield the members' log-probabilities `[M, e, K]` of the examples in their order, some at a time."""
+        theta_MD = self.view.theta[self.source]
+        if not self.asked and len(self.index_M) < len(theta_MD):
+            theta_MD = take(theta_MD, self.index_M.tolist(), self.ctx.snapshot.folder)
         step = max(1, AT_ONCE // (len(self.index_M) * max(2, self.view.bench.classes)))
         for index_e in torch.arange(len(split)).split(step):
-            yield self._asked(split if len(index_e) == len(split) else Chosen(split, index_e))
+            yield self._asked(theta_MD, split if len(index_e) == len(split) else Chosen(split, index_e))
 
     def members(self, split: Split) -> Tensor:
         """Return the members' log-probabilities, `[M, E, K]`."""
@@ -82,12 +91,12 @@ class Panel:
         logp, within = zip(*parts, strict=True)
         return Answers(torch.cat(logp, dim=1), torch.cat(within, dim=1))
 
-    def _asked(self, split: Split) -> Tensor:
+    def _asked(self, theta_MD: Tensor, split: Split) -> Tensor:
         if self.asked:
             given = self.view.generators[self.source].answers(split, self.asked, self.view.bench, self.ctx)
             assert given is not None
             return given[self.index_M.to(given.device)].cpu()
-        known = self.view.bench.log_probabilities(self.view.theta[self.source][self.index_M], split, 0)
+        known = self.view.bench.log_probabilities(theta_MD, split, 0)
         assert known is not None
         return known[0]
 
@@ -114,5 +123,6 @@ def panel(view: View, source: str, members: int, ensembles: int, ctx: Context) -
     if not asked and view.bench.log_probabilities(theta_MD[:1], first, 0) is None:
         return None
     size = min(members, count)
-    index_M = torch.randperm(count, generator=ctx.generator("order"))[: size * min(ensembles, count // size)]
-    return Panel(view, source, ctx, index_M, size, asked)
+    order_M = torch.randperm(count, generator=ctx.generator("order"))[: size * min(ensembles, count // size)]
+    index_M, place_M = order_M.sort().values, order_M.argsort().argsort()
+    return Panel(view, source, ctx, index_M, place_M.view(-1, size), asked)

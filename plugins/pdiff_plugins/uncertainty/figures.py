@@ -24,8 +24,8 @@ FAR = 4
 """How many times the best a row may be, to be drawn in one picture with it."""
 FEW = 0.005
 """Share of answers of which less are no point."""
-STEP = 1.035
-"""Between rows of one cost."""
+APART = 0.02
+"""Of the axis' length, between rows of one cost."""
 
 
 def _rows(view: View) -> dict[str, dict[str, Any]]:
@@ -81,19 +81,34 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
     return chart, (
         "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what it "
         "costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
-        f"cost. An arrow up: worth more than {most}; down: less than 1. Rows of one cost stand side by side.{unpaid}"
+        f"cost. Arrow up: worth more than {most}; down: less than 1. What would overlap stands side by side.{unpaid}"
     )
 
 
 def _places(costs: Mapping[str, float]) -> dict[str, float]:
-    """Return where rows stand: at their costs, those of one cost side by side; of no cost at half the least."""
+    """Return where rows stand on a logarithmic axis: at their costs, side by side where they would overlap.
+
+    Of no cost at half the least.
+    """
     least = min([1.0, *(cost for cost in costs.values() if cost)])
-    alike = [f"{cost or least / 2:.2g}" for cost in costs.values()]
-    places, taken = dict[str, float](), dict[str, int]()
-    for (source, cost), at in zip(costs.items(), alike, strict=True):
-        places[source] = (cost or least / 2) * STEP ** (taken.setdefault(at, 0) - (alike.count(at) - 1) / 2)
-        taken[at] += 1
-    return places
+    logs = {source: math.log(cost or least / 2) for source, cost in costs.items()}
+    gap = APART * max(max(logs.values()) - min(logs.values()), 1.0)
+    clusters: list[list[str]] = []
+    for source in sorted(logs, key=logs.__getitem__):
+        clusters.append([source])
+        while len(clusters) > 1 and _ends(clusters[-1], logs, gap)[0] < _ends(clusters[-2], logs, gap)[1] + gap:
+            last = clusters.pop()
+            clusters[-1] += last
+    return {
+        source: math.exp(_ends(cluster, logs, gap)[0] + gap * number)
+        for cluster in clusters for number, source in enumerate(cluster)
+    }  # fmt: skip
+
+
+def _ends(cluster: Sequence[str], logs: Mapping[str, float], gap: float) -> tuple[float, float]:
+    """Return where the first and the last of some rows stand, side by side around their mean."""
+    mean, reach = sum(logs[source] for source in cluster) / len(cluster), gap * (len(cluster) - 1) / 2
+    return mean - reach, mean + reach
 
 
 def near(view: View, key: str, most: int) -> list[str]:
