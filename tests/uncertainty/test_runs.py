@@ -24,6 +24,7 @@ from pdiff_plugins.fleet.folder import Sweep
 from pdiff_plugins.fleet.grid import Cell
 from pdiff_plugins.maths.crossed import difference
 from pdiff_plugins.uncertainty.evaluator import Uncertainty
+from pdiff_plugins.uncertainty.figures import _places
 
 BASELINES = [DeepEnsemble(count=4), Lone(trainings=(1, 2)), {"name": "soup"}]
 OPTIONS: dict[str, Any] = {"members": 3, "reference": "soup"}
@@ -135,3 +136,10 @@ def test_one_seed_says_what_its_run_says(tmp_path: Path) -> None:
     (measured,) = page.groups(sweep, scores)[0].measures
     for name, gain in scores[0]["uncertainty"]["gains"].items():
         assert measured.gains[name].interval() == pytest.approx((gain["low"], gain["high"]))
+
+
+def test_rows_of_nearly_one_cost_stand_side_by_side_and_others_at_theirs() -> None:
+    places = _places({"a": 1.0, "b": 1.001, "c": 1.0, "d": 40.0, "free": 0.0})
+    near = sorted(places[name] for name in "abc")
+    assert near[0] < near[1] < near[2] and near[1] / near[0] == pytest.approx(near[2] / near[1])
+    assert places["d"] == 40 and places["free"] == pytest.approx(0.5) and near[1] == pytest.approx(1, rel=1e-3)

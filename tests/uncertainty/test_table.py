@@ -35,7 +35,7 @@ def test_each_row_stands_beside_the_cheapest_lone_network_that_costs_no_less(mon
     assert rows["posterior"]["lone"]["said"] == "better" and rows["posterior"]["ensembles"] == 2
     assert "lone" not in rows["original"] and "lone" not in rows["lone 4x"]
     assert scores["no_lone"] == ["original", "deep_ensemble"]
-    assert scores["lone"] == ["lone 1x", "one of deep_ensemble", "lone 2x", "lone 4x"]
+    assert scores["lone"] == ["one of deep_ensemble", "lone 1x", "lone 2x", "lone 4x"]
 
 
 def test_without_lone_one_of_the_deep_ensembles_networks_stands_beside(monkeypatch: pytest.MonkeyPatch) -> None:

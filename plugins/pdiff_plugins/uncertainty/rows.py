@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 1.0)
 DRAWN = tuple(share / 50 for share in range(1, 51))
 """Coverages of the figure."""
-NUMBERS = 2**29
+NUMBERS = 2**28
 """Log-probabilities that are kept of ensembles without one of their members, at most."""
 
 

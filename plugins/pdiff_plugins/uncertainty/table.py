@@ -80,15 +80,14 @@ class Table:
         return {"cost_why": cost.why, "cost": cost.trainings * share}
 
     def _lone(self, known: dict[str, Cost], single: str) -> dict[str, float]:
-        """Return lone networks and their costs, the cheapest first."""
-        lone = {
+        """Return lone networks and their costs, the cheapest first; of equal ones those that are several."""
+        lone = {single: 1.0} if single else {}
+        lone |= {
             source: cost.trainings
             for source, cost in known.items()
             if source in self.view.methods and self.view.methods[source].name == self.options.lone
             and cost.trainings is not None
         }  # fmt: skip
-        if single:
-            lone[single] = 1.0
         return dict(sorted(lone.items(), key=lambda pair: pair[1]))
 
     def _whole(
