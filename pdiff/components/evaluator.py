@@ -43,6 +43,9 @@ class Evaluator(Component):
     source, by name, which stands below them in the table; `gains`, by source and name the `mean`, `error` and
     `freedom` of what the method scores more; and so that runs with other seeds can be compared, `groups`, by source and
     name scores on groups of examples whose mean is the mean, and `examples`, a text that tells which these are.
+
+    Any evaluator can give the last three, and `measure`, what they are of, higher being better: then runs with other
+    seeds are compared by that, too.
     """
 
     of_families: ClassVar[bool] = False

@@ -134,6 +134,7 @@ def test_latents_of_one_unit_keep_their_relation_and_the_gate_asks_what_networks
     generator = method.fit(zoo, bench, CTX)
     assert generator.space.scale_Z.unique().numel() == 1
     assert 0 < generator.facts["codec"]["explained"] < 1
+    assert generator.facts["examples"] == 60 * 16 * 16, "a gradient of each decoded network at each point"
     loaded = method.load(generator.tensors(), zoo, bench, CTX)
     assert loaded.conditional and torch.equal(loaded.sample(5, bench, CTX), generator.sample(5, bench, CTX))
     new_MD = zoo.theta_ND[:3] + 0.01

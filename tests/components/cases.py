@@ -91,6 +91,12 @@ ADAPTED = {
     "encoder": {"name": "attributes", "angles": ["rotation"]}, "method": {"name": "neighbours"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are adapters of one network."""
+TRAINED_AGAIN = {
+    "dataset": {"name": "part", "of": DIGITS, "train": 100, "validation": 60, "test": 60},
+    "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (8,)}, "selector": {"name": "entire"},
+    "baseline": [{"name": "deep_ensemble", "count": 4}, {"name": "lone", "trainings": (1, 2)}, {"name": "soup"}],
+}  # fmt: skip
+"""A run beside networks that are trained again."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -169,6 +175,7 @@ CASES: dict[str, dict[str, Any]] = {
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
         "task_arithmetic": {}, "ties": {}, "dare": {},
+        "deep_ensemble": {"count": 3, "epochs": 1, "batch_size": 20}, "lone": {"epochs": 1, "trainings": (1.0, 2.0)},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
@@ -182,7 +189,9 @@ CASES: dict[str, dict[str, Any]] = {
                   "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},
                   "adapters": {"tasks": 4, "samples": 2, "adapt": (), "rival_images": 60, "rival_batch": 20,
                                "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},
-                  "audit": {"examples": 50, "draws": 20, "run": RUN}},
+                  "audit": {"examples": 50, "draws": 20, "run": RUN},
+                  "uncertainty": {"members": 3, "reference": "soup", "foreign": ("rotated",), "corruptions": ("blur",),
+                                  "run": TRAINED_AGAIN}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
     "engine": {"local": {}, "submitit": {"cluster": "local", "cpus": 1, "memory_gb": 0.5}},

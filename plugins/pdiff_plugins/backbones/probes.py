@@ -43,6 +43,11 @@ class Probes(Codec):
     points: int = Field(64, gt=0, description="training examples per step at which predictions are compared")
     latent_noise: float = Field(0.02, ge=0, description="std of the noise on the latent while training")
 
+    @property
+    def examples(self) -> int:
+        """Training examples at which networks are compared, each as often as a network's gradient is taken there."""
+        return self.steps * self.batch_size * self.points
+
     def build(self, *, dim: int, layout: Layout | None = None) -> nn.Module:
         from pdiff_plugins.backbones.nets.probe_codec import ProbeModule
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class FromZoo(Generator):
     """A generator that is a function of the zoo alone."""
 
-    def __init__(self, draw: Draw, zoo: Zoo):
-        super().__init__()
+    def __init__(self, draw: Draw, zoo: Zoo, facts: dict[str, Any] | None = None):
+        super().__init__(facts=facts)
         self.draw, self.zoo = draw, zoo
 
     def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
@@ -68,9 +68,13 @@ class Base(Baseline):
     """The starting network, before any checkpoint was collected (one network)."""
 
     name = "base"
+    version = 2
 
     def draw(self, zoo: Zoo, count: int, ctx: Context) -> Tensor:
         return zoo.base[None]
+
+    def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
+        return FromZoo(self.draw, zoo, {"begins": "one"})
 
 
 class Soup(Baseline):

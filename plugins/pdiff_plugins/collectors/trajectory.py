@@ -11,6 +11,7 @@ from pdiff.checkpoints.names import listed, whole
 from pdiff.components import Collector, Task
 from pdiff.errors import UserError
 from pdiff.mapped import Touched
+from pdiff_plugins.batches import examples_read
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,6 +49,10 @@ class Trajectory(Collector):
 
     def expected(self) -> int:
         return self.count
+
+    def examples(self, train: int) -> int:
+        steps = self.saved_steps(math.ceil(train / self.batch_size))[-1]
+        return examples_read(train, self.batch_size, steps)
 
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context

@@ -46,6 +46,15 @@ class Fields(Collector):
         1e-3, ge=0, description="weight of the squared distance from the start, in the loss; 0 where they start apart"
     )
 
+    def examples(self, train: int) -> int | None:
+        """See `Collector.examples`; points are the examples. None where the data set says how many shapes there are.
+
+        Nor is it known whether it has points close to shapes, where such are asked for.
+        """
+        if not self.shapes or self.near:
+            return None
+        return (self.shapes + (self.start in ("mean", "first"))) * self.steps * min(self.points, train)
+
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:

@@ -124,7 +124,7 @@ class Campaign:
         }
         written = page.write(sweep, self.title, scores, outcomes)
         for group in page.groups(sweep, scores):
-            print_lines([f"{group.name}: {page.verdict(group)}"])
+            print_lines(f"{each.name}: {page.verdict(each)}" for each in (group, *group.measures))
         print_lines([f"page: {written}"])
         failed = [number for number in range(len(self.cells)) if number not in scores]
         print_lines(f"{self.cells[number].name}: {(outcomes.get(number) or NOT_DONE).failure}" for number in failed)

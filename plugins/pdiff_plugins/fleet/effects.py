@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pdiff.files import load_tensors, save_tensors
+from pdiff.files import below, load_tensors, save_tensors
 from pdiff_plugins.maths.crossed import Difference, difference
 
 if TYPE_CHECKING:
@@ -23,22 +23,43 @@ def keep(run: Run, path: Path) -> None:
     """Write what each source scores on each test example, the mean over its networks: `[E]`, float64.
 
     Beside it stands what this run alone says of the method and each other source, whose networks it knows one by one.
-    Where sources are compared by something else, that alone; nothing where they are not.
+    Where sources are compared by something else, that instead; further measures stand under their evaluators' names.
+    Nothing where there is none of it.
     """
+    scores = run.scores
+    main = scores.get(scores.get("compared_by", ""), {})
+    tensors = _scored(run) if scores["scored_by"] else _grouped(main, "")
+    for name in measures(scores):
+        tensors |= _grouped(scores[name], f"{name}: ")
+    if tensors:
+        save_tensors(path, tensors)
+
+
+def measures(scores: Mapping[str, Any]) -> dict[str, str]:
+    """Return by evaluator what runs are also compared by over seeds, beside what sources are compared by."""
+    tables = {name: scores.get(name, {}) for name in scores.get("columns", ()) if name != scores.get("compared_by")}
+    return {name: table["measure"] for name, table in tables.items() if "measure" in table}
+
+
+def _grouped(told: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """Return what an evaluator gives on groups of examples, as tensors."""
+    import torch
+
+    numbers = {f"{prefix}of {name}": scores for name, scores in told.get("groups", {}).items()}
+    for name, gain in told.get("gains", {}).items():
+        numbers[f"{prefix}over {name}"] = [gain[key] for key in ("mean", "error", "freedom")]
+    if not numbers:
+        return {}
+    tensors = {name: torch.tensor(values, dtype=torch.float64) for name, values in numbers.items()}
+    return tensors | {f"{prefix}{TARGETS}": _digest(told.get("examples", "").encode())}
+
+
+def _scored(run: Run) -> dict[str, Tensor]:
+    """Return the task's scores by example, as tensors."""
     import torch
 
     from pdiff_plugins.audit.comparison import per_example
 
-    exact = torch.float64
-    if not run.scores["scored_by"]:
-        told = run.scores.get(run.scores.get("compared_by", ""), {})
-        numbers = {f"of {name}": scores for name, scores in told.get("groups", {}).items()}
-        for name, gain in told.get("gains", {}).items():
-            numbers[f"over {name}"] = [gain[key] for key in ("mean", "error", "freedom")]
-        if numbers:
-            tensors = {name: torch.tensor(values, dtype=exact) for name, values in numbers.items()}
-            save_tensors(path, tensors | {TARGETS: _digest(told.get("examples", "").encode())})
-        return
     view = run.pipeline.view()
     scores = {source: per_example(view, source) for source in view.theta}
     targets = view.targets("test").contiguous().view(torch.uint8).numpy().tobytes()
@@ -47,8 +68,8 @@ def keep(run: Run, path: Path) -> None:
     for source, score_ME in scores.items():
         if source != view.method:
             gain = difference(scores[view.method], score_ME)
-            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=exact)
-    save_tensors(path, tensors)
+            tensors[f"over {source}"] = torch.tensor([gain.mean, gain.error, gain.freedom], dtype=torch.float64)
+    return tensors
 
 
 def _digest(known: bytes) -> Tensor:
@@ -57,7 +78,9 @@ def _digest(known: bytes) -> Tensor:
     return torch.frombuffer(bytearray(hashlib.sha256(known).digest()), dtype=torch.uint8)
 
 
-def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: str, source: str) -> Difference | None:
+def over(
+    files: Sequence[Path], means: Sequence[tuple[float, float]], method: str, source: str, by: str = ""
+) -> Difference | None:
     """Return what a method's networks score more than a source's, over seeds.
 
     Seeds and examples are drawn anew; a seed's networks are part of the seed. With one seed it is what that run says.
@@ -69,10 +92,12 @@ def over(files: Sequence[Path], means: Sequence[tuple[float, float]], method: st
         means: by seed, the mean score of the method and of the source.
         method: the source that is the method.
         source: the one that it is set beside.
+        by: the evaluator whose numbers they are; empty: those that sources are compared by.
     """
     import torch
 
-    known = [load_tensors(path) for path in files if path.is_file()]
+    prefix = f"{by}: " if by else ""
+    known = [below(load_tensors(path), prefix) if by else load_tensors(path) for path in files if path.is_file()]
     whole = len(known) == len(means) and all(f"of {name}" in each for each in known for name in (method, source))
     if len(means) == 1:
         told = known[0].get(f"over {source}") if known else None

@@ -6,17 +6,17 @@ import datetime
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pdiff.files import write_json, write_text
-from pdiff.results.scores import compared, unit_of
-from pdiff.results.summary import expected, ours_for, sources
+from pdiff.results.scores import Unit, compared, unit_of
+from pdiff.results.summary import cell, expected, ours_for, sources
 from pdiff.view import ORIGINAL
 from pdiff_plugins.drawing import page
-from pdiff_plugins.fleet.effects import interval, over
+from pdiff_plugins.fleet.effects import interval, measures, over
 from pdiff_plugins.fleet.folder import Outcome, Sweep
 from pdiff_plugins.fleet.grid import by_group
 from pdiff_plugins.maths.crossed import Difference, holm
@@ -41,26 +41,52 @@ class Group:
     scores: list[dict[str, Any]]
     files: list[Path]
     """Scores by example, one for each seed."""
+    by: str = ""
+    """The evaluator whose measure it is about; empty: what sources are compared by."""
 
     @property
     def method(self) -> str:
         return str(self.scores[0]["method"])
 
+    @property
+    def unit(self) -> Unit:
+        return Unit("") if self.by else unit_of(self.scores[0])
+
+    @property
+    def digits(self) -> int:
+        """Behind the point of its numbers."""
+        return 4 if self.by else 2
+
+    @cached_property
+    def measures(self) -> list[Group]:
+        """The same cells by what else every seed is measured by."""
+        known = [{} if self.by else measures(each) for each in self.scores]
+        return [
+            replace(self, name=f"{self.name}: {measure}", by=name)
+            for name, measure in known[0].items() if all(name in each for each in known)
+        ]  # fmt: skip
+
     @cached_property
     def sources(self) -> list[str]:
         """Those that every seed has."""
-        return [source for source in compared(self.scores[0]) if all(source in compared(each) for each in self.scores)]
+        known = [self._means(each) for each in self.scores]
+        return [source for source in known[0] if all(source in each for each in known)]
 
     def means(self, source: str) -> list[float]:
         """Return a source's mean score by seed."""
-        return [compared(each)[source]["mean"] for each in self.scores]
+        return [self._means(each)[source] for each in self.scores]
+
+    def _means(self, scores: dict[str, Any]) -> dict[str, float]:
+        if self.by:
+            return {source: statistics.fmean(values) for source, values in scores[self.by]["groups"].items()}
+        return {source: score["mean"] for source, score in compared(scores).items()}
 
     def gain(self, source: str) -> Difference | None:
         """Return what the method's networks score more than the source's."""
         if source == self.method or self.method not in self.sources:
             return None
         pairs = list(zip(self.means(self.method), self.means(source), strict=True))
-        return over(self.files, pairs, self.method, source)
+        return over(self.files, pairs, self.method, source, self.by)
 
     @cached_property
     def gains(self) -> dict[str, Difference]:
@@ -140,7 +166,7 @@ def write(sweep: Sweep, title: str, scores: Mapping[int, dict[str, Any]], outcom
     seeds = sorted({seed for group in known for seed in group.seeds}, key=lambda seed: int(seed))
     sections = [_overview(known, seeds)] if known else []
     sections += [("Cells without a result", ["cell", "reason"], lost, "")] if lost else []
-    sections += [_group(group) for group in known]
+    sections += [_group(each) for group in known for each in (group, *group.measures)]
     folders = [[sweep.cells[number].name, outcomes[number].run] for number in sorted(scores) if number in outcomes]
     sections += [("Runs", ["cell", "folder"], folders, "Each has a report of its own.")] if folders else []
     of = f", seeds {', '.join(seeds)}" if seeds else ""
@@ -193,12 +219,12 @@ def _row(group: Group, seeds: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def difference(gain: Difference | None, factor: float) -> str:
+def difference(gain: Difference | None, factor: float, digits: int = 2) -> str:
     """Return a difference with its interval as text: `-0.13 (-0.40 to 0.14)`."""
     if gain is None:
         return ""
-    low, high = (factor * end for end in gain.interval())
-    return f"{factor * gain.mean:+.2f} ({low:+.2f} to {high:+.2f})"
+    mean, low, high = (format(factor * value, f"+.{digits}f") for value in (gain.mean, *gain.interval()))
+    return f"{mean} ({low} to {high})"
 
 
 def _published(scores: dict[str, Any], source: str) -> str:
@@ -209,29 +235,45 @@ def _published(scores: dict[str, Any], source: str) -> str:
 
 def _group(group: Group) -> Section:
     """Return every source by seed, and every published number beside ours."""
-    unit = unit_of(group.scores[0])
-    published = {(row[0], row[1]): row[2:-1] for row in expected(group.scores[0])[1]}
-    names = expected(group.scores[0])[0][2:-1]
+    factor, digits = group.unit.factor, group.digits
+    published = {(row[0], row[1]): row[2:-1] for row in expected(group.scores[0])[1] if not group.by}
+    names = [] if group.by else expected(group.scores[0])[0][2:-1]
+    columns = {
+        title: cells for title, key, spec in (group.scores[0]["columns"][group.by] if group.by else ())
+        if any(cells := [_by_seed(group, source, key, spec) for source in group.sources])
+    }  # fmt: skip
     head = [
         "networks", *(f"seed {seed}" for seed in group.seeds), "mean", "95 % of seeds",
-        f"{group.method} less it", *names,
+        f"{group.method} less it", *names, *columns,
     ]  # fmt: skip
     rows = []
-    for source in group.sources:
+    for number, source in enumerate(group.sources):
         means = group.means(source)
+        numbers = [f"{factor * value:.{digits}f}" for value in (*means, statistics.fmean(means))]
         reach = interval(means)
         rows.append([
-            source, *(f"{unit.factor * value:.2f}" for value in means), f"{unit.factor * statistics.fmean(means):.2f}",
-            " to ".join(f"{unit.factor * end:.2f}" for end in reach) if reach else "",
-            difference(group.gains.get(source), unit.factor), *published.pop((source, "mean"), [""] * len(names)),
+            source, *numbers, " to ".join(f"{factor * end:.{digits}f}" for end in reach) if reach else "",
+            difference(group.gains.get(source), factor, digits), *published.pop((source, "mean"), [""] * len(names)),
+            *(cells[number] for cells in columns.values()),
         ])  # fmt: skip
     for (what, key), cells in published.items():
         ours = [ours_for(each, what, key) for each in group.scores]
         given = [value for value in ours if value is not None]
         told = ["" if value is None else f"{value:.4g}" for value in ours]
         rows.append([f"{what}: {key}", *told, f"{statistics.fmean(given):.4g}" if given else "", "", "", *cells])
-    below = f"{verdict(group)[:1].upper()}{verdict(group)[1:]}. {sources(group.scores[0])}".rstrip(". ")
+    about = "Higher is better. What summaries have stands seed by seed" if group.by else sources(group.scores[0])
+    below = f"{verdict(group)[:1].upper()}{verdict(group)[1:]}. {about}".rstrip(". ")
     return group.name, head, rows, f"{below}."
+
+
+def _by_seed(group: Group, source: str, key: str, spec: str) -> str:
+    """Return what an evaluator's column of the summary has for a source, by seed."""
+    given = [
+        each["networks"].get(source, {}).get(group.by) or each[group.by].get("beside", {}).get(source, {})
+        for each in group.scores
+    ]
+    shown = [cell(of_seed.get(key), spec, group.unit) for of_seed in given]
+    return "; ".join(shown) if any(shown) else ""
 
 
 def _markdown(title: str, head: list[str], rows: list[list[str]], below: str) -> str:
@@ -250,5 +292,5 @@ def _told(group: Group) -> dict[str, Any]:
             source: {"mean": gain.mean, "error": gain.error, "low": gain.interval()[0], "high": gain.interval()[1]}
             for source, gain in group.gains.items()
         },
-        "verdict": verdict(group),
+        "verdict": verdict(group), **({"measures": [_told(each) for each in group.measures]} if group.measures else {}),
     }  # fmt: skip

@@ -141,7 +141,9 @@ def fit(
     module = module.to(ctx.device).eval()
     z_NZ = encode(module, x_ND, ctx.device)
     fitted = Coded(normaliser, module)
-    facts = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
+    facts: dict[str, Any] = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
+    if examples := getattr(codec, "examples", 0):  # of a codec that learns from the task
+        facts["examples"] = examples
     mean_Z, scale_Z = _standard(z_NZ, module, method.faithful, whiten)
     return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
 

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import Task
 from pdiff.mapped import take
+from pdiff_plugins.batches import examples_read
 from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Seeds(TrainedTogether):
         """Return how many checkpoints there are where no run diverges."""
         return self.count * len(self.saved_steps())
 
+    def examples(self, train: int) -> int:
+        return self.count * examples_read(train, self.batch_size, self.steps)
+
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:
@@ -69,7 +73,7 @@ class Seeds(TrainedTogether):
 
         template, start = starts(self.start, model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
-        examples = Examples(data.train, self, in_training(template), ctx)
+        examples = Examples(data.train, self, in_training(template), ctx, self.count)
         training = JointTraining(self, self.count, self.saved_steps(), start, template, examples, task, layout, ctx)
         theta_RSD, losses_RS = training.run()
         runs = finite_runs(training, theta_RSD, losses_RS)

@@ -21,12 +21,17 @@ from pdiff.networks import once
 from pdiff.running.device import steady_attention
 from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
-from pdiff_plugins.adapters.layers import CONVOLUTIONS, in_training, merged_weights
+from pdiff_plugins.adapters.layers import CONVOLUTIONS, merged_weights
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers, plain_means
 from pdiff_plugins.networks.activations import layer_outputs
 
 if TYPE_CHECKING:
     from pdiff.components import Task
+
+
+class NotTogether(UserError):
+    """Networks of this architecture cannot be trained as one; one by one they can."""
+
 
 Step = Callable[..., tuple[Tensor, ...]]
 """(theta_GT, *tensors of a batch, each `[G, B, ...]`, *buffers) -> (gradient_GT, losses_G, *new buffers)."""
@@ -35,9 +40,10 @@ Step = Callable[..., tuple[Tensor, ...]]
 class Network:
     """What networks of one architecture share: the order of their parameters, and what is frozen."""
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task, ctx: Context):
+    def __init__(self, model: nn.Module, layout: Layout, task: Task, ctx: Context, what: str = "collect"):
         """`model` holds the frozen parameters, is in the mode of training, and is not changed later."""
         self.model, self.layout, self.task, self.ctx = model.requires_grad_(False), layout, task, ctx
+        self.what = what
         self.cpu = ctx.device.type == "cpu"
         unique = {id(entry): name for name, entry in (*model.named_parameters(), *model.named_buffers())}
         every = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
@@ -49,7 +55,7 @@ class Network:
         self.buffers = [name for name, _ in model.named_buffers()]
         odd = next((name for name, p in model.named_parameters() if name in selected and p.is_complex()), None)
         if odd:
-            raise UserError(
+            raise NotTogether(
                 f"collect: {odd!r} is complex, which networks trained together cannot have; train them one by one and "
                 "use the collector 'folder', or use 'trajectory'"
             )
@@ -66,8 +72,10 @@ class Network:
         """Return how many numbers the layers of one network compute of one example."""
         twice = Batch(*each(lambda values: torch.cat([values, values]), tuple(example)))
         # BatchNorm that keeps no statistics takes those of the batch here, too, which one example may not have
+        modes = [(module, module.training) for module in self.model.modules()]
         count = layer_outputs(self.model, lambda: self.task.loss(self.model.eval(), twice), Tensor.numel)
-        in_training(self.model)
+        for module, training in modes:
+            module.training = training
         return count // 2
 
     def stacked(self, models: Sequence[nn.Module]) -> tuple[Tensor, list[Tensor]]:
@@ -96,8 +104,7 @@ class Network:
         return torch.cat(values, 1).to("cpu", torch.float32)
 
     def trace(self, batch: Batch, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Step:
-        """Return the step for batches of this shape as a graph. Raises UserError for networks that vmap cannot take."""
-
+        """Return the step for batches of this shape as a graph. Raises NotTogether where vmap cannot take it."""
         examples, form = pytree.tree_flatten(batch)
         # What is frozen is computed once of inputs that all networks have alike, which are a view of one network's.
         alike = [self.freezes and x.stride(0) == 0 for x in pytree.tree_leaves(batch.inputs)]
@@ -122,7 +129,7 @@ class Network:
         except UserError:
             raise
         except Exception as error:  # tracing runs the author's code, which can fail in any way
-            raise UserError(_why(error)) from error
+            raise NotTogether(_why(error)) from error
         graph.graph.eliminate_dead_code()
         graph.recompile()
         return graph
@@ -139,7 +146,7 @@ class Network:
 
         layers = JointLayers() if self.cpu and not bfloat16 else steady_attention(self.ctx.device)
         with (
-            enough_for_batch_norm("collect"),
+            enough_for_batch_norm(self.what),
             layers,
             merged_weights(*CONVOLUTIONS),
             torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False),

@@ -31,23 +31,34 @@ def starts(
     if start == "shared":
         model = bench.build(derive(ctx.seed, "start")).to(ctx.device)
         return model, lambda run: model
-    _require_all(model, bench.build(derive(ctx.seed, "run", 0)), layout)
-    return model, lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)))
+    return model, independent(model, layout, bench, ctx)
 
 
-def _like(model: nn.Module, started: nn.Module) -> nn.Module:
+def independent(
+    model: nn.Module, layout: Layout, bench: Bench, ctx: Context, asked: str = "collect.start = 'independent'",
+    instead: str = "collect.start = 'shared' or 'base'",
+) -> Callable[[int], nn.Module]:  # fmt: skip
+    """Return what gives the network that a run begins with, each at its own initialisation; see `starts`.
+
+    `asked`: the option that a person set; `instead`: what to set it to where that cannot be.
+    """
+    _require_all(model, bench.build(derive(ctx.seed, "run", 0)), layout, asked, instead)
+    return lambda run: _like(model, bench.build(derive(ctx.seed, "run", run)), asked, instead)
+
+
+def _like(model: nn.Module, started: nn.Module, asked: str, instead: str) -> nn.Module:
     """Return the network that a run starts with. Raises UserError where whole numbers in it are its own."""
     state, ours = started.state_dict(), model.state_dict()
     odd = next((key for key in whole(state) if not state[key].equal(ours[key].to(state[key].device))), None)
     if odd:
         raise UserError(
-            f"collect.start = 'independent': {odd!r} is drawn anew for each network, and whole numbers are not "
-            "generated; use collect.start = 'shared' or 'base', or files and the collector 'folder'"
+            f"{asked}: {odd!r} is drawn anew for each network, and whole numbers are not generated; use {instead}, or "
+            "files and the collector 'folder'"
         )
     return started
 
 
-def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
+def _require_all(model: nn.Module, started: nn.Module, layout: Layout, asked: str, instead: str) -> None:
     """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently.
 
     Adapters begin differently on one network, whose entries are the same. Others begin with the same statistics, and
@@ -60,6 +71,5 @@ def _require_all(model: nn.Module, started: nn.Module, layout: Layout) -> None:
         if key not in statistics and value.equal(begun[key].to(value.device)):
             continue
         raise UserError(
-            f"collect.start = 'independent': {key!r} is not selected, and differs between runs; use selector 'entire', "
-            "or collect.start = 'shared' or 'base'"
+            f"{asked}: {key!r} is not selected, and differs between runs; use selector 'entire', or {instead}"
         )

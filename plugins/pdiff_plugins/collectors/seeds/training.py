@@ -31,7 +31,6 @@ from pdiff.running.device import sent
 from pdiff.running.ranks import exchange, here, leader_first, own_rows, world
 from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
-from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.collectors.seeds.block import Block
 from pdiff_plugins.collectors.seeds.network import Network, Step
 
@@ -67,9 +66,15 @@ class Batches(Protocol):
 class Examples:
     """The training examples of many runs, each in its own order."""
 
-    def __init__(self, split: Split, options: TrainedTogether, model: nn.Module, ctx: Context):
-        """`model` is in the mode of training: of one example BatchNorm would learn nothing (see `epoch_length`)."""
+    def __init__(
+        self, split: Split, options: TrainedTogether, model: nn.Module, ctx: Context, runs: int | None = None
+    ):  # fmt: skip
+        """`model` is in the mode of training: of one example BatchNorm would learn nothing (see `epoch_length`).
+
+        `runs`: that are asked for; those behind them only fill a block, and need no transform of their own.
+        """
         self.split, self.augment, self.device, self.ctx = split, options.augment, ctx.device, ctx
+        self.runs = runs
         self.count, self.batch_size = len(split), min(options.batch_size, len(split))
         self.per_epoch = epoch_length(self.count, self.batch_size, model)
         self.first = split.batch(torch.arange(1), ctx.device)
@@ -91,8 +96,11 @@ class Examples:
         if not self.augment:
             flat = self.split.batch(index_GB.flatten(), self.device)
             return Batch(*each(lambda values: values.unflatten(0, index_GB.shape), tuple(flat)))
-        batches = []
+        batches: list[Batch] = []
         for index_B, run in zip(index_GB, runs, strict=True):
+            if self.runs is not None and run >= self.runs:
+                batches.append(batches[0])
+                continue
             generator = torch.Generator().manual_seed(derive(self.seed(run), "step", step))
             batches.append(self.split.batch(index_B, self.device, generator))
         return stacked(batches)
@@ -103,15 +111,23 @@ class JointTraining:
 
     def __init__(
         self, options: TrainedTogether, count: int, saved: Sequence[int], start: Callable[[int], nn.Module],
-        model: nn.Module, examples: Batches, task: Task, layout: Layout, ctx: Context,
+        model: nn.Module, examples: Batches, task: Task, layout: Layout, ctx: Context, what: str = "collect",
+        factor: Callable[[int], float] | None = None, largest: int = 0,
     ):  # fmt: skip
-        """`saved`: steps after which networks are kept, the last of them the last; `model` holds what is frozen.
+        """`model` holds what is frozen, and is in the mode of training.
 
-        Raises UserError where the selection holds nothing to train.
+        Args:
+            saved: steps after which networks are kept, the last of them the last.
+            what: names the training, on its bar and in what is told.
+            factor: on the rate, by step; None: as the options' schedule has it, step by step.
+            largest: networks of a block on a CPU at most, a power of 2; 0: `LARGEST_BLOCK`.
+
+        Raises UserError where the selection holds nothing to train, and NotTogether for complex parameters.
         """
         self.options, self.count, self.saved, self.start, self.ctx = options, count, list(saved), start, ctx
-        self.network, self.examples = Network(in_training(model), layout, task, ctx), examples
-        self.factor = SCHEDULES[options.schedule](self.saved[-1])
+        self.what, self.largest = what, largest or LARGEST_BLOCK
+        self.network, self.examples = Network(model, layout, task, ctx, what), examples
+        self.factor = factor or SCHEDULES[options.schedule](self.saved[-1])
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()
         blocks = math.ceil(count / self.block_size)
@@ -129,12 +145,12 @@ class JointTraining:
         if self.ctx.device.type != "cpu":
             return min(self.options.group, self.count)
         each = self.network.dim + self.examples.batch_size * self.network.numbers(self.examples.first)
-        return min(max(2 ** int(math.log2(max(BLOCK_NUMBERS / each, 1))), SMALLEST_BLOCK), LARGEST_BLOCK)
+        return min(max(2 ** int(math.log2(max(BLOCK_NUMBERS / each, 1))), SMALLEST_BLOCK), self.largest)
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Return theta_RSD, and the mean loss of the batches since the saved step before (NaN: none), float64 `[R, S]`.
 
-        Goes on from the snapshots. Raises UserError for a network that cannot be trained together with others.
+        Goes on from the snapshots. Raises NotTogether for networks that cannot be trained as one.
         """
         cpu = self.ctx.device.type == "cpu"
         with threads_for(self.network.model, 1 if cpu else self.ctx.threads):
@@ -152,7 +168,7 @@ class JointTraining:
     def _train(self, blocks: list[Block], workers: int) -> None:
         done = sum(block.runs * block.step for block in blocks)
         pool = ThreadPoolExecutor(workers, initializer=enter, initargs=(torch.get_num_threads(), self.ctx.device))
-        with pool, self.ctx.progress.step("collect", self.count * self.saved[-1], done) as bar:
+        with pool, self.ctx.progress.step(self.what, self.count * self.saved[-1], done) as bar:
             try:
                 for future in [pool.submit(block.train, bar) for block in blocks]:
                     future.result()
@@ -181,16 +197,30 @@ def ready(split: Split, device: torch.device) -> TensorSplit | None:
 
 def finite_runs(training: JointTraining, theta_RSD: Tensor, losses_RS: Tensor) -> list[int]:
     """Return the runs that did not diverge. Raises UserError where of several there are not two."""
-    count, lr, ctx = len(theta_RSD), training.options.lr, training.ctx
     finite = finite_rows(theta_RSD.flatten(0, 1)).view(theta_RSD.shape[:2]).all(dim=1)
     finite &= losses_RS[:, training.saved[0] == 0 :].isfinite().all(dim=1)
-    runs: list[int] = finite.nonzero()[:, 0].tolist()
+    return converged(finite.tolist(), training.options.lr, training.ctx)
+
+
+def converged(
+    finite: Sequence[bool], lr: float, ctx: Context, what: str = "collect", rate: str = "collect.lr"
+) -> list[int]:
+    """Return the numbers of the runs that are finite, and warn of others. Raises UserError, as `finite_runs`."""
+    runs, count = [run for run, good in enumerate(finite) if good], len(finite)
     lost = f"{count - len(runs)} of {count} runs diverged (loss or parameters not finite)"
     if len(runs) < min(count, 2):
-        raise UserError(f"collect: {lost}, at least 2 must not; lower collect.lr (it is {lr:.3g})")
+        raise UserError(f"{what}: {lost}, at least {min(count, 2)} must not; lower {rate} (it is {lr:.3g})")
     if len(runs) < count:
-        ctx.warn(f"collect: {lost} and are left out; a lower collect.lr (it is {lr:.3g}) would keep them")
+        ctx.warn(f"{what}: {lost} and are left out; a lower {rate} (it is {lr:.3g}) would keep them")
     return runs
+
+
+def changes(split: Split) -> bool:
+    """Return whether the training transform changes examples at all."""
+    index, cpu = torch.arange(min(len(split), 64)), torch.device("cpu")
+    drawn, plain = split.batch(index, cpu, torch.Generator().manual_seed(0)), split.batch(index, cpu)
+    pairs = zip(leaves(tuple(drawn)), leaves(tuple(plain)), strict=True)
+    return not all(torch.equal(one, other) for one, other in pairs)
 
 
 def stacked(batches: Sequence[Batch]) -> Batch:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import IF_SET, PARTS, Family, Task
 from pdiff.errors import UserError
+from pdiff_plugins.batches import examples_read
 from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class Tasks(TrainedTogether):
 
     def expected(self) -> int | None:
         return self.learnt or None
+
+    def examples(self, train: int) -> int | None:
+        """See `Collector.examples`; None where the family says how many tasks there are, or who is asked of what."""
+        if not self.learnt:
+            return None
+        networks, checked = self.learnt + self.held_out + self.hard, min(self.check, self.learnt)
+        once, twice = (examples_read(train, self.batch_size, times * self.steps) for times in (1, 2))
+        return self.begun + networks * once + checked * twice
 
     def foresee(self, ahead: Ahead) -> None:
         _require_family(ahead.recipe.task)

@@ -18,7 +18,7 @@ from pdiff.data import Batch, Split, each, leaves
 from pdiff.errors import UserError
 from pdiff.training.loop import train
 from pdiff_plugins.adapters.layers import in_training
-from pdiff_plugins.collectors.seeds.training import ready
+from pdiff_plugins.collectors.seeds.training import changes, ready
 
 if TYPE_CHECKING:
     from pdiff.components import Family
@@ -41,7 +41,7 @@ class Shares:
     ):  # fmt: skip
         """`batch_size`: examples of a step, of all tasks; `augment`: with the training transform."""
         self.family, self.abouts, self.batch_size, self.seed = family, abouts, batch_size, ctx.seed
-        self.augment = augment and _changes(split)
+        self.augment = augment and changes(split)
         self.split = split if self.augment else ready(split, torch.device("cpu")) or split
         first = family.ask(split.batch(torch.arange(1), torch.device("cpu")), abouts[0])
         own = [family.asked(self.split, about) for about in abouts]
@@ -83,14 +83,6 @@ class Shares:
             part, start = slice(start, start + length), start + length
             if length:
                 yield tuple(self.family.ask(Batch(*each(lambda x, part=part: x[part], whole)), about))
-
-
-def _changes(split: Split) -> bool:
-    """Return whether the training transform changes examples at all."""
-    index, cpu = torch.arange(min(len(split), 64)), torch.device("cpu")
-    drawn, plain = split.batch(index, cpu, torch.Generator().manual_seed(0)), split.batch(index, cpu)
-    pairs = zip(leaves(tuple(drawn)), leaves(tuple(plain)), strict=True)
-    return not all(torch.equal(one, other) for one, other in pairs)
 
 
 def rising(steps: int) -> Callable[[int], float]:

@@ -99,7 +99,8 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
         module, loss, steps=method.steps, ctx=ctx, what=method.name, lr=method.lr, weight_decay=method.weight_decay,
         ema=method.ema, draw=draw, schedule=_rising(method),
     )  # fmt: skip
-    return Written(module, zoo, {"generated": _facts(method, module, size, bench)}, curve(log, method.name))
+    facts = _facts(method, module, size, bench)
+    return Written(module, zoo, {"generated": facts, "examples": facts["examples"]}, curve(log, method.name))
 
 
 def _rising(method: ByTask) -> str | Callable[[int], float]:

@@ -1,0 +1,80 @@
+"""What the networks of each source cost, in trainings of one network and in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pdiff.view import ORIGINAL
+
+if TYPE_CHECKING:
+    from pdiff.view import View
+
+CHECKPOINTS, ONE, NOTHING = "checkpoints", "one", "nothing"
+"""What a method begins from; see `pdiff.components.Generator.facts`."""
+
+
+class Cost(NamedTuple):
+    """What a source's networks cost."""
+
+    trainings: float | None
+    """In trainings of one network; None: it cannot be known."""
+    why: str
+    """What the cost is made of, or why it is not known."""
+
+
+def costs(view: View) -> dict[str, Cost]:
+    """Return the cost of each source's networks.
+
+    A training is what one network of the deep ensemble reads, where there is such a row, else what the base network
+    read: examples, each as often as it moved the network. Evaluating networks, to choose among them, counts nothing.
+    """
+    setup, train = view.recipe, len(view.bench.examples("train"))
+    base = setup.train.epochs * train
+    each = (
+        view.generators[source].facts.get("each") for source, m in view.methods.items() if m.name == "deep_ensemble"
+    )
+    one = next((float(examples) for examples in each if examples), base)
+    if not one:
+        why = "the base network was not trained here, and without a deep ensemble no training is known to compare with"
+        return {source: Cost(None, why) for source in view.theta}
+    collected, elsewhere = setup.collect.examples(train), setup.collect.elsewhere
+    free = "; published weights cost nothing here" if setup.architecture.weights else ""
+    told = {source: view.generators[source].facts for source in view.theta if source != ORIGINAL}
+    told[ORIGINAL] = {"begins": CHECKPOINTS}
+    return {source: _cost(told[source], one, base, collected, elsewhere, free) for source in view.theta}
+
+
+def _cost(
+    facts: Mapping[str, Any], one: float, base: float, collected: int | None, elsewhere: bool, free: str
+) -> Cost:  # fmt: skip
+    begins, read = facts.get("begins", CHECKPOINTS), facts.get("examples", 0)
+    if read is None:
+        return Cost(None, "the method cannot tell how many examples it read")
+    parts = {"its own": read / one}
+    if begins == CHECKPOINTS:
+        if collected is None:
+            how = "were made elsewhere" if elsewhere else "do not tell how many examples they read"
+            return Cost(None, f"the checkpoints {how}")
+        parts = {"checkpoints": collected / one} | parts
+    if begins != NOTHING:
+        parts = {"base network": base / one} | parts
+    known = [f"{name} {part:.3g}" for name, part in parts.items() if part]
+    why = " + ".join(known) or "no training"
+    return Cost(sum(parts.values()), why + (free if begins != NOTHING else ""))
+
+
+def seconds(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return how long it took to make each source's networks, of a run's scores.
+
+    It is the time of fitting, with that of the base network and of the checkpoints where the method begins from them.
+    What was resumed, or trained where other work was done, took other times: they are of no result.
+    """
+    took, begun = scores["seconds"], {CHECKPOINTS: ("train", "collect"), ONE: ("train",), NOTHING: ()}
+    facts = {ORIGINAL: {}} | scores["facts"]
+    return {
+        source: sum(
+            took.get(stage, 0.0) for stage in (*begun[facts[source].get("begins", CHECKPOINTS)], f"fit {source}")
+        )
+        for source in scores["networks"] if source in facts
+    }  # fmt: skip

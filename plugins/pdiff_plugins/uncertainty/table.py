@@ -1,0 +1,140 @@
+"""The table: every source's row, what it costs, and the rows beside one another. S draws, E test examples."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pdiff_plugins.maths.crossed import difference
+from pdiff_plugins.uncertainty.cost import Cost, costs
+from pdiff_plugins.uncertainty.crossing import gain_of, gains, grouped
+from pdiff_plugins.uncertainty.elsewhere import elsewhere
+from pdiff_plugins.uncertainty.equivalent import Curve, Equivalent
+from pdiff_plugins.uncertainty.rows import DRAWN, Row, Rows
+
+if TYPE_CHECKING:
+    from pdiff.context import Context
+    from pdiff.view import View
+    from pdiff_plugins.uncertainty.evaluator import Uncertainty
+
+MEASURE = "calibrated log-likelihood"
+SIZES = (2, 3, 4, 8)
+"""Of deep ensembles that runs with other seeds are set beside."""
+SAME = 1e-6
+"""Share by which a lone network may cost less and still count as of the same cost: what rounding leaves."""
+
+
+class Table:
+    """Everything that the evaluator gives."""
+
+    def __init__(self, options: Uncertainty, view: View, ctx: Context):
+        self.options, self.view, self.ctx, self.rows = options, view, ctx, Rows(options, view, ctx)
+
+    def scores(self) -> dict[str, Any]:
+        """Return the scores; of a task without classes none."""
+        rows = {source: row for source in self.view.theta if (row := self.rows.row(source)) is not None}
+        if self.view.method not in rows:
+            return {"networks": {}}
+        deep, known = self.rows.deep(), costs(self.view)
+        curve = deep[0] if deep else None
+        score_SE = {source: row.score_SE for source, row in rows.items()}
+        single = f"one of {self.options.ensemble}"
+        if curve is not None:
+            score_SE[single] = curve.pseudo_NkE[0]
+        networks = {source: row.told for source, row in rows.items()}
+        for source, found in elsewhere(self.options, self.view, rows, self.ctx).items():
+            networks[source] |= (
+                self._worth(source, rows[source], curve) | self._cost(source, rows[source], known.get(source)) | found
+            )
+        lone = self._lone(known, single if curve is not None else "")
+        for source, told in networks.items():
+            if alone := _beside(source, told.get("cost"), lone, score_SE):
+                told["lone"] = alone
+        beside = {"beside": {single: deep[1]}} if deep else {}
+        return {"networks": networks} | beside | self._whole(rows, score_SE, curve, networks, lone, single)
+
+    def _worth(self, source: str, row: Row, curve: Curve | None) -> dict[str, Any]:
+        """Return the deep-ensemble equivalent; of the deep ensemble itself its own size."""
+        if curve is None:
+            return {}
+        if source == self.options.ensemble:
+            size = float(row.told["members"])
+            return {"equivalent": size, "equivalent_text": f"{size:g}", "equivalent_interval": ""}
+        return told(curve.equivalent(row.score_SE), curve.sizes[-1])
+
+    def _sizes(self, curve: Curve | None) -> dict[str, list[float]]:
+        """Return likelihoods on groups of examples of some deep ensembles, by which seeds tell an equivalent, too."""
+        if curve is None:
+            return {}
+        numbers = {size: number for number, size in enumerate(curve.sizes[:-1]) if size in SIZES}
+        return {f"{size} of {self.options.ensemble}": grouped(curve.score_NE[at]) for size, at in numbers.items()}
+
+    def _cost(self, source: str, row: Row, cost: Cost | None) -> dict[str, Any]:
+        """Return the cost; where networks are trained one by one it is that of one ensemble's alone."""
+        if cost is None or cost.trainings is None:
+            return {} if cost is None else {"cost_why": cost.why}
+        each = source in self.view.generators and "each" in self.view.generators[source].facts
+        share = row.told["members"] / len(self.view.theta[source]) if each else 1.0
+        return {"cost_why": cost.why, "cost": cost.trainings * share}
+
+    def _lone(self, known: dict[str, Cost], single: str) -> dict[str, float]:
+        """Return lone networks and their costs, the cheapest first; of equal ones those that are several."""
+        lone = {single: 1.0} if single else {}
+        lone |= {
+            source: cost.trainings
+            for source, cost in known.items()
+            if source in self.view.methods and self.view.methods[source].name == self.options.lone
+            and cost.trainings is not None
+        }  # fmt: skip
+        return dict(sorted(lone.items(), key=lambda pair: pair[1]))
+
+    def _whole(
+        self, rows: dict[str, Row], score_SE: dict[str, Tensor], curve: Curve | None, networks: dict[str, Any],
+        lone: dict[str, float], single: str,
+    ) -> dict[str, Any]:  # fmt: skip
+        counts = {source: len(row.panel.index_M) for source, row in rows.items()}
+        if curve is not None:
+            counts[single] = len(curve.pseudo_NkE[0])
+        roles = {"ensemble": self.options.ensemble, "reference": self.options.reference}
+        whole: dict[str, Any] = {
+            "measure": MEASURE, "gains": gains(score_SE, self.view.method, counts),
+            "groups": {name: grouped(score.mean(dim=0)) for name, score in score_SE.items()}
+            | self._sizes(curve),
+            "examples": hashlib.sha256(self.rows.targets_E.numpy().tobytes()).hexdigest(),
+            "halves": self.rows.calibration.half_E is not None, "lone": list(lone),
+            "references": {role: source for role, source in roles.items() if source in rows},
+            "coverages": list(DRAWN),
+            "no_lone": [s for s, each in networks.items() if each.get("cost") and "lone" not in each and s not in lone],
+        }  # fmt: skip
+        if curve is not None:
+            values = zip(curve.sizes, curve.values, strict=True)
+            whole["curve"] = [{"size": size, "calibrated_nll": -value} for size, value in values]
+        return whole
+
+
+def told(found: Equivalent, most: int) -> dict[str, Any]:
+    """Return an equivalent as scores have it; `most`: the size at which the curve ends."""
+
+    def text(value: float, beyond: int) -> str:
+        return "< 1" if beyond < 0 else f"> {most}" if beyond > 0 else f"{value:.1f}"
+
+    words = [text(*pair) for pair in zip(found[:3], found.beyond, strict=True)]
+    return {
+        "equivalent": found.size, "equivalent_low": found.low, "equivalent_high": found.high,
+        "equivalent_text": words[0],
+        "equivalent_interval": words[1] if words[1] == words[2] else f"{words[1]} to {words[2]}",
+    }  # fmt: skip
+
+
+def _beside(source: str, cost: float | None, lone: dict[str, float], score_SE: dict[str, Tensor]) -> dict[str, Any]:
+    """Return a row less the cheapest lone network that costs no less; nothing where there is none, or it is one."""
+    if cost is None or source in lone:
+        return {}
+    name = next((name for name, price in lone.items() if price >= cost * (1 - SAME)), "")
+    if not name:
+        return {}
+    gain = difference(score_SE[source], score_SE[name])
+    count = len(score_SE[name])
+    return {"name": name, "cost": lone[name], **gain_of(gain, gain.chance <= 0.05, count)}
