@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -124,8 +125,22 @@ class Run:
                 f"{self.folder.name}: networks of {self._source(source)} are each for a task of its own, which no "
                 "average is for; ask for one first, as run.drawing(condition='01')"
             )
-        networks, example = self.networks(count, source), self.pipeline.data.example()
-        return Ensemble(networks, self.recipe.task, self.preprocess, raw, example)
+        networks, data = self.networks(count, source), self.pipeline.data
+        told = {
+            "run": self.folder.name, "source": self._source(source), "dataset": self.recipe.dataset.name,
+            "task": self.recipe.task.name, "classes": list(data.names) or None, "temperature": self.temperature(source),
+        }  # fmt: skip
+        return Ensemble(networks, self.recipe.task, self.preprocess, raw, data.example(), told)
+
+    def temperature(self, source: str = "") -> float | None:
+        """Return what an evaluator found the logarithm of an ensemble's probabilities is to be divided by, if one did.
+
+        It is the score `temperature` of the source; of several ensembles it is their geometric mean.
+        """
+        scores = {} if self.drawn_with else self.scores["networks"].get(self._source(source), {})
+        given = [of["temperature"] for of in scores.values() if isinstance(of, dict) and of.get("temperature")]
+        values = np.atleast_1d(np.array(given[0] if given else [], float))
+        return float(np.exp(np.log(values).mean())) if len(values) else None
 
     def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:
         """Return what an ensemble says of examples: the mean probabilities `[E, K]`, or else the mean outputs.
@@ -252,6 +267,13 @@ class Run:
             return write_networks(self._state, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
         to = to or self.folder / f"network-{named}-{which}.safetensors"
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
+
+    def export_ensemble(
+        self, to: str | Path | None = None, *, count: int = 16, source: str = "", overwrite: bool = False
+    ) -> Path:
+        """Write `ensemble(count, source)` to a folder that loads with plain torch (by default in the run's folder)."""
+        named = f"ensemble-{in_name(self._source(source))}{self.drawn_with}-{count}"
+        return self.ensemble(count, source).export(to or self.folder / named, overwrite)
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them. Raises UserError."""
