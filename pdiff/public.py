@@ -34,6 +34,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.engine.sharing": ("share",),
     "pdiff.ensembles": ("Ensemble",),
     "pdiff.errors": ("Faults", "Lacking", "UserError", "did_you_mean", "naming", "short"),
+    "pdiff.exporting.ensemble": ("average", "uncertainty"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_tensors", "make_folder", "read_json", "save_tensors",
         "sha256_of", "write_bytes", "write_json", "write_text",
@@ -49,6 +50,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("find_recipe", "load_recipe", "parse_override"),
     "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.export": ("check_new", "new_files"),
     "pdiff.results.mirror": ("fetched",),
     "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Encoder, Evaluator, Family, Method, identity
+from pdiff.components import Encoder, Evaluator, Family, Generator, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
@@ -125,22 +124,35 @@ class Run:
                 f"{self.folder.name}: networks of {self._source(source)} are each for a task of its own, which no "
                 "average is for; ask for one first, as run.drawing(condition='01')"
             )
+        if self.answering(source := self._source(source)):
+            raise UserError(
+                f"{self.folder.name}: the members of {source} are no networks that could stand by themselves; pdiff "
+                "predict --source asks them"
+            )
         networks, data = self.networks(count, source), self.pipeline.data
         told = {
-            "run": self.folder.name, "source": self._source(source), "dataset": self.recipe.dataset.name,
-            "task": self.recipe.task.name, "classes": list(data.names) or None, "temperature": self.temperature(source),
+            "run": self.folder.name, "source": source, "dataset": self.recipe.dataset.name,
+            "task": self.recipe.task.name,
+            "classes": list(data.names) or None, "temperature": self.temperature(len(networks), source),
         }  # fmt: skip
         return Ensemble(networks, self.recipe.task, self.preprocess, raw, data.example(), told)
 
-    def temperature(self, source: str = "") -> float | None:
-        """Return what an evaluator found the logarithm of an ensemble's probabilities is to be divided by, if one did.
+    def answering(self, source: str = "") -> Generator | None:
+        """Return the generator of a source whose members are no networks: its `answers` are theirs; else None."""
+        source, plan = self._source(source), self.pipeline.plan
+        if source == ORIGINAL or not self.pipeline.store.has(plan.fit(source)):
+            return None
+        generator = self.pipeline.generator(source)
+        return generator if type(generator).answers is not Generator.answers else None
 
-        It is the score `temperature` of the source; of several ensembles it is their geometric mean.
+    def temperature(self, count: int = 16, source: str = "") -> float | None:
+        """Return by what to divide the logarithms of the probabilities of so many networks so that they are calibrated.
+
+        It is the score `temperature` of a source, where an evaluator gave it for ensembles of so many `members`.
         """
         scores = {} if self.drawn_with else self.scores["networks"].get(self._source(source), {})
-        given = [of["temperature"] for of in scores.values() if isinstance(of, dict) and of.get("temperature")]
-        values = np.atleast_1d(np.array(given[0] if given else [], float))
-        return float(np.exp(np.log(values).mean())) if len(values) else None
+        known = (of for of in scores.values() if isinstance(of, dict) and of.get("members") == count)
+        return next((float(of["temperature"]) for of in known if of.get("temperature")), None)
 
     def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:
         """Return what an ensemble says of examples: the mean probabilities `[E, K]`, or else the mean outputs.

@@ -133,7 +133,7 @@ def test_a_network_of_timm_answers_as_well(tmp_path: Path) -> None:
 def test_what_members_share_is_stored_and_computed_once(tmp_path: Path) -> None:
     from pdiff.exporting.ensemble import read
 
-    networks = members(ResNet20(), own=2)
+    networks = members(ConvNetMini(), own=2)
     written(networks, Classification(), tmp_path / "few", torch.randn(2, *IMAGE))
     tensors = read(tmp_path / "few" / "members.safetensors")
     own = {key for key in tensors if key.startswith("members.")}
