@@ -17,7 +17,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "Out", "Overrides", "Overwrite", "Plugins", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
         "use_plugins",
     ),
-    "pdiff.cli.text": ("console", "print_lines", "print_table"),
+    "pdiff.cli.text": ("console", "print_lines", "print_table", "starting"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "PARTS", "Ahead", "Architecture", "Codec", "Collector",
         "Component", "Dataset", "Denoiser", "Encoder", "Engine", "Evaluator", "Family", "Figure", "Finding",
@@ -43,6 +43,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.mapped": (
         "COLUMNS", "LARGE", "Touched", "finite_rows", "mean_of", "release", "rows", "sync", "take", "windows",
     ),
+    "pdiff.members": ("answering", "temperature"),
     "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights", "once"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),

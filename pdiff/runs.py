@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
-from pdiff.components import Encoder, Evaluator, Family, Generator, Method, identity
+from pdiff.components import Encoder, Evaluator, Family, Method, identity
 from pdiff.context import Context
 from pdiff.engine.observe import notify
 from pdiff.engine.pipeline import Pipeline
@@ -24,6 +24,7 @@ from pdiff.ensembles import Ensemble
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json
 from pdiff.folders import check_format, write_folders
+from pdiff.members import check_average, temperature, told
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
@@ -118,41 +119,11 @@ class Run:
         With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known, and of
         networks of which each is for a task of its own.
         """
-        about = self.pipeline.about(self._source(source)) if isinstance(self.recipe.task, Family) else None
-        if about and any(other != about[0] for other in about):
-            raise UserError(
-                f"{self.folder.name}: networks of {self._source(source)} are each for a task of its own, which no "
-                "average is for; ask for one first, as run.drawing(condition='01')"
-            )
-        if self.answering(source := self._source(source)):
-            raise UserError(
-                f"{self.folder.name}: the members of {source} are no networks that could stand by themselves; pdiff "
-                "predict --source asks them"
-            )
-        networks, data = self.networks(count, source), self.pipeline.data
-        told = {
-            "run": self.folder.name, "source": source, "dataset": self.recipe.dataset.name,
-            "task": self.recipe.task.name,
-            "classes": list(data.names) or None, "temperature": self.temperature(len(networks), source),
-        }  # fmt: skip
-        return Ensemble(networks, self.recipe.task, self.preprocess, raw, data.example(), told)
-
-    def answering(self, source: str = "") -> Generator | None:
-        """Return the generator of a source whose members are no networks: its `answers` are theirs; else None."""
-        source, plan = self._source(source), self.pipeline.plan
-        if source == ORIGINAL or not self.pipeline.store.has(plan.fit(source)):
-            return None
-        generator = self.pipeline.generator(source)
-        return generator if type(generator).answers is not Generator.answers else None
-
-    def temperature(self, count: int = 16, source: str = "") -> float | None:
-        """Return by what to divide the logarithms of the probabilities of so many networks so that they are calibrated.
-
-        It is the score `temperature` of a source, where an evaluator gave it for ensembles of so many `members`.
-        """
-        scores = {} if self.drawn_with else self.scores["networks"].get(self._source(source), {})
-        known = (of for of in scores.values() if isinstance(of, dict) and of.get("members") == count)
-        return next((float(of["temperature"]) for of in known if of.get("temperature")), None)
+        check_average(self.pipeline, source := self._source(source))
+        networks, example = self.networks(count, source), self.pipeline.data.example()
+        calm = None if self.drawn_with else temperature(self.scores, source, len(networks))
+        about = told(self.pipeline, source, calm)
+        return Ensemble(networks, self.recipe.task, self.preprocess, raw, example, about)
 
     def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:
         """Return what an ensemble says of examples: the mean probabilities `[E, K]`, or else the mean outputs.
@@ -279,13 +250,6 @@ class Run:
             return write_networks(self._state, self.theta(source), to or self.folder / f"networks-{named}", overwrite)
         to = to or self.folder / f"network-{named}-{which}.safetensors"
         return [write_network(to, lambda: self.state_dict(which, source), overwrite)]
-
-    def export_ensemble(
-        self, to: str | Path | None = None, *, count: int = 16, source: str = "", overwrite: bool = False
-    ) -> Path:
-        """Write `ensemble(count, source)` to a folder that loads with plain torch (by default in the run's folder)."""
-        named = f"ensemble-{in_name(self._source(source))}{self.drawn_with}-{count}"
-        return self.ensemble(count, source).export(to or self.folder / named, overwrite)
 
     def evaluate(self, more: Sequence[str] = ()) -> dict[str, Any]:
         """Return the scores, with those of further evaluators (now and before), and keep them. Raises UserError."""

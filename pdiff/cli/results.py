@@ -136,6 +136,7 @@ def export(
 ) -> None:
     """Write networks as ordinary state dicts, which the architecture loads with strict=True, or an ensemble."""
     from pdiff.cli.text import print_lines
+    from pdiff.results.export import in_name
 
     given = {"--which": which != "best", "--all": all, "--format": format, "--option": option}
     if ensemble and any(given.values()):
@@ -144,7 +145,8 @@ def export(
     opened = _open(run, out, set)
     place = Path(to) if to else None
     if ensemble:
-        folder = opened.export_ensemble(place, count=ensemble, source=source, overwrite=overwrite)
+        name = f"ensemble-{in_name(source or opened.pipeline.plan.method)}-{ensemble}"
+        folder = opened.ensemble(ensemble, source).export(place or opened.folder / name, overwrite)
         return print_lines([f"{folder}: an ensemble; README.md in it says how it is used"])
     paths = opened.export(
         place, which=which, source=source, every=all, overwrite=overwrite, format=format, **sampling(option)

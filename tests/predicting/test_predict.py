@@ -17,8 +17,11 @@ from typer.testing import CliRunner
 
 import pdiff
 from pdiff.cli import build
+from pdiff.components import Generator, Method
 from pdiff.errors import UserError
 from pdiff.plugins.discovery import registry
+from pdiff.runs import Run
+from pdiff.testing import tiny_run
 from pdiff_plugins.predicting import register_commands
 from pdiff_plugins.predicting.predicting import Asked, predict, predict_to
 
@@ -202,6 +205,41 @@ def test_files_that_are_there_stay_unless_they_are_replaced(run, pictures: Path,
     with pytest.raises(UserError, match=r"predictions-a\.csv: is there already"):
         predict_to(str(run.folder), asked, str(tmp_path))
     assert predict_to(str(run.folder), asked, str(tmp_path), overwrite=True)[1] == paths
+
+
+class Answering(Method):
+    """Members that are no networks: each says one class, as far as it goes."""
+
+    name = "answering"
+
+    def fit(self, zoo, bench, ctx):
+        return _Answering()
+
+    def load(self, tensors, zoo, bench, ctx):
+        return _Answering()
+
+
+class _Answering(Generator):
+    def sample(self, count, bench, ctx, condition_MC=None):
+        return bench.start(count)
+
+    def answers(self, examples, count, bench, ctx):
+        inputs = examples.batch(torch.arange(len(examples)), torch.device("cpu")).inputs
+        return torch.stack([(inputs[:, :1] * torch.arange(3) * member).log_softmax(dim=1) for member in range(count)])
+
+
+def test_members_that_are_no_networks_are_asked_as_well(tmp_path: Path, monkeypatch) -> None:
+    pipeline = tiny_run(tmp_path / "runs", method=Answering())
+    monkeypatch.setattr(Run, "scores", {"networks": {}})
+    run, x = Run(tmp_path, pipeline), torch.randn(5, 2)
+    pipeline.generator("answering")
+    np.save(tmp_path / "x.npy", x.numpy())
+    told = ask(run, tmp_path / "x.npy", members=3)
+    each = torch.stack([(x[:, :1] * torch.arange(3) * member).softmax(dim=1) for member in range(3)])
+    assert torch.allclose(told.values["probabilities"], each.mean(dim=0), atol=1e-6) and told.about["members"] == 3
+    assert torch.allclose(told.values["entropy"], entropy(each.mean(dim=0)), atol=1e-5)
+    with pytest.raises(UserError, match="are no networks that stand by themselves"):
+        run.ensemble(3)
 
 
 def test_the_command(run, pictures: Path) -> None:

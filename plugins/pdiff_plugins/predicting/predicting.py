@@ -14,6 +14,7 @@ from pdiff.api import Run, open_run
 from pdiff.data import Inputs, TensorSplit, leaves
 from pdiff.errors import UserError
 from pdiff.exporting.ensemble import uncertainty
+from pdiff.members import answering, temperature
 from pdiff.results.export import check_new
 from pdiff_plugins.predicting.examples import examples_at
 from pdiff_plugins.predicting.told import Told, paths_in
@@ -53,26 +54,26 @@ def predict(run: Run, asked: Asked) -> Told:
     source = asked.source or run.pipeline.plan.method
     examples = examples_at(run, asked.path, asked.raw, asked.key)
     count, answers = _members(run, source, asked.members)
-    temperature = run.temperature(count, source) if asked.calibrated else None
+    divided = temperature(run.scores, source, count) if asked.calibrated and not run.drawn_with else None
     wide = sum(leaf[0].numel() for leaf in leaves(run.pipeline.data.example()))
     parts = []
     with run.pipeline.progress.step("predict", len(examples.names)) as step:
         for inputs in examples.batches(max(1, min(MOST, NUMBERS // max(1, wide)))):
-            parts.append({key: value.cpu() for key, value in answers(inputs, temperature or 1.0).items()})
+            parts.append({key: value.cpu() for key, value in answers(inputs, divided or 1.0).items()})
             step.advance(len(leaves(inputs)[0]))
     values = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     if odd := next((name for name, sound in zip(examples.names, _sound(values), strict=True) if not sound), None):
         raise UserError(f"{asked.path}: {odd}: the networks give no number for it; look at its values")
     about = {
         "run": run.folder.name, "source": source, "members": count, "task": run.recipe.task.name,
-        "temperature": temperature, "path": str(asked.path), "read": examples.read,
+        "temperature": divided, "path": str(asked.path), "read": examples.read,
     }  # fmt: skip
     said = [
         f"{len(examples.names)} examples, {examples.read}",
         f"{count} networks of {source}" + (", which has no more" if count < asked.members else ""),
     ]
     if asked.calibrated and values.get("entropy", torch.empty(0, 0)).ndim == 1:
-        said.append(_calibration(temperature, count))
+        said.append(_calibration(divided, count))
     return Told(examples.names, values, run.pipeline.data.names, about, said, asked.top)
 
 
@@ -81,9 +82,9 @@ def _sound(values: Mapping[str, Tensor]) -> list[bool]:
     return torch.isfinite(first.reshape(len(first), -1)).all(dim=1).tolist()
 
 
-def _calibration(temperature: float | None, count: int) -> str:
-    if temperature:
-        return f"probabilities are calibrated by the temperature {temperature:.4g} of the run's scores"
+def _calibration(divided: float | None, count: int) -> str:
+    if divided:
+        return f"probabilities are calibrated by the temperature {divided:.4g} of the run's scores"
     return (
         f"probabilities are not calibrated: the run's scores hold no temperature of {count} networks of this source; "
         "pdiff evaluate RUN --with uncertainty finds it"
@@ -92,7 +93,7 @@ def _calibration(temperature: float | None, count: int) -> str:
 
 def _members(run: Run, source: str, count: int) -> tuple[int, Answers]:
     """Return how many members there are, and what answers: the networks, or a method whose members are none."""
-    generator = run.answering(source)
+    generator = answering(run.pipeline, source)
     if generator is None:
         ensemble = run.ensemble(count, source).to(run.pipeline.device)
         return len(ensemble.members), lambda inputs, temperature: ensemble.uncertainty(inputs, MOST, temperature)
