@@ -111,7 +111,7 @@ class DatasetSplits:
     outputs: int
     """Of a network: what the task makes of those that the dataset says."""
     names: tuple[str, ...] = ()
-    """Of the classes, in the order of their numbers, where they have names."""
+    """Of the classes, labels or quantities, in the order of their numbers, where they have names."""
     classes: int = 0
     """The outputs that the dataset says; 0: as `outputs`."""
 

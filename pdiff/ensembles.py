@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from pdiff.data import Inputs, arguments, each, leaves
 from pdiff.errors import UserError
+from pdiff.exporting.ensemble import average, uncertainty
 
 if TYPE_CHECKING:
     from pdiff.components import Task
@@ -29,11 +29,12 @@ class Ensemble(nn.Module):
 
     def __init__(
         self, members: Sequence[nn.Module], task: Task, preprocess: nn.Module | None = None, raw: bool = False,
-        example: Inputs | None = None,
+        example: Inputs | None = None, about: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         """`preprocess` makes inputs of raw examples; with `raw` the ensemble does so itself. Raises UserError.
 
-        `example`: some of the dataset's inputs, whose types `predict` gives to others.
+        `example`: some of the dataset's inputs, whose types `predict` gives to others. `about`: what the ensemble is,
+        as JSON, which `export` writes down: `classes` (names), `temperature` and what else is known.
         """
         super().__init__()
         if not members:
@@ -41,32 +42,22 @@ class Ensemble(nn.Module):
         if raw and preprocess is None:
             raise UserError("raw: the dataset says no preprocessing; hand over inputs as its splits have them")
         self.members, self.preprocess = nn.ModuleList(members), preprocess
-        self._task, self._raw, self._example = task, raw, None if raw else example
+        self._task, self._raw, self._inputs, self._example = task, raw, example, None if raw else example
+        self.about = dict(about or {})
         self.eval()
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         """Return the average; see the class."""
-        return self._average(inputs, named)[0]
+        return average(*self._answers(inputs, named))
 
-    def _average(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Return the average as the class says it, and what `predict` returns of it."""
+    def _answers(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, Tensor]:
+        """Return of what kind members' answers are (see `pdiff.exporting.ensemble`), and these, `[M, B, ...]`."""
         if self._raw and self.preprocess is not None:
             inputs = (self.preprocess(*inputs),)
         taken: Any = named or (inputs if len(inputs) > 1 else inputs[0])
         members = [lambda _, member=member: member(*inputs, **named) for member in self.members]
-        logs = [self._task.log_probabilities(member, taken) for member in members]
-        known = [log for log in logs if log is not None]
-        if known:
-            log = _log_mean(torch.stack(known))
-            return log, log.exp()
-        answers = [self._task.answer(member, taken) for member in members]
-        if not all(isinstance(answer, Tensor) for answer in answers):
-            raise UserError(f"networks of task {self._task.name} do not give one tensor to average; use networks()")
-        answer = torch.stack(answers)
-        if self._task.each_by_itself:
-            logit = _log_mean(logsigmoid(answer)) - _log_mean(logsigmoid(-answer))
-            return logit, logit.sigmoid()
-        return answer.mean(dim=0), answer.mean(dim=0)
+        said = [_said(self._task, member, taken) for member in members]
+        return said[0][0], torch.stack([answer for _, answer in said])
 
     @torch.no_grad()
     def predict(self, x: Any, batch_size: int = 256) -> Any:
@@ -75,24 +66,56 @@ class Ensemble(nn.Module):
         `x`: inputs as the splits have them, or raw ones for a raw ensemble: arrays, tensors, a tuple or a dict of such.
         Raises UserError where they are none, or the networks cannot take them.
         """
+        told = self.uncertainty(x, batch_size)
+        return told["mean" if "mean" in told else "probabilities"]
+
+    @torch.no_grad()
+    def uncertainty(self, x: Any, batch_size: int = 256, temperature: float = 1.0) -> dict[str, Any]:
+        """Return what `predict` does, and how sure the members are of it, `[E]` or `[E, ...]`, by name.
+
+        Of classes `probabilities`, their `entropy`, and the `mutual_information` of class and member, in nats: what of
+        the entropy comes from members that disagree. Of several labels the same of each. Elsewhere `mean` and
+        `deviation`, the standard deviation over members. See `pdiff.exporting.ensemble.uncertainty`.
+        """
         several = isinstance(self._example, tuple)
         x = (tuple(x) if several else _array(x)) if isinstance(x, list) else x
         arrays = not any(isinstance(value, Tensor) for value in leaves(x))
-        inputs = self._typed(each(_tensor, x))
+        parts = [
+            uncertainty(*answers, temperature) for answers in self._batches(self._typed(each(_tensor, x)), batch_size)
+        ]
+        told = {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
+        return {key: value.numpy() for key, value in told.items()} if arrays else told
+
+    def _batches(self, inputs: Any, size: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield what members say of so many examples after so many."""
         device = next((value.device for value in self.state_dict().values()), torch.device("cpu"))
-        parts = []
-        for start in range(0, max(len(leaves(inputs)[0]), 1), batch_size):
-            rows = slice(start, start + batch_size)
+        for start in range(0, max(len(leaves(inputs)[0]), 1), size):
+            rows = slice(start, start + size)
             positional, named = arguments(each(lambda value, rows=rows: value[rows].to(device), inputs))
             try:
-                parts.append(self._average(positional, named)[1].cpu())
+                yield self._answers(positional, named)
             except (RuntimeError, IndexError, TypeError) as error:
                 raise UserError(
                     f"predict: the networks cannot take examples of {_told(inputs)}{self._those()} "
                     f"({' '.join(str(error).split())[:160]})"
                 ) from error
-        outputs = torch.cat(parts)
-        return outputs.numpy() if arrays else outputs
+
+    def export(self, folder: str | Path, overwrite: bool = False) -> Path:
+        """Write the ensemble to a folder that loads with plain torch; its README.md says how. Return the folder.
+
+        Raises UserError where something is there already, and where the network cannot be traced.
+        """
+        from pdiff.exporting.folder import write
+
+        if self._inputs is None:
+            raise UserError("export: an ensemble without an example of its inputs; take that of a run: run.ensemble()")
+        task, example = self._task, self._inputs
+
+        def answer(member: nn.Module, inputs: Inputs) -> tuple[str, Tensor]:
+            positional, named = arguments(inputs)
+            return _said(task, lambda _: member(*positional, **named), inputs)
+
+        return write(list(self.members), answer, example, self.preprocess, self.about, Path(folder), overwrite)
 
     def _those(self) -> str:
         return "" if self._example is None else f"; the dataset's are {_told(self._example)}"
@@ -114,9 +137,15 @@ class Ensemble(nn.Module):
         return typed if isinstance(self._example, tuple) else typed[0]
 
 
-def _log_mean(logs: Tensor) -> Tensor:
-    """Return the logarithm of the mean over the first axis of what these are the logarithms of."""
-    return logs.logsumexp(dim=0) - math.log(len(logs))
+def _said(task: Task, member: Callable[[Any], Any], inputs: Inputs) -> tuple[str, Tensor]:
+    """Return how members' answers are averaged, and what one says. Raises UserError where that is no tensor."""
+    log = task.log_probabilities(member, inputs)
+    if log is not None:
+        return "classes", log
+    answer = task.answer(member, inputs)
+    if not isinstance(answer, Tensor):
+        raise UserError(f"networks of task {task.name} do not give one tensor to average; use networks()")
+    return "labels" if task.each_by_itself else "outputs", answer
 
 
 def _as(value: Tensor, like: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 from pdiff.components import Selector
 from pdiff.engine.pipeline import Pipeline
 from pdiff.errors import UserError, did_you_mean
-from pdiff.files import make_folder, save_tensors, write_json
+from pdiff.files import save_tensors, write_json
 from pdiff.networks import extended
-from pdiff.results.export import new_files
+from pdiff.results.export import new_files, new_folder
 
 BASE = "base.safetensors"
 """The network that others were added to, where they are written as what was added alone."""
@@ -50,34 +49,20 @@ def write_folders(
         raise UserError(f"{to}: holds other networks already ({others[0].name}); choose an empty folder")
     for path in beside:
         save_tensors(path, plain)
-    for path, number in numbers.items():
-        part = path.parent / f".{path.name}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        make_folder(part)
-        try:
-            shares = selector.write(format, zoo.state_dict(theta_MD[number]), model, part, **options)
-            for what, share in shares.items():
-                told.setdefault(what, []).append(share)
-            if about is not None:
-                write_json(part / "task.json", {"about": about[number]})
-            if plain and path == to:
-                save_tensors(part / BASE, plain)
-            if path.exists():
-                _clear(path, {file.name for file in part.iterdir()})
-            os.replace(part, path)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            if made and to.is_dir() and {file.name for file in to.iterdir()} <= {BASE}:  # no network could be written
-                shutil.rmtree(to)
+    try:
+        for path, number in numbers.items():
+            with new_folder(path) as part:
+                shares = selector.write(format, zoo.state_dict(theta_MD[number]), model, part, **options)
+                for what, share in shares.items():
+                    told.setdefault(what, []).append(share)
+                if about is not None:
+                    write_json(part / "task.json", {"about": about[number]})
+                if plain and path == to:
+                    save_tensors(part / BASE, plain)
+    finally:
+        if made and to.is_dir() and {file.name for file in to.iterdir()} <= {BASE}:  # no network could be written
+            shutil.rmtree(to)
     for what, shares_M in told.items():
         mean, most = sum(shares_M) / len(shares_M), max(shares_M)
         pipeline.progress.say(f"export: {what} {mean:.2%} in the mean, {most:.2%} at most")
     return list(numbers)
-
-
-def _clear(path: Path, names: set[str]) -> None:
-    """Take away a folder of which a new one is about to take the place. Raises UserError where more is in it."""
-    if not path.is_dir() or (more := next((file.name for file in path.iterdir() if file.name not in names), None)):
-        what = f"holds {more}, which is not of a network" if path.is_dir() else "is a file"
-        raise UserError(f"{path}: {what}; choose another name for --to")
-    shutil.rmtree(path)

@@ -17,7 +17,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "Out", "Overrides", "Overwrite", "Plugins", "RunName", "RunOverrides", "Sampling", "overrides", "sampling",
         "use_plugins",
     ),
-    "pdiff.cli.text": ("console", "print_lines", "print_table"),
+    "pdiff.cli.text": ("console", "print_lines", "print_table", "starting"),
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "PARTS", "Ahead", "Architecture", "Codec", "Collector",
         "Component", "Dataset", "Denoiser", "Encoder", "Engine", "Evaluator", "Family", "Figure", "Finding",
@@ -34,6 +34,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.engine.sharing": ("share",),
     "pdiff.ensembles": ("Ensemble",),
     "pdiff.errors": ("Faults", "Lacking", "UserError", "did_you_mean", "naming", "short"),
+    "pdiff.exporting.ensemble": ("average", "uncertainty"),
     "pdiff.files": (
         "PRETRAINED", "below", "digest_of", "folder_below", "load_tensors", "make_folder", "read_json", "save_tensors",
         "sha256_of", "write_bytes", "write_json", "write_text",
@@ -42,6 +43,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.mapped": (
         "COLUMNS", "LARGE", "Touched", "finite_rows", "mean_of", "release", "rows", "sync", "take", "windows",
     ),
+    "pdiff.members": ("answering", "temperature"),
     "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights", "once"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),
@@ -49,6 +51,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("find_recipe", "load_recipe", "parse_override"),
     "pdiff.recipe.tables": ("Recipe",),
+    "pdiff.results.export": ("check_new", "new_files"),
     "pdiff.results.mirror": ("fetched",),
     "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (

@@ -24,6 +24,7 @@ from pdiff.ensembles import Ensemble
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json
 from pdiff.folders import check_format, write_folders
+from pdiff.members import check_average, temperature, told
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
@@ -118,14 +119,11 @@ class Run:
         With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known, and of
         networks of which each is for a task of its own.
         """
-        about = self.pipeline.about(self._source(source)) if isinstance(self.recipe.task, Family) else None
-        if about and any(other != about[0] for other in about):
-            raise UserError(
-                f"{self.folder.name}: networks of {self._source(source)} are each for a task of its own, which no "
-                "average is for; ask for one first, as run.drawing(condition='01')"
-            )
+        check_average(self.pipeline, source := self._source(source))
         networks, example = self.networks(count, source), self.pipeline.data.example()
-        return Ensemble(networks, self.recipe.task, self.preprocess, raw, example)
+        calm = None if self.drawn_with else temperature(self.scores, source, len(networks))
+        about = told(self.pipeline, source, calm)
+        return Ensemble(networks, self.recipe.task, self.preprocess, raw, example, about)
 
     def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:
         """Return what an ensemble says of examples: the mean probabilities `[E, K]`, or else the mean outputs.

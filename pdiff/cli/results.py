@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pdiff.cli.options import Out, Overwrite, RunName, RunOverrides, Sampling, Wide, overrides, sampling
+from pdiff.errors import UserError
 from pdiff.results.scores import Unit
 
 if TYPE_CHECKING:
@@ -126,15 +127,27 @@ def export(
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the format: -o rank=2.")
     ] = None,
+    ensemble: Annotated[
+        int, typer.Option(min=0, help="The so many best as one, in a folder that loads with torch alone.")
+    ] = 0,
     overwrite: Overwrite = False,
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write networks as ordinary state dicts. The architecture loads them with strict=True."""
+    """Write networks as ordinary state dicts, which the architecture loads with strict=True, or an ensemble."""
     from pdiff.cli.text import print_lines
+    from pdiff.results.export import in_name
 
+    given = {"--which": which != "best", "--all": all, "--format": format, "--option": option}
+    if ensemble and any(given.values()):
+        name = next(name for name, value in given.items() if value)
+        raise UserError(f"{name}: an ensemble is of the best networks of a source, as they are; leave it out")
     opened = _open(run, out, set)
     place = Path(to) if to else None
+    if ensemble:
+        name = f"ensemble-{in_name(source or opened.pipeline.plan.method)}-{ensemble}"
+        folder = opened.ensemble(ensemble, source).export(place or opened.folder / name, overwrite)
+        return print_lines([f"{folder}: an ensemble; README.md in it says how it is used"])
     paths = opened.export(
         place, which=which, source=source, every=all, overwrite=overwrite, format=format, **sampling(option)
     )

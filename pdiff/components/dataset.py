@@ -25,7 +25,11 @@ class Dataset(Component):
         return ""
 
     def preprocess(self) -> nn.Module | None:
-        """Return what makes a network's inputs of raw examples, without any parameters; None where nobody knows."""
+        """Return what makes a network's inputs of raw examples, without any parameters; None where nobody knows.
+
+        Where it has a method `plain`, an exported ensemble takes raw examples too: that returns the source of a module
+        in plain torch whose `preprocess(examples, **options)` does the same, and these options, as JSON.
+        """
         return None
 
     @abstractmethod

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,44 @@ LONGEST, WHOLE = 60, 120
 """Of an option in a folder's name, and of all of them, in bytes: a sentence may be longer than a name can be."""
 
 
-def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
-    """Make the folders of files to be. Raises UserError where one is there already, unless it may be overwritten."""
+def check_new(paths: Sequence[Path], overwrite: bool = False) -> None:
+    """Raise UserError where a file to be is there already, unless it may be overwritten."""
     there = next((path for path in paths if path.exists()), None)
     if there and not overwrite:
         raise UserError(f"{there}: is there already; choose another name, or replace it with --overwrite")
+
+
+def new_files(paths: Sequence[Path], overwrite: bool = False) -> None:
+    """Make the folders of files to be. Raises UserError as `check_new` does."""
+    check_new(paths, overwrite)
     for folder in dict.fromkeys(path.parent for path in paths):
         make_folder(folder)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside the place of one to be; at the end it takes that place, unless something is raised.
+
+    Raises UserError where what is there holds files that the new one does not.
+    """
+    part = path.parent / f".{path.name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    make_folder(part)
+    try:
+        yield part
+        if path.exists():
+            _clear(path, {file.name for file in part.iterdir()})
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _clear(path: Path, names: set[str]) -> None:
+    """Take away a folder of which a new one is about to take the place. Raises UserError where more is in it."""
+    if not path.is_dir() or (more := next((file.name for file in path.iterdir() if file.name not in names), None)):
+        what = f"holds {more}, which would be lost" if path.is_dir() else "is a file"
+        raise UserError(f"{path}: {what}; choose another name for --to")
+    shutil.rmtree(path)
 
 
 State = Callable[[Tensor], Mapping[str, Tensor]]

@@ -15,15 +15,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from pdiff.errors import UserError
 from pdiff_plugins.images import splits
-from pdiff_plugins.images.splits import (
-    Decoder,
-    FileSplit,
-    ImageSplit,
-    Transform,
-    crop_resize,
-    pad_crop_flip,
-    random_boxes,
-)
+from pdiff_plugins.images.plain import crop_resize
+from pdiff_plugins.images.splits import Decoder, FileSplit, ImageSplit, Transform, pad_crop_flip, random_boxes
 
 CPU = torch.device("cpu")
 

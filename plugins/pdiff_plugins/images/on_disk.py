@@ -44,8 +44,9 @@ class FileDataset(ImageDataset):
     )
 
     def file_splits(
-        self, train: Samples, validation: Samples | None, test: Samples, outputs: int, ctx: Context
-    ) -> DatasetSplits:
+        self, train: Samples, validation: Samples | None, test: Samples, outputs: int, ctx: Context,
+        names: tuple[str, ...] = (),
+    ) -> DatasetSplits:  # fmt: skip
         """Return the splits; validation is cut from train where it is None."""
         import torch
 
@@ -63,7 +64,8 @@ class FileDataset(ImageDataset):
         if cut:
             train, validation = ([train[i] for i in indices.tolist()] for indices in self.cut(len(train), ctx))
         test = [test[i] for i in self.tested(len(test), ctx).tolist()]
-        return DatasetSplits(split(train), split(validation), split(test), self.shape, len(left))
+        names = tuple(names[number] for number in left) if names else ()
+        return DatasetSplits(split(train), split(validation), split(test), self.shape, len(left), names)
 
     def listed_splits(
         self, where: Path, listings: Mapping[str, str], read: Read, outputs: int, ctx: Context
@@ -242,7 +244,9 @@ class ImageFolder(FileDataset):
                 ctx.warn(f"dataset.validation = {self.validation} is ignored: {root / 'val'} is the validation split")
             validation = samples["val"]
         test = samples["test" if "test" in samples else "val"]
-        return self.file_splits(samples["train"], validation, test, outputs, ctx)
+        of = dict(zip(numbers, folders["train"].classes, strict=True))
+        names = tuple(of.get(number, str(number)) for number in range(outputs))
+        return self.file_splits(samples["train"], validation, test, outputs, ctx, names)
 
     def _numbered(self, root: Path, names: Sequence[str]) -> tuple[list[int], int]:
         """Return the output of each subfolder, and how many there are. Raises UserError where they do not fit."""

@@ -1,4 +1,4 @@
-"""Image splits, and the antialiased crop-and-resize they stand on: two matrix products per batch.
+"""Image splits: in memory and on disk, and how training images are cut.
 
 Shapes: B batch, C channels, H x W source, S side of the result, E examples. A box is (top, left, height, width) in
 pixels, as floats.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.running.device import sent
 from pdiff.running.memory import free_bytes
+from pdiff_plugins.images import plain
+from pdiff_plugins.images.plain import crop_resize
 
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels, as Pillow has it."""
@@ -37,37 +39,6 @@ KEPT_BYTES = 2**30
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, struct.error,
               Image.DecompressionBombError)  # fmt: skip
 """What Pillow raises for a damaged file, depending on the format and on where the damage is."""
-
-
-def crop_resize(
-    images_BCHW: Tensor, boxes_B4: Tensor, size: int, extent_B4: Tensor | None = None, flip_B: Tensor | None = None
-) -> Tensor:
-    """Return float32 `[B, C, S, S]`: each box resampled with the antialiased triangle filter, as Pillow does.
-
-    Pixels outside `extent_B4` (default: the box, i.e. crop first, then resize) never contribute. One box `[1, 4]`
-    serves the whole batch. Where `flip_B` is true the result is mirrored left to right. Values stay in their scale.
-    """
-    extent_B4 = boxes_B4 if extent_B4 is None else extent_B4
-    height, width = images_BCHW.shape[-2:]
-    rows_BSH = _weights(boxes_B4[:, 0::2], extent_B4[:, 0::2], height, size)
-    columns_BSW = _weights(boxes_B4[:, 1::2], extent_B4[:, 1::2], width, size)
-    if flip_B is not None:
-        columns_BSW = torch.where(flip_B[:, None, None], columns_BSW.flip(1), columns_BSW)
-    # Under autocast the products would round grey levels to eight bits of mantissa.
-    with torch.autocast(images_BCHW.device.type, enabled=False):
-        return rows_BSH[:, None] @ (images_BCHW.float() @ columns_BSW.mT[:, None])
-
-
-def _weights(span_B2: Tensor, extent_B2: Tensor, length: int, size: int) -> Tensor:
-    """Return `[B, S, length]`: the weight of each source pixel in each target pixel, along one axis."""
-    start_B1, stride_B1 = span_B2[:, :1], span_B2[:, 1:] / size
-    first_B11, count_B11 = extent_B2[:, :1, None], extent_B2[:, 1:, None]
-    pixel = torch.arange(length, device=span_B2.device, dtype=torch.float32)
-    centre_BS = start_B1 + (torch.arange(size, device=span_B2.device) + 0.5) * stride_B1
-    distance = (pixel + 0.5 - centre_BS[:, :, None]).abs()
-    weight = (1 - distance / stride_B1[:, :, None].clamp(min=1)).clamp(min=0)
-    weight = weight * ((pixel + 1 > first_B11) & (pixel < first_B11 + count_B11))
-    return weight / weight.sum(-1, keepdim=True)
 
 
 def random_boxes(
@@ -140,14 +111,8 @@ class Transform:
     resize: int = 0
 
     def centre(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """Return the box that Resize(R) and CenterCrop(S) keep; where R = 0 it is 256 for S = 224, otherwise S."""
-        resize = self.resize or (256 if self.size == 224 else self.size)
-        box = []
-        for side in (height, width):
-            resized = int(resize * side / min(height, width))
-            box.append((round((resized - self.size) / 2) * side / resized, self.size * side / resized))
-        (top, tall), (left, wide) = box
-        return top, left, tall, wide
+        """See `plain.centre`."""
+        return plain.centre(height, width, self.size, self.resize)
 
     def draw(
         self, count: int, height: int | Tensor, width: int | Tensor, generator: torch.Generator
@@ -158,24 +123,16 @@ class Transform:
         return boxes_B4, flips
 
     def as_stored(self, height: int, width: int) -> bool:
-        """True where images of this size are evaluated as they are stored: nothing is cut off or resampled."""
-        return self.centre(height, width) == (0.0, 0.0, height, width) and height == self.size
+        """See `plain.as_stored`."""
+        return plain.as_stored(height, width, self.size, self.resize)
 
     def evaluated(self, images_BCHW: Tensor) -> Tensor:
-        """Return the images `[B, C, S, S]` as they are evaluated, not normalised."""
-        height, width = images_BCHW.shape[-2:]
-        if self.as_stored(height, width):
-            return images_BCHW
-        whole, box = (0.0, 0.0, height, width), self.centre(height, width)
-        box_14, whole_14 = torch.tensor([box, whole], dtype=torch.float32, device=images_BCHW.device).split(1)
-        return crop_resize(images_BCHW, box_14, self.size, whole_14)
+        """See `plain.evaluated`."""
+        return plain.evaluated(images_BCHW, self.size, self.resize)
 
     def normalise(self, images_BCSS: Tensor) -> Tensor:
-        """Return `(x / 255 - mean) / std`, a grey image repeated to `channels`."""
-        if images_BCSS.shape[1] != self.channels:
-            images_BCSS = images_BCSS.expand(-1, self.channels, -1, -1)
-        mean, std = (torch.tensor(v, device=images_BCSS.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return images_BCSS.float().div(255).sub_(mean).div_(std)
+        """See `plain.normalised`."""
+        return plain.normalised(images_BCSS, self.mean, self.std, self.channels)
 
     def pixels(self, inputs_BCSS: Tensor) -> Tensor:
         """Return the pixels in 0..1 of which `normalise` made inputs."""
@@ -198,8 +155,17 @@ class Preprocess(nn.Module):
         channels = self.transform.channels
         if images_BCHW.ndim != 4 or images_BCHW.shape[1] not in (1, channels):
             raise UserError(f"images have the shape {list(images_BCHW.shape)}; give [B, {channels}, height, width]")
-        images = images_BCHW * 255.0 if images_BCHW.is_floating_point() else images_BCHW
-        return self.transform.normalise(self.transform.evaluated(images))
+        return plain.preprocess(images_BCHW, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `plain.preprocess`."""
+        transform = self.transform
+        return {key: getattr(transform, key) for key in ("size", "resize", "mean", "std", "channels")}
+
+    def plain(self) -> tuple[str, dict[str, Any]]:
+        """See `Dataset.preprocess`."""
+        return Path(plain.__file__).read_text(encoding="utf-8"), self.options
 
 
 class ImageSplit:

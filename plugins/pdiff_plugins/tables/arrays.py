@@ -82,6 +82,10 @@ class Arrays(Dataset):
         outputs = self._outputs(list(targets.values()))
         return DatasetSplits(train, validation, test, shape_of(inputs[known]), outputs)
 
+    def input(self, path: Path, values: Tensor) -> Tensor:
+        """Return inputs `[E, ...]` of an array of another file, as `load` makes them of this one. Raises UserError."""
+        return self.model_copy(update={"path": str(path)})._input({"array": values.numpy()}, "array", "")
+
     @property
     def _names(self) -> tuple[str, ...]:
         return (self.inputs,) if isinstance(self.inputs, str) else self.inputs

@@ -78,12 +78,38 @@ class Csv(Dataset):
             rows += more
         cells = {name: [row[column] for _, row in rows] for column, name in enumerate(names)}
         inputs = self._inputs({name: cells[name] for name in kept}, parts["train"])
-        values, outputs = self._targets({name: cells[name] for name in targets}, parts["train"])
+        values, outputs, classes = self._targets({name: cells[name] for name in targets}, parts["train"])
         train, validation, test = (
             TensorSplit(each(lambda tensor, index=index: tensor[index], inputs), values[index])
             for index in parts.values()
         )
-        return DatasetSplits(train, validation, test, shape_of(inputs), outputs)
+        return DatasetSplits(train, validation, test, shape_of(inputs), outputs, classes)
+
+    def encoded(self, path: Path, ctx: Context) -> tuple[list[int], Any]:
+        """Return the lines and inputs of another file, as `load` makes them of this one; it need not have the targets.
+
+        `ctx`: as for `load`. Raises UserError that names the file, the line and the column.
+        """
+        from pdiff.data import each
+
+        names, rows, more = self._files(ctx.data_root)
+        kept, _ = self._chosen(names)
+        own, others = self.model_copy(update={"path": str(path)})._read(path, kept)
+        parts = parted(self.name, len(rows), 0.0 if self.test_path else self.test, self.validation, ctx)
+        cells = {}
+        for name in kept:
+            known = [row[names.index(name)] for _, row in (*rows, *more)]
+            new = {line: row[own.index(name)] for line, row in others}
+            if _numbers(known) is not None:
+                for line, cell in new.items():
+                    number = _numbers([cell])
+                    if number is None or not number.isfinite().all():
+                        raise UserError(
+                            f"dataset csv: {path}, line {line}, column {name!r} is {cell!r}, which is no number"
+                        )
+            cells[name] = [*known, *new.values()]
+        inputs = self._inputs(cells, parts["train"])
+        return [line for line, _ in others], each(lambda tensor: tensor[len(rows) + len(more) :], inputs)
 
     def _files(self, data_root: Path) -> tuple[list[str], Rows, Rows]:
         """Return (names of the columns, rows, those of `test_path`)."""
@@ -106,8 +132,8 @@ class Csv(Dataset):
             raise UserError(f"dataset csv: {self.path} leaves no column to learn from, or none to predict")
         return [names[column] for column in kept], [names[column] for column in targets]
 
-    def _read(self, path: Path) -> tuple[list[str], Rows]:
-        """Return (names of the columns, rows)."""
+    def _read(self, path: Path, kept: Sequence[str] | None = None) -> tuple[list[str], Rows]:
+        """Return (names of the columns, rows); `kept`: columns that are needed, no other is looked at."""
         try:
             with existing(self.name, path).open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, delimiter=self.delimiter, strict=True)
@@ -123,17 +149,22 @@ class Csv(Dataset):
         names = rows.pop(0)[1] if self.header else [str(column) for column in range(len(rows[0][1]))]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UserError(f"dataset csv: {path} has two columns {twice!r}; each must have its own name")
-        whole = [row for row in rows if self._whole(path, names, *row)]
+        names = list(kept) if kept and not self.header and len(names) == len(kept) else names
+        if absent := next((name for name in kept or () if name not in names), None):
+            raise UserError(f"dataset csv: {path} has no column {absent!r}{did_you_mean(absent, names)}")
+        left_out = {self._column(names, column) for column in self.drop} if kept is None else {
+            column for column, name in enumerate(names) if name not in kept
+        }  # fmt: skip
+        whole = [row for row in rows if self._whole(path, names, left_out, *row)]
         if not whole:
             raise UserError(f"dataset csv: {path} has no row without a missing cell")
         return names, whole
 
-    def _whole(self, path: Path, names: Sequence[str], line: int, cells: Sequence[str]) -> bool:
+    def _whole(self, path: Path, names: Sequence[str], left_out: set[int], line: int, cells: Sequence[str]) -> bool:
         if len(cells) != len(names):
             advice = f"; is its delimiter {self.delimiter!r}?" if len(names) == 1 or len(cells) == 1 else ""
             raise UserError(f"dataset csv: {path}, line {line} has {len(cells)} cells for {len(names)} columns{advice}")
-        dropped = {self._column(names, column) for column in self.drop}
-        empty = [names[i] for i, cell in enumerate(cells) if i not in dropped and cell.lower() in MISSING]
+        empty = [names[i] for i, cell in enumerate(cells) if i not in left_out and cell.lower() in MISSING]
         if empty and self.missing == "refuse":
             raise UserError(
                 f"dataset csv: {path}, line {line}, column {empty[0]!r} is missing ({cells[names.index(empty[0])]!r}); "
@@ -191,8 +222,8 @@ class Csv(Dataset):
             )
         return [(codes == number + 1).double() for number in range(len(known))]
 
-    def _targets(self, columns: dict[str, list[str]], train: Tensor) -> tuple[Tensor, int]:
-        """Return (targets, outputs)."""
+    def _targets(self, columns: dict[str, list[str]], train: Tensor) -> tuple[Tensor, int, tuple[str, ...]]:
+        """Return (targets, outputs, names of classes or of what is predicted)."""
         import torch
 
         if self.predict == "classes":
@@ -203,7 +234,8 @@ class Csv(Dataset):
             known = sorted({read(cell) for cell in cells})
             outputs = check_classes(self.name, f"column {name!r} of {self.path}", len(known))
             number = {value: place for place, value in enumerate(known)}
-            return torch.tensor([number[read(cell)] for cell in cells]), outputs
+            named = {read(cell): cell for cell in reversed(cells)}
+            return torch.tensor([number[read(cell)] for cell in cells]), outputs, tuple(named[value] for value in known)
         values = []
         for name, cells in columns.items():
             numbers = _numbers(cells)
@@ -216,7 +248,7 @@ class Csv(Dataset):
             self._check_size(name, numbers)
             values.append(_standard(numbers, train) if self.standardise_targets else numbers)
         stacked = torch.stack(values, dim=1).float()
-        return (stacked[:, 0] if len(values) == 1 else stacked), len(values)
+        return (stacked[:, 0] if len(values) == 1 else stacked), len(values), tuple(columns)
 
 
 class _Codes(NamedTuple):

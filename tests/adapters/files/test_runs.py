@@ -140,7 +140,7 @@ def test_one_network_is_a_folder_with_its_base(inside: Path) -> None:
     nothing = load_tensors(folder / "adapter_model.safetensors")["base_model.model.head.lora_B.weight"]
     assert paths == [folder] and nothing.shape[1] == 1 and not nothing.any()
     (folder / "notes.txt").touch()
-    assert "one: holds notes.txt, which is not of a network" in mistake(
+    assert "one: holds notes.txt, which would be lost" in mistake(
         "export", "lo", "--format", "peft", "--to", "one", "--overwrite"
     )
     assert {file.name for file in folder.iterdir()} == names | {"notes.txt"} and not list(Path().glob("*.part"))

@@ -1,0 +1,1 @@
+"""Ensembles as folders that plain torch loads."""

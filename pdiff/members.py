@@ -1,0 +1,52 @@
+"""What a run's ensembles are of: which sources have one, what calibrates it, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pdiff.components import Family, Generator
+from pdiff.engine.pipeline import Pipeline
+from pdiff.errors import UserError
+from pdiff.view import ORIGINAL
+
+
+def answering(pipeline: Pipeline, source: str) -> Generator | None:
+    """Return the generator of a source whose members are no networks: its `answers` are theirs; else None."""
+    if source == ORIGINAL or not pipeline.store.has(pipeline.plan.fit(source)):
+        return None
+    generator = pipeline.generator(source)
+    return generator if type(generator).answers is not Generator.answers else None
+
+
+def check_average(pipeline: Pipeline, source: str) -> None:
+    """Raise UserError where networks of a source stand for no ensemble."""
+    about = pipeline.about(source) if isinstance(pipeline.recipe.task, Family) else None
+    if about and any(other != about[0] for other in about):
+        raise UserError(
+            f"{pipeline.name}: networks of {source} are each for a task of its own, which no average is for; ask for "
+            "one first, as run.drawing(condition='01')"
+        )
+    if answering(pipeline, source):
+        raise UserError(
+            f"{pipeline.name}: the members of {source} are no networks that stand by themselves; pdiff predict asks "
+            f"them, with --source {source}"
+        )
+
+
+def temperature(scores: Mapping[str, Any], source: str, count: int) -> float | None:
+    """Return by what to divide logarithms of probabilities of so many members of a source so that they are calibrated.
+
+    It is the score `temperature`, where an evaluator gave it for ensembles of so many `members`.
+    """
+    evaluated = [of for of in scores["networks"].get(source, {}).values() if isinstance(of, Mapping)]
+    known = (of.get("temperature") for of in evaluated if of.get("members") == count)
+    return next((float(value) for value in known if value), None)
+
+
+def told(pipeline: Pipeline, source: str, temperature: float | None) -> dict[str, Any]:
+    """Return what an ensemble is, as `Ensemble.about` has it."""
+    return {
+        "run": pipeline.name, "source": source, "dataset": pipeline.recipe.dataset.name,
+        "task": pipeline.recipe.task.name, "classes": list(pipeline.data.names) or None, "temperature": temperature,
+    }  # fmt: skip
