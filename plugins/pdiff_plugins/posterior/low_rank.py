@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pdiff.bench import Bench
 from pdiff.components import Generator
-from pdiff.context import Context
+from pdiff.context import Context, derive
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.files import below
@@ -29,6 +29,8 @@ SMALLEST = 1e-6
 """Size that a tensor counts as at least, such as biases that are all zero."""
 UNIT = 0.05
 """Of each tensor's size: what stands for the deviation of checkpoints where there is one network."""
+BEGINS = {"new": "nothing"}
+"""What `Generator.facts` calls it."""
 SHARE_OF_ALL = 0.1
 """Of the size of all parameters: a tensor's size there is at least so much."""
 
@@ -115,7 +117,9 @@ class Networks(Generator):
 
 def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
-    normaliser, gaussians = (_of_one if method.begin == "one" else _of_checkpoints)(method, zoo, ctx)
+    normaliser, gaussians = (_of_checkpoints if method.begin == "checkpoints" else _of_networks)(
+        method, zoo, bench, ctx
+    )
     check_axes(method, gaussians)
     facts = facts_of(method, method.networks)
     if not method.steps:
@@ -141,7 +145,7 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     return Networks(normaliser, gaussians.cpu(), log, facts)
 
 
-def _of_checkpoints(method: Posterior, zoo: Zoo, ctx: Context) -> tuple[Normaliser, LowRank]:
+def _of_checkpoints(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
     centres = at_most("method.centres", method.centres, len(zoo), ctx.warn)
     normaliser, x_ND = normalise.per_column(zoo), ctx.empty(*zoo.theta_ND.shape)
     for theta_D, x_D in zip(rows(zoo.theta_ND), rows(x_ND), strict=True):
@@ -149,30 +153,39 @@ def _of_checkpoints(method: Posterior, zoo: Zoo, ctx: Context) -> tuple[Normalis
     return normaliser, LowRank.of(x_ND, centres, method.rank, method.spread)
 
 
-def _of_one(method: Posterior, zoo: Zoo, ctx: Context) -> tuple[Normaliser, LowRank]:
-    """Return the unit of each tensor and a Gaussian at the base network, whose directions together are one unit long.
+def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
+    """Return the unit of each tensor and Gaussians at the base network, or at new ones; see `posterior`.
 
-    Running statistics stay as they are: no loss could mend what is done to them.
+    The directions of each together are one unit long. Running statistics of the base network stay as they are: no loss
+    could mend what is done to them. Raises UserError of new networks that have some.
     """
-    layout, free_D = zoo.layout, zoo.layout.to_free(zoo.base)
-    size_E = torch.stack([zoo.base[entry.columns].square().mean().sqrt() for entry in layout.entries])
-    floor = SHARE_OF_ALL * float(zoo.base.square().mean().sqrt())
+    layout, begin_CD = zoo.layout, zoo.base[None]
+    still = [entry for entry in layout.entries if entry.key.rsplit(".", 1)[-1] in RUNNING]
+    if method.begin == "new":
+        if still:
+            raise UserError(
+                f"{method.name}: begin = 'new' does not go with running statistics ({still[0].key}), which no loss "
+                "trains; begin at 'checkpoints', or at 'one'"
+            )
+        begin_CD = torch.stack([bench.start(derive(ctx.seed, "new", number)) for number in range(method.centres)])
+    size_E = torch.stack([begin_CD[:, entry.columns].square().mean().sqrt() for entry in layout.entries])
+    floor = SHARE_OF_ALL * float(begin_CD.square().mean().sqrt())
     unit_E = [
         1.0 if entry.positive else UNIT * max(float(size), floor)
         for entry, size in zip(layout.entries, size_E, strict=True)
     ]
     rank = min(method.rank, layout.dim)
-    factors_1ZD = torch.randn(1, rank, layout.dim, generator=ctx.generator("directions"))
-    factors_1ZD *= method.spread / math.sqrt(max(rank, 1))
-    for entry in layout.entries:
-        if entry.key.rsplit(".", 1)[-1] in RUNNING:
-            factors_1ZD[..., entry.columns] = 0
-    return Normaliser(layout, free_D, layout.per_entry(unit_E)), LowRank(torch.zeros(1, layout.dim), factors_1ZD)
+    factors_CZD = torch.randn(len(begin_CD), rank, layout.dim, generator=ctx.generator("directions"))
+    factors_CZD *= method.spread / math.sqrt(max(rank, 1))
+    for entry in still:
+        factors_CZD[..., entry.columns] = 0
+    normaliser = Normaliser(layout, layout.to_free(begin_CD[0]), layout.per_entry(unit_E))
+    return normaliser, LowRank(normaliser.encode(begin_CD), factors_CZD)
 
 
 def facts_of(method: Posterior, networks: int) -> dict[str, Any]:
     """Return what is told of a fit: what it read with so many networks at each step, and what it began from."""
-    return {"examples": method.steps * networks * method.batch_size, "begins": method.begin}
+    return {"examples": method.steps * networks * method.batch_size, "begins": BEGINS.get(method.begin, method.begin)}
 
 
 def check_axes(method: Posterior, gaussians: LowRank) -> None:
