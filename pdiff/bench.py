@@ -45,7 +45,7 @@ class Bench(Protocol):
         ...
 
     def examples(self, split: str) -> Split:
-        """Return a split as the dataset gives it: `train`, `validation` or `test`."""
+        """Return a split as the dataset gives it: `train`, `validation` or `test`; of "" the selection split."""
         ...
 
     def preprocess(self) -> nn.Module | None:

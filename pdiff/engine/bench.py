@@ -75,7 +75,7 @@ class RunBench:
         return self.data.classes or self.data.outputs
 
     def examples(self, split: str) -> Split:
-        return self.data.split(split)
+        return self.data.split(split or self.selection)
 
     def encode(self, about: Sequence[About]) -> Tensor:
         if self.encoder is None:

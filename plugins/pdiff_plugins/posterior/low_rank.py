@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pdiff.bench import Bench
 from pdiff.components import Generator
-from pdiff.context import Context
+from pdiff.context import Context, derive
 from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.mapped import Touched, release, rows
+from pdiff.objective import RUNNING
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
@@ -23,6 +27,12 @@ from pdiff_plugins.posterior.method import Posterior
 
 SMALLEST = 1e-6
 """Size that a tensor counts as at least, such as biases that are all zero."""
+UNIT = 0.05
+"""Of each tensor's size: what stands for the deviation of checkpoints where there is one network."""
+BEGINS = {"new": "nothing"}
+"""What `Generator.facts` calls it."""
+SHARE_OF_ALL = 0.1
+"""Of the size of all parameters: a tensor's size there is at least so much."""
 
 
 class LowRank(nn.Module):
@@ -80,8 +90,11 @@ class LowRank(nn.Module):
 class Networks(Generator):
     """Networks from trained Gaussians."""
 
-    def __init__(self, normaliser: Normaliser, gaussians: LowRank, log: list[dict[str, float]] | None = None):
-        super().__init__(log)
+    def __init__(
+        self, normaliser: Normaliser, gaussians: LowRank, log: list[dict[str, float]] | None = None,
+        facts: dict[str, Any] | None = None,
+    ):  # fmt: skip
+        super().__init__(log, facts)
         self.normaliser, self.gaussians = normaliser, gaussians
 
     @torch.no_grad()
@@ -104,15 +117,13 @@ class Networks(Generator):
 
 def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     """Fit the Gaussians to the checkpoints, then train them. Raises UserError where that cannot be done."""
-    centres = at_most("method.centres", method.centres, len(zoo), ctx.warn)
-    normaliser, x_ND = normalise.per_column(zoo), ctx.empty(*zoo.theta_ND.shape)
-    for theta_D, x_D in zip(rows(zoo.theta_ND), rows(x_ND), strict=True):
-        x_D.copy_(normaliser.encode(theta_D[None])[0])
-    gaussians = LowRank.of(x_ND, centres, method.rank, method.spread)
-    del x_ND
+    normaliser, gaussians = (_of_checkpoints if method.begin == "checkpoints" else _of_networks)(
+        method, zoo, bench, ctx
+    )
     check_axes(method, gaussians)
+    facts = facts_of(method, method.networks)
     if not method.steps:
-        return Networks(normaliser, gaussians)
+        return Networks(normaliser, gaussians, facts=facts)
     objective, members = bench.objective, Members(bench.objective, method.together, ctx.device)
     near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
 
@@ -131,7 +142,50 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     log = train(
         gaussians, loss, steps=method.steps, ctx=ctx, what="posterior", lr=method.lr, optimizer="adam", draw=draw
     )
-    return Networks(normaliser, gaussians.cpu(), log)
+    return Networks(normaliser, gaussians.cpu(), log, facts)
+
+
+def _of_checkpoints(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
+    centres = at_most("method.centres", method.centres, len(zoo), ctx.warn)
+    normaliser, x_ND = normalise.per_column(zoo), ctx.empty(*zoo.theta_ND.shape)
+    for theta_D, x_D in zip(rows(zoo.theta_ND), rows(x_ND), strict=True):
+        x_D.copy_(normaliser.encode(theta_D[None])[0])
+    return normaliser, LowRank.of(x_ND, centres, method.rank, method.spread)
+
+
+def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
+    """Return the unit of each tensor and Gaussians at the base network, or at new ones; see `posterior`.
+
+    The directions of each together are one unit long. Running statistics of the base network stay as they are: no loss
+    could mend what is done to them. Raises UserError of new networks that have some.
+    """
+    layout, begin_CD = zoo.layout, zoo.base[None]
+    still = [entry for entry in layout.entries if entry.key.rsplit(".", 1)[-1] in RUNNING]
+    if method.begin == "new":
+        if still:
+            raise UserError(
+                f"{method.name}: begin = 'new' does not go with running statistics ({still[0].key}), which no loss "
+                "trains; begin at 'checkpoints', or at 'one'"
+            )
+        begin_CD = torch.stack([bench.start(derive(ctx.seed, "new", number)) for number in range(method.centres)])
+    size_E = torch.stack([begin_CD[:, entry.columns].square().mean().sqrt() for entry in layout.entries])
+    floor = SHARE_OF_ALL * float(begin_CD.square().mean().sqrt())
+    unit_E = [
+        1.0 if entry.positive else UNIT * max(float(size), floor)
+        for entry, size in zip(layout.entries, size_E, strict=True)
+    ]
+    rank = min(method.rank, layout.dim)
+    factors_CZD = torch.randn(len(begin_CD), rank, layout.dim, generator=ctx.generator("directions"))
+    factors_CZD *= method.spread / math.sqrt(max(rank, 1))
+    for entry in still:
+        factors_CZD[..., entry.columns] = 0
+    normaliser = Normaliser(layout, layout.to_free(begin_CD[0]), layout.per_entry(unit_E))
+    return normaliser, LowRank(normaliser.encode(begin_CD), factors_CZD)
+
+
+def facts_of(method: Posterior, networks: int) -> dict[str, Any]:
+    """Return what is told of a fit: what it read with so many networks at each step, and what it began from."""
+    return {"examples": method.steps * networks * method.batch_size, "begins": BEGINS.get(method.begin, method.begin)}
 
 
 def check_axes(method: Posterior, gaussians: LowRank) -> None:

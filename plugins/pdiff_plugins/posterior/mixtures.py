@@ -10,6 +10,8 @@ columns of a window, Z latents.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from pdiff_plugins.batches import at_most
 from pdiff_plugins.latent import span
 from pdiff_plugins.maths.normalise import mixed, read
 from pdiff_plugins.posterior.gradients import Members, Taken
-from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, check_axes
+from pdiff_plugins.posterior.low_rank import SMALLEST, LowRank, check_axes, facts_of
 from pdiff_plugins.posterior.method import Posterior
 
 
@@ -118,8 +120,11 @@ class Losses:
 class Mixtures(Generator):
     """Networks from trained Gaussians over mixtures: weights of the checkpoints' deviations from their mean."""
 
-    def __init__(self, zoo: Zoo, centres_CN: Tensor, factors_CZN: Tensor, log: list[dict[str, float]] | None = None):
-        super().__init__(log)
+    def __init__(
+        self, zoo: Zoo, centres_CN: Tensor, factors_CZN: Tensor, log: list[dict[str, float]] | None = None,
+        facts: dict[str, Any] | None = None,
+    ):  # fmt: skip
+        super().__init__(log, facts)
         self.zoo, self.gaussians = zoo, LowRank(centres_CN, factors_CZN)
 
     @torch.no_grad()
@@ -141,16 +146,21 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Mixtures:
     check_axes(method, gaussians)
     if method.steps:
         log = _train(method, gaussians.to(ctx.device), checkpoints, bench.objective, ctx)
-    basis_KN = checkpoints.basis_KN
+    basis_KN, facts = checkpoints.basis_KN, facts_of(method, together_in(method, gaussians))
     with torch.no_grad():
-        return Mixtures(zoo, gaussians.centres.cpu() @ basis_KN, gaussians.factors.cpu() @ basis_KN, log)
+        return Mixtures(zoo, gaussians.centres.cpu() @ basis_KN, gaussians.factors.cpu() @ basis_KN, log, facts)
+
+
+def together_in(method: Posterior, gaussians: LowRank) -> int:
+    """Return how many networks a step has: where all would be the same, one."""
+    single = len(gaussians.centres) == 1 and not gaussians.factors.shape[1]
+    return 1 if single else method.networks
 
 
 def _train(
     method: Posterior, gaussians: LowRank, checkpoints: Checkpoints, objective: Objective, ctx: Context
 ) -> list[dict[str, float]]:
-    single = len(gaussians.centres) == 1 and not gaussians.factors.shape[1]  # then all networks of a step are one
-    count = 1 if single else method.networks
+    count = together_in(method, gaussians)
     losses = Losses(checkpoints, objective, method.together, count, ctx)
     volume = Volume(checkpoints, ctx.device) if method.volume else None
 
