@@ -235,9 +235,7 @@ class ImageFolder(FileDataset):
         folders = {name: _listed(root / name) for name in SUBSETS if (root / name).is_dir()}
         _same_classes(root, folders)
         numbers, outputs = self._numbered(root, folders["train"].classes)
-        samples = {
-            name: [(path, numbers[target]) for path, target in _samples(listed)] for name, listed in folders.items()
-        }
+        samples = {name: [(path, numbers[at]) for path, at in _samples(listed)] for name, listed in folders.items()}
         validation = None
         if "test" in samples and "val" in samples:
             if "validation" in self.model_fields_set:
