@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pdiff
+from pdiff.components import Train
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import load_tensors
@@ -17,7 +18,6 @@ from pdiff.networks import build_network
 from pdiff.results.summary import expected
 from pdiff.testing import TinyNet, TinyTask, tiny_splits
 from pdiff.training import base_network
-from pdiff.components import Train
 from pdiff_plugins.drawing.style import styled
 from pdiff_plugins.generation.evaluator import Frechet
 from pdiff_plugins.generation.figures import generated_images

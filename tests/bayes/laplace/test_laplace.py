@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import laplace
@@ -154,14 +155,17 @@ def test_what_is_random_is_selected_and_known_to_the_structure() -> None:
     assert theta_MD[:, :15].equal(half.base[:15].expand(3, -1)) and not theta_MD[0, 15:].equal(half.base[15:])
 
 
-def test_entries_in_another_order_and_a_convolution() -> None:
+def test_entries_in_another_order_and_convolutions_with_channels_last() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Unflatten(1, (1, 2, 1)), nn.Conv2d(1, 4, (2, 1)), nn.Flatten(), nn.Tanh(), nn.Linear(4, 3))
-    zoo = zoo_of(model, ["4.bias", "1.weight", "4.weight", "1.bias"])
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 1)), nn.Conv2d(1, 4, 1), nn.Tanh(), nn.Conv2d(4, 3, (2, 1)), nn.Flatten()
+    )  # fmt: skip
+    theirs, generator = direct(copy.deepcopy(model), "all", "kron", 2.0), CTX.generator("sample")
+    expected_P = theirs.sample(1, generator)[0].detach()
+    model = model.to(memory_format=torch.channels_last)
+    zoo = zoo_of(model, ["3.bias", "1.weight", "3.weight", "1.bias"])
     bench, split = bench_of(model, zoo), points()
     fitted = Laplace(grid=(2.0,)).fit(zoo, bench, CTX)
-    theirs, generator = direct(model, "all", "kron", 2.0), CTX.generator("sample")
-    expected_P = theirs.sample(1, generator)[0].detach()
     state = zoo.layout.tensors(fitted.sample(1, bench, CTX)[0])
     ours_P = parameters_to_vector([state[key] for key, _ in model.named_parameters()])
     torch.testing.assert_close(ours_P, expected_P, atol=1e-4, rtol=1e-3)
