@@ -15,7 +15,6 @@ from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.mapped import Touched, release, rows
-from pdiff.objective import RUNNING
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
@@ -27,6 +26,7 @@ from pdiff_plugins.posterior.method import Posterior
 
 SMALLEST = 1e-6
 """Size that a tensor counts as at least, such as biases that are all zero."""
+STATISTICS = ("running_mean", "running_var")
 UNIT = 0.05
 """Of each tensor's size: what stands for the deviation of checkpoints where there is one network."""
 SHARE_OF_ALL = 0.1
@@ -165,7 +165,7 @@ def _of_one(method: Posterior, zoo: Zoo, ctx: Context) -> tuple[Normaliser, LowR
     factors_1ZD = torch.randn(1, rank, layout.dim, generator=ctx.generator("directions"))
     factors_1ZD *= method.spread / math.sqrt(max(rank, 1))
     for entry in layout.entries:
-        if entry.key.rsplit(".", 1)[-1] in RUNNING:
+        if entry.key.endswith(STATISTICS):
             factors_1ZD[..., entry.columns] = 0
     return Normaliser(layout, free_D, layout.per_entry(unit_E)), LowRank(torch.zeros(1, layout.dim), factors_1ZD)
 
