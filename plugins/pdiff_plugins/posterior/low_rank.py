@@ -15,7 +15,6 @@ from pdiff.data import Batch
 from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.mapped import Touched, release, rows
-from pdiff.objective import RUNNING
 from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
@@ -27,6 +26,7 @@ from pdiff_plugins.posterior.method import Posterior
 
 SMALLEST = 1e-6
 """Size that a tensor counts as at least, such as biases that are all zero."""
+STATISTICS = ("running_mean", "running_var")
 UNIT = 0.05
 """Of each tensor's size: what stands for the deviation of checkpoints where there is one network."""
 BEGINS = {"new": "nothing"}
@@ -160,7 +160,7 @@ def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tup
     could mend what is done to them. Raises UserError of new networks that have some.
     """
     layout, begin_CD = zoo.layout, zoo.base[None]
-    still = [entry for entry in layout.entries if entry.key.rsplit(".", 1)[-1] in RUNNING]
+    still = [entry for entry in layout.entries if entry.key.endswith(STATISTICS)]
     if method.begin == "new":
         if still:
             raise UserError(

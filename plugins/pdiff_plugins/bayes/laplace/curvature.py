@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,14 @@ BATCH = {"kron": 128, "diag": 8, "full": 128}
 """Examples at a time: what a diagonal costs grows with their square."""
 MOST = 8192
 """Random numbers of which a whole matrix is taken."""
+
+
+def library() -> Any:
+    """Return laplace-torch, without what libraries that it imports say of themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import laplace
+    return laplace
 
 
 class Loader:
@@ -37,10 +46,8 @@ class Curvature:
     def __init__(self, tensors: dict[str, Tensor]):
         self.tensors, self.diagonal_P = tensors, tensors.get("diagonal")
         if self.diagonal_P is None:
-            from laplace.utils.matrix import KronDecomposed
-
             vectors, values = (_nested(tensors, kind) for kind in ("vectors", "values"))
-            self.blocks: Any = KronDecomposed(vectors, values)  # type: ignore[arg-type]
+            self.blocks = library().utils.matrix.KronDecomposed(vectors, values)
             self.size = sum(math.prod(len(factor) for factor in block) for block in values)
 
     def draws(self, count: int, prior: float, generator: torch.Generator) -> Iterator[Tensor]:
@@ -74,8 +81,6 @@ def curvature_of(
 
     The parameters are those of `keys`. Raises UserError where a whole matrix is too large.
     """
-    import laplace
-
     chosen = {f"{WHERE}.{key}" for key in keys}
     for key, parameter in model.named_parameters():
         parameter.requires_grad_(key in chosen)
@@ -85,7 +90,7 @@ def curvature_of(
             f"method.structure = 'full': {size:,} parameters are random, and of at most {MOST:,} the whole matrix is "
             "taken; set it to 'kron' or 'diag'"
         )
-    fitted: Any = laplace.Laplace(model, "classification", subset_of_weights="all", hessian_structure=structure)
+    fitted = library().Laplace(model, "classification", subset_of_weights="all", hessian_structure=structure)
     fitted.fit(Loader(split, BATCH[structure], device))
     model.requires_grad_(False)
     curvature = Curvature({key: value.detach().cpu().contiguous() for key, value in _tensors(fitted.H, structure)})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Dropout(Method):
-    """The base network with dropout left on: every pass is a member (Monte Carlo dropout).
+    """The base network with dropout left on, Monte Carlo dropout: a pass is a member.
 
     For networks that have nn.Dropout modules and were trained with them. All else is in eval mode. `sample` gives the
     base network, without dropout.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 SEVERAL = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 Weights = Literal["last_layer", "all"]
 Structure = Literal["kron", "diag", "full"]
-Predictive = Literal["linearised", "networks"]
-GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+Predictive = Literal["networks", "linearised"]
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 3e4, 1e5)
 MISSING = (
     "laplace: needs the library laplace-torch, which is missing; pip install 'neural-pdiff[laplace]', or leave the "
     "method out"
@@ -57,7 +57,7 @@ class Laplace(Method):
         ("kron",), min_length=1, description="of the curvature: kron, diag, or, of few parameters, full; each in turn"
     )
     predictive: Annotated[tuple[Predictive, ...], SEVERAL] = Field(
-        ("linearised",), min_length=1, description="who answers: linearised or networks; each in turn"
+        ("networks",), min_length=1, description="who answers: the networks drawn, or linearised; each in turn"
     )
     begin: Literal["base", "soup"] = Field("base", description="around the base network, or the checkpoints' average")
     prior: Literal["selection", "marglik"] = Field(
@@ -85,7 +85,7 @@ class Laplace(Method):
         for weights, structure, predictive in product(self.weights, self.structure, self.predictive):
             own: dict[str, Any] = {"weights": (weights,), "structure": (structure,), "predictive": (predictive,)}
             words = ["laplace", weights.replace("_", " "), structure * (structure != "kron")]
-            words += [predictive * (predictive != "linearised" and weights == "all")]
+            words += [predictive * (predictive != "networks" and weights == "all")]
             words += [self.begin * (self.begin != "base"), self.prior * (self.prior != "selection")]
             settings.setdefault(" ".join(filter(None, words)), self.model_copy(update=own))
         return settings

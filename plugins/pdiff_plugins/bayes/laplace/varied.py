@@ -45,7 +45,8 @@ def network_of(objective: Objective, state: dict[str, Tensor], device: torch.dev
     """Return a network of its own that holds a state dict, in eval mode."""
     network = copy.deepcopy(objective.model)
     network.load_state_dict(state)
-    return Logits(network, objective.task).to(device).eval().requires_grad_(False)
+    model = Logits(network, objective.task).to(device).eval().requires_grad_(False)
+    return model.to(memory_format=torch.contiguous_format)  # the library reads weights as rows
 
 
 def entries_of(model: Logits, layout: Layout, inputs: Any, weights: str, structure: str) -> tuple[list[int], list[str]]:

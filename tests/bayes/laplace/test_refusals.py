@@ -1,0 +1,104 @@
+"""What Laplace refuses, and what it tells of a prior that does harm."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from torch import nn
+
+from pdiff.components import KINDS
+from pdiff.data import TensorSplit
+from pdiff.errors import UserError
+from pdiff.recipe.loading import load_recipe
+from pdiff_plugins.bayes.laplace import curvature
+from pdiff_plugins.bayes.laplace.choice import likelihoods
+from pdiff_plugins.bayes.laplace.method import GRID, Laplace
+from tests.bayes.laplace.helpers import CTX, bench_of, points, two_layers, zoo_of
+from tests.helpers import TINY
+
+
+def refused(method: Laplace, model: nn.Module, keys=(), task=None, split=None) -> str:
+    zoo = zoo_of(model, keys)
+    with pytest.raises(UserError) as error:
+        method.fit(zoo, bench_of(model, zoo, task, split), CTX)
+    return str(error.value)
+
+
+def test_selections_in_which_nothing_can_be_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = two_layers(nn.LayerNorm(5), nn.Tanh())
+    first = refused(Laplace(weights="last_layer"), model, ["0.weight", "0.bias", "3.weight"])
+    assert first.startswith("method.weights = 'last_layer': 3.bias is not selected")
+    norms = refused(Laplace(), model, ["1.weight", "1.bias"])
+    assert norms.startswith("method.structure = 'kron': no linear layer or convolution is in the selection; set it to")
+    ends = refused(Laplace(weights="last_layer"), nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
+    assert ends.startswith("method.weights = 'last_layer': the network's last is 1, of LayerNorm, which is not linear")
+    monkeypatch.setattr(curvature, "MOST", 10)
+    whole = refused(Laplace(structure="full"), model)
+    assert whole.startswith("method.structure = 'full': 43 parameters are random, and of at most 10 the whole matrix")
+
+
+def test_tasks_and_inputs_that_it_cannot_read() -> None:
+    model, split = two_layers(), points()
+    for name, targets in (("regression", torch.randn(120, 3)), ("multilabel", torch.randint(2, (120, 3)))):
+        task = KINDS["task"].model_validate({"name": name})
+        line = refused(Laplace(), model, task=task, split=TensorSplit(split.inputs, targets))
+        assert line.startswith(f"laplace: task {name} does not give each example one of several classes")
+    pairs = TensorSplit((split.inputs, split.inputs), split.targets)
+    assert refused(Laplace(), model, split=pairs).startswith("laplace: the library reads one tensor for each example")
+
+
+def test_a_missing_library_is_told_before_anything_is_done(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pdiff.components import Ahead
+
+    (tmp_path / "tiny.toml").write_text(TINY)
+    recipe = load_recipe(tmp_path / "tiny.toml")
+    ahead = Ahead(recipe, "method", tmp_path, False, None)
+    Laplace().foresee(ahead)
+    assert not ahead.said
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "laplace" else find(name))
+    Laplace().foresee(ahead)
+    (line,) = ahead.what("lacks")
+    assert line == (
+        "method: laplace: needs the library laplace-torch, which is missing; pip install 'neural-pdiff[laplace]', or "
+        "leave the method out"
+    )
+    assert refused(Laplace(), two_layers()) == line.removeprefix("method: ")
+
+
+def test_a_prior_that_does_harm_is_told_with_both_likelihoods() -> None:
+    model = two_layers()
+    zoo, said = zoo_of(model), list[str]()
+    bench = bench_of(model, zoo)
+    fitted = Laplace(grid=(1e-4,)).fit(zoo, bench, CTX.replace(warn=said.append))
+    facts = fitted.facts
+    assert facts["calibrated_nll"] > facts["plain_calibrated_nll"] and said == fitted.warnings() == [facts["worse"]]
+    assert facts["worse"] == (
+        f"laplace all: no better than the network it is around: calibrated NLL on the selection split "
+        f"{facts['calibrated_nll']:.4f}, alone {facts['plain_calibrated_nll']:.4f}, with the prior's precision 0.0001"
+    )
+    said.clear()
+    kind = Laplace(grid=(1e-4,), calibrated=False).fit(zoo, bench, CTX.replace(warn=said.append)).facts
+    assert f": NLL on the selection split {kind['nll']:.4f}, alone {kind['plain_nll']:.4f}" in said[0]
+
+
+def test_the_temperature_is_the_best_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logp_EK = (3 * torch.randn(200, 4, generator=generator)).log_softmax(dim=1)
+    targets_E = torch.distributions.Categorical(logits=logp_EK / 2.5).sample()
+    raw, calibrated = likelihoods(logp_EK, targets_E)
+    tried = [
+        nn.functional.nll_loss((logp_EK.double() / t).log_softmax(dim=1), targets_E)
+        for t in torch.linspace(0.1, 8, 2000, dtype=torch.float64)
+    ]
+    assert calibrated == pytest.approx(float(min(tried)), abs=1e-5) and calibrated < raw
+    certain = torch.tensor([[0.0, -torch.inf], [0.0, -torch.inf]])
+    assert all(map(torch.isfinite, map(torch.tensor, likelihoods(certain, torch.tensor([0, 0])))))
+
+
+def test_lists_of_settings_are_a_row_each() -> None:
+    method = Laplace.model_validate({"weights": "last_layer", "structure": ["kron", "diag"], "begin": "soup"})
+    assert list(method.variants()) == ["laplace last layer soup", "laplace last layer diag soup"]
+    assert Laplace(prior="marglik").variants().keys() == {"laplace all marglik"} and len(GRID) == 13
