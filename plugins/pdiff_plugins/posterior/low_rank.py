@@ -38,9 +38,10 @@ SHARE_OF_ALL = 0.1
 class LowRank(nn.Module):
     """Gaussians with equal weights: x = centre + z factors, for z_BZ from a standard Gaussian; x is normalised."""
 
-    def __init__(self, centres_CD: Tensor, factors_CZD: Tensor):
+    def __init__(self, centres_CD: Tensor, factors_CZD: Tensor, scale: float = 1.0):
+        """`scale`: factor on z while the Gaussians are trained, so that a step moves factors by so much less."""
         super().__init__()
-        self.centres, self.factors = nn.Parameter(centres_CD), nn.Parameter(factors_CZD)
+        self.centres, self.factors, self.scale = nn.Parameter(centres_CD), nn.Parameter(factors_CZD), scale
 
     @classmethod
     def of(cls, x_ND: Tensor, centres: int, rank: int, spread: float) -> LowRank:
@@ -64,7 +65,14 @@ class LowRank(nn.Module):
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return (which Gaussian `[count]`, z `[count, Z]`)."""
         which_B = torch.randint(len(self.centres), (count,), generator=generator)
-        return which_B, torch.randn(count, self.factors.shape[1], generator=generator)
+        return which_B, self.scale * torch.randn(count, self.factors.shape[1], generator=generator)
+
+    @torch.no_grad()
+    def scaled(self) -> LowRank:
+        """Return them with the scale in their factors, which are changed."""
+        self.factors.mul_(self.scale)
+        self.scale = 1.0
+        return self
 
     def forward(self, which_B: Tensor, z_BZ: Tensor) -> Tensor:
         if which_B.is_cuda:  # where the host does not know which
@@ -123,7 +131,7 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     check_axes(method, gaussians)
     facts = facts_of(method, method.networks)
     if not method.steps:
-        return Networks(normaliser, gaussians, facts=facts)
+        return Networks(normaliser, gaussians.scaled(), facts=facts)
     objective, members = bench.objective, Members(bench.objective, method.together, ctx.device)
     near, gaussians = normaliser.to(ctx.device), gaussians.to(ctx.device)
 
@@ -142,7 +150,7 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     log = train(
         gaussians, loss, steps=method.steps, ctx=ctx, what="posterior", lr=method.lr, optimizer="adam", draw=draw
     )
-    return Networks(normaliser, gaussians.cpu(), log, facts)
+    return Networks(normaliser, gaussians.cpu().scaled(), log, facts)
 
 
 def _of_checkpoints(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
@@ -156,7 +164,7 @@ def _of_checkpoints(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> 
 def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
     """Return the unit of each tensor and Gaussians at the base network, or at new ones; see `posterior`.
 
-    The directions of each together are one unit long. Running statistics of the base network stay as they are: no loss
+    The directions of each together are `spread` units long. Running statistics of the base network stay as they are: no loss
     could mend what is done to them. Raises UserError of new networks that have some.
     """
     layout, begin_CD = zoo.layout, zoo.base[None]
@@ -176,11 +184,10 @@ def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tup
     ]
     rank = min(method.rank, layout.dim)
     factors_CZD = torch.randn(len(begin_CD), rank, layout.dim, generator=ctx.generator("directions"))
-    factors_CZD *= method.spread / math.sqrt(max(rank, 1))
     for entry in still:
         factors_CZD[..., entry.columns] = 0
     normaliser = Normaliser(layout, layout.to_free(begin_CD[0]), layout.per_entry(unit_E))
-    return normaliser, LowRank(normaliser.encode(begin_CD), factors_CZD)
+    return normaliser, LowRank(normaliser.encode(begin_CD), factors_CZD, method.spread / math.sqrt(max(rank, 1)))
 
 
 def facts_of(method: Posterior, networks: int) -> dict[str, Any]:
