@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from pdiff.running.device import placed
 from pdiff.running.progress import Progress, Step
 from pdiff.training.loop import epoch_length, epoch_order, train
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.adapters.layers import in_training
+from pdiff_plugins.adapters.layers import adapted, in_training
 from pdiff_plugins.bayes.trainings.options import Settings
 from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.collectors.seeds.network import Network, NotTogether
@@ -59,17 +59,17 @@ class Trainings:
     """Trainings of one kind, numbered: each has its own seed, of which it draws its start and its examples."""
 
     def __init__(self, name: str, settings: Settings, start: str, zoo: Zoo, bench: Bench, ctx: Context):
-        """Raises UserError where the selection holds nothing to train, or is not new where all that it needs is."""
+        """Raises UserError where networks are to be new, and what is not selected would differ between them."""
         objective = bench.objective
-        self.name, self.settings, self.begins = name, settings, {"new": "nothing", "base": "one"}[start]
+        self.name, self.settings = name, settings
         self.layout, self.task, self.split, self.ctx = zoo.layout, objective.task, objective.split, ctx
         self.base = copy.deepcopy(objective.model).to(ctx.device)
         self.base.load_state_dict(zoo.anchor)
-        instead = "method.start = 'base'"
-        new = (
-            independent(self.base, self.layout, bench, ctx, "method.start = 'new'", instead) if start == "new" else None
-        )
-        self.start = new or (lambda run: self.base)
+        self.begins = "nothing" if start == "new" and not adapted(self.base) else "one"  # adapters are of the base
+        self.start: Callable[[int], nn.Module] = lambda run: self.base
+        if start == "new":
+            asked, instead = "method.start = 'new'", "method.start = 'base'"
+            self.start = independent(self.base, self.layout, bench, ctx, asked, instead)
         self.per_epoch = epoch_length(len(self.split), settings.batch_size, self.model())
 
     def seed(self, run: int) -> int:
