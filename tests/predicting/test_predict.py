@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,9 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_written(run, tmp_path: P
     np.save(tmp_path / "wide.npy", np.zeros((3, 7)))
     assert "has the shape [3, 7], and the run's networks take [E, 1, 16, 16]" in fails(run, tmp_path / "wide.npy")
     np.save(tmp_path / "nan.npy", np.full((2, 1, 16, 16), [[[[0.5]]], [[[np.nan]]]]))
-    assert "example 1: a value at [0, 0, 0] is nan" in fails(run, tmp_path / "nan.npy")
+    assert re.match(r"example 1: a value of .*nan\.npy at \[0, 0, 0\] is nan", fails(run, tmp_path / "nan.npy"))
+    np.save(tmp_path / "none.npy", np.zeros((0, 1, 16, 16)))
+    assert "none.npy: holds no examples" in fails(run, tmp_path / "none.npy")
     np.save(tmp_path / "far.npy", np.full((2, 1, 9, 9), 700.0))
     assert "bytes of 0..255, or numbers of 0..1, and these are of 700..700" in fails(run, tmp_path / "far.npy")
     np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)

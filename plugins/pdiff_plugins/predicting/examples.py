@@ -57,7 +57,7 @@ def _of_rows(run: Run, path: Path, raw: bool | None) -> Examples:
     dataset = run.recipe.dataset
     if isinstance(dataset, Csv) and raw is not False:
         lines, inputs = dataset.encoded(path, run.context("data"))
-        return _ready([f"line {line}" for line in lines], inputs, "rows as the run's own table has them")
+        return _ready(path, [f"line {line}" for line in lines], inputs, "rows as the run's own table has them")
     lines, values = rows.read(path)
     wide, shape = values.shape[1], run.pipeline.data.input_shape
     if not isinstance(shape, tuple) or not all(isinstance(side, int) for side in shape):
@@ -79,14 +79,14 @@ def _of_arrays(run: Run, path: Path, raw: bool | None, key: str) -> Examples:
         lengths = {name: len(value) if value.ndim else 0 for name, value in named.items()}
         if len({*lengths.values()}) > 1:
             raise UserError(f"{path}: inputs have other numbers of examples: {lengths}; each row is one example in all")
-        return _ready(None, named, "inputs by name, as the splits have them")
+        return _ready(path, None, named, "inputs by name, as the splits have them")
     if isinstance(example, tuple):
         raise UserError(
             "the networks take several inputs without names; predict from Python: run.ensemble().uncertainty"
         )
     dataset, values = run.recipe.dataset, arrays.read(path, key)
     if isinstance(dataset, Arrays) and raw is not False:
-        return _ready(None, dataset.input(path, values), "an array as the run's own file has it")
+        return _ready(path, None, dataset.input(path, values), "an array as the run's own file has it")
     return _of_values(run, path, values, raw)
 
 
@@ -109,18 +109,20 @@ def _of_values(run: Run, path: Path, values: Tensor, raw: bool | None, names: li
     if preprocess is not None and raw is not False:
         pixels, kind = arrays.pixels(shaped, path, sure=bool(raw) or shaped.shape[1:] != shape)
         if pixels is not None:
-            return _ready(names, pixels, f"raw images, {kind}{advice}", preprocess)
+            return _ready(path, names, pixels, f"raw images, {kind}{advice}", preprocess)
     advice = "" if raw is not None or preprocess is None else "; if they are raw, say --raw"
-    return _ready(names, shaped, f"inputs as the dataset's splits have them{advice}")
+    return _ready(path, names, shaped, f"inputs as the dataset's splits have them{advice}")
 
 
-def _ready(names: list[str] | None, inputs: Inputs, read: str, preprocess: nn.Module | None = None) -> Examples:
+def _ready(
+    path: Path, names: list[str] | None, inputs: Inputs, read: str, preprocess: nn.Module | None = None
+) -> Examples:
     """Return examples that are in memory. Raises UserError where there are none, or one holds no number."""
     count = len(leaves(inputs)[0]) if leaves(inputs)[0].ndim else 0
     if not count:
-        raise UserError("there are no examples in it")
+        raise UserError(f"{path}: holds no examples")
     for value in leaves(inputs):
-        require_finite(value, "a value")
+        require_finite(value, f"a value of {path}")
 
     def batches(size: int) -> Iterator[Inputs]:
         for start in range(0, count, size):
