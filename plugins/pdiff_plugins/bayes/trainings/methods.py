@@ -28,6 +28,10 @@ class DeepEnsemble(TrainedAgain):
     count: int = Field(16, gt=0, description="networks")
     trainings: float = Field(1.0, gt=0, description="factor on the epochs, which are rounded")
 
+    def variants(self) -> dict[str, Method]:
+        """Return itself, named by its factor on the epochs where there is one."""
+        return {self.name if self.trainings == 1 else f"{self.name} {self.trainings:g}x": self}
+
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         """Train the networks. Raises UserError where the selection has nothing to train, or fewer than two remain."""
         from pdiff_plugins.bayes.trainings.training import Trainings, several
