@@ -164,8 +164,8 @@ def _of_checkpoints(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> 
 def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tuple[Normaliser, LowRank]:
     """Return the unit of each tensor and Gaussians at the base network, or at new ones; see `posterior`.
 
-    The directions of each together are `spread` units long. Running statistics of the base network stay as they are: no loss
-    could mend what is done to them. Raises UserError of new networks that have some.
+    The directions of each together are `spread` units long. Running statistics of the base network stay as they are:
+    no loss could mend what is done to them. Raises UserError of new networks that have some.
     """
     layout, begin_CD = zoo.layout, zoo.base[None]
     still = [entry for entry in layout.entries if entry.key.endswith(STATISTICS)]
