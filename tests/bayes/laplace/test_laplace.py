@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 
 import laplace
 import pytest
@@ -170,6 +172,23 @@ def test_entries_in_another_order_and_convolutions_with_channels_last() -> None:
     ours_P = parameters_to_vector([state[key] for key, _ in model.named_parameters()])
     torch.testing.assert_close(ours_P, expected_P, atol=1e-4, rtol=1e-3)
     assert math.isfinite(nll(bench.objective.log_probabilities(fitted.sample(3, bench, CTX), split.inputs)))
+
+
+QUIET = """
+from pdiff_plugins.bayes.laplace.method import Laplace
+from tests.bayes.laplace.helpers import CTX, bench_of, points, two_layers, zoo_of
+
+model = two_layers()
+zoo = zoo_of(model)
+bench = bench_of(model, zoo)
+fitted = Laplace(predictive="linearised", grid=(9.0,)).fit(zoo, bench, CTX)
+fitted.answers(points(), 2, bench, CTX)
+"""
+
+
+def test_nothing_that_libraries_say_of_themselves_is_told() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_contract_and_the_same_bytes_twice(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,5 +137,7 @@ class Varied:
             both: Any = jvp(answers, (self.values,), (towards,))
             return both[0] + both[1]
 
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no derivative forwards
+        # Fused attention has no derivative forwards; the warning is torch's, of how it loads derivatives forwards.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
             return vmap(moved, chunk_size=AT_ONCE)(delta_MP).log_softmax(dim=2)
