@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pdiff.data import Split, some
 from pdiff_plugins.audit.probabilities import calibration_error
+from pdiff_plugins.maths.tempering import tempered
 from pdiff_plugins.uncertainty.answers import AT_ONCE, Answers, Panel, mixed, panel
-from pdiff_plugins.uncertainty.calibration import Calibration, tempered
+from pdiff_plugins.uncertainty.calibration import Calibration
 from pdiff_plugins.uncertainty.crossing import pseudo
 from pdiff_plugins.uncertainty.equivalent import Curve, curve
 from pdiff_plugins.uncertainty.measures import agreement, brier, entropy, likelihoods, reliability, right, selective
