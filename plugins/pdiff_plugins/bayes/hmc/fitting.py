@@ -19,6 +19,7 @@ from pdiff.zoo import Zoo
 from pdiff_plugins.bayes.hmc import diagnostics
 from pdiff_plugins.bayes.hmc.sampler import Chains, StepSize, transition
 from pdiff_plugins.bayes.hmc.target import Target, check, deviations
+from pdiff_plugins.collectors.seeds.starts import begins
 
 if TYPE_CHECKING:
     from pdiff_plugins.bayes.hmc.method import Hmc
@@ -64,7 +65,7 @@ def fit(method: Hmc, zoo: Zoo, bench: Bench, ctx: Context) -> Draws:
         target = Target(objective, deviations(layout, method.deviation, method.by_inputs), method.chains, ctx.device)
         run = _Run(method, target, ctx)
         run.run(lambda: torch.stack([bench.start(derive(ctx.seed, "chain", chain)) for chain in range(method.chains)]))
-    facts = run.facts() | _agreement(run, bench)
+    facts = run.facts() | {"begins": begins(objective.model, layout, bench, ctx)} | _agreement(run, bench)
     _tell(method, facts, ctx)
     return Draws(run.theta_CSD, run.log, facts)
 
@@ -146,8 +147,7 @@ class _Run:
         return {
             "chains": chains, "draws": draws, "accept": self.counts["accepted"] / draws,
             "step": self.step_size.mean, "steps": self.counts["steps"] / draws,
-            "divergences": self.counts["divergences"], "begins": "nothing",
-            "examples": self.counts["gradients"] * chains * self.examples,
+            "divergences": self.counts["divergences"], "examples": self.counts["gradients"] * chains * self.examples,
         }  # fmt: skip
 
     @property

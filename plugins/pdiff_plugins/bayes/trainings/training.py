@@ -25,11 +25,11 @@ from pdiff.running.device import placed
 from pdiff.running.progress import Progress, Step
 from pdiff.training.loop import epoch_length, epoch_order, train
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.adapters.layers import adapted, in_training
+from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.bayes.trainings.options import Settings
 from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.collectors.seeds.network import Network, NotTogether
-from pdiff_plugins.collectors.seeds.starts import independent
+from pdiff_plugins.collectors.seeds.starts import begins, independent
 from pdiff_plugins.collectors.seeds.training import SMALLEST_BLOCK, Examples, JointTraining, changes, converged
 
 BLOCK = 16
@@ -65,11 +65,12 @@ class Trainings:
         self.layout, self.task, self.split, self.ctx = zoo.layout, objective.task, objective.split, ctx
         self.base = copy.deepcopy(objective.model).to(ctx.device)
         self.base.load_state_dict(zoo.anchor)
-        self.begins = "nothing" if start == "new" and not adapted(self.base) else "one"  # adapters are of the base
+        self.begins = "one"
         self.start: Callable[[int], nn.Module] = lambda run: self.base
         if start == "new":
             asked, instead = "method.start = 'new'", "method.start = 'base'"
             self.start = independent(self.base, self.layout, bench, ctx, asked, instead)
+            self.begins = begins(self.base, self.layout, bench, ctx)
         self.per_epoch = epoch_length(len(self.split), settings.batch_size, self.model())
 
     def seed(self, run: int) -> int:
