@@ -12,9 +12,12 @@ from pdiff.components import KINDS
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
+from pdiff.testing import tiny_run
+from pdiff_plugins.adapters.selector import Lora
 from pdiff_plugins.bayes.laplace import curvature
 from pdiff_plugins.bayes.laplace.choice import likelihoods
 from pdiff_plugins.bayes.laplace.method import GRID, Laplace
+from pdiff_plugins.images.classification import Classification
 from tests.bayes.laplace.helpers import CTX, bench_of, points, two_layers, zoo_of
 from tests.helpers import TINY
 
@@ -31,12 +34,42 @@ def test_selections_in_which_nothing_can_be_random(monkeypatch: pytest.MonkeyPat
     first = refused(Laplace(weights="last_layer"), model, ["0.weight", "0.bias", "3.weight"])
     assert first.startswith("method.weights = 'last_layer': 3.bias is not selected")
     norms = refused(Laplace(), model, ["1.weight", "1.bias"])
-    assert norms.startswith("method.structure = 'kron': no linear layer or convolution is in the selection; set it to")
+    assert norms.startswith("method.structure = 'kron': no linear layer or convolution of its own is in the")
     ends = refused(Laplace(weights="last_layer"), nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
     assert ends.startswith("method.weights = 'last_layer': the network's last is 1, of LayerNorm, which is not linear")
     monkeypatch.setattr(curvature, "MOST", 10)
     whole = refused(Laplace(structure="full"), model)
     assert whole.startswith("method.structure = 'full': 43 parameters are random, and of at most 10 the whole matrix")
+
+
+def test_of_layers_that_share_a_weight_and_of_adapters_no_factors_are_known(tmp_path) -> None:
+    model, said = two_layers(nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh()), list[str]()
+    model[4].weight = model[2].weight
+    zoo = zoo_of(model)
+    fitted = Laplace(grid=(9.0,)).fit(zoo, bench_of(model, zoo), CTX.replace(warn=said.append))
+    assert fitted.facts["still"] == ["2.weight", "2.bias", "4.bias"] and len(said) == 1
+    assert fitted.sample(3, bench_of(model, zoo), CTX).isfinite().all()
+    run = tiny_run(
+        tmp_path, architecture={"name": "mlp", "hidden": (5,)}, task=Classification(), selector=Lora(rank=1),
+        collect={"name": "trajectory", "count": 4, "lr": 0.01, "batch_size": 20},
+    )  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"^method.structure = 'kron': no linear layer or convolution of its own"
+    ):
+        Laplace().fit(run.zoo, run.bench, CTX)
+    fitted = Laplace(structure="diag", predictive="linearised", grid=(9.0,)).fit(run.zoo, run.bench, CTX)
+    assert fitted.answers(run.bench.examples("test"), 3, run.bench, CTX).isfinite().all()
+
+
+def test_what_the_library_cannot_do_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("sizes\n  differ")
+
+    monkeypatch.setattr("laplace.baselaplace.ParametricLaplace.fit", fails)
+    assert refused(Laplace(structure="diag"), two_layers()) == (
+        "laplace: the library cannot take the curvature of this network (RuntimeError: sizes differ); try another "
+        "method.structure than 'diag', or leave the method out"
+    )
 
 
 def test_tasks_and_inputs_that_it_cannot_read() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ def entries_of(model: Logits, layout: Layout, inputs: Any, weights: str, structu
     known = _factored(layers, set(keys)) if structure == "kron" else set(keys)
     if not known:
         raise UserError(
-            f"method.structure = '{structure}': no linear layer or convolution is in the selection; set it to 'diag'"
+            f"method.structure = '{structure}': no linear layer or convolution of its own is in the selection; "
+            "set it to 'diag'"
         )
     return [numbers[key] for key in keys if key in known], [key for key in keys if key not in known]
 
@@ -110,8 +112,15 @@ def _last(layers: Sequence[tuple[str, nn.Module]], selected: set[str]) -> list[s
 
 
 def _factored(layers: Sequence[tuple[str, nn.Module]], selected: set[str]) -> set[str]:
-    """Return the keys of layers that are selected whole and whose Kronecker factors are known."""
-    whole = [_keys(name, layer) for name, layer in layers if isinstance(layer, FACTORED)]
+    """Return the keys of layers that are selected whole and whose Kronecker factors are known.
+
+    The library knows none of layers within such a layer, as adapters are, nor of those that share a weight.
+    """
+    known = {name: layer for name, layer in layers if isinstance(layer, FACTORED)}
+    shared = Counter(parameter for _, layer in layers for parameter in layer.parameters(recurse=False))
+    odd = {name for name, layer in known.items() if any(shared[parameter] > 1 for parameter in layer.parameters())}
+    odd |= {name for name in known if any(name.startswith(f"{other}.") for other in known)}
+    whole = [_keys(name, layer) for name, layer in known.items() if name not in odd]
     return {key for keys in whole if selected.issuperset(keys) for key in keys}
 
 
