@@ -53,9 +53,7 @@ def test_of_layers_that_share_a_weight_and_of_adapters_no_factors_are_known(tmp_
         tmp_path, architecture={"name": "mlp", "hidden": (5,)}, task=Classification(), selector=Lora(rank=1),
         collect={"name": "trajectory", "count": 4, "lr": 0.01, "batch_size": 20},
     )  # fmt: skip
-    with pytest.raises(
-        UserError, match=r"^method.structure = 'kron': no linear layer or convolution of its own"
-    ):
+    with pytest.raises(UserError, match=r"^method.structure = 'kron': no linear layer or convolution of its own"):
         Laplace().fit(run.zoo, run.bench, CTX)
     fitted = Laplace(structure="diag", predictive="linearised", grid=(9.0,)).fit(run.zoo, run.bench, CTX)
     assert fitted.answers(run.bench.examples("test"), 3, run.bench, CTX).isfinite().all()
