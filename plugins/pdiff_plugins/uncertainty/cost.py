@@ -26,14 +26,15 @@ class Cost(NamedTuple):
 def costs(view: View) -> dict[str, Cost]:
     """Return the cost of each source's networks.
 
-    A training is what one network of the deep ensemble reads, where there is such a row, else what the base network
-    read: examples, each as often as it moved the network. Evaluating networks, to choose among them, counts nothing.
+    A training is what one network of the deep ensemble reads, where there is such a row (of several the one whose
+    networks are trained for as long as [train] says), else what the base network read: examples, each as often as it
+    moved the network. Evaluating networks, to choose among them, counts nothing.
     """
     setup, train = view.recipe, len(view.bench.examples("train"))
     base = setup.train.epochs * train
-    each = (
-        view.generators[source].facts.get("each") for source, m in view.methods.items() if m.name == "deep_ensemble"
-    )
+    deep = [source for source, method in view.methods.items() if method.name == "deep_ensemble"]
+    deep.sort(key=lambda source: getattr(view.methods[source], "trainings", 1.0) != 1.0)
+    each = (view.generators[source].facts.get("each") for source in deep)
     one = next((float(examples) for examples in each if examples), base)
     if not one:
         why = "the base network was not trained here, and without a deep ensemble no training is known to compare with"

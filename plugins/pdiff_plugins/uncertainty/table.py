@@ -75,8 +75,10 @@ class Table:
         """Return the cost; where networks are trained one by one it is that of one ensemble's alone."""
         if cost is None or cost.trainings is None:
             return {} if cost is None else {"cost_why": cost.why}
-        each = source in self.view.generators and "each" in self.view.generators[source].facts
-        share = row.told["members"] / len(self.view.theta[source]) if each else 1.0
+        facts = self.view.generators[source].facts if source in self.view.generators else {}
+        share = 1.0
+        if "each" in facts:
+            share = row.told["members"] / facts.get("networks", facts["examples"] / facts["each"])
         return {"cost_why": cost.why, "cost": cost.trainings * share}
 
     def _lone(self, known: dict[str, Cost], single: str) -> dict[str, float]:

@@ -98,9 +98,10 @@ class Trainings:
         model = copy.deepcopy(self.base) if run is None else copy.deepcopy(self.start(run)).to(self.ctx.device)
         return in_mode(model, self.layout)
 
-    def facts(self, count: int) -> dict[str, Any]:
-        """Return what so many trainings cost."""
-        return {"examples": count * self.examples, "each": self.examples, "begins": self.begins}
+    def facts(self, count: int, networks: int) -> dict[str, Any]:
+        """Return what so many trainings cost, and how many networks are left of them."""
+        own = {"examples": count * self.examples, "each": self.examples, "networks": networks}
+        return own | {"begins": self.begins}
 
 
 def in_mode(model: nn.Module, layout: Layout) -> nn.Module:
@@ -122,7 +123,7 @@ def one(trainings: Trainings) -> Trained:
     log = plainly(trainings, model, ctx.replace(seed=trainings.seed(0)))
     theta_1D = trainings.layout.vector(model.state_dict())[None]
     converged(finite_rows(theta_1D).tolist(), trainings.settings.lr, ctx, trainings.name, "its lr")
-    return Trained(theta_1D, log, trainings.facts(1))
+    return Trained(theta_1D, log, trainings.facts(1, 1))
 
 
 def several(trainings: Trainings, count: int) -> Trained:
@@ -134,7 +135,7 @@ def several(trainings: Trainings, count: int) -> Trained:
         theta_KD, finite = _in_turn(trainings, count)
     ctx = trainings.ctx
     runs = converged(finite, trainings.settings.lr, ctx, trainings.name, "its lr")
-    return Trained(take(theta_KD, runs, ctx.snapshot.folder), facts=trainings.facts(count))
+    return Trained(take(theta_KD, runs, ctx.snapshot.folder), facts=trainings.facts(count, len(runs)))
 
 
 def _together(trainings: Trainings, count: int) -> tuple[Tensor, list[bool]]:
