@@ -206,6 +206,7 @@ def test_chains_that_do_not_agree_are_told() -> None:
 def test_tasks_without_one_likelihood_are_told_before_anything_is_trained() -> None:
     for task, line in (
         (Classification(label_smoothing=0.1), "method: hmc needs a likelihood, and task.label_smoothing = 0.1 makes"),
+        (Regression(), "method: hmc needs classes' likelihood, and task regression has none; leave hmc out"),
         (Shifts(), "method: hmc draws networks for one thing, and of task shifts each has its own"),
     ):
         recipe = SimpleNamespace(task=task)

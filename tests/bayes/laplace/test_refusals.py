@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from pdiff.components import KINDS
+from pdiff.components import KINDS, Ahead
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
@@ -16,6 +17,7 @@ from pdiff.testing import tiny_run
 from pdiff_plugins.adapters.selector import Lora
 from pdiff_plugins.bayes.laplace import curvature
 from pdiff_plugins.bayes.laplace.choice import likelihoods
+from pdiff_plugins.bayes.laplace.dropout import Dropout
 from pdiff_plugins.bayes.laplace.method import GRID, Laplace
 from pdiff_plugins.images.classification import Classification
 from tests.bayes.laplace.helpers import CTX, bench_of, points, two_layers, zoo_of
@@ -80,9 +82,18 @@ def test_tasks_and_inputs_that_it_cannot_read() -> None:
     assert refused(Laplace(), model, split=pairs).startswith("laplace: the library reads one tensor for each example")
 
 
-def test_a_missing_library_is_told_before_anything_is_done(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pdiff.components import Ahead
+def test_tasks_without_classes_are_told_before_anything_is_trained(tmp_path) -> None:
+    recipe = SimpleNamespace(task=KINDS["task"].model_validate({"name": "regression"}))
+    for method, line in (
+        (Laplace(), "method: laplace needs classes' likelihood, and task regression has none; leave it out"),
+        (Dropout(), "method: passes of dropout answer by classes' probabilities, and task regression has none; leave"),
+    ):
+        ahead = Ahead(recipe, "method", tmp_path, False, None)
+        method.foresee(ahead)
+        assert len(ahead.what("lacks")) == 1 and ahead.what("lacks")[0].startswith(line)
 
+
+def test_a_missing_library_is_told_before_anything_is_done(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     recipe = load_recipe(tmp_path / "tiny.toml")
     ahead = Ahead(recipe, "method", tmp_path, False, None)
