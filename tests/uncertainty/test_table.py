@@ -120,7 +120,7 @@ def test_sentences_say_who_wins_what_it_is_worth_and_what_a_lone_network_does(mo
     networks = evaluated(monkeypatch, reference="original")
     told = {
         "hmc": {"rhat": {"largest": 1.3}},
-        "original": {"rhat": {"largest": 1.2}},
+        "original": {"rhat": {"largest": 1.01}, "rhat_log_posterior": 1.2},
         "laplace": {"worse": "no better"},
     }
     given = {source: {"uncertainty": row} for source, row in networks.pop("networks").items()}
