@@ -196,6 +196,28 @@ def test_what_it_is_not_for_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
     assert "33 parameters are selected, and chains of more than 30" in told()
 
 
+class Weighted(Classification):
+    """Errors on one class count more."""
+
+    name = "weighted"
+
+    def loss(self, model: Any, batch: Any) -> torch.Tensor:
+        weight = torch.tensor([1.0, 5.0])
+        return nn.functional.cross_entropy(model(batch.inputs), batch.targets, weight=weight)
+
+
+@pytest.mark.parametrize("sure", [False, True], ids=["in order of classes", "of no loss at all"])
+def test_weights_of_classes_are_found_whatever_the_examples_and_the_network(sure: bool) -> None:
+    targets = torch.arange(60) // 30
+    split = TensorSplit((3.0 * targets - 1)[:, None], targets)
+    bench = bench_for(Line(), DatasetSplits(split, split, split, input_shape=(1,), outputs=2), Weighted())
+    if sure:
+        with torch.no_grad():
+            bench.objective.model.weight.copy_(torch.tensor([[-50.0], [50.0]]))
+    with pytest.raises(UserError, match=r"the loss of task weighted .* is not the cross-entropy"):
+        fitted_by(bench)
+
+
 def test_chains_that_do_not_agree_are_told() -> None:
     bench = bench_for(Mlp(hidden=(5,)), tiny_splits())
     said: list[str] = []

@@ -141,14 +141,22 @@ def check(objective: Objective, layout: Layout) -> None:
 
 @torch.no_grad()
 def _check_likelihood(objective: Objective, layout: Layout) -> None:
-    """Raise UserError where the loss is not the mean cross-entropy of the log-probabilities that the task gives."""
-    batch = objective.split.batch(torch.arange(min(len(objective.split), 16)), next(_tensors(objective)).device)
-    theta_1D = layout.joined(objective.model.state_dict())[None]
-    logp_1BK = objective.log_probabilities(theta_1D, batch.inputs)
-    if logp_1BK is None or logp_1BK.ndim != 3 or batch.targets.ndim != 1:
+    """Raise UserError where the loss is not the mean cross-entropy of the log-probabilities that the task gives.
+
+    Of examples of all the split, which may be in the order of classes, by a good network and by one that is not.
+    """
+    count = len(objective.split)
+    index = torch.linspace(0, count - 1, min(count, 16)).round().long()
+    batch = objective.split.batch(index, next(_tensors(objective)).device)
+    theta_D = layout.joined(objective.model.state_dict())
+    logp_2BK = objective.log_probabilities(torch.stack([theta_D, -theta_D]), batch.inputs)
+    if logp_2BK is None or logp_2BK.ndim != 3 or batch.targets.ndim != 1:
         raise UserError(f"hmc: task {objective.task.name} gives no log-probabilities of one class each; {INSTEAD}")
-    loss, wanted = objective.losses(theta_1D, batch)[0], nll_loss(logp_1BK[0], batch.targets.long())
-    if not torch.isclose(loss.float(), wanted, rtol=1e-3, atol=1e-4):
+    loss_2 = objective.losses(torch.stack([theta_D, -theta_D]), batch).float()
+    wanted_2 = torch.stack([nll_loss(logp_BK, batch.targets.long()) for logp_BK in logp_2BK])
+    odd_2 = ~torch.isclose(loss_2, wanted_2, rtol=1e-3, atol=1e-4, equal_nan=True)
+    if odd_2.any():
+        loss, wanted = loss_2[odd_2][0], wanted_2[odd_2][0]
         raise UserError(
             f"hmc: the loss of task {objective.task.name} ({loss:.4g}) is not the cross-entropy of its log-"
             f"probabilities ({wanted:.4g}), as a likelihood is; set label_smoothing and weights of classes to none, "
