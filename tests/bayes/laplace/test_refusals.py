@@ -82,6 +82,27 @@ def test_tasks_and_inputs_that_it_cannot_read() -> None:
     assert refused(Laplace(), model, split=pairs).startswith("laplace: the library reads one tensor for each example")
 
 
+class Weighted(Classification):
+    """Errors on one class count more."""
+
+    name = "weighted"
+
+    def loss(self, model, batch):
+        weight = torch.tensor([1.0, 5.0, 1.0])
+        return nn.functional.cross_entropy(model(batch.inputs), batch.targets, weight=weight)
+
+
+def test_a_loss_of_another_curvature_is_refused_and_smoothed_labels_have_the_same() -> None:
+    line = refused(Laplace(), two_layers(), task=Weighted())
+    assert line.startswith("laplace: the loss of task weighted (") and line.endswith("; leave it out")
+    zoo = zoo_of(two_layers())
+    fitted = [
+        Laplace(grid=(9.0,)).fit(zoo, bench_of(two_layers(), zoo, Classification(label_smoothing=part)), CTX).tensors()
+        for part in (0.0, 0.2)
+    ]
+    assert all(value.equal(fitted[1][key]) for key, value in fitted[0].items())
+
+
 def test_tasks_without_classes_are_told_before_anything_is_trained(tmp_path) -> None:
     recipe = SimpleNamespace(task=KINDS["task"].model_validate({"name": "regression"}))
     for method, line in (

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.functional import nll_loss, one_hot
+from torch.nn.functional import one_hot
 from torch.utils import _pytree as pytree
 
 from pdiff.components import Family
@@ -24,6 +24,7 @@ from pdiff.objective import Objective
 from pdiff.running.device import steady_attention
 from pdiff.zoo import Layout
 from pdiff_plugins.bayes.hmc.layers import ExamplesInnermost
+from pdiff_plugins.bayes.likelihood import odd_loss
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
 
 MOST = 10_000
@@ -136,33 +137,8 @@ def check(objective: Objective, layout: Layout) -> None:
         )
     if isinstance(task, Family):
         raise UserError(f"hmc: of task {task.name} each network has its own; {INSTEAD}")
-    _check_likelihood(objective, layout)
-
-
-@torch.no_grad()
-def _check_likelihood(objective: Objective, layout: Layout) -> None:
-    """Raise UserError where the loss is not the mean cross-entropy of the log-probabilities that the task gives.
-
-    Of examples of all the split, which may be in the order of classes, by a good network and by one that is not.
-    """
-    count = len(objective.split)
-    index = torch.linspace(0, count - 1, min(count, 16)).round().long()
-    batch = objective.split.batch(index, next(_tensors(objective)).device)
-    theta_D = layout.joined(objective.model.state_dict())
-    logp_2BK = objective.log_probabilities(torch.stack([theta_D, -theta_D]), batch.inputs)
-    if logp_2BK is None or logp_2BK.ndim != 3 or batch.targets.ndim != 1:
-        raise UserError(f"hmc: task {objective.task.name} gives no log-probabilities of one class each; {INSTEAD}")
-    loss_2 = objective.losses(torch.stack([theta_D, -theta_D]), batch).float()
-    wanted_2 = torch.stack([nll_loss(logp_BK, batch.targets.long()) for logp_BK in logp_2BK])
-    odd_2 = ~torch.isclose(loss_2, wanted_2, rtol=1e-3, atol=1e-4, equal_nan=True)
-    if odd_2.any():
-        loss, wanted = loss_2[odd_2][0], wanted_2[odd_2][0]
+    if odd := odd_loss(objective, "hmc", INSTEAD):
         raise UserError(
-            f"hmc: the loss of task {objective.task.name} ({loss:.4g}) is not the cross-entropy of its log-"
-            f"probabilities ({wanted:.4g}), as a likelihood is; set label_smoothing and weights of classes to none, "
-            f"or {INSTEAD}"
+            f"hmc: the loss of task {task.name} ({odd[0]:.4g}) is not the cross-entropy of its log-probabilities "
+            f"({odd[1]:.4g}), as a likelihood is; set label_smoothing and weights of classes to none, or {INSTEAD}"
         )
-
-
-def _tensors(objective: Objective) -> Any:
-    return iter(objective.model.state_dict().values())
