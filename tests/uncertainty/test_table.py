@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from pdiff.components import Generator as Ensemble
 from pdiff_plugins.uncertainty import table
 from pdiff_plugins.uncertainty.cost import Cost
 from pdiff_plugins.uncertainty.evaluator import Uncertainty
@@ -24,7 +23,7 @@ def evaluated(
     selection: str = "validation", **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the scores of sources of one population, which cost so much."""
-    monkeypatch.setattr(table, "costs", lambda view: {s: Cost(prices.get(s), "as told") for s in view.theta})
+    monkeypatch.setattr(table, "costs", lambda view, members: {s: Cost(prices.get(s), "as told") for s in view.theta})
     run = view(*sources(counts), selection=selection, names=NAMES)
     return Uncertainty(members=8, **options).evaluate(run, CTX)
 
@@ -37,19 +36,6 @@ def test_each_row_stands_beside_the_cheapest_lone_network_that_costs_no_less(mon
     assert "lone" not in rows["original"] and "lone" not in rows["lone 4x"]
     assert scores["no_lone"] == ["original", "deep_ensemble"]
     assert scores["lone"] == ["one of deep_ensemble", "lone 1x", "lone 2x", "lone 4x"]
-
-
-@pytest.mark.parametrize(("kept", "cost"), [(32, 8.0), (16, 16.0), (None, 8.0)])
-def test_of_networks_trained_one_by_one_those_of_an_ensemble_cost(
-    monkeypatch: pytest.MonkeyPatch, kept: int | None, cost: float
-) -> None:
-    """32 were trained, of which 8 were drawn; some of these may have diverged."""
-    monkeypatch.setattr(table, "costs", lambda view: {s: Cost(32.0, "") for s in view.theta})
-    run = view(*sources({"posterior": 8, "deep_ensemble": 8}), names=NAMES)
-    facts = {"each": 10, "examples": 320} | ({"networks": kept} if kept else {})
-    run.generators = {"deep_ensemble": Ensemble(facts=facts), "posterior": Ensemble(facts={})}
-    rows = Uncertainty(members=8).evaluate(run, CTX)["networks"]
-    assert rows["deep_ensemble"]["cost"] == cost and rows["posterior"]["cost"] == 32
 
 
 def test_without_lone_one_of_the_deep_ensembles_networks_stands_beside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +123,7 @@ def test_a_lone_network_that_wins_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         sure_MEK = logp_MEK.clone()
         sure_MEK[0, torch.arange(200), targets[split]] += 4
         known["lone 2x"][split] = sure_MEK.log_softmax(dim=2)
-    monkeypatch.setattr(table, "costs", lambda view: {s: Cost(PRICES[s], "") for s in view.theta})
+    monkeypatch.setattr(table, "costs", lambda view, members: {s: Cost(PRICES[s], "") for s in view.theta})
     run = view(known, targets, names=NAMES)
     scores = Uncertainty(members=8).evaluate(run, CTX)
     networks = {source: {"uncertainty": row} for source, row in scores.pop("networks").items()}

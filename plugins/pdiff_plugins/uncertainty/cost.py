@@ -23,8 +23,8 @@ class Cost(NamedTuple):
     """What the cost is made of, or why it is not known."""
 
 
-def costs(view: View) -> dict[str, Cost]:
-    """Return the cost of each source's networks.
+def costs(view: View, members: Mapping[str, int] | None = None) -> dict[str, Cost]:
+    """Return the cost of each source's networks; of those trained one by one of so many members alone.
 
     A training is what one network of the deep ensemble reads, where there is such a row (of several the one whose
     networks are trained for as long as [train] says), else what the base network read: examples, each as often as it
@@ -43,7 +43,17 @@ def costs(view: View) -> dict[str, Cost]:
     free = "; published weights cost nothing here" if setup.architecture.weights else ""
     told = {source: view.generators[source].facts for source in view.theta if source != ORIGINAL}
     told[ORIGINAL] = {"begins": CHECKPOINTS}
+    for source, count in (members or {}).items():
+        told[source] = _of_members(told[source], count)
     return {source: _cost(told[source], one, base, collected, elsewhere, free) for source in view.theta}
+
+
+def _of_members(facts: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return what is told of so many networks where each was trained by itself; those that diverged count, too."""
+    if not facts.get("each"):
+        return facts
+    networks = facts.get("networks", facts["examples"] / facts["each"])
+    return facts | {"examples": facts["examples"] * count / networks}
 
 
 def _cost(
