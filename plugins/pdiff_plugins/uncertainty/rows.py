@@ -147,6 +147,6 @@ class Rows:
         numbers = test_MEK[0].numel() + known_MEK[0].numel()
         temperature_ME = self.calibration.of(test_MEK, known_MEK)
         single = self._scores(test_MEK, tempered(test_MEK, temperature_ME)) | {
-            "temperature": float(temperature_ME.mean()), "equivalent_text": "1", "cost": 1.0,
+            "temperature": float(temperature_ME.mean()), "equivalent_text": "1",
         }  # fmt: skip
         return curve(len(test_MEK), numbers, self.ctx.generator("sub-ensembles"), score), single

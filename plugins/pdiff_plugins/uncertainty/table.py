@@ -47,11 +47,13 @@ class Table:
         networks = {source: row.told for source, row in rows.items()}
         for source, found in elsewhere(self.options, self.view, rows, self.ctx).items():
             networks[source] |= self._worth(source, rows[source], curve) | _told_cost(known.get(source)) | found
-        lone = self._lone(known, single if curve is not None else "")
+        if curve is not None:
+            known = {single: costs(self.view, {self.options.ensemble: 1})[self.options.ensemble]} | known
+        lone = self._lone(known, single)
         for source, told in networks.items():
             if alone := _beside(source, told.get("cost"), lone, score_SE):
                 told["lone"] = alone
-        beside = {"beside": {single: deep[1]}} if deep else {}
+        beside = {"beside": {single: deep[1] | _told_cost(known[single])}} if deep else {}
         return {"networks": networks} | beside | self._whole(rows, score_SE, curve, networks, lone, single)
 
     def _worth(self, source: str, row: Row, curve: Curve | None) -> dict[str, Any]:
@@ -72,14 +74,9 @@ class Table:
 
     def _lone(self, known: dict[str, Cost], single: str) -> dict[str, float]:
         """Return lone networks and their costs, the cheapest first; of equal ones those that are several."""
-        lone = {single: 1.0} if single else {}
-        lone |= {
-            source: cost.trainings
-            for source, cost in known.items()
-            if source in self.view.methods and self.view.methods[source].name == self.options.lone
-            and cost.trainings is not None
-        }  # fmt: skip
-        return dict(sorted(lone.items(), key=lambda pair: pair[1]))
+        names = {source for source, method in self.view.methods.items() if method.name == self.options.lone} | {single}
+        prices = {source: cost.trainings for source, cost in known.items() if source in names}
+        return dict(sorted(((s, price) for s, price in prices.items() if price is not None), key=lambda pair: pair[1]))
 
     def _whole(
         self, rows: dict[str, Row], score_SE: dict[str, Tensor], curve: Curve | None, networks: dict[str, Any],
