@@ -26,6 +26,8 @@ FEW = 0.005
 """Share of answers of which less are no point."""
 APART = 0.02
 """Of the axis' length, between rows of one cost."""
+DEAR = 8
+"""Times the deep ensemble's cost from which a row is not drawn, as it would push the others together."""
 
 
 def _rows(view: View) -> dict[str, dict[str, Any]]:
@@ -50,7 +52,10 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
     shown = {s: row for s, row in rows.items() if "equivalent" in row and row.get("cost") is not None}
     if not shown or "curve" not in whole:
         return None
-    most, place = whole["curve"][-1]["size"], _places({source: row["cost"] for source, row in shown.items()})
+    most = whole["curve"][-1]["size"]
+    dear = [source for source, row in shown.items() if row["cost"] > DEAR * most]
+    shown = {source: row for source, row in shown.items() if source not in dear}
+    place = _places({source: row["cost"] for source, row in shown.items()})
     chart = figure(5.0)
     axes = chart.add_subplot()
     axes.plot([1, most], [1, most], color=GREY, linewidth=1.4, linestyle=(0, (4, 3)), label="k networks, k trainings")
@@ -78,10 +83,12 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
     chart.legend(loc="outside right center", labelspacing=0.6)
     free = [source for source, row in shown.items() if not row["cost"]]
     unpaid = " What cost no training stands at half the least cost." if free else ""
+    left_out = f" Left out, as it costs more than {DEAR * most} trainings: {', '.join(dear)}." if dear else ""
     return chart, (
         "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what it "
         "costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
-        f"cost. Arrow up: worth more than {most}; down: less than 1. What would overlap stands side by side.{unpaid}"
+        f"cost. Arrow up: worth more than {most}; down: less than 1. What would overlap stands side by side."
+        f"{unpaid}{left_out}"
     )
 
 
