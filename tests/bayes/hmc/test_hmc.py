@@ -93,7 +93,20 @@ def test_a_logistic_regression_has_the_posterior_that_integration_gives() -> Non
     assert facts["accept"] == pytest.approx(0.8, abs=0.1) and facts["begins"] == "nothing"
 
 
-@pytest.mark.parametrize(("architecture", "keep"), [(Mlp(hidden=(5, 4)), ""), (Mlp(hidden=(5, 4)), "3"), (SMALL, "")])
+class Attention(Architecture):
+    """Torch's own layer of a transformer, and a head."""
+
+    name = "attention"
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        layer = nn.TransformerEncoderLayer(16, 2, 8, dropout=0.0, batch_first=True)
+        return nn.Sequential(nn.Flatten(1, 2), layer, nn.Flatten(), nn.Linear(256, outputs))
+
+
+NETWORKS = [(Mlp(hidden=(5, 4)), ""), (Mlp(hidden=(5, 4)), "3"), (SMALL, ""), (Attention(), "")]
+
+
+@pytest.mark.parametrize(("architecture", "keep"), NETWORKS)
 def test_the_gradient_of_all_chains_is_that_of_each(
     monkeypatch: pytest.MonkeyPatch, architecture: Architecture, keep: str
 ) -> None:

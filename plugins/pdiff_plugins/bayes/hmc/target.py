@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import one_hot
 from torch.utils import _pytree as pytree
 
@@ -21,7 +22,6 @@ from pdiff.components import Family
 from pdiff.data import Batch, Split
 from pdiff.errors import UserError
 from pdiff.objective import Objective
-from pdiff.running.device import steady_attention
 from pdiff.zoo import Layout
 from pdiff_plugins.bayes.hmc.layers import ExamplesInnermost
 from pdiff_plugins.bayes.likelihood import odd_loss
@@ -87,7 +87,7 @@ class Target:
             return loss_C, gradient_CD
 
         try:
-            with torch.enable_grad(), steady_attention(x_CD.device):
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # of the fused one vmap takes network after network
                 graph = make_fx(both, decomposition_table=DECOMPOSED if cpu else None)(x_CD, *tensors)
         except Exception as error:  # tracing runs the author's code, which can fail in any way
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
