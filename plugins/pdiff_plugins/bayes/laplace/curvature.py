@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdiff.data import Split
 from pdiff.errors import UserError
-from pdiff_plugins.bayes.laplace.varied import WHERE, Logits
+from pdiff_plugins.bayes.laplace.varied import WHERE, Logits, plain_attention
 
 BATCH = {"kron": 128, "diag": 8, "full": 128}
 """Examples at a time: what a diagonal costs grows with their square."""
@@ -92,7 +92,8 @@ def curvature_of(
         )
     fitted = library().Laplace(model, "classification", subset_of_weights="all", hessian_structure=structure)
     try:
-        fitted.fit(Loader(split, BATCH[structure], device))
+        with plain_attention():
+            fitted.fit(Loader(split, BATCH[structure], device))
     except UserError:
         raise
     except Exception as error:  # the library runs the author's code, which can fail in any way

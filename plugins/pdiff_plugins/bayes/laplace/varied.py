@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +24,18 @@ FACTORED = (nn.Linear, nn.Conv2d)
 WHERE = "network"
 AT_ONCE = 16
 """Members whose answers are computed together."""
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Within it attention is computed by what has derivatives forwards, and of many at once; fused ones have none."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 class Logits(nn.Module):
@@ -146,7 +159,6 @@ class Varied:
             both: Any = jvp(answers, (self.values,), (towards,))
             return both[0] + both[1]
 
-        # Fused attention has no derivative forwards; the warning is torch's, of how it loads derivatives forwards.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        with torch.no_grad(), plain_attention(), warnings.catch_warnings():  # what it tells of how it loads these
             warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
             return vmap(moved, chunk_size=AT_ONCE)(delta_MP).log_softmax(dim=2)
