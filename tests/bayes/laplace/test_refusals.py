@@ -72,6 +72,23 @@ def test_what_the_library_cannot_do_is_told_in_one_line(monkeypatch: pytest.Monk
     )
 
 
+class Recurrent(nn.Module):
+    """Reads each point as two steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(1, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(inputs[:, :, None])[0][:, -1])
+
+
+def test_a_layer_without_a_derivative_forwards_is_told_in_one_line() -> None:
+    line = refused(Laplace(structure="diag", predictive="linearised", grid=(9.0,)), Recurrent().eval())
+    assert line.startswith("method.predictive = 'linearised': a layer has no derivative forwards (Trying to use")
+    assert "\n" not in line and line.endswith("; set it to 'networks'")
+
+
 def test_tasks_and_inputs_that_it_cannot_read() -> None:
     model, split = two_layers(), points()
     for name, targets in (("regression", torch.randn(120, 3)), ("multilabel", torch.randint(2, (120, 3)))):

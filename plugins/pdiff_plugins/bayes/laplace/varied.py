@@ -161,4 +161,11 @@ class Varied:
 
         with torch.no_grad(), plain_attention(), warnings.catch_warnings():  # what it tells of how it loads these
             warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
-            return vmap(moved, chunk_size=AT_ONCE)(delta_MP).log_softmax(dim=2)
+            try:
+                return vmap(moved, chunk_size=AT_ONCE)(delta_MP).log_softmax(dim=2)
+            except NotImplementedError as error:
+                reason = " ".join(str(error).split())[:120]
+                raise UserError(
+                    f"method.predictive = 'linearised': a layer has no derivative forwards ({reason}); set it to "
+                    "'networks'"
+                ) from error
