@@ -238,6 +238,14 @@ def test_chains_that_do_not_agree_are_told() -> None:
     assert len(said) == 1 and "above 1.05: the chains are not of one distribution yet; raise method.draws" in said[0]
 
 
+def test_chains_that_stand_still_are_told_by_numbers() -> None:
+    said: list[str] = []
+    bench, still = bench_for(Mlp(hidden=(5,)), tiny_splits()), {"step": 5.0, "path": 10.0, "warmup": 0, "descent": 0}
+    facts = fitted_by(bench, CTX.replace(warn=said.append), **still | {"deviation": 3.0}).facts
+    assert facts["accept"] == 0 and facts["rhat"] == dict.fromkeys(("largest", "q95", "median"), math.inf)
+    assert "R-hat is inf at its largest" in said[0] and "20 of 20 trajectories diverged" in said[1]
+
+
 def test_tasks_without_one_likelihood_are_told_before_anything_is_trained() -> None:
     for task, line in (
         (Classification(label_smoothing=0.1), "method: hmc needs a likelihood, and task.label_smoothing = 0.1 makes"),

@@ -184,10 +184,16 @@ def _agreement(run: _Run, bench: Bench) -> dict[str, Any]:
     rhat_Q, ess_Q = diagnostics.both(known[0].flatten(1).unflatten(0, run.theta_CSD.shape[:2]))
     rhat_1, ess_1 = diagnostics.both(run.potential_CS[..., None])
     return {
-        "rhat": {"largest": float(rhat_Q.max()), "q95": float(rhat_Q.quantile(0.95)), "median": float(rhat_Q.median())},
+        "rhat": {"largest": float(rhat_Q.max()), "q95": _quantile(rhat_Q, 0.95), "median": float(rhat_Q.median())},
         "ess": {"smallest": float(ess_Q.min()), "q05": float(ess_Q.quantile(0.05)), "median": float(ess_Q.median())},
         "rhat_log_posterior": float(rhat_1), "ess_log_posterior": float(ess_1), "quantities": len(rhat_Q),
     }  # fmt: skip
+
+
+def _quantile(values_Q: Tensor, share: float) -> float:
+    """Return the quantile; among infinite values, as of chains that stand still, one of them, not a difference."""
+    found = float(values_Q.quantile(share))
+    return float(values_Q.quantile(share, interpolation="higher")) if math.isnan(found) else found
 
 
 def _tell(method: Hmc, facts: dict[str, Any], ctx: Context) -> None:
