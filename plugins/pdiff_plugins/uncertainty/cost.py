@@ -23,17 +23,18 @@ class Cost(NamedTuple):
     """What the cost is made of, or why it is not known."""
 
 
-def costs(view: View) -> dict[str, Cost]:
-    """Return the cost of each source's networks.
+def costs(view: View, members: Mapping[str, int] | None = None) -> dict[str, Cost]:
+    """Return the cost of each source's networks; of those trained one by one of so many members alone.
 
-    A training is what one network of the deep ensemble reads, where there is such a row, else what the base network
-    read: examples, each as often as it moved the network. Evaluating networks, to choose among them, counts nothing.
+    A training is what one network of the deep ensemble reads, where there is such a row (of several the one whose
+    networks are trained for as long as [train] says), else what the base network read: examples, each as often as it
+    moved the network. Evaluating networks, to choose among them, counts nothing.
     """
     setup, train = view.recipe, len(view.bench.examples("train"))
     base = setup.train.epochs * train
-    each = (
-        view.generators[source].facts.get("each") for source, m in view.methods.items() if m.name == "deep_ensemble"
-    )
+    deep = [source for source, method in view.methods.items() if method.name == "deep_ensemble"]
+    deep.sort(key=lambda source: getattr(view.methods[source], "trainings", 1.0) != 1.0)
+    each = (view.generators[source].facts.get("each") for source in deep)
     one = next((float(examples) for examples in each if examples), base)
     if not one:
         why = "the base network was not trained here, and without a deep ensemble no training is known to compare with"
@@ -42,7 +43,17 @@ def costs(view: View) -> dict[str, Cost]:
     free = "; published weights cost nothing here" if setup.architecture.weights else ""
     told = {source: view.generators[source].facts for source in view.theta if source != ORIGINAL}
     told[ORIGINAL] = {"begins": CHECKPOINTS}
+    for source, count in (members or {}).items():
+        told[source] = _of_members(told[source], count)
     return {source: _cost(told[source], one, base, collected, elsewhere, free) for source in view.theta}
+
+
+def _of_members(facts: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return what is told of so many networks where each was trained by itself; those that diverged count, too."""
+    if not facts.get("each"):
+        return facts
+    networks = facts.get("networks", facts["examples"] / facts["each"])
+    return facts | {"examples": facts["examples"] * count / networks}
 
 
 def _cost(
