@@ -59,6 +59,10 @@ class Rows:
         self.calibration = Calibration(self.targets_E, self.known.targets.long(), half_E)
         reference = self.panel(options.reference) if options.reference in view.theta else None
         self.reference_EK = None if reference is None else reference.answers(self.test).logp_REK.exp().mean(dim=0).log()
+        if self.reference_EK is not None and not self.reference_EK.isfinite().all():
+            self.reference_EK = None
+        self.broken: list[str] = []
+        """Sources whose answers hold no numbers on some examples."""
 
     def _some(self, split: str) -> Split:
         return some(self.view.bench.examples(split), self.options.examples, self.ctx.generator("examples", split))
@@ -67,12 +71,16 @@ class Rows:
         return panel(self.view, source, self.options.members, self.options.ensembles, self.ctx)
 
     def row(self, source: str) -> Row | None:
-        """Return what is said of a source; None where the task has no classes."""
+        """Return what is said of a source; None where the task has no classes, or it is `broken`."""
         asked = self.panel(source)
         if asked is None:
             return None
         answers, without_MEK = self._asked(asked)
-        temperature_RE = self.calibration.of(answers.logp_REK, self._known(asked, answers))
+        known_RFK = self._known(asked, answers)
+        if not (answers.logp_REK.isfinite().all() and known_RFK.isfinite().all()):
+            self.broken.append(source)
+            return None
+        temperature_RE = self.calibration.of(answers.logp_REK, known_RFK)
         calm_REK = tempered(answers.logp_REK, temperature_RE)
         score_RE = likelihoods(calm_REK, self.targets_E)
         score_SE = score_RE
@@ -127,12 +135,15 @@ class Rows:
     def deep(self) -> tuple[Curve, dict[str, Any]] | None:
         """Return the likelihoods of deep ensembles by size, and what one of their networks does; None without any."""
         source, options = self.options.ensemble, self.options
-        if source not in self.view.theta:
+        if source not in self.view.theta or source in self.broken:
             return None
         asked = panel(self.view, source, 1, options.members * options.ensembles, self.ctx)
         if asked is None:
             return None
         test_MEK, known_MEK = (asked.members(split) for split in (self.test, self.known))
+        if test_MEK.isnan().any() or known_MEK.isnan().any():
+            self.broken.append(source)
+            return None
 
         def score(weight_SM: Tensor) -> Tensor:
             step = max(1, AT_ONCE // max(test_MEK[0].numel(), known_MEK[0].numel()))

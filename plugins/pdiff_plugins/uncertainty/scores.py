@@ -113,3 +113,4 @@ class UncertaintyScores(TypedDict, total=False):
     lone: Annotated[list[str], "the rows that are lone networks, the cheapest first"]
     coverages: Annotated[list[float], "of the curve of risk"]
     no_lone: Annotated[list[str], "rows whose cost no lone network has"]
+    broken: Annotated[list[str], "sources without a row, as their answers hold no numbers on some examples"]
