@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pdiff.testing.asserts import is_json
-from pdiff_plugins.uncertainty import table
+from pdiff_plugins.uncertainty import answers, rows, table
 from pdiff_plugins.uncertainty.cost import Cost
 from pdiff_plugins.uncertainty.evaluator import Uncertainty
 from pdiff_plugins.uncertainty.findings import findings, plain
@@ -90,3 +90,22 @@ def test_a_deep_ensemble_with_a_broken_network_measures_nothing(monkeypatch: pyt
     assert scores["uncertainty"]["broken"] == ["deep_ensemble"] and "curve" not in scores["uncertainty"]
     assert not any("equivalent" in row["uncertainty"] for row in scores["networks"].values())
     assert scores["networks"]["posterior"]["uncertainty"]["lone"]["name"] == "lone 2x"
+
+
+@pytest.mark.parametrize("selection", ["validation", "test"])
+def test_where_memory_is_short_networks_are_drawn_all_the_same(monkeypatch: pytest.MonkeyPatch, selection: str) -> None:
+    """A single ensemble of many classes passed for one network, and its interval left out what networks differ by."""
+    known, targets = sources({"posterior": 8, "soup": 1})
+    monkeypatch.setattr(table, "costs", lambda view: {})
+    told = []
+    for module, name, value in (
+        (rows, "NUMBERS", rows.NUMBERS),
+        (rows, "NUMBERS", 1),
+        (answers, "AT_ONCE", 8 * 4 * 60),
+    ):
+        monkeypatch.setattr(module, name, value)
+        told.append(Uncertainty(members=8).evaluate(view(known, targets, selection=selection), CTX)["gains"]["soup"])
+    for each in told[1:]:
+        assert each["error"] == pytest.approx(told[0]["error"], rel=1e-6) and each["mean"] == pytest.approx(
+            told[0]["mean"]
+        )

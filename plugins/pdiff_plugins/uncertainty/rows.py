@@ -25,7 +25,7 @@ COVERAGES = (0.5, 0.8, 0.9, 0.95, 1.0)
 DRAWN = tuple(share / 50 for share in range(1, 51))
 """Coverages of the figure."""
 NUMBERS = 2**28
-"""Log-probabilities that are kept of ensembles without one of their members, at most."""
+"""Log-probabilities that are kept of ensembles without one of their members, at most; else members are asked again."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ class Rows:
         calm_REK = tempered(answers.logp_REK, temperature_RE)
         score_RE = likelihoods(calm_REK, self.targets_E)
         score_SE = score_RE
-        if without_MEK is not None:
-            each_ME = temperature_RE.repeat_interleave(asked.size, dim=0)
-            score_SE = pseudo(score_RE, self._likelihoods(without_MEK, each_ME))
+        if asked.size > 1:
+            score_SE = pseudo(score_RE, self._without(asked, without_MEK, temperature_RE))
         told = {"members": asked.size, "ensembles": asked.count, "temperature": float(temperature_RE.mean())}
         told |= self._scores(answers.logp_REK, calm_REK) | self._answers(answers, source)
         return Row(told, score_SE, asked, temperature_RE, entropy(answers.logp_REK), answers.information_RE)
@@ -104,9 +103,19 @@ class Rows:
     def _known(self, asked: Panel, answers: Answers) -> Tensor:
         return answers.logp_REK if self.calibration.half_E is not None else asked.answers(self.known).logp_REK
 
-    def _likelihoods(self, logp_MEK: Tensor, temperature_ME: Tensor) -> Tensor:
-        pairs = zip(logp_MEK, temperature_ME, strict=True)
-        return torch.cat([likelihoods(tempered(logp[None], t[None]), self.targets_E) for logp, t in pairs])
+    def _without(self, asked: Panel, without_MEK: Tensor | None, temperature_RE: Tensor) -> Tensor:
+        """Return the calibrated log-likelihoods `[M, E]` of ensembles without one of their members."""
+        known = (mixed(logp_MeK, asked.without_one()) for logp_MeK in asked.blocks(self.test))
+        each_ME, parts, first = temperature_RE.repeat_interleave(asked.size, dim=0), list[Tensor](), 0
+        each_ME = each_ME.expand(-1, len(self.test))
+        for part_MeK in known if without_MEK is None else [without_MEK]:
+            here = slice(first, first := first + part_MeK.shape[1])
+            rows = [
+                likelihoods(tempered(logp_eK[None], t_e[None]), self.targets_E[here])
+                for logp_eK, t_e in zip(part_MeK, each_ME[:, here], strict=True)
+            ]
+            parts.append(torch.cat(rows))
+        return torch.cat(parts, dim=1)
 
     def _scores(self, logp_REK: Tensor, calm_REK: Tensor) -> dict[str, Any]:
         scores: dict[str, Any] = {"accuracy": float(right(logp_REK, self.targets_E).double().mean())}
