@@ -103,6 +103,11 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
             "temperatures are those of the other half of the test split, as networks and epochs were selected on it; "
             "no claim about new data"
         )
+    if whole["gains"]:
+        yield (
+            "intervals are of other networks from this run's fits, and of other test examples; what a method fitted "
+            "anew would give, runs with other seeds tell (pdiff sweep)"
+        )
     dear = [source for source in whole["no_lone"] if source != whole["references"].get("ensemble")]
     if dear:
         yield f"no lone network was trained for as much as {', '.join(dear)} cost"
