@@ -81,7 +81,7 @@ def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
     return chart, (
         "How many networks, trained one by one, have together the same calibrated likelihood as each row; bars are "
         "intervals of 95 %. The open diamond is what the row costs in trainings, which stands in brackets; a row to "
-        f"the right of its diamond is worth more than a deep ensemble of its cost. Arrow right: worth more than {most}; "
+        f"the right of its diamond is worth more than a deep ensemble of its cost. Arrow right: more than {most}; "
         "left: less than 1. An open triangle: the cost lies beyond the axis."
     )
 
