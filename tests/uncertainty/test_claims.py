@@ -13,7 +13,7 @@ from pdiff.testing.asserts import is_json
 from pdiff_plugins.uncertainty import answers, rows, table
 from pdiff_plugins.uncertainty.cost import Cost
 from pdiff_plugins.uncertainty.evaluator import Uncertainty
-from pdiff_plugins.uncertainty.findings import findings, plain
+from pdiff_plugins.uncertainty.findings import findings, notes, plain
 from tests.uncertainty.helpers import CTX, sources, view
 
 COUNTS = {"original": 8, "posterior": 16, "deep_ensemble": 16, "lone 2x": 1}
@@ -109,3 +109,16 @@ def test_where_memory_is_short_networks_are_drawn_all_the_same(monkeypatch: pyte
         assert each["error"] == pytest.approx(told[0]["error"], rel=1e-6) and each["mean"] == pytest.approx(
             told[0]["mean"]
         )
+
+
+def test_temperatures_that_nothing_bounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every example that selects is right, the sharpest temperature is best: what it gives is no calibration."""
+    known, targets = sources({"posterior": 8, "soup": 1})
+    sure_MEK = known["soup"]["validation"].clone()
+    sure_MEK[0, torch.arange(200), targets["validation"]] += 15
+    known["soup"]["validation"] = sure_MEK.log_softmax(dim=2)
+    monkeypatch.setattr(table, "costs", lambda view: {})
+    scores = Uncertainty(members=8).evaluate(view(known, targets), CTX)
+    networks = {source: {"uncertainty": row} for source, row in scores.pop("networks").items()}
+    lines = [*notes({"networks": networks, "uncertainty": scores})]
+    assert any("temperatures of soup lie at an end of what is tried (0.05 to 20)" in line for line in lines)

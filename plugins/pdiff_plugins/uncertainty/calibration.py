@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LEAST, MOST = 0.05, 20.0
-"""Temperatures: of an ensemble that is right in all examples the best would be 0."""
+from pdiff_plugins.uncertainty.findings import LEAST, MOST
+
 STEPS = 100
 CLOSE = 1e-10
 """Width of the interval of the logarithm of the inverse temperature at which the search ends."""

@@ -10,6 +10,8 @@ from pdiff.results.scores import given_by
 
 NAMED = 3
 """Rows that a sentence names."""
+LEAST, MOST = 0.05, 20.0
+"""Temperatures that are tried: of an ensemble that is right in all examples the best would be 0."""
 CONVERGED = 1.05
 """R-hat up to which chains are said to draw from one distribution."""
 
@@ -107,6 +109,12 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "intervals are of other networks from this run's fits, and of other test examples; what a method fitted "
             "anew would give, runs with other seeds tell (pdiff sweep)"
+        )
+    bound = [source for source, row in given.items() if not LEAST * 1.01 < row["temperature"] < MOST / 1.01]
+    if bound:
+        yield (
+            f"temperatures of {', '.join(bound)} lie at an end of what is tried ({LEAST:g} to {MOST:g}), as where the "
+            "selection split has no errors: their calibrated numbers are no estimate; select on more examples"
         )
     dear = [source for source in whole["no_lone"] if source != whole["references"].get("ensemble")]
     if dear:
