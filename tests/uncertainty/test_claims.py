@@ -111,14 +111,17 @@ def test_where_memory_is_short_networks_are_drawn_all_the_same(monkeypatch: pyte
         )
 
 
-def test_temperatures_that_nothing_bounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every example that selects is right, the sharpest temperature is best: what it gives is no calibration."""
+@pytest.mark.parametrize("margin", [10, 15, 40])
+def test_where_no_error_tells_a_temperature_there_is_none(monkeypatch: pytest.MonkeyPatch, margin: float) -> None:
+    """The best would be 0: what came was where the arithmetic gave out, and made test errors many times as dear."""
     known, targets = sources({"posterior": 8, "soup": 1})
     sure_MEK = known["soup"]["validation"].clone()
-    sure_MEK[0, torch.arange(200), targets["validation"]] += 15
+    sure_MEK[0, torch.arange(200), targets["validation"]] += 2 * margin
     known["soup"]["validation"] = sure_MEK.log_softmax(dim=2)
     monkeypatch.setattr(table, "costs", lambda view: {})
     scores = Uncertainty(members=8).evaluate(view(known, targets), CTX)
+    assert scores["networks"]["soup"]["temperature"] == 1 != scores["networks"]["posterior"]["temperature"]
+    assert scores["networks"]["soup"]["nll"] == pytest.approx(scores["networks"]["soup"]["calibrated_nll"], rel=1e-6)
     networks = {source: {"uncertainty": row} for source, row in scores.pop("networks").items()}
-    lines = [*notes({"networks": networks, "uncertainty": scores})]
-    assert any("temperatures of soup lie at an end of what is tried (0.05 to 20)" in line for line in lines)
+    (line,) = [line for line in notes({"networks": networks, "uncertainty": scores}) if "temperature" in line]
+    assert line.startswith("ensembles of soup are right in all examples")

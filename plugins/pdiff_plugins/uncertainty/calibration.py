@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdiff_plugins.uncertainty.findings import LEAST, MOST
-
+LEAST, MOST = 0.05, 20.0
+"""Temperatures that are tried."""
 STEPS = 100
 CLOSE = 1e-10
 """Width of the interval of the logarithm of the inverse temperature at which the search ends."""
@@ -26,11 +26,18 @@ def tempered(logp_REK: Tensor, temperature_RE: Tensor) -> Tensor:
 def temperatures(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
     """Return the temperatures of the smallest negative log-likelihoods, `[R]` in float64, between `LEAST` and `MOST`.
 
+    Of an ensemble that is right in all examples the best would be 0, which no other example bears: it has 1.
     Guo et al. 2017, arXiv 1706.04599, section 4.2. The likelihood is convex in the inverse temperature: Newton's steps,
     and halvings of the interval that has the minimum where a step leaves it.
     """
     step = max(1, AT_ONCE // logp_REK[0].numel())
-    return torch.cat([_fitted(part_REK.double(), targets_E.long()) for part_REK in logp_REK.split(step)])
+    fitted_R = torch.cat([_fitted(part_REK.double(), targets_E.long()) for part_REK in logp_REK.split(step)])
+    return torch.where(all_right(logp_REK, targets_E), 1.0, fitted_R)
+
+
+def all_right(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
+    """Return of each ensemble whether it is right in all examples, `[R]`, so that no temperature can be fitted."""
+    return (logp_REK.argmax(dim=2) == targets_E).all(dim=1)
 
 
 def _fitted(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
@@ -64,6 +71,14 @@ class Calibration:
     """Targets of the examples apart."""
     half_E: Tensor | None = None
     """bool: which half a scored example is in; None where there are examples apart."""
+
+    def unknown(self, logp_REK: Tensor, known_RFK: Tensor) -> bool:
+        """Return whether an ensemble has a temperature that no error tells; see `of`."""
+        if self.half_E is None:
+            return bool(all_right(known_RFK, self.known_F).any())
+        return any(
+            bool(all_right(logp_REK[:, half], self.targets_E[half]).any()) for half in (~self.half_E, self.half_E)
+        )
 
     def of(self, logp_REK: Tensor, known_RFK: Tensor) -> Tensor:
         """Return temperatures `[R, 1]`; by halves `[R, E]`, and `known_RFK` is not looked at.

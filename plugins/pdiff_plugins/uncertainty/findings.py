@@ -10,8 +10,6 @@ from pdiff.results.scores import given_by
 
 NAMED = 3
 """Rows that a sentence names."""
-LEAST, MOST = 0.05, 20.0
-"""Temperatures that are tried: of an ensemble that is right in all examples the best would be 0."""
 CONVERGED = 1.05
 """R-hat up to which chains are said to draw from one distribution."""
 
@@ -110,11 +108,10 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
             "intervals are of other networks from this run's fits, and of other test examples; what a method fitted "
             "anew would give, runs with other seeds tell (pdiff sweep)"
         )
-    bound = [source for source, row in given.items() if not LEAST * 1.01 < row["temperature"] < MOST / 1.01]
-    if bound:
+    if unknown := whole.get("no_temperature"):
         yield (
-            f"temperatures of {', '.join(bound)} lie at an end of what is tried ({LEAST:g} to {MOST:g}), as where the "
-            "selection split has no errors: their calibrated numbers are no estimate; select on more examples"
+            f"ensembles of {', '.join(unknown)} are right in all examples that a temperature could be fitted on, and "
+            "keep 1: their calibrated numbers are those that they give"
         )
     dear = [source for source in whole["no_lone"] if source != whole["references"].get("ensemble")]
     if dear:

@@ -61,6 +61,8 @@ class Rows:
         self.reference_EK = None if reference is None else reference.answers(self.test).logp_REK.exp().mean(dim=0).log()
         if self.reference_EK is not None and not self.reference_EK.isfinite().all():
             self.reference_EK = None
+        self.no_temperature: list[str] = []
+        """Sources with an ensemble that is right in all examples that temperatures are fitted on."""
         self.broken: list[str] = []
         """Sources whose answers hold no numbers on some examples."""
 
@@ -81,6 +83,8 @@ class Rows:
             self.broken.append(source)
             return None
         temperature_RE = self.calibration.of(answers.logp_REK, known_RFK)
+        if self.calibration.unknown(answers.logp_REK, known_RFK):
+            self.no_temperature.append(source)
         calm_REK = tempered(answers.logp_REK, temperature_RE)
         score_RE = likelihoods(calm_REK, self.targets_E)
         score_SE = score_RE

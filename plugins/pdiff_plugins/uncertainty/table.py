@@ -42,7 +42,8 @@ class Table:
         others = elsewhere(self.options, self.view, rows, self.ctx)
         broken = [*self.rows.broken, *(source for source, found in others.items() if not finite(found))]
         rows = {source: row for source, row in rows.items() if source not in broken}
-        said = {"broken": broken} if broken else {}
+        lists = {"broken": broken, "no_temperature": [s for s in self.rows.no_temperature if s in rows]}
+        said = {key: names for key, names in lists.items() if names}
         if self.view.method not in rows:
             return {"networks": {}} | said
         known = costs(self.view)
