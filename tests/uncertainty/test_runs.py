@@ -165,3 +165,17 @@ def test_a_figure_of_one_row_is_drawn() -> None:
     view: Any = SimpleNamespace(scores=scores, method="ours")
     drawn = equivalent(view, looks(["ours"], "ours"))
     assert drawn is not None and png(drawn[0])
+
+
+def test_seeds_without_numbers_are_told(tmp_path: Path) -> None:
+    """A method or a source that diverged with one seed took its table, or its row, away without a word."""
+    sweep = Sweep.make(tmp_path / "s", [Cell("r.toml", {"seed": seed}, "r", seed) for seed in range(2)])
+    scores = {seed: json.loads(json.dumps(scored(tmp_path, seed))) for seed in range(2)}
+    del scores[1]["uncertainty"]["groups"]["soup"]
+    for seed, each in scores.items():
+        effects.keep(SimpleNamespace(scores=each | {"scored_by": ""}), sweep.examples(seed))  # type: ignore[arg-type]
+    assert "soup is left out, as seed 1 has none." in page.write(sweep, "T", scores, {}).read_text()
+    scores[1]["uncertainty"] = {"broken": ["tiny_method"]}
+    assert (
+        "calibrated log-likelihood is left out, as seed 1 has none." in page.write(sweep, "T", scores, {}).read_text()
+    )
