@@ -43,6 +43,12 @@ def test_what_is_ahead_by_chance_is_said_to_be_ahead_and_of_whom() -> None:
     assert verdict(gains, "lone 2x").endswith("(lone 2x) is 0.0200 behind, which may be chance")
 
 
+def test_one_network_has_and_several_have() -> None:
+    ours = {"members": 1, "calibrated_nll": 0.1, "equivalent_text": "1.2", "cost": 1.0}
+    text = plain({"gains": {}, "references": {}}, ours, "soup")
+    assert text.startswith("one network of soup has") and "; it is worth 1.2 networks" in text
+
+
 def test_what_is_said_beside_a_lone_network_is_corrected_and_as_beside_every_other_row() -> None:
     """Of twenty rows that are like the lone network some seem better by chance: each at 5 %, one would be claimed."""
     noise_SE = torch.randn(21, 4000, generator=torch.Generator().manual_seed(1))

@@ -81,7 +81,7 @@ def predict(run: Run, asked: Asked) -> Told:
         f"{count} network{'s' * (count > 1)} of {source}" + (", which has no more" if count < asked.members else ""),
     ]
     if asked.calibrated and values.get("entropy", torch.empty(0, 0)).ndim == 1:
-        said.append(_calibration(divided, count))
+        said.append(_calibration(run, source, divided, count))
     return Told(examples.names, values, run.pipeline.data.names, about, said, asked.top)
 
 
@@ -90,12 +90,19 @@ def _sound(values: Mapping[str, Tensor]) -> list[bool]:
     return torch.isfinite(first.reshape(len(first), -1)).all(dim=1).tolist()
 
 
-def _calibration(divided: float | None, count: int) -> str:
+def _calibration(run: Run, source: str, divided: float | None, count: int) -> str:
     if divided:
         return f"probabilities are calibrated by the temperature {divided:.4g} of the run's scores"
+    given = [of for of in run.scores["networks"].get(source, {}).values() if isinstance(of, Mapping)]
+    known = next((of["members"] for of in given if of.get("temperature")), 0)
     return (
         f"probabilities are not calibrated: the run's scores hold no temperature of {count} "
-        f"network{'s' * (count > 1)} of this source; pdiff evaluate RUN --with uncertainty finds it"
+        f"network{'s' * (count > 1)} of this source; "
+        + (
+            f"they hold that of {known}: --members {known}"
+            if known
+            else "pdiff evaluate RUN --with uncertainty finds it"
+        )
     )
 
 

@@ -30,7 +30,7 @@ def temperatures(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
     Guo et al. 2017, arXiv 1706.04599, section 4.2. The likelihood is convex in the inverse temperature: Newton's steps,
     and halvings of the interval that has the minimum where a step leaves it.
     """
-    step = max(1, AT_ONCE // logp_REK[0].numel())
+    step = max(1, AT_ONCE // max(1, logp_REK[0].numel()))
     fitted_R = torch.cat([_fitted(part_REK.double(), targets_E.long()) for part_REK in logp_REK.split(step)])
     return torch.where(all_right(logp_REK, targets_E), 1.0, fitted_R)
 

@@ -35,10 +35,11 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
 
 def plain(whole: Mapping[str, Any], ours: Mapping[str, Any], method: str) -> str:
     """Say it for who reads such a table for the first time."""
-    said = [f"{_together(ours)} {method} have a calibrated NLL of {ours['calibrated_nll']:.4f} on the test split"]
+    has, they = ("have", "they are") if ours["members"] > 1 else ("has", "it is")
+    said = [f"{_together(ours)} {method} {has} a calibrated NLL of {ours['calibrated_nll']:.4f} on the test split"]
     if "equivalent_text" in ours and whole["references"].get("ensemble") != method:
         cost = f", at the cost of {trainings(ours['cost'])}" if ours.get("cost") is not None else ""
-        said.append(f"they are worth {as_many(ours)} trained one by one{cost}")
+        said.append(f"{they} worth {as_many(ours)} trained one by one{cost}")
     gains = dict(whole["gains"])
     if alone := ours.get("lone"):
         said.append(f"{_at_cost(alone)} {_does(alone)}")
