@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from pdiff.components import Family, Generator
+from pdiff.data import Chosen
 from pdiff.engine.pipeline import Pipeline
 from pdiff.errors import UserError
-from pdiff.view import ORIGINAL
 
 
 def answering(pipeline: Pipeline, source: str) -> Generator | None:
     """Return the generator of a source whose members are no networks: its `answers` are theirs; else None."""
-    if source == ORIGINAL or not pipeline.store.has(pipeline.plan.fit(source)):
+    if source not in pipeline.plan.methods or not pipeline.store.has(pipeline.plan.fit(source)):
         return None
     generator = pipeline.generator(source)
-    return generator if type(generator).answers is not Generator.answers else None
+    if type(generator).answers is Generator.answers:
+        return None
+    first = Chosen(pipeline.bench.examples("test"), torch.zeros(1, dtype=torch.int64))
+    given = generator.answers(first, 1, pipeline.bench, pipeline.context("answers", source))
+    return None if given is None else generator
 
 
 def check_average(pipeline: Pipeline, source: str) -> None:

@@ -146,8 +146,10 @@ def export(
     place = Path(to) if to else None
     if ensemble:
         name = f"ensemble-{in_name(source or opened.pipeline.plan.method)}-{ensemble}"
-        folder = opened.ensemble(ensemble, source).export(place or opened.folder / name, overwrite)
-        return print_lines([f"{folder}: an ensemble; README.md in it says how it is used"])
+        made = opened.ensemble(ensemble, source)
+        folder, count = made.export(place or opened.folder / name, overwrite), len(made.members)
+        fewer = ", all that there are" if count < ensemble else ""
+        return print_lines([f"{folder}: an ensemble of {count}{fewer}; README.md in it says how it is used"])
     paths = opened.export(
         place, which=which, source=source, every=all, overwrite=overwrite, format=format, **sampling(option)
     )

@@ -160,7 +160,8 @@ class _Writer:
                 free.append(self.names[node])
         result = ", ".join(self.names[node] for node in given)
         result = result if single else f"({result}{',' * (len(given) == 1)})"
-        device = ["device = next(iter(p.values())).device"] * any("device=device" in line for line in lines)
+        first = self.names[taken[0]] if taken else "None"  # of what is shared there may be no number at all
+        device = [f"device = next(iter(p.values()), {first}).device"] * any("device=device" in line for line in lines)
         body = textwrap.indent("\n".join([f'"""{does}"""', *device, *lines, f"return {result}"]), "    ")
         return f"def {name}({', '.join(['p', *(self.names[node] for node in taken)])}):\n{body}\n"
 

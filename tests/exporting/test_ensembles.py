@@ -124,6 +124,24 @@ def test_a_folder_answers_as_the_ensemble_where_pdiff_is_not(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+class Placed(nn.Module):
+    """Members share no number, and yet something that they go on from: places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.head = nn.Embedding(8, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        places = self.places(torch.arange(x.shape[1], device=x.device))
+        return self.head((x[:, :, None] + places).mean(dim=1))
+
+
+def test_members_that_share_no_number_share_what_is_counted(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    written([Placed().eval() for _ in range(3)], Classification(), tmp_path / "placed", torch.randn(5, 8))
+    check_fresh(tmp_path)
+
+
 def test_a_network_of_timm_answers_as_well(tmp_path: Path) -> None:
     lite = TimmModel(model="efficientnet_lite0", weights="")
     written(members(lite, (3, 32, 32), own=4), Classification(), tmp_path / "lite", torch.randn(5, 3, 32, 32))

@@ -157,6 +157,9 @@ def test_a_temperature_of_the_runs_scores_is_used_and_told(run, pictures: Path, 
     assert told.about["temperature"] == 2 and plain.about["temperature"] is None
     assert run.ensemble(6).about["temperature"] == 2 and run.ensemble(3).about["temperature"] is None
     assert "gaussian 1, which has no more" in told.said[1]
+    assert any(
+        "no temperature of 3 networks" in line and "--members 6" in line for line in ask(run, pictures, members=3).said
+    )
 
 
 def fails(run, path: Path, **options) -> str:

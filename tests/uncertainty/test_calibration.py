@@ -34,9 +34,12 @@ def test_it_is_what_a_search_finds_for_each_ensemble() -> None:
         assert float(found) == pytest.approx(1 / best.x, rel=1e-4)
 
 
-def test_what_is_always_right_stays_at_the_least_temperature() -> None:
+def test_what_is_always_right_has_no_temperature_and_what_is_hardly_wrong_stays_within_bounds() -> None:
     logp_1EK, targets_E = torch.tensor([1.0, 0.0]).log_softmax(dim=0).expand(1, 50, 2), torch.zeros(50).long()
-    assert float(temperatures(logp_1EK, targets_E)) == pytest.approx(LEAST, rel=1e-3)
+    assert float(temperatures(logp_1EK, targets_E)) == 1
+    assert temperatures(torch.zeros(2, 0, 3), torch.zeros(0)).tolist() == [1, 1]  # a half of one example
+    tied_1EK = torch.cat([logp_1EK, torch.tensor([0.0, 0.001]).log_softmax(dim=0).expand(1, 1, 2)], dim=1)
+    assert LEAST <= float(temperatures(tied_1EK, torch.zeros(51).long())) < 0.1
     assert tempered(logp_1EK, torch.tensor([[LEAST]])).isfinite().all()
 
 

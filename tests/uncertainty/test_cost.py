@@ -156,6 +156,17 @@ def test_of_networks_trained_one_by_one_those_of_a_row_cost(data: DatasetSplits,
     assert known["together"].trainings == 2 + 4
 
 
+def test_a_training_is_a_whole_one_whatever_comes_first(data: DatasetSplits) -> None:
+    """A shorter deep ensemble that came first made all costs a multiple of what they are."""
+    short, whole = (DeepEnsemble(count=2, trainings=factor) for factor in (0.5, 1))
+    known = costs(viewed(data, TRAIN, COLLECTED, {"deep_ensemble 0.5x": short, "deep_ensemble": whole}))
+    assert known["deep_ensemble 0.5x"].trainings == 1 and known["deep_ensemble"].trainings == 2
+    alone = costs(viewed(data, TRAIN, COLLECTED, {"deep_ensemble 0.5x": short, "base": Base()}))
+    assert alone["deep_ensemble 0.5x"].trainings == 1 and alone["base"].trainings == 1
+    new = costs(viewed(data, Train(), COLLECTED, {"d": DeepEnsemble(count=2, trainings=0.5, epochs=4, lr=0.01)}))
+    assert new["d"].trainings == 1
+
+
 def test_published_weights_cost_nothing_and_it_is_said(data: DatasetSplits) -> None:
     ensemble = {"deep_ensemble": DeepEnsemble(count=2, epochs=2, lr=0.01, start="base")}
     known = costs(viewed(data, Train(), COLLECTED, ensemble, "pretrained"))
@@ -182,8 +193,10 @@ def test_seconds_are_of_what_a_row_begins_from_and_of_its_own_fit() -> None:
         "evaluate x": 64.0,
     }
     facts = {"a": {}, "b": {"begins": "one"}, "c": {"begins": "nothing"}}
-    scores = {"seconds": took, "facts": facts, "networks": dict.fromkeys(["original", *facts])}
-    assert seconds(scores) == {"original": 3.0, "a": 7.0, "b": 9.0, "c": 16.0}
+    facts |= {"d": {"begins": "nothing", "each": 100}}
+    rows = {source: {"count": 4, "uncertainty": {"members": 3}} for source in ("original", *facts)}
+    scores = {"seconds": took | {"fit d": 8.0}, "facts": facts, "networks": rows}
+    assert seconds(scores) == {"original": 3.0, "a": 7.0, "b": 9.0, "c": 16.0, "d": 6.0}
 
 
 def test_a_family_is_refused_before_anything_is_trained() -> None:

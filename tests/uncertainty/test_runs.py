@@ -19,12 +19,13 @@ from pdiff.results.summary import shown, table
 from pdiff.testing import check_component
 from pdiff.testing.tiny import TinyTask, tiny_run
 from pdiff_plugins.bayes.trainings.methods import DeepEnsemble, Lone
+from pdiff_plugins.drawing.style import looks, png
 from pdiff_plugins.fleet import effects, page
 from pdiff_plugins.fleet.folder import Sweep
 from pdiff_plugins.fleet.grid import Cell
 from pdiff_plugins.maths.crossed import difference
 from pdiff_plugins.uncertainty.evaluator import Uncertainty
-from pdiff_plugins.uncertainty.figures import _places
+from pdiff_plugins.uncertainty.figures import equivalent
 
 BASELINES = [DeepEnsemble(count=4), Lone(trainings=(1, 2)), {"name": "soup"}]
 OPTIONS: dict[str, Any] = {"members": 3, "reference": "soup"}
@@ -138,8 +139,43 @@ def test_one_seed_says_what_its_run_says(tmp_path: Path) -> None:
         assert measured.gains[name].interval() == pytest.approx((gain["low"], gain["high"]))
 
 
-def test_rows_of_nearly_one_cost_stand_side_by_side_and_others_at_theirs() -> None:
-    places = _places({"a": 1.0, "b": 1.001, "c": 1.0, "d": 40.0, "free": 0.0})
-    near = sorted(places[name] for name in "abc")
-    assert near[0] < near[1] < near[2] and near[1] / near[0] == pytest.approx(near[2] / near[1])
-    assert places["d"] == 40 and places["free"] == pytest.approx(0.5) and near[1] == pytest.approx(1, rel=1e-3)
+def test_each_row_is_drawn_at_its_worth_and_its_cost() -> None:
+    """Moved aside, rows stood on the other side of the line that tells whether they are worth their cost."""
+    costs = {f"row {number}": 1 + number / 1000 for number in range(24)} | {"ours": 2.0, "dear": 4589.0, "free": 0.0}
+    rows = {source: {"equivalent": 2.7, "equivalent_text": "2.7", "cost": cost} for source, cost in costs.items()}
+    scores = {
+        "uncertainty": {"curve": [{"size": 1}, {"size": 32}]},
+        "networks": {source: {"uncertainty": row} for source, row in rows.items()},
+    }
+    view: Any = SimpleNamespace(scores=scores, method="ours")
+    drawn = equivalent(view, looks(list(rows), "ours"))
+    assert drawn is not None
+    (axes,) = drawn[0].axes
+    places = {tick.get_text(): place for place, tick in enumerate(axes.get_yticklabels())}
+    assert next(iter(places)) == "free (0.00)" and list(places)[-2:] == ["ours (2.00)", "dear (4,589)"]
+    at = [(line.get_marker(), *(float(end[0]) for end in line.get_data())) for line in axes.lines]
+    assert ("D", 2.0, places["ours (2.00)"]) in at and ("D", pytest.approx(1.023), places["row 23 (1.02)"]) in at
+    assert {mark for mark, _, place in at if place in (0, 26)} >= {"<", ">"}
+    assert sum(size == pytest.approx(2.7) for _, size, _ in at) == 27
+
+
+def test_a_figure_of_one_row_is_drawn() -> None:
+    row = {"equivalent": 1.0, "equivalent_text": "< 1", "equivalent_low": 1.0, "equivalent_high": 3.0, "cost": 1.0}
+    scores = {"uncertainty": {"curve": [{"size": 1}]}, "networks": {"ours": {"uncertainty": row}}}
+    view: Any = SimpleNamespace(scores=scores, method="ours")
+    drawn = equivalent(view, looks(["ours"], "ours"))
+    assert drawn is not None and png(drawn[0])
+
+
+def test_seeds_without_numbers_are_told(tmp_path: Path) -> None:
+    """A method or a source that diverged with one seed took its table, or its row, away without a word."""
+    sweep = Sweep.make(tmp_path / "s", [Cell("r.toml", {"seed": seed}, "r", seed) for seed in range(2)])
+    scores = {seed: json.loads(json.dumps(scored(tmp_path, seed))) for seed in range(2)}
+    del scores[1]["uncertainty"]["groups"]["soup"]
+    for seed, each in scores.items():
+        effects.keep(SimpleNamespace(scores=each | {"scored_by": ""}), sweep.examples(seed))  # type: ignore[arg-type]
+    assert "soup is left out, as seed 1 has none." in page.write(sweep, "T", scores, {}).read_text()
+    scores[1]["uncertainty"] = {"broken": ["tiny_method"]}
+    assert (
+        "calibrated log-likelihood is left out, as seed 1 has none." in page.write(sweep, "T", scores, {}).read_text()
+    )

@@ -66,6 +66,16 @@ class Group:
             for name, measure in known[0].items() if all(name in each for each in known)
         ]  # fmt: skip
 
+    @property
+    def left_out(self) -> str:
+        """What some seeds have and others not, in a sentence; nothing where all have the same."""
+        parts = [{*self._means(each)} | {*({} if self.by else measures(each).values())} for each in self.scores]
+        without = {
+            name: [seed for seed, known in zip(self.seeds, parts, strict=True) if name not in known]
+            for name in sorted(set().union(*parts)) if not all(name in known for known in parts)
+        }  # fmt: skip
+        return "; ".join(f"{name} is left out, as seed {', '.join(seeds)} has none" for name, seeds in without.items())
+
     @cached_property
     def sources(self) -> list[str]:
         """Those that every seed has."""
@@ -262,8 +272,8 @@ def _group(group: Group) -> Section:
         told = ["" if value is None else f"{value:.4g}" for value in ours]
         rows.append([f"{what}: {key}", *told, f"{statistics.fmean(given):.4g}" if given else "", "", "", *cells])
     about = "Higher is better. What summaries have stands seed by seed" if group.by else sources(group.scores[0])
-    below = f"{verdict(group)[:1].upper()}{verdict(group)[1:]}. {about}".rstrip(". ")
-    return group.name, head, rows, f"{below}."
+    below = ". ".join(filter(None, (f"{verdict(group)[:1].upper()}{verdict(group)[1:]}", about, group.left_out)))
+    return group.name, head, rows, f"{below.rstrip('. ')}."
 
 
 def _by_seed(group: Group, source: str, key: str, spec: str) -> str:

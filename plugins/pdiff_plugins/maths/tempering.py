@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 LEAST, MOST = 0.05, 20.0
-"""Temperatures: of an ensemble that is right in all examples the best would be 0."""
+"""Temperatures that are tried."""
 STEPS = 100
 CLOSE = 1e-10
 """Width of the interval of the logarithm of the inverse temperature at which the search ends."""
@@ -24,11 +24,18 @@ def tempered(logp_REK: Tensor, temperature_RE: Tensor) -> Tensor:
 def temperatures(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
     """Return the temperatures of the smallest negative log-likelihoods, `[R]` in float64, between `LEAST` and `MOST`.
 
+    Of an ensemble that is right in all examples the best would be 0, which no other example bears: it has 1.
     Guo et al. 2017, arXiv 1706.04599, section 4.2. The likelihood is convex in the inverse temperature: Newton's steps,
     and halvings of the interval that has the minimum where a step leaves it.
     """
-    step = max(1, AT_ONCE // logp_REK[0].numel())
-    return torch.cat([_fitted(part_REK.double(), targets_E.long()) for part_REK in logp_REK.split(step)])
+    step = max(1, AT_ONCE // max(1, logp_REK[0].numel()))
+    fitted_R = torch.cat([_fitted(part_REK.double(), targets_E.long()) for part_REK in logp_REK.split(step)])
+    return torch.where(all_right(logp_REK, targets_E), 1.0, fitted_R)
+
+
+def all_right(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
+    """Return of each ensemble whether it is right in all examples, `[R]`, so that no temperature can be fitted."""
+    return (logp_REK.argmax(dim=2) == targets_E).all(dim=1)
 
 
 def _fitted(logp_REK: Tensor, targets_E: Tensor) -> Tensor:

@@ -55,7 +55,9 @@ def _open(path: Path) -> Any:
 def _tensor(path: Path, array: np.ndarray) -> Tensor:
     if array.dtype.kind not in "fiub" or not array.ndim:
         raise UserError(f"{path}: holds {array.dtype} of shape {list(array.shape)}; give an array of numbers, [E, ...]")
-    kinds = {"f": np.float32, "b": np.uint8, "i": np.int64, "u": np.uint8 if array.itemsize == 1 else np.int64}
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise UserError(f"{path}: holds whole numbers up to {array.max()}, more than int64 takes; scale them")
+    kinds = {"f": np.float32, "b": np.float32, "i": np.int64, "u": np.uint8 if array.itemsize == 1 else np.int64}
     return torch.from_numpy(np.ascontiguousarray(array, kinds[array.dtype.kind]))
 
 

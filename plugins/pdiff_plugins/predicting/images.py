@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from pdiff.checkpoints.names import natural
@@ -79,15 +79,29 @@ def _preparing(run: Run, path: Path) -> Callable[[list[Path]], Tensor]:
 
 
 def _pixels(path: Path, channels: int) -> Tensor:
-    """Return `[C, H, W]`: bytes, or of 16 bits floats of 0..1. Raises UserError for what is no image."""
+    """Return `[C, H, W]`, upright: bytes, or of 16 bits floats of 0..1.
+
+    Raises UserError for what is no image, or one whose pixels can be read in several ways.
+    """
     try:
         with Image.open(path) as file:
-            if file.mode.startswith("I;16"):
-                grey = torch.from_numpy(np.asarray(file).astype(np.float32) / 65535)
+            wide = file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PNG")
+            _require_plain(path, file, wide)
+            image = ImageOps.exif_transpose(file)
+            if wide:
+                grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535)
                 return grey.expand(channels, *grey.shape)
-            array = np.array(file.convert("L" if channels == 1 else "RGB"))
+            array = np.array(image.convert("L" if channels == 1 else "RGB"))
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable image ({reason}); replace it, or take it away") from None
     pixels = torch.from_numpy(array)
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def _require_plain(path: Path, file: Image.Image, wide: bool) -> None:
+    """Raise UserError where nobody knows what a pixel's numbers mean, or what is behind it."""
+    if file.mode in ("F", "I") and not wide:
+        raise UserError(f"{path}: has pixels of 32 bits, of no known scale; save it with 8 or 16 bits")
+    if ("A" in file.getbands() or "transparency" in file.info) and np.asarray(file.convert("RGBA"))[..., 3].min() < 255:
+        raise UserError(f"{path}: is transparent in places; put it on the background that the networks know")

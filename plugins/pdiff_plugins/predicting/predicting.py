@@ -21,6 +21,8 @@ from pdiff_plugins.predicting.told import Told, paths_in
 
 NUMBERS, MOST = 2**23, 256
 """Numbers of inputs, and examples, that are asked about at a time."""
+CELLS = 2**23
+"""Probabilities that are written at most: each takes some hundred bytes before it is."""
 Answers = Callable[[Inputs, float], Mapping[str, Tensor]]
 """(inputs, temperature) -> what `pdiff.exporting.ensemble.uncertainty` gives of them."""
 
@@ -53,6 +55,12 @@ def predict(run: Run, asked: Asked) -> Told:
     """Return what the best networks of a source say together. Raises UserError for what they cannot take."""
     source = asked.source or run.pipeline.plan.method
     examples = examples_at(run, asked.path, asked.raw, asked.key)
+    outputs = run.pipeline.data.outputs
+    if not asked.top and len(examples.names) * outputs > CELLS:
+        raise UserError(
+            f"{asked.path}: {len(examples.names)} examples of {outputs} numbers each are more than {CELLS} cells; ask "
+            "for the likeliest classes alone, as --top 5, or for fewer examples at a time"
+        )
     count, answers = _members(run, source, asked.members)
     divided = temperature(run.scores, source, count) if asked.calibrated and not run.drawn_with else None
     wide = sum(leaf[0].numel() for leaf in leaves(run.pipeline.data.example()))
@@ -70,10 +78,10 @@ def predict(run: Run, asked: Asked) -> Told:
     }  # fmt: skip
     said = [
         f"{len(examples.names)} examples, {examples.read}",
-        f"{count} networks of {source}" + (", which has no more" if count < asked.members else ""),
+        f"{count} network{'s' * (count > 1)} of {source}" + (", which has no more" if count < asked.members else ""),
     ]
     if asked.calibrated and values.get("entropy", torch.empty(0, 0)).ndim == 1:
-        said.append(_calibration(divided, count))
+        said.append(_calibration(run, source, divided, count))
     return Told(examples.names, values, run.pipeline.data.names, about, said, asked.top)
 
 
@@ -82,12 +90,19 @@ def _sound(values: Mapping[str, Tensor]) -> list[bool]:
     return torch.isfinite(first.reshape(len(first), -1)).all(dim=1).tolist()
 
 
-def _calibration(divided: float | None, count: int) -> str:
+def _calibration(run: Run, source: str, divided: float | None, count: int) -> str:
     if divided:
         return f"probabilities are calibrated by the temperature {divided:.4g} of the run's scores"
+    given = [of for of in run.scores["networks"].get(source, {}).values() if isinstance(of, Mapping)]
+    known = next((of["members"] for of in given if of.get("temperature")), 0)
     return (
-        f"probabilities are not calibrated: the run's scores hold no temperature of {count} networks of this source; "
-        "pdiff evaluate RUN --with uncertainty finds it"
+        f"probabilities are not calibrated: the run's scores hold no temperature of {count} "
+        f"network{'s' * (count > 1)} of this source; "
+        + (
+            f"they hold that of {known}: --members {known}"
+            if known
+            else "pdiff evaluate RUN --with uncertainty finds it"
+        )
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,14 @@ class Told:
         best = {"class": self._class(order[0]), "probability": _plain(probability_K[order[0]])}
         return {**best, **sure, "probabilities": likely}
 
+    @cached_property
+    def _names(self) -> list[str]:
+        """Of classes, each its own: names that several bear stand with their numbers."""
+        seen = Counter(self.classes)
+        return [name if seen[name] == 1 else f"{name} ({number})" for number, name in enumerate(self.classes)]
+
     def _class(self, number: int) -> str:
-        return self.classes[number] if number < len(self.classes) else str(number)
+        return self._names[number] if number < len(self._names) else str(number)
 
     def flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row in cells, as CSV has it. Of labels entropy and mutual information are sums over them."""

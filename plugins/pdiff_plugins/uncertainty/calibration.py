@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pdiff_plugins.maths.tempering import temperatures
+from pdiff_plugins.maths.tempering import all_right, temperatures
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,14 @@ class Calibration:
     """Targets of the examples apart."""
     half_E: Tensor | None = None
     """bool: which half a scored example is in; None where there are examples apart."""
+
+    def unknown(self, logp_REK: Tensor, known_RFK: Tensor) -> bool:
+        """Return whether an ensemble has a temperature that no error tells; see `of`."""
+        if self.half_E is None:
+            return bool(all_right(known_RFK, self.known_F).any())
+        return any(
+            bool(all_right(logp_REK[:, half], self.targets_E[half]).any()) for half in (~self.half_E, self.half_E)
+        )
 
     def of(self, logp_REK: Tensor, known_RFK: Tensor) -> Tensor:
         """Return temperatures `[R, 1]`; by halves `[R, E]`, and `known_RFK` is not looked at.

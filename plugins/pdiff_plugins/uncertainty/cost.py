@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pdiff.results.scores import given_by
 from pdiff.view import ORIGINAL
 
 if TYPE_CHECKING:
@@ -26,16 +27,15 @@ class Cost(NamedTuple):
 def costs(view: View, members: Mapping[str, int] | None = None) -> dict[str, Cost]:
     """Return the cost of each source's networks; of those trained one by one of so many members alone.
 
-    A training is what one network of the deep ensemble reads, where there is such a row (of several the one whose
-    networks are trained for as long as [train] says), else what the base network read: examples, each as often as it
-    moved the network. Evaluating networks, to choose among them, counts nothing.
+    A training is what one network of the deep ensemble reads, where there is such a row of whole trainings, else what
+    the base network read: examples, each as often as it moved the network. Evaluating networks, to choose among them,
+    counts nothing.
     """
     setup, train = view.recipe, len(view.bench.examples("train"))
     base = setup.train.epochs * train
-    deep = [source for source, method in view.methods.items() if method.name == "deep_ensemble"]
-    deep.sort(key=lambda source: getattr(view.methods[source], "trainings", 1.0) != 1.0)
-    each = (view.generators[source].facts.get("each") for source in deep)
-    one = next((float(examples) for examples in each if examples), base)
+    deep = [(view.generators[s].facts.get("each"), m) for s, m in view.methods.items() if m.name == "deep_ensemble"]
+    each = {getattr(method, "trainings", 1.0): float(examples) for examples, method in reversed(deep) if examples}
+    one = each.get(1.0, base) or next((examples / trainings for trainings, examples in each.items()), 0)
     if not one:
         why = "the base network was not trained here, and without a deep ensemble no training is known to compare with"
         return {source: Cost(None, why) for source in view.theta}
@@ -79,13 +79,18 @@ def seconds(scores: Mapping[str, Any]) -> dict[str, float]:
     """Return how long it took to make each source's networks, of a run's scores.
 
     It is the time of fitting, with that of the base network and of the checkpoints where the method begins from them.
-    What was resumed, or trained where other work was done, took other times: they are of no result.
+    Of networks trained one by one it is, as their cost, that of one ensemble's. What was resumed, or trained where
+    other work was done, took other times: they are of no result.
     """
     took, begun = scores["seconds"], {CHECKPOINTS: ("train", "collect"), ONE: ("train",), NOTHING: ()}
-    facts = {ORIGINAL: {}} | scores["facts"]
+    facts, given = {ORIGINAL: {}} | scores["facts"], scores["networks"]
+
+    def own(source: str) -> float:
+        row = given[source]
+        share = row["uncertainty"]["members"] / row["count"] if "each" in facts[source] else 1.0
+        return float(took.get(f"fit {source}", 0.0) * share)
+
     return {
-        source: sum(
-            took.get(stage, 0.0) for stage in (*begun[facts[source].get("begins", CHECKPOINTS)], f"fit {source}")
-        )
-        for source in scores["networks"] if source in facts
+        source: sum(took.get(stage, 0.0) for stage in begun[facts[source].get("begins", CHECKPOINTS)]) + own(source)
+        for source in given_by(scores, "uncertainty") if source in facts
     }  # fmt: skip

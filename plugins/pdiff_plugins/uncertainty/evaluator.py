@@ -25,9 +25,10 @@ class Uncertainty(Evaluator):
     Methods whose members are no networks, as a linearised network's, answer themselves.
 
     Likelihoods are compared after one temperature for each ensemble, fitted on the selection split; with protocol
-    `paper`, which selects on the test split, on the other half of it, at random. `DEE` is the deep-ensemble equivalent:
-    how many networks of the baseline `deep_ensemble` have together the same calibrated log-likelihood, by linear
-    interpolation between sizes. Its interval holds the sizes whose difference may be chance.
+    `paper`, which selects on the test split, on the other half of it, at random. An ensemble that is right in all of
+    those examples keeps 1. `DEE` is the deep-ensemble equivalent: how many networks of the baseline `deep_ensemble`
+    have together the same calibrated log-likelihood, by linear interpolation between sizes. Its interval holds the
+    sizes whose difference may be chance.
 
     `cost` is in trainings of one network: what the method reads, and what it begins from. Beside each row stands the
     cheapest lone network, of the baseline `lone` or one of the deep ensemble's, that was trained for no less. The
@@ -36,6 +37,7 @@ class Uncertainty(Evaluator):
     """
 
     name = "uncertainty"
+    version = 2
     source: ClassVar[str] = (
         "Ashukha et al. 2020, Pitfalls of In-Domain Uncertainty Estimation and Ensembling in Deep Learning, "
         "arXiv 2002.06470; agreement: Izmailov et al. 2021, arXiv 2104.14421"

@@ -24,10 +24,6 @@ FAR = 4
 """How many times the best a row may be, to be drawn in one picture with it."""
 FEW = 0.005
 """Share of answers of which less are no point."""
-APART = 0.02
-"""Of the axis' length, between rows of one cost."""
-DEAR = 8
-"""Times the deep ensemble's cost from which a row is not drawn, as it would push the others together."""
 
 
 def _rows(view: View) -> dict[str, dict[str, Any]]:
@@ -37,7 +33,8 @@ def _rows(view: View) -> dict[str, dict[str, Any]]:
 def chosen(view: View, most: int) -> list[str]:
     """Return the rows that matter most, in the table's order.
 
-    The method, what it learnt from, what it is measured by, and else those of the highest calibrated likelihood.
+    The method, what it is measured by, what it learnt from, lone networks, and else those of the highest calibrated
+    likelihood.
     """
     rows, whole = _rows(view), view.scores["uncertainty"]
     first = [view.method, *whole["references"].values(), ORIGINAL, *whole["lone"]]
@@ -47,75 +44,50 @@ def chosen(view: View, most: int) -> list[str]:
 
 
 def equivalent(view: View, looks: Mapping[str, Look]) -> Drawing:
-    """Draw the deep-ensemble equivalent of each row against its cost, and the deep ensemble's own line."""
+    """Draw the deep-ensemble equivalent of each row beside its cost: networks and trainings along one axis."""
     rows, whole = _rows(view), view.scores["uncertainty"]
     shown = {s: row for s, row in rows.items() if "equivalent" in row and row.get("cost") is not None}
     if not shown or "curve" not in whole:
         return None
+    shown = dict(sorted(shown.items(), key=lambda pair: pair[1]["cost"]))
     most = whole["curve"][-1]["size"]
-    dear = [source for source, row in shown.items() if row["cost"] > DEAR * most]
-    shown = {source: row for source, row in shown.items() if source not in dear}
-    place = _places({source: row["cost"] for source, row in shown.items()})
-    chart = figure(5.0)
+    low, high = (max(most, 2) ** power for power in (-0.15, 1.15))
+    chart = figure(1.1 + 0.27 * len(shown))
     axes = chart.add_subplot()
-    axes.plot([1, most], [1, most], color=GREY, linewidth=1.4, linestyle=(0, (4, 3)), label="k networks, k trainings")
-    for source, row in shown.items():
+    for place, (source, row) in enumerate(shown.items()):
         look, size = looks[source], row["equivalent"]
+        cost, mark = (
+            (row["cost"], "D") if low < row["cost"] < high else (high, ">") if row["cost"] >= high else (low, "<")
+        )
+        axes.plot(
+            cost, place, color=GREY, marker=mark, markerfacecolor="none", markersize=6, linestyle="", clip_on=False
+        )
         if "equivalent_low" in row:
             interval = row["equivalent_low"], row["equivalent_high"]
-            axes.plot([place[source]] * 2, interval, color=look.colour, linewidth=1.6)
+            axes.plot(interval, [place] * 2, color=look.colour, linewidth=1.6)
         if away := {"<": -1, ">": 1}.get(row["equivalent_text"][0]):
             arrow = {"arrowstyle": "<|-", "color": look.colour, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (place[source], size), (0, 20 * away), textcoords="offset points", arrowprops=arrow)
+            axes.annotate("", (size, place), (18 * away, 0), textcoords="offset points", arrowprops=arrow)
         axes.plot(
-            place[source], size, color=look.colour, marker=look.marker, linestyle="", label=source,
-            markersize=10 if look.marker == "*" or source == view.method else 7, zorder=4,
+            size, place, color=look.colour, marker=look.marker, linestyle="", zorder=4,
+            markersize=10 if look.marker == "*" or source == view.method else 7,
         )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    low, high = min(1.0, *place.values()), max(float(most), *place.values())
-    axes.set_xlim(low / 1.2, high * 1.2)
-    axes.set_ylim(1 / most**0.12, most**1.12)
+    axes.set_xlim(low, high)
     plain_log(axes.xaxis, low, high)
-    plain_log(axes.yaxis, 1, most)
-    axes.set_xlabel("cost (trainings of one network)")
-    axes.set_ylabel("deep-ensemble equivalent (networks)")
-    chart.legend(loc="outside right center", labelspacing=0.6)
-    free = [source for source, row in shown.items() if not row["cost"]]
-    unpaid = " What cost no training stands at half the least cost." if free else ""
-    left_out = f" Left out, as it costs more than {DEAR * most} trainings: {', '.join(dear)}." if dear else ""
+    axes.set_yticks(range(len(shown)), [f"{source} ({_trainings(row['cost'])})" for source, row in shown.items()])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xlabel("worth (networks trained one by one), and cost (trainings, open diamonds)")
     return chart, (
-        "How many networks, trained one by one, have together the same calibrated likelihood as each row, and what it "
-        "costs. Bars are intervals of 95 %. Above the broken line a row is worth more than a deep ensemble of its "
-        f"cost. Arrow up: worth more than {most}; down: less than 1. What would overlap stands side by side."
-        f"{unpaid}{left_out}"
+        "How many networks, trained one by one, have together the same calibrated likelihood as each row; bars are "
+        "intervals of 95 %. The open diamond is what the row costs in trainings, which stands in brackets; a row to "
+        f"the right of its diamond is worth more than a deep ensemble of its cost. Arrow right: more than {most}; "
+        "left: less than 1. An open triangle: the cost lies beyond the axis."
     )
 
 
-def _places(costs: Mapping[str, float]) -> dict[str, float]:
-    """Return where rows stand on a logarithmic axis: at their costs, side by side where they would overlap.
-
-    Of no cost at half the least.
-    """
-    least = min([1.0, *(cost for cost in costs.values() if cost)])
-    logs = {source: math.log(cost or least / 2) for source, cost in costs.items()}
-    gap = APART * max(max(logs.values()) - min(logs.values()), 1.0)
-    clusters: list[list[str]] = []
-    for source in sorted(logs, key=logs.__getitem__):
-        clusters.append([source])
-        while len(clusters) > 1 and _ends(clusters[-1], logs, gap)[0] < _ends(clusters[-2], logs, gap)[1] + gap:
-            last = clusters.pop()
-            clusters[-1] += last
-    return {
-        source: math.exp(_ends(cluster, logs, gap)[0] + gap * number)
-        for cluster in clusters for number, source in enumerate(cluster)
-    }  # fmt: skip
-
-
-def _ends(cluster: Sequence[str], logs: Mapping[str, float], gap: float) -> tuple[float, float]:
-    """Return where the first and the last of some rows stand, side by side around their mean."""
-    mean, reach = sum(logs[source] for source in cluster) / len(cluster), gap * (len(cluster) - 1) / 2
-    return mean - reach, mean + reach
+def _trainings(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.2f}"
 
 
 def near(view: View, key: str, most: int) -> list[str]:
@@ -217,4 +189,7 @@ def corruptions(view: View, looks: Mapping[str, Look]) -> Drawing:
 
 
 def _left(count: int) -> str:
-    return f" {count} row{'s' * (count > 1)} that do worse are left out." if count else ""
+    if not count:
+        return ""
+    rows = f"{count} rows of the table are" if count > 1 else "1 row of the table is"
+    return f" {rows} left out; drawn are the method, what measures it, lone networks, and of the others the best."

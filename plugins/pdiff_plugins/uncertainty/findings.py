@@ -17,9 +17,15 @@ CONVERGED = 1.05
 def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
     """Say who wins, what the method's ensemble is worth, and what a lone network does at its cost."""
     whole, given = scores["uncertainty"], given_by(scores, "uncertainty")
+    method = scores["method"]
+    if broken := whole.get("broken"):
+        yield Finding(
+            f"uncertainty: answers of {', '.join(broken)} hold no numbers on some examples, so there is no row of "
+            f"{'it' if len(broken) == 1 else 'them'}",
+            headline=method in broken, note=True,
+        )  # fmt: skip
     if "gains" not in whole:
         return
-    method = scores["method"]
     yield Finding(plain(whole, given[method], method), headline=True)
     for line in compared(whole["gains"], method):
         yield Finding(f"uncertainty: {line}", note=True)
@@ -29,20 +35,25 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
 
 def plain(whole: Mapping[str, Any], ours: Mapping[str, Any], method: str) -> str:
     """Say it for who reads such a table for the first time."""
-    said = [f"{_together(ours)} {method} have a calibrated NLL of {ours['calibrated_nll']:.4f} on the test split"]
+    has, they = ("have", "they are") if ours["members"] > 1 else ("has", "it is")
+    said = [f"{_together(ours)} {method} {has} a calibrated NLL of {ours['calibrated_nll']:.4f} on the test split"]
     if "equivalent_text" in ours and whole["references"].get("ensemble") != method:
         cost = f", at the cost of {trainings(ours['cost'])}" if ours.get("cost") is not None else ""
-        said.append(f"they are worth {as_many(ours)} trained one by one{cost}")
+        said.append(f"{they} worth {as_many(ours)} trained one by one{cost}")
+    gains = dict(whole["gains"])
     if alone := ours.get("lone"):
         said.append(f"{_at_cost(alone)} {_does(alone)}")
-    ahead = [name for name, gain in whole["gains"].items() if gain["said"] == "worse"]
-    ahead = [name for name in ahead if name not in (ours.get("lone") or {}).get("name", "")]
+        gains.pop(alone["name"], None)
+    ahead = [name for name, gain in gains.items() if gain["said"] == "worse"]
+    level = [name for name, gain in gains.items() if not gain["said"]]
     if ahead:
         more = f", as {'does' if len(ahead) == 2 else 'do'} {len(ahead) - 1} more" if len(ahead) > 1 else ""
-        said.append(f"{ahead[0]} does better (by {-whole['gains'][ahead[0]]['mean']:.4f}){more}")
-    elif whole["gains"]:
-        level = [name for name, gain in whole["gains"].items() if not gain["said"]]
-        said.append(f"it cannot be told from {level[0]}" if level else "nothing else in the table does as well")
+        said.append(f"{ahead[0]} does better (by {-gains[ahead[0]]['mean']:.4f}){more}")
+    elif level:
+        tried = f" where {len(whole['gains'])} rows are compared" if len(whole["gains"]) > 1 else ""
+        said.append(f"{level[0]} {_does(gains[level[0]])}{tried}")
+    elif gains:
+        said.append("nothing else in the table does as well")
     return "; ".join(said)
 
 
@@ -55,7 +66,10 @@ def compared(gains: Mapping[str, Any], method: str) -> Iterator[str]:
             named = [f"{name} ({_ends(gain)})" for name, gain in list(rows.items())[:NAMED]]
             more = f"; and {len(rows) - len(named)} more" if len(rows) > len(named) else ""
             beside = not said and any(gain["low"] > 0 or gain["high"] < 0 for gain in rows.values())
-            tried = f" (an interval beside 0 is no claim where {len(gains)} rows are tried)" if beside else ""
+            tried = (
+                f" (of {len(gains)} intervals some may leave out 0 by chance alone; what is claimed allows for that)"
+                if beside else ""
+            )  # fmt: skip
             yield f"in calibrated NLL, {method} is {word} {'; '.join(named)}{more}{tried}"
 
 
@@ -90,6 +104,16 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "temperatures are those of the other half of the test split, as networks and epochs were selected on it; "
             "no claim about new data"
+        )
+    if whole["gains"]:
+        yield (
+            "intervals are of other networks from this run's fits, and of other test examples; what a method fitted "
+            "anew would give, runs with other seeds tell (pdiff sweep)"
+        )
+    if unknown := whole.get("no_temperature"):
+        yield (
+            f"ensembles of {', '.join(unknown)} are right in all examples that a temperature could be fitted on, and "
+            "keep 1: their calibrated numbers are those that they give"
         )
     dear = [source for source in whole["no_lone"] if source != whole["references"].get("ensemble")]
     if dear:

@@ -26,13 +26,16 @@ WORTH = (
     "`DEE`: deep ensembles of so many networks have the same calibrated NLL, by linear interpolation between sizes, "
     "with the interval of 95 % of those sizes whose difference may be chance. `cost` and `trainings`: of one network, "
     "its examples times its epochs; published weights cost nothing here. `seconds` are of this machine. `lone`: the "
-    "cheapest lone network that cost no less, and what the row has more than it in calibrated log-likelihood. All "
-    "of it is of this run's base network: what others would give, runs with other seeds tell, by `pdiff sweep`."
+    "cheapest lone network that cost no less, and what the row has more than it in calibrated log-likelihood; better "
+    "and worse are said with Holm's correction. All of it is of this run's base network, and of one fit of each row: "
+    "what others would give, runs with other seeds tell, by `pdiff sweep`."
 )
 GAINS = (
     "Calibrated log-likelihood of the method less that of each other row, per test example: above 0 the method is "
     "better. The interval of 95 % takes networks and examples as crossed random effects; of one network it is of that "
-    "network. Better and worse are said with Holm's correction over all rows."
+    "network. Networks are drawn anew as this run's fit of each row gives them: members around the same centres, or "
+    "one base network, are no new trainings, and what a new fit would give may lie farther off than the interval says. "
+    "Runs with other seeds tell, by `pdiff sweep`. Better and worse are said with Holm's correction over all rows."
 )
 SELECTIVE = (
     "Accuracy where only the surest answers are given, by their largest probability; `area`: under the curve of the "

@@ -26,7 +26,7 @@ COVERAGES = (0.5, 0.8, 0.9, 0.95, 1.0)
 DRAWN = tuple(share / 50 for share in range(1, 51))
 """Coverages of the figure."""
 NUMBERS = 2**28
-"""Log-probabilities that are kept of ensembles without one of their members, at most."""
+"""Log-probabilities that are kept of ensembles without one of their members, at most; else members are asked again."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ class Rows:
         self.calibration = Calibration(self.targets_E, self.known.targets.long(), half_E)
         reference = self.panel(options.reference) if options.reference in view.theta else None
         self.reference_EK = None if reference is None else reference.answers(self.test).logp_REK.exp().mean(dim=0).log()
+        if self.reference_EK is not None and not self.reference_EK.isfinite().all():
+            self.reference_EK = None
+        self.no_temperature: list[str] = []
+        """Sources with an ensemble that is right in all examples that temperatures are fitted on."""
+        self.broken: list[str] = []
+        """Sources whose answers hold no numbers on some examples."""
 
     def _some(self, split: str) -> Split:
         return some(self.view.bench.examples(split), self.options.examples, self.ctx.generator("examples", split))
@@ -68,18 +74,23 @@ class Rows:
         return panel(self.view, source, self.options.members, self.options.ensembles, self.ctx)
 
     def row(self, source: str) -> Row | None:
-        """Return what is said of a source; None where the task has no classes."""
+        """Return what is said of a source; None where the task has no classes, or it is `broken`."""
         asked = self.panel(source)
         if asked is None:
             return None
         answers, without_MEK = self._asked(asked)
-        temperature_RE = self.calibration.of(answers.logp_REK, self._known(asked, answers))
+        known_RFK = self._known(asked, answers)
+        if not (answers.logp_REK.isfinite().all() and known_RFK.isfinite().all()):
+            self.broken.append(source)
+            return None
+        temperature_RE = self.calibration.of(answers.logp_REK, known_RFK)
+        if self.calibration.unknown(answers.logp_REK, known_RFK):
+            self.no_temperature.append(source)
         calm_REK = tempered(answers.logp_REK, temperature_RE)
         score_RE = likelihoods(calm_REK, self.targets_E)
         score_SE = score_RE
-        if without_MEK is not None:
-            each_ME = temperature_RE.repeat_interleave(asked.size, dim=0)
-            score_SE = pseudo(score_RE, self._likelihoods(without_MEK, each_ME))
+        if asked.size > 1:
+            score_SE = pseudo(score_RE, self._without(asked, without_MEK, temperature_RE))
         told = {"members": asked.size, "ensembles": asked.count, "temperature": float(temperature_RE.mean())}
         told |= self._scores(answers.logp_REK, calm_REK) | self._answers(answers, source)
         return Row(told, score_SE, asked, temperature_RE, entropy(answers.logp_REK), answers.information_RE)
@@ -97,9 +108,19 @@ class Rows:
     def _known(self, asked: Panel, answers: Answers) -> Tensor:
         return answers.logp_REK if self.calibration.half_E is not None else asked.answers(self.known).logp_REK
 
-    def _likelihoods(self, logp_MEK: Tensor, temperature_ME: Tensor) -> Tensor:
-        pairs = zip(logp_MEK, temperature_ME, strict=True)
-        return torch.cat([likelihoods(tempered(logp[None], t[None]), self.targets_E) for logp, t in pairs])
+    def _without(self, asked: Panel, without_MEK: Tensor | None, temperature_RE: Tensor) -> Tensor:
+        """Return the calibrated log-likelihoods `[M, E]` of ensembles without one of their members."""
+        known = (mixed(logp_MeK, asked.without_one()) for logp_MeK in asked.blocks(self.test))
+        each_ME, parts, first = temperature_RE.repeat_interleave(asked.size, dim=0), list[Tensor](), 0
+        each_ME = each_ME.expand(-1, len(self.test))
+        for part_MeK in known if without_MEK is None else [without_MEK]:
+            here = slice(first, first := first + part_MeK.shape[1])
+            rows = [
+                likelihoods(tempered(logp_eK[None], t_e[None]), self.targets_E[here])
+                for logp_eK, t_e in zip(part_MeK, each_ME[:, here], strict=True)
+            ]
+            parts.append(torch.cat(rows))
+        return torch.cat(parts, dim=1)
 
     def _scores(self, logp_REK: Tensor, calm_REK: Tensor) -> dict[str, Any]:
         scores: dict[str, Any] = {"accuracy": float(right(logp_REK, self.targets_E).double().mean())}
@@ -128,12 +149,15 @@ class Rows:
     def deep(self) -> tuple[Curve, dict[str, Any]] | None:
         """Return the likelihoods of deep ensembles by size, and what one of their networks does; None without any."""
         source, options = self.options.ensemble, self.options
-        if source not in self.view.theta:
+        if source not in self.view.theta or source in self.broken:
             return None
         asked = panel(self.view, source, 1, options.members * options.ensembles, self.ctx)
         if asked is None:
             return None
         test_MEK, known_MEK = (asked.members(split) for split in (self.test, self.known))
+        if test_MEK.isnan().any() or known_MEK.isnan().any():
+            self.broken.append(source)
+            return None
 
         def score(weight_SM: Tensor) -> Tensor:
             step = max(1, AT_ONCE // max(test_MEK[0].numel(), known_MEK[0].numel()))

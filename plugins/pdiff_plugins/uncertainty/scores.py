@@ -114,3 +114,5 @@ class UncertaintyScores(TypedDict, total=False):
     lone: Annotated[list[str], "the rows that are lone networks, the cheapest first"]
     coverages: Annotated[list[float], "of the curve of risk"]
     no_lone: Annotated[list[str], "rows whose cost no lone network has"]
+    no_temperature: Annotated[list[str], "rows with an ensemble that no error tells a temperature of, which is then 1"]
+    broken: Annotated[list[str], "sources without a row, as their answers hold no numbers on some examples"]

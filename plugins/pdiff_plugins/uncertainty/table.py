@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pdiff_plugins.maths.crossed import difference
+from pdiff_plugins.maths.crossed import difference, holm
 from pdiff_plugins.uncertainty.cost import Cost, costs
 from pdiff_plugins.uncertainty.crossing import gain_of, gains, grouped
 from pdiff_plugins.uncertainty.elsewhere import elsewhere
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
     from pdiff_plugins.uncertainty.evaluator import Uncertainty
+    from pdiff_plugins.uncertainty.scores import Gain
 
 MEASURE = "calibrated log-likelihood"
 SIZES = (2, 3, 4, 8)
@@ -35,9 +38,14 @@ class Table:
     def scores(self) -> dict[str, Any]:
         """Return the scores; of a task without classes none."""
         rows = {source: row for source in self.view.theta if (row := self.rows.row(source)) is not None}
-        if self.view.method not in rows:
-            return {"networks": {}}
         deep = self.rows.deep()
+        others = elsewhere(self.options, self.view, rows, self.ctx)
+        broken = [*self.rows.broken, *(source for source, found in others.items() if not finite(found))]
+        rows = {source: row for source, row in rows.items() if source not in broken}
+        lists = {"broken": broken, "no_temperature": [s for s in self.rows.no_temperature if s in rows]}
+        said = {key: names for key, names in lists.items() if names}
+        if self.view.method not in rows:
+            return {"networks": {}} | said
         known = costs(self.view, {source: row.told["members"] for source, row in rows.items()})
         curve = deep[0] if deep else None
         score_SE = {source: row.score_SE for source, row in rows.items()}
@@ -45,16 +53,17 @@ class Table:
         if curve is not None:
             score_SE[single] = curve.pseudo_NkE[0]
         networks = {source: row.told for source, row in rows.items()}
-        for source, found in elsewhere(self.options, self.view, rows, self.ctx).items():
-            networks[source] |= self._worth(source, rows[source], curve) | _told_cost(known.get(source)) | found
+        for source, row in rows.items():
+            networks[source] |= self._worth(source, row, curve) | _told_cost(known.get(source)) | others[source]
         if curve is not None:
             known = {single: costs(self.view, {self.options.ensemble: 1})[self.options.ensemble]} | known
-        lone = self._lone(known, single)
-        for source, told in networks.items():
-            if alone := _beside(source, told.get("cost"), lone, score_SE):
-                told["lone"] = alone
+        lone = self._lone({s: cost for s, cost in known.items() if s in rows or s == single}, single)
         beside = {"beside": {single: deep[1] | _told_cost(known[single])}} if deep else {}
-        return {"networks": networks} | beside | self._whole(rows, score_SE, curve, networks, lone, single)
+        whole = self._whole(rows, score_SE, curve, networks, lone, single)
+        for source, alone in besides(networks, lone, score_SE, whole["gains"], self.view.method).items():
+            networks[source]["lone"] = alone
+        dear = [s for s, told in networks.items() if told.get("cost") and "lone" not in told and s not in lone]
+        return {"networks": networks} | beside | whole | {"no_lone": dear} | said
 
     def _worth(self, source: str, row: Row, curve: Curve | None) -> dict[str, Any]:
         """Return the deep-ensemble equivalent; of the deep ensemble itself its own size."""
@@ -94,7 +103,6 @@ class Table:
             "halves": self.rows.calibration.half_E is not None, "lone": list(lone),
             "references": {role: source for role, source in roles.items() if source in rows},
             "coverages": list(DRAWN),
-            "no_lone": [s for s, each in networks.items() if each.get("cost") and "lone" not in each and s not in lone],
         }  # fmt: skip
         if curve is not None:
             values = zip(curve.sizes, curve.values, strict=True)
@@ -122,13 +130,30 @@ def _told_cost(cost: Cost | None) -> dict[str, Any]:
     return {"cost_why": cost.why} | ({} if cost.trainings is None else {"cost": cost.trainings})
 
 
-def _beside(source: str, cost: float | None, lone: dict[str, float], score_SE: dict[str, Tensor]) -> dict[str, Any]:
-    """Return a row less the cheapest lone network that costs no less; nothing where there is none, or it is one."""
-    if cost is None or source in lone:
-        return {}
-    name = next((name for name, price in lone.items() if price >= cost * (1 - SAME)), "")
-    if not name:
-        return {}
-    gain = difference(score_SE[source], score_SE[name])
-    count = len(score_SE[name])
-    return {"name": name, "cost": lone[name], **gain_of(gain, gain.chance <= 0.05, count)}
+def besides(
+    networks: Mapping[str, Mapping[str, Any]], lone: Mapping[str, float], score_SE: Mapping[str, Tensor],
+    gains: Mapping[str, Gain], method: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return by row what it has more than the cheapest lone network that costs no less; nothing where there is none.
+
+    Holm's correction is over all of them; of the method it is said what is said of it beside every other row.
+    """
+    names = {
+        source: name for source, told in networks.items() if told.get("cost") is not None and source not in lone
+        if (name := next((name for name, price in lone.items() if price >= told["cost"] * (1 - SAME)), ""))
+    }  # fmt: skip
+    found = {source: difference(score_SE[source], score_SE[name]) for source, name in names.items()}
+    claimed = dict(zip(found, holm([gain.chance for gain in found.values()]), strict=True))
+    if method in names:
+        claimed[method] = bool(gains[names[method]]["said"])
+    return {
+        source: {"name": name, "cost": lone[name]} | gain_of(found[source], claimed[source], len(score_SE[name]))
+        for source, name in names.items()
+    }  # fmt: skip
+
+
+def finite(told: Any) -> bool:
+    """Return whether all numbers are."""
+    if isinstance(told, Mapping | list):
+        return all(map(finite, told.values() if isinstance(told, Mapping) else told))
+    return not isinstance(told, float) or math.isfinite(told)

@@ -52,6 +52,9 @@ def test_classes_left_out_are_the_test_images_that_training_never_saw():
     assert set(test.targets.tolist()) == {3, 8}
     within = run_on(Part(of=part, test=20))
     assert len(foreign(within, ["left_out"], context())["left_out"]) == len(test.targets)
+    few = Digits(image_size=8, leave_out=(3, 7), test_examples=1)
+    with pytest.raises(UserError, match="foreign, left_out: the test split holds none of it"):
+        foreign(run_on(few), ["left_out"], context())
 
 
 @pytest.mark.parametrize("side, wanted", [(8, Digits(**DIGITS8)), (28, Mnist(image_size=28, channels=3))])

@@ -27,9 +27,12 @@ def foreign(view: View, entries: Sequence[Dataset | str], ctx: Context, most: in
 
     Changes are of the run's test split. Of a dataset it is its test split, loaded as any dataset is; images come
     resized, in as many channels and normalised as the run's are. Targets are the dataset's own: no network knows them.
-    Raises UserError where a dataset is not there, or its examples cannot be the run's.
+    Raises UserError where a dataset is not there, holds no example, or its examples cannot be the run's.
     """
-    return {name: _some(name, _split(view, entry, ctx.replace(seed=0)), most) for name, entry in named(entries)}
+    splits = {name: _split(view, entry, ctx.replace(seed=0)) for name, entry in named(entries)}
+    if empty := next((name for name, split in splits.items() if not len(split)), None):
+        raise UserError(f"foreign, {empty}: the test split holds none of it; take it away, or read more test examples")
+    return {name: _some(name, split, most) for name, split in splits.items()}
 
 
 def _some(name: str, split: Split, most: int) -> Split:
