@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from pdiff_plugins.uncertainty.calibration import LEAST, Calibration, temperatures, tempered
+from pdiff_plugins.maths.tempering import LEAST, temperatures, tempered
+from pdiff_plugins.uncertainty.calibration import Calibration
 from pdiff_plugins.uncertainty.measures import likelihoods
 from tests.uncertainty.helpers import answers
 

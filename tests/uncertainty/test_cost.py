@@ -132,11 +132,32 @@ def test_a_row_costs_what_it_begins_from_and_what_it_reads(data: DatasetSplits) 
     assert known["trained"].why == "base network 1 + checkpoints 1 + its own 0.5"
 
 
-def test_a_training_is_a_whole_one_whatever_comes_first(data: DatasetSplits) -> None:
-    """A shorter deep ensemble that came first made all costs a multiple of what they are."""
-    short, whole = (DeepEnsemble(count=2, trainings=factor) for factor in (0.5, 1))
-    known = costs(viewed(data, TRAIN, COLLECTED, {"deep_ensemble 0.5x": short, "deep_ensemble": whole}))
-    assert known["deep_ensemble 0.5x"].trainings == 1 and known["deep_ensemble"].trainings == 2
+def test_a_training_is_as_long_as_is_usual_whatever_else_was_trained(data: DatasetSplits) -> None:
+    methods = (DeepEnsemble(count=4, trainings=0.25), DeepEnsemble(count=2), Lone(trainings=(2.0,)))
+    ensembles = {label: method for several in methods for label, method in several.variants().items()}
+    known = costs(viewed(data, TRAIN, COLLECTED, ensembles))
+    assert {source: cost.trainings for source, cost in known.items() if source in ensembles} == {
+        "deep_ensemble 0.25x": 1, "deep_ensemble": 2, "lone 2x": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kept", "own"), [(None, 2.0), (4, 2.0), (2, 4.0)])
+def test_of_networks_trained_one_by_one_those_of_a_row_cost(data: DatasetSplits, kept: int | None, own: float) -> None:
+    """Four were trained, of which some may have diverged, and two are in the row."""
+    facts = {"each": 200, "examples": 800} | ({"networks": kept} if kept else {})
+    told = {
+        "new": facts | {"begins": "nothing"},
+        "at the base": facts | {"begins": "one"},
+        "together": {"examples": 800},
+    }
+    known = costs(viewed(data, TRAIN, COLLECTED, {}, told=told), dict.fromkeys(told, 2))
+    assert known["new"] == Cost(own, f"its own {own:g}")
+    assert known["at the base"] == Cost(1 + own, f"base network 1 + its own {own:g}")
+    assert known["together"].trainings == 2 + 4
+
+
+def test_where_only_shorter_networks_are_trained_a_training_is_as_long_as_is_usual(data: DatasetSplits) -> None:
+    short = DeepEnsemble(count=2, trainings=0.5)
     alone = costs(viewed(data, TRAIN, COLLECTED, {"deep_ensemble 0.5x": short, "base": Base()}))
     assert alone["deep_ensemble 0.5x"].trainings == 1 and alone["base"].trainings == 1
     new = costs(viewed(data, Train(), COLLECTED, {"d": DeepEnsemble(count=2, trainings=0.5, epochs=4, lr=0.01)}))

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pdiff_plugins.maths.tempering import tempered
 from pdiff_plugins.uncertainty.answers import mixed
-from pdiff_plugins.uncertainty.calibration import Calibration, tempered
+from pdiff_plugins.uncertainty.calibration import Calibration
 from pdiff_plugins.uncertainty.crossing import pseudo
 from pdiff_plugins.uncertainty.equivalent import NUMBERS, Curve, _crossing, curve, orders, sizes_up_to, sub_ensembles
 from pdiff_plugins.uncertainty.measures import likelihoods

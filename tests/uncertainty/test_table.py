@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,12 +19,22 @@ NAMES = {source: "lone" for source in COUNTS if source.startswith("lone")}
 PRICES = {"original": 1.0, "posterior": 1.5, "deep_ensemble": 8.0, "lone 1x": 1.0, "lone 2x": 2.0, "lone 4x": 4.0}
 
 
+def priced(prices: dict[str, Any], base: float = 0.0) -> Callable[..., dict[str, Cost]]:
+    """Return what gives these costs; one network of the deep ensemble costs one training, and what it begins at."""
+
+    def costs(view: Any, members: dict[str, int]) -> dict[str, Cost]:
+        alone = {"deep_ensemble": base + 1.0} if members == {"deep_ensemble": 1} else {}
+        return {source: Cost((prices | alone).get(source), "as told") for source in view.theta}
+
+    return costs
+
+
 def evaluated(
     monkeypatch: pytest.MonkeyPatch, counts: dict[str, int] = COUNTS, prices: dict[str, Any] = PRICES,
     selection: str = "validation", **options: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the scores of sources of one population, which cost so much."""
-    monkeypatch.setattr(table, "costs", lambda view: {s: Cost(prices.get(s), "as told") for s in view.theta})
+    monkeypatch.setattr(table, "costs", priced(prices))
     run = view(*sources(counts), selection=selection, names=NAMES)
     return Uncertainty(members=8, **options).evaluate(run, CTX)
 
@@ -43,6 +54,9 @@ def test_without_lone_one_of_the_deep_ensembles_networks_stands_beside(monkeypat
     scores = evaluated(monkeypatch, counts, PRICES | {"posterior": 1.0})
     assert scores["networks"]["posterior"]["lone"]["name"] == "one of deep_ensemble"
     assert scores["beside"]["one of deep_ensemble"]["cost"] == 1
+    monkeypatch.setattr(table, "costs", priced(PRICES | {"posterior": 2.0}, base=1.0))
+    begun = Uncertainty(members=8).evaluate(view(*sources(counts), names=NAMES), CTX)
+    assert begun["networks"]["posterior"]["lone"]["cost"] == begun["beside"]["one of deep_ensemble"]["cost"] == 2
     single = -scores["curve"][0]["calibrated_nll"]
     assert scores["beside"]["one of deep_ensemble"]["calibrated_nll"] == pytest.approx(-single)
     assert sum(scores["groups"]["one of deep_ensemble"]) / 100 == pytest.approx(single)
@@ -106,7 +120,7 @@ def test_sentences_say_who_wins_what_it_is_worth_and_what_a_lone_network_does(mo
     networks = evaluated(monkeypatch, reference="original")
     told = {
         "hmc": {"rhat": {"largest": 1.3}},
-        "original": {"rhat": {"largest": 1.2}},
+        "original": {"rhat": {"largest": 1.01}, "rhat_log_posterior": 1.2},
         "laplace": {"worse": "no better"},
     }
     given = {source: {"uncertainty": row} for source, row in networks.pop("networks").items()}
@@ -123,7 +137,7 @@ def test_a_lone_network_that_wins_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         sure_MEK = logp_MEK.clone()
         sure_MEK[0, torch.arange(200), targets[split]] += 4
         known["lone 2x"][split] = sure_MEK.log_softmax(dim=2)
-    monkeypatch.setattr(table, "costs", lambda view: {s: Cost(PRICES[s], "") for s in view.theta})
+    monkeypatch.setattr(table, "costs", priced(PRICES))
     run = view(known, targets, names=NAMES)
     scores = Uncertainty(members=8).evaluate(run, CTX)
     networks = {source: {"uncertainty": row} for source, row in scores.pop("networks").items()}

@@ -30,6 +30,7 @@ class Probes(Codec):
     """
 
     name = "probes"
+    version = 2  # 2: fits that train it count examples
     source: ClassVar[str] = (
         "probes: Kahana et al. 2024, Deep Linear Probe Generators, arXiv 2410.10811, section 3; the way back is a "
         "hypernetwork: Ha et al. 2016, arXiv 1609.09106"

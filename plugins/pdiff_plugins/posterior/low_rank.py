@@ -19,6 +19,7 @@ from pdiff.training.loop import train
 from pdiff.zoo import Zoo
 from pdiff_plugins.backbones.nets.linear_codec import PcaModule
 from pdiff_plugins.batches import at_most
+from pdiff_plugins.collectors.seeds.starts import begins
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 from pdiff_plugins.posterior.gradients import Drawn, Members, Taken, place
@@ -29,8 +30,6 @@ SMALLEST = 1e-6
 STATISTICS = ("running_mean", "running_var")
 UNIT = 0.05
 """Of each tensor's size: what stands for the deviation of checkpoints where there is one network."""
-BEGINS = {"new": "nothing"}
-"""What `Generator.facts` calls it."""
 SHARE_OF_ALL = 0.1
 """Of the size of all parameters: a tensor's size there is at least so much."""
 
@@ -130,6 +129,8 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Networks:
     )
     check_axes(method, gaussians)
     facts = facts_of(method, method.networks)
+    if method.begin == "new":
+        facts["begins"] = begins(bench.objective.model, zoo.layout, bench, ctx)
     if not method.steps:
         return Networks(normaliser, gaussians.scaled(), facts=facts)
     objective, members = bench.objective, Members(bench.objective, method.together, ctx.device)
@@ -177,7 +178,7 @@ def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tup
             )
         begin_CD = torch.stack([bench.start(derive(ctx.seed, "new", number)) for number in range(method.centres)])
     size_E = torch.stack([begin_CD[:, entry.columns].square().mean().sqrt() for entry in layout.entries])
-    floor = SHARE_OF_ALL * float(begin_CD.square().mean().sqrt())
+    floor = SHARE_OF_ALL * (float(begin_CD.square().mean().sqrt()) or 1.0)  # of what is zero no size is known
     unit_E = [
         1.0 if entry.positive else UNIT * max(float(size), floor)
         for entry, size in zip(layout.entries, size_E, strict=True)
@@ -192,7 +193,7 @@ def _of_networks(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> tup
 
 def facts_of(method: Posterior, networks: int) -> dict[str, Any]:
     """Return what is told of a fit: what it read with so many networks at each step, and what it began from."""
-    return {"examples": method.steps * networks * method.batch_size, "begins": BEGINS.get(method.begin, method.begin)}
+    return {"examples": method.steps * networks * method.batch_size, "begins": method.begin}
 
 
 def check_axes(method: Posterior, gaussians: LowRank) -> None:

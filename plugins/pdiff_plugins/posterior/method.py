@@ -42,7 +42,7 @@ class Posterior(Method):
     """
 
     name = "posterior"
-    version = 3  # 3: networks are drawn in float32 under bfloat16 on a CPU, too
+    version = 4  # 4: facts count examples
     source: ClassVar[str] = (
         "variational inference with a Gaussian of low rank, begun as in SWAG (arXiv 1902.02476, eq. 1) or, with "
         "several centres, MultiSWAG (arXiv 2002.08791); members and ensemble: Jeffares et al. 2023, arXiv 2301.11323"

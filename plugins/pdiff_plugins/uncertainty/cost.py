@@ -24,12 +24,12 @@ class Cost(NamedTuple):
     """What the cost is made of, or why it is not known."""
 
 
-def costs(view: View) -> dict[str, Cost]:
-    """Return the cost of each source's networks.
+def costs(view: View, members: Mapping[str, int] | None = None) -> dict[str, Cost]:
+    """Return the cost of each source's networks; of those trained one by one of so many members alone.
 
-    A training is what one network of the deep ensemble reads, where there is such a row of whole trainings, else what
-    the base network read: examples, each as often as it moved the network. Evaluating networks, to choose among them,
-    counts nothing.
+    A training is what one network of the deep ensemble reads, where there is such a row of networks trained for as long
+    as [train] says, else what the base network read: examples, each as often as it moved the network. Evaluating
+    networks, to choose among them, counts nothing.
     """
     setup, train = view.recipe, len(view.bench.examples("train"))
     base = setup.train.epochs * train
@@ -43,7 +43,17 @@ def costs(view: View) -> dict[str, Cost]:
     free = "; published weights cost nothing here" if setup.architecture.weights else ""
     told = {source: view.generators[source].facts for source in view.theta if source != ORIGINAL}
     told[ORIGINAL] = {"begins": CHECKPOINTS}
+    for source, count in (members or {}).items():
+        told[source] = _of_members(told[source], count)
     return {source: _cost(told[source], one, base, collected, elsewhere, free) for source in view.theta}
+
+
+def _of_members(facts: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return what is told of so many networks where each was trained by itself; those that diverged count, too."""
+    if not facts.get("each"):
+        return facts
+    networks = facts.get("networks", facts["examples"] / facts["each"])
+    return facts | {"examples": facts["examples"] * count / networks}
 
 
 def _cost(
@@ -77,7 +87,11 @@ def seconds(scores: Mapping[str, Any]) -> dict[str, float]:
 
     def own(source: str) -> float:
         row = given[source]
-        share = row["uncertainty"]["members"] / row["count"] if "each" in facts[source] else 1.0
+        share = (
+            row["uncertainty"]["members"] / (facts[source].get("networks") or row["count"])
+            if "each" in facts[source]
+            else 1.0
+        )
         return float(took.get(f"fit {source}", 0.0) * share)
 
     return {

@@ -9,7 +9,7 @@ import torch
 
 from pdiff.data import Batch, Split, TensorSplit, each, evaluation_batches, leaves, some
 from pdiff_plugins.audit.probabilities import calibration_error
-from pdiff_plugins.uncertainty.calibration import tempered
+from pdiff_plugins.maths.tempering import tempered
 from pdiff_plugins.uncertainty.foreign.corruptions import corrupted
 from pdiff_plugins.uncertainty.foreign.detection import auroc, fpr
 from pdiff_plugins.uncertainty.foreign.entries import STRENGTHS

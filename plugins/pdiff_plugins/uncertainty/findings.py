@@ -96,7 +96,8 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
     whole, given = scores["uncertainty"], given_by(scores, "uncertainty")
     yield from filter(None, (facts.get("worse") for facts in scores.get("facts", {}).values()))
     reference = whole["references"].get("reference", "")
-    mixing = scores.get("facts", {}).get(reference, {}).get("rhat", {}).get("largest", 1.0)
+    known = scores.get("facts", {}).get(reference, {})
+    mixing = max(known.get("rhat", {}).get("largest", 1.0), known.get("rhat_log_posterior", 1.0))
     if mixing > CONVERGED:
         yield f"the reference {reference} has not converged (R-hat {mixing:.2f} at its largest), and is no yardstick"
     if whole["halves"]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pdiff.data import Split, some
 from pdiff_plugins.audit.probabilities import calibration_error
+from pdiff_plugins.maths.tempering import tempered
 from pdiff_plugins.uncertainty.answers import AT_ONCE, Answers, Panel, mixed, panel
-from pdiff_plugins.uncertainty.calibration import Calibration, tempered
+from pdiff_plugins.uncertainty.calibration import Calibration
 from pdiff_plugins.uncertainty.crossing import pseudo
 from pdiff_plugins.uncertainty.equivalent import Curve, curve
 from pdiff_plugins.uncertainty.measures import agreement, brier, entropy, likelihoods, reliability, right, selective
@@ -170,6 +171,6 @@ class Rows:
         numbers = test_MEK[0].numel() + known_MEK[0].numel()
         temperature_ME = self.calibration.of(test_MEK, known_MEK)
         single = self._scores(test_MEK, tempered(test_MEK, temperature_ME)) | {
-            "temperature": float(temperature_ME.mean()), "equivalent_text": "1", "cost": 1.0,
+            "temperature": float(temperature_ME.mean()), "equivalent_text": "1",
         }  # fmt: skip
         return curve(len(test_MEK), numbers, self.ctx.generator("sub-ensembles"), score), single

@@ -89,7 +89,8 @@ class Beside(Ensemble):
     """A network of the deep ensemble by itself: means over all of them."""
 
     equivalent_text: Annotated[str, "1, as it is"]
-    cost: Annotated[float, "one training"]
+    cost: NotRequired[Annotated[float, "in trainings: one, and what it begins from"]]
+    cost_why: NotRequired[Annotated[str, "what makes the cost, or why it is not known"]]
 
 
 class Size(TypedDict):

@@ -46,7 +46,7 @@ class Table:
         said = {key: names for key, names in lists.items() if names}
         if self.view.method not in rows:
             return {"networks": {}} | said
-        known = costs(self.view)
+        known = costs(self.view, {source: row.told["members"] for source, row in rows.items()})
         curve = deep[0] if deep else None
         score_SE = {source: row.score_SE for source, row in rows.items()}
         single = f"one of {self.options.ensemble}"
@@ -54,11 +54,12 @@ class Table:
             score_SE[single] = curve.pseudo_NkE[0]
         networks = {source: row.told for source, row in rows.items()}
         for source, row in rows.items():
-            networks[source] |= (
-                self._worth(source, row, curve) | self._cost(source, row, known.get(source)) | others[source]
-            )
-        lone = self._lone({s: cost for s, cost in known.items() if s in rows}, single if curve is not None else "")
-        beside = {"beside": {single: deep[1]}} if deep else {}
+            networks[source] |= self._worth(source, row, curve) | _told_cost(known.get(source)) | others[source]
+        known = {source: cost for source, cost in known.items() if source in rows}
+        if curve is not None:
+            known = {single: costs(self.view, {self.options.ensemble: 1})[self.options.ensemble]} | known
+        lone = self._lone(known, single)
+        beside = {"beside": {single: deep[1] | _told_cost(known[single])}} if deep else {}
         whole = self._whole(rows, score_SE, curve, networks, lone, single)
         for source, alone in besides(networks, lone, score_SE, whole["gains"], self.view.method).items():
             networks[source]["lone"] = alone
@@ -81,26 +82,11 @@ class Table:
         numbers = {size: number for number, size in enumerate(curve.sizes[:-1]) if size in SIZES}
         return {f"{size} of {self.options.ensemble}": grouped(curve.score_NE[at]) for size, at in numbers.items()}
 
-    def _cost(self, source: str, row: Row, cost: Cost | None) -> dict[str, Any]:
-        """Return the cost; where networks are trained one by one it is that of one ensemble's alone."""
-        if cost is None or cost.trainings is None:
-            return {} if cost is None else {"cost_why": cost.why}
-        each = source in self.view.generators and "each" in self.view.generators[source].facts
-        asked, count = row.told["members"], len(self.view.theta[source])
-        share = asked / count if each else 1.0
-        of = f"; {asked} of its {count} networks" if share < 1 else ""
-        return {"cost_why": f"{cost.why}{of}", "cost": cost.trainings * share}
-
     def _lone(self, known: dict[str, Cost], single: str) -> dict[str, float]:
         """Return lone networks and their costs, the cheapest first; of equal ones those that are several."""
-        lone = {single: 1.0} if single else {}
-        lone |= {
-            source: cost.trainings
-            for source, cost in known.items()
-            if source in self.view.methods and self.view.methods[source].name == self.options.lone
-            and cost.trainings is not None
-        }  # fmt: skip
-        return dict(sorted(lone.items(), key=lambda pair: pair[1]))
+        names = {source for source, method in self.view.methods.items() if method.name == self.options.lone} | {single}
+        prices = {source: cost.trainings for source, cost in known.items() if source in names}
+        return dict(sorted(((s, price) for s, price in prices.items() if price is not None), key=lambda pair: pair[1]))
 
     def _whole(
         self, rows: dict[str, Row], score_SE: dict[str, Tensor], curve: Curve | None, networks: dict[str, Any],
@@ -137,6 +123,12 @@ def told(found: Equivalent, most: int) -> dict[str, Any]:
         "equivalent_text": words[0],
         "equivalent_interval": words[1] if words[1] == words[2] else f"{words[1]} to {words[2]}",
     }  # fmt: skip
+
+
+def _told_cost(cost: Cost | None) -> dict[str, Any]:
+    if cost is None:
+        return {}
+    return {"cost_why": cost.why} | ({} if cost.trainings is None else {"cost": cost.trainings})
 
 
 def besides(

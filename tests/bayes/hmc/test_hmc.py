@@ -93,7 +93,20 @@ def test_a_logistic_regression_has_the_posterior_that_integration_gives() -> Non
     assert facts["accept"] == pytest.approx(0.8, abs=0.1) and facts["begins"] == "nothing"
 
 
-@pytest.mark.parametrize(("architecture", "keep"), [(Mlp(hidden=(5, 4)), ""), (Mlp(hidden=(5, 4)), "3"), (SMALL, "")])
+class Attention(Architecture):
+    """Torch's own layer of a transformer, and a head."""
+
+    name = "attention"
+
+    def build(self, *, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        layer = nn.TransformerEncoderLayer(16, 2, 8, dropout=0.0, batch_first=True)
+        return nn.Sequential(nn.Flatten(1, 2), layer, nn.Flatten(), nn.Linear(256, outputs))
+
+
+NETWORKS = [(Mlp(hidden=(5, 4)), ""), (Mlp(hidden=(5, 4)), "3"), (SMALL, ""), (Attention(), "")]
+
+
+@pytest.mark.parametrize(("architecture", "keep"), NETWORKS)
 def test_the_gradient_of_all_chains_is_that_of_each(
     monkeypatch: pytest.MonkeyPatch, architecture: Architecture, keep: str
 ) -> None:
@@ -196,6 +209,28 @@ def test_what_it_is_not_for_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
     assert "33 parameters are selected, and chains of more than 30" in told()
 
 
+class Weighted(Classification):
+    """Errors on one class count more."""
+
+    name = "weighted"
+
+    def loss(self, model: Any, batch: Any) -> torch.Tensor:
+        weight = torch.tensor([1.0, 5.0])
+        return nn.functional.cross_entropy(model(batch.inputs), batch.targets, weight=weight)
+
+
+@pytest.mark.parametrize("sure", [False, True], ids=["in order of classes", "of no loss at all"])
+def test_weights_of_classes_are_found_whatever_the_examples_and_the_network(sure: bool) -> None:
+    targets = torch.arange(60) // 30
+    split = TensorSplit((3.0 * targets - 1)[:, None], targets)
+    bench = bench_for(Line(), DatasetSplits(split, split, split, input_shape=(1,), outputs=2), Weighted())
+    if sure:
+        with torch.no_grad():
+            bench.objective.model.weight.copy_(torch.tensor([[-50.0], [50.0]]))
+    with pytest.raises(UserError, match=r"the loss of task weighted .* is not the cross-entropy"):
+        fitted_by(bench)
+
+
 def test_chains_that_do_not_agree_are_told() -> None:
     bench = bench_for(Mlp(hidden=(5,)), tiny_splits())
     said: list[str] = []
@@ -203,9 +238,18 @@ def test_chains_that_do_not_agree_are_told() -> None:
     assert len(said) == 1 and "above 1.05: the chains are not of one distribution yet; raise method.draws" in said[0]
 
 
+def test_chains_that_stand_still_are_told_by_numbers() -> None:
+    said: list[str] = []
+    bench, still = bench_for(Mlp(hidden=(5,)), tiny_splits()), {"step": 5.0, "path": 10.0, "warmup": 0, "descent": 0}
+    facts = fitted_by(bench, CTX.replace(warn=said.append), **still | {"deviation": 3.0}).facts
+    assert facts["accept"] == 0 and facts["rhat"] == dict.fromkeys(("largest", "q95", "median"), math.inf)
+    assert "R-hat is inf at its largest" in said[0] and "20 of 20 trajectories diverged" in said[1]
+
+
 def test_tasks_without_one_likelihood_are_told_before_anything_is_trained() -> None:
     for task, line in (
         (Classification(label_smoothing=0.1), "method: hmc needs a likelihood, and task.label_smoothing = 0.1 makes"),
+        (Regression(), "method: hmc needs classes' likelihood, and task regression has none; leave hmc out"),
         (Shifts(), "method: hmc draws networks for one thing, and of task shifts each has its own"),
     ):
         recipe = SimpleNamespace(task=task)

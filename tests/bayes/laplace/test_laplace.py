@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 
 import laplace
 import pytest
@@ -170,6 +172,38 @@ def test_entries_in_another_order_and_convolutions_with_channels_last() -> None:
     ours_P = parameters_to_vector([state[key] for key, _ in model.named_parameters()])
     torch.testing.assert_close(ours_P, expected_P, atol=1e-4, rtol=1e-3)
     assert math.isfinite(nll(bench.objective.log_probabilities(fitted.sample(3, bench, CTX), split.inputs)))
+
+
+def test_attention_has_a_curvature_and_a_linear_model_and_torch_says_nothing_of_it() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+    model = nn.Sequential(nn.Linear(2, 8), nn.Unflatten(1, (2, 4)), layer, nn.Flatten(), nn.Linear(8, 3)).eval()
+    zoo, split = zoo_of(model), points()
+    bench = bench_of(model, zoo)
+    fitted = Laplace(structure="diag", predictive="linearised", grid=(9.0,)).fit(zoo, bench, CTX)  # warnings are errors
+    delta_MP = 1e-3 * (fitted.sample(3, bench, CTX) - zoo.base)
+    linear = fitted.varied(bench.objective, CTX.device).linearised(delta_MP, split.inputs)
+    near = bench.objective.log_probabilities(zoo.base + delta_MP, split.inputs)
+    plain = bench.objective.log_probabilities(zoo.base[None], split.inputs)
+    assert float((linear - near).abs().max()) < 0.02 * float((near - plain).abs().max())
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+QUIET = """
+from pdiff_plugins.bayes.laplace.method import Laplace
+from tests.bayes.laplace.helpers import CTX, bench_of, points, two_layers, zoo_of
+
+model = two_layers()
+zoo = zoo_of(model)
+bench = bench_of(model, zoo)
+fitted = Laplace(predictive="linearised", grid=(9.0,)).fit(zoo, bench, CTX)
+fitted.answers(points(), 2, bench, CTX)
+"""
+
+
+def test_nothing_that_libraries_say_of_themselves_is_told() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_contract_and_the_same_bytes_twice(tmp_path) -> None:

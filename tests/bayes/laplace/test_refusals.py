@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from pdiff.components import KINDS
+from pdiff.components import KINDS, Ahead
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
 from pdiff.recipe.loading import load_recipe
+from pdiff.testing import tiny_run
+from pdiff_plugins.adapters.selector import Lora
 from pdiff_plugins.bayes.laplace import curvature
 from pdiff_plugins.bayes.laplace.choice import likelihoods
+from pdiff_plugins.bayes.laplace.dropout import Dropout
 from pdiff_plugins.bayes.laplace.method import GRID, Laplace
+from pdiff_plugins.images.classification import Classification
 from tests.bayes.laplace.helpers import CTX, bench_of, points, two_layers, zoo_of
 from tests.helpers import TINY
 
@@ -31,12 +36,57 @@ def test_selections_in_which_nothing_can_be_random(monkeypatch: pytest.MonkeyPat
     first = refused(Laplace(weights="last_layer"), model, ["0.weight", "0.bias", "3.weight"])
     assert first.startswith("method.weights = 'last_layer': 3.bias is not selected")
     norms = refused(Laplace(), model, ["1.weight", "1.bias"])
-    assert norms.startswith("method.structure = 'kron': no linear layer or convolution is in the selection; set it to")
+    assert norms.startswith("method.structure = 'kron': no linear layer or convolution of its own is in the")
     ends = refused(Laplace(weights="last_layer"), nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
     assert ends.startswith("method.weights = 'last_layer': the network's last is 1, of LayerNorm, which is not linear")
     monkeypatch.setattr(curvature, "MOST", 10)
     whole = refused(Laplace(structure="full"), model)
     assert whole.startswith("method.structure = 'full': 43 parameters are random, and of at most 10 the whole matrix")
+
+
+def test_of_layers_that_share_a_weight_and_of_adapters_no_factors_are_known(tmp_path) -> None:
+    model, said = two_layers(nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh()), list[str]()
+    model[4].weight = model[2].weight
+    zoo = zoo_of(model)
+    fitted = Laplace(grid=(9.0,)).fit(zoo, bench_of(model, zoo), CTX.replace(warn=said.append))
+    assert fitted.facts["still"] == ["2.weight", "2.bias", "4.bias"] and len(said) == 1
+    assert fitted.sample(3, bench_of(model, zoo), CTX).isfinite().all()
+    run = tiny_run(
+        tmp_path, architecture={"name": "mlp", "hidden": (5,)}, task=Classification(), selector=Lora(rank=1),
+        collect={"name": "trajectory", "count": 4, "lr": 0.01, "batch_size": 20},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"^method.structure = 'kron': no linear layer or convolution of its own"):
+        Laplace().fit(run.zoo, run.bench, CTX)
+    fitted = Laplace(structure="diag", predictive="linearised", grid=(9.0,)).fit(run.zoo, run.bench, CTX)
+    assert fitted.answers(run.bench.examples("test"), 3, run.bench, CTX).isfinite().all()
+
+
+def test_what_the_library_cannot_do_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("sizes\n  differ")
+
+    monkeypatch.setattr("laplace.baselaplace.ParametricLaplace.fit", fails)
+    assert refused(Laplace(structure="diag"), two_layers()) == (
+        "laplace: the library cannot take the curvature of this network (RuntimeError: sizes differ); try another "
+        "method.structure than 'diag', or leave the method out"
+    )
+
+
+class Recurrent(nn.Module):
+    """Reads each point as two steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(1, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(inputs[:, :, None])[0][:, -1])
+
+
+def test_a_layer_without_a_derivative_forwards_is_told_in_one_line() -> None:
+    line = refused(Laplace(structure="diag", predictive="linearised", grid=(9.0,)), Recurrent().eval())
+    assert line.startswith("method.predictive = 'linearised': a layer has no derivative forwards (Trying to use")
+    assert "\n" not in line and line.endswith("; set it to 'networks'")
 
 
 def test_tasks_and_inputs_that_it_cannot_read() -> None:
@@ -49,9 +99,39 @@ def test_tasks_and_inputs_that_it_cannot_read() -> None:
     assert refused(Laplace(), model, split=pairs).startswith("laplace: the library reads one tensor for each example")
 
 
-def test_a_missing_library_is_told_before_anything_is_done(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pdiff.components import Ahead
+class Weighted(Classification):
+    """Errors on one class count more."""
 
+    name = "weighted"
+
+    def loss(self, model, batch):
+        weight = torch.tensor([1.0, 5.0, 1.0])
+        return nn.functional.cross_entropy(model(batch.inputs), batch.targets, weight=weight)
+
+
+def test_a_loss_of_another_curvature_is_refused_and_smoothed_labels_have_the_same() -> None:
+    line = refused(Laplace(), two_layers(), task=Weighted())
+    assert line.startswith("laplace: the loss of task weighted (") and line.endswith("; leave it out")
+    zoo = zoo_of(two_layers())
+    fitted = [
+        Laplace(grid=(9.0,)).fit(zoo, bench_of(two_layers(), zoo, Classification(label_smoothing=part)), CTX).tensors()
+        for part in (0.0, 0.2)
+    ]
+    assert all(value.equal(fitted[1][key]) for key, value in fitted[0].items())
+
+
+def test_tasks_without_classes_are_told_before_anything_is_trained(tmp_path) -> None:
+    recipe = SimpleNamespace(task=KINDS["task"].model_validate({"name": "regression"}))
+    for method, line in (
+        (Laplace(), "method: laplace needs classes' likelihood, and task regression has none; leave it out"),
+        (Dropout(), "method: passes of dropout answer by classes' probabilities, and task regression has none; leave"),
+    ):
+        ahead = Ahead(recipe, "method", tmp_path, False, None)
+        method.foresee(ahead)
+        assert len(ahead.what("lacks")) == 1 and ahead.what("lacks")[0].startswith(line)
+
+
+def test_a_missing_library_is_told_before_anything_is_done(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     recipe = load_recipe(tmp_path / "tiny.toml")
     ahead = Ahead(recipe, "method", tmp_path, False, None)

@@ -35,7 +35,7 @@ def test_each_network_is_trained_as_the_base_network_is(net: str, train: Train, 
     assert theta_MD.shape == (3, bench.zoo.layout.dim) and generator.sample(2, bench, CTX).equal(theta_MD[:2])
     for run, theta_D in enumerate(theta_MD):
         torch.testing.assert_close(theta_D, plainly(bench, run, train, tmp_path), atol=2e-4, rtol=2e-3)
-    assert generator.facts == {"examples": 3 * 3 * 40, "each": 3 * 40, "begins": "nothing"}
+    assert generator.facts == {"examples": 3 * 3 * 40, "each": 3 * 40, "networks": 3, "begins": "nothing"}
 
 
 @pytest.mark.parametrize("times", [1.0, 2.0])
@@ -160,6 +160,7 @@ def test_networks_that_diverge_are_left_out_and_told(dropout: float, monkeypatch
     monkeypatch.setattr(type(bench), "build", spoilt)
     generator = fitted(DeepEnsemble(count=3), bench, CTX.replace(warn=warned.append))
     assert generator.theta_KD.equal(whole[[0, 2]]) and generator.facts["examples"] == 3 * 3 * 40
+    assert generator.facts["networks"] == 2
     assert len(warned) == 1 and warned[0].startswith("deep_ensemble: 1 of 3 runs diverged")
     with pytest.raises(UserError, match=r"deep_ensemble: 3 of 3 runs diverged .* lower its lr \(it is 1e\+30\)"):
         fitted(DeepEnsemble(count=3, lr=1e30, optimizer="sgd"), bench)

@@ -19,6 +19,7 @@ from pdiff.zoo import Zoo
 from pdiff_plugins.bayes.hmc import diagnostics
 from pdiff_plugins.bayes.hmc.sampler import Chains, StepSize, transition
 from pdiff_plugins.bayes.hmc.target import Target, check, deviations
+from pdiff_plugins.collectors.seeds.starts import begins
 
 if TYPE_CHECKING:
     from pdiff_plugins.bayes.hmc.method import Hmc
@@ -64,7 +65,7 @@ def fit(method: Hmc, zoo: Zoo, bench: Bench, ctx: Context) -> Draws:
         target = Target(objective, deviations(layout, method.deviation, method.by_inputs), method.chains, ctx.device)
         run = _Run(method, target, ctx)
         run.run(lambda: torch.stack([bench.start(derive(ctx.seed, "chain", chain)) for chain in range(method.chains)]))
-    facts = run.facts() | _agreement(run, bench)
+    facts = run.facts() | {"begins": begins(objective.model, layout, bench, ctx)} | _agreement(run, bench)
     _tell(method, facts, ctx)
     return Draws(run.theta_CSD, run.log, facts)
 
@@ -146,8 +147,7 @@ class _Run:
         return {
             "chains": chains, "draws": draws, "accept": self.counts["accepted"] / draws,
             "step": self.step_size.mean, "steps": self.counts["steps"] / draws,
-            "divergences": self.counts["divergences"], "begins": "nothing",
-            "examples": self.counts["gradients"] * chains * self.examples,
+            "divergences": self.counts["divergences"], "examples": self.counts["gradients"] * chains * self.examples,
         }  # fmt: skip
 
     @property
@@ -184,10 +184,16 @@ def _agreement(run: _Run, bench: Bench) -> dict[str, Any]:
     rhat_Q, ess_Q = diagnostics.both(known[0].flatten(1).unflatten(0, run.theta_CSD.shape[:2]))
     rhat_1, ess_1 = diagnostics.both(run.potential_CS[..., None])
     return {
-        "rhat": {"largest": float(rhat_Q.max()), "q95": float(rhat_Q.quantile(0.95)), "median": float(rhat_Q.median())},
+        "rhat": {"largest": float(rhat_Q.max()), "q95": _quantile(rhat_Q, 0.95), "median": float(rhat_Q.median())},
         "ess": {"smallest": float(ess_Q.min()), "q05": float(ess_Q.quantile(0.05)), "median": float(ess_Q.median())},
         "rhat_log_posterior": float(rhat_1), "ess_log_posterior": float(ess_1), "quantities": len(rhat_Q),
     }  # fmt: skip
+
+
+def _quantile(values_Q: Tensor, share: float) -> float:
+    """Return the quantile; among infinite values, as of chains that stand still, one of them, not a difference."""
+    found = float(values_Q.quantile(share))
+    return float(values_Q.quantile(share, interpolation="higher")) if math.isnan(found) else found
 
 
 def _tell(method: Hmc, facts: dict[str, Any], ctx: Context) -> None:

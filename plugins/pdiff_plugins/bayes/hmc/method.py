@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Family, Generator, Method
+from pdiff.components import Family, Generator, Method, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +62,8 @@ class Hmc(Method):
             ahead.lacks(
                 f"{ahead.key}: hmc draws networks for one thing, and of task {task.name} each has its own; leave it out"
             )
+        if type(task).log_probabilities is Task.log_probabilities:
+            ahead.lacks(f"{ahead.key}: hmc needs classes' likelihood, and task {task.name} has none; leave hmc out")
         if getattr(task, "label_smoothing", 0):
             ahead.lacks(
                 f"{ahead.key}: hmc needs a likelihood, and task.label_smoothing = {task.label_smoothing:g} makes the "

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.functional import nll_loss, one_hot
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import one_hot
 from torch.utils import _pytree as pytree
 
 from pdiff.components import Family
 from pdiff.data import Batch, Split
 from pdiff.errors import UserError
 from pdiff.objective import Objective
-from pdiff.running.device import steady_attention
 from pdiff.zoo import Layout
 from pdiff_plugins.bayes.hmc.layers import ExamplesInnermost
+from pdiff_plugins.bayes.likelihood import odd_loss
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers
 
 MOST = 10_000
@@ -86,7 +87,7 @@ class Target:
             return loss_C, gradient_CD
 
         try:
-            with torch.enable_grad(), steady_attention(x_CD.device):
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # of the fused one vmap takes network after network
                 graph = make_fx(both, decomposition_table=DECOMPOSED if cpu else None)(x_CD, *tensors)
         except Exception as error:  # tracing runs the author's code, which can fail in any way
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -136,25 +137,8 @@ def check(objective: Objective, layout: Layout) -> None:
         )
     if isinstance(task, Family):
         raise UserError(f"hmc: of task {task.name} each network has its own; {INSTEAD}")
-    _check_likelihood(objective, layout)
-
-
-@torch.no_grad()
-def _check_likelihood(objective: Objective, layout: Layout) -> None:
-    """Raise UserError where the loss is not the mean cross-entropy of the log-probabilities that the task gives."""
-    batch = objective.split.batch(torch.arange(min(len(objective.split), 16)), next(_tensors(objective)).device)
-    theta_1D = layout.joined(objective.model.state_dict())[None]
-    logp_1BK = objective.log_probabilities(theta_1D, batch.inputs)
-    if logp_1BK is None or logp_1BK.ndim != 3 or batch.targets.ndim != 1:
-        raise UserError(f"hmc: task {objective.task.name} gives no log-probabilities of one class each; {INSTEAD}")
-    loss, wanted = objective.losses(theta_1D, batch)[0], nll_loss(logp_1BK[0], batch.targets.long())
-    if not torch.isclose(loss.float(), wanted, rtol=1e-3, atol=1e-4):
+    if odd := odd_loss(objective, "hmc", INSTEAD):
         raise UserError(
-            f"hmc: the loss of task {objective.task.name} ({loss:.4g}) is not the cross-entropy of its log-"
-            f"probabilities ({wanted:.4g}), as a likelihood is; set label_smoothing and weights of classes to none, "
-            f"or {INSTEAD}"
+            f"hmc: the loss of task {task.name} ({odd[0]:.4g}) is not the cross-entropy of its log-probabilities "
+            f"({odd[1]:.4g}), as a likelihood is; set label_smoothing and weights of classes to none, or {INSTEAD}"
         )
-
-
-def _tensors(objective: Objective) -> Any:
-    return iter(objective.model.state_dict().values())

@@ -8,26 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-LEAST, MOST = 0.05, 20.0
-"""Temperatures that are looked at."""
-STEPS = 60
+from pdiff_plugins.maths.tempering import temperatures, tempered
 
 
 def likelihoods(logp_EK: Tensor, targets_E: Tensor) -> tuple[float, float]:
-    """Return the negative log-likelihood, and that after the best temperature.
-
-    Guo et al. 2017, arXiv 1706.04599, section 4.2: convex in the inverse temperature, whose interval is halved.
-    """
+    """Return the negative log-likelihood, and that after the best temperature."""
     logp_EK, targets_E = logp_EK.double(), targets_E.long()
     logp_EK = logp_EK.clamp_min(torch.finfo(torch.float32).min)  # a member may be certain
-    right_E = logp_EK.gather(1, targets_E[:, None])[:, 0]
-    low, high = 1 / MOST, 1 / LEAST
-    for _ in range(STEPS):
-        inverse = math.sqrt(low * high)
-        mean_E = ((logp_EK * inverse).softmax(dim=1) * logp_EK).sum(dim=1)
-        low, high = (low, inverse) if float((mean_E - right_E).mean()) > 0 else (inverse, high)
-    calibrated = nll_loss((logp_EK * math.sqrt(low * high)).log_softmax(dim=1), targets_E)
-    return float(nll_loss(logp_EK.log_softmax(dim=1), targets_E)), float(calibrated)
+    calm_EK = tempered(logp_EK[None], temperatures(logp_EK[None], targets_E)[:, None])[0]
+    return float(nll_loss(logp_EK.log_softmax(dim=1), targets_E)), float(nll_loss(calm_EK, targets_E))
 
 
 def best(losses: list[float]) -> int:

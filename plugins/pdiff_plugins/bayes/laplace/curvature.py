@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pdiff.data import Split
 from pdiff.errors import UserError
-from pdiff_plugins.bayes.laplace.varied import WHERE, Logits
+from pdiff_plugins.bayes.laplace.varied import WHERE, Logits, plain_attention
 
 BATCH = {"kron": 128, "diag": 8, "full": 128}
 """Examples at a time: what a diagonal costs grows with their square."""
@@ -91,7 +91,17 @@ def curvature_of(
             "taken; set it to 'kron' or 'diag'"
         )
     fitted = library().Laplace(model, "classification", subset_of_weights="all", hessian_structure=structure)
-    fitted.fit(Loader(split, BATCH[structure], device))
+    try:
+        with plain_attention():
+            fitted.fit(Loader(split, BATCH[structure], device))
+    except UserError:
+        raise
+    except Exception as error:  # the library runs the author's code, which can fail in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"laplace: the library cannot take the curvature of this network ({reason}); try another "
+            f"method.structure than {structure!r}, or leave the method out"
+        ) from error
     model.requires_grad_(False)
     curvature = Curvature({key: value.detach().cpu().contiguous() for key, value in _tensors(fitted.H, structure)})
     likelihood, square = float(fitted.log_likelihood), float(fitted.mean.double().square().sum())

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Generator, Method
+from pdiff.components import Generator, Method, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Zoo
 
@@ -26,6 +27,14 @@ class Dropout(Method):
     name = "dropout"
     source: ClassVar[str] = "Gal and Ghahramani 2016, Dropout as a Bayesian Approximation, arXiv 1506.02142, eq. 6"
     p: float = Field(0.0, ge=0, lt=1, description="part of the values that is dropped; 0: as the network has it")
+
+    def foresee(self, ahead: Ahead) -> None:
+        task = ahead.recipe.task
+        if type(task).log_probabilities is Task.log_probabilities:
+            ahead.lacks(
+                f"{ahead.key}: passes of dropout answer by classes' probabilities, and task {task.name} has none; "
+                "leave it out"
+            )
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         """Raises UserError where the network drops nothing."""

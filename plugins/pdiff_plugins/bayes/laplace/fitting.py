@@ -23,7 +23,9 @@ from pdiff_plugins.bayes.laplace.choice import best, likelihoods
 from pdiff_plugins.bayes.laplace.curvature import Curvature, curvature_of
 from pdiff_plugins.bayes.laplace.method import Laplace
 from pdiff_plugins.bayes.laplace.varied import Varied, entries_of, network_of
+from pdiff_plugins.bayes.likelihood import odd_loss
 
+INSTEAD = "leave it out"
 Answers = Callable[[Any], Tensor]
 """From inputs to log-probabilities `[M, B, K]`."""
 
@@ -96,6 +98,12 @@ def fit(method: Laplace, zoo: Zoo, bench: Bench, ctx: Context) -> Approximation:
     if not isinstance(inputs, Tensor):
         raise UserError("laplace: the library reads one tensor for each example, and here are several; leave it out")
     numbers, still = entries_of(model, zoo.layout, inputs, weights, structure)
+    smoothed = getattr(objective.task, "label_smoothing", 0)  # of which the curvature is the same
+    if (odd := odd_loss(objective, "laplace", INSTEAD)) and not smoothed:
+        raise UserError(
+            f"laplace: the loss of task {objective.task.name} ({odd[0]:.4g}) is not the cross-entropy of its log-"
+            f"probabilities ({odd[1]:.4g}), of which the library takes the curvature; {INSTEAD}"
+        )
     if still:
         ctx.warn(
             f"{label[0]}: Kronecker factors are of linear layers and convolutions alone; {len(still)} other parameters "

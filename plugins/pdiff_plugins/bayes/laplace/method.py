@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat
 
-from pdiff.components import Family, Generator, Method
+from pdiff.components import Family, Generator, Method, Task
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,11 +73,14 @@ class Laplace(Method):
     def foresee(self, ahead: Ahead) -> None:
         if importlib.util.find_spec("laplace") is None:
             ahead.lacks(f"{ahead.key}: {MISSING}")
-        if isinstance(ahead.recipe.task, Family):
+        task = ahead.recipe.task
+        if isinstance(task, Family):
             ahead.lacks(
-                f"{ahead.key}: laplace takes the curvature of one loss, and of task {ahead.recipe.task.name} each "
-                "network has its own; leave it out"
+                f"{ahead.key}: laplace takes the curvature of one loss, and of task {task.name} each network has its "
+                "own; leave it out"
             )
+        if type(task).log_probabilities is Task.log_probabilities:
+            ahead.lacks(f"{ahead.key}: laplace needs classes' likelihood, and task {task.name} has none; leave it out")
 
     def variants(self) -> dict[str, Method]:
         """Return one method for each setting listed; a last layer's predictives are one."""

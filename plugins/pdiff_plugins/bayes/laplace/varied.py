@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +24,18 @@ FACTORED = (nn.Linear, nn.Conv2d)
 WHERE = "network"
 AT_ONCE = 16
 """Members whose answers are computed together."""
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Within it attention is computed by what has derivatives forwards, and of many at once; fused ones have none."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 class Logits(nn.Module):
@@ -62,7 +77,8 @@ def entries_of(model: Logits, layout: Layout, inputs: Any, weights: str, structu
     known = _factored(layers, set(keys)) if structure == "kron" else set(keys)
     if not known:
         raise UserError(
-            f"method.structure = '{structure}': no linear layer or convolution is in the selection; set it to 'diag'"
+            f"method.structure = '{structure}': no linear layer or convolution of its own is in the selection; "
+            "set it to 'diag'"
         )
     return [numbers[key] for key in keys if key in known], [key for key in keys if key not in known]
 
@@ -109,8 +125,15 @@ def _last(layers: Sequence[tuple[str, nn.Module]], selected: set[str]) -> list[s
 
 
 def _factored(layers: Sequence[tuple[str, nn.Module]], selected: set[str]) -> set[str]:
-    """Return the keys of layers that are selected whole and whose Kronecker factors are known."""
-    whole = [_keys(name, layer) for name, layer in layers if isinstance(layer, FACTORED)]
+    """Return the keys of layers that are selected whole and whose Kronecker factors are known.
+
+    The library knows none of layers within such a layer, as adapters are, nor of those that share a weight.
+    """
+    known = {name: layer for name, layer in layers if isinstance(layer, FACTORED)}
+    shared = Counter(parameter for _, layer in layers for parameter in layer.parameters(recurse=False))
+    odd = {name for name, layer in known.items() if any(shared[parameter] > 1 for parameter in layer.parameters())}
+    odd |= {name for name in known if any(name.startswith(f"{other}.") for other in known)}
+    whole = [_keys(name, layer) for name, layer in known.items() if name not in odd]
     return {key for keys in whole if selected.issuperset(keys) for key in keys}
 
 
@@ -136,5 +159,13 @@ class Varied:
             both: Any = jvp(answers, (self.values,), (towards,))
             return both[0] + both[1]
 
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no derivative forwards
-            return vmap(moved, chunk_size=AT_ONCE)(delta_MP).log_softmax(dim=2)
+        with torch.no_grad(), plain_attention(), warnings.catch_warnings():  # what it tells of how it loads these
+            warnings.filterwarnings("ignore", ".*torch.jit.script.*", FutureWarning)
+            try:
+                return vmap(moved, chunk_size=AT_ONCE)(delta_MP).log_softmax(dim=2)
+            except NotImplementedError as error:
+                reason = " ".join(str(error).split())[:120]
+                raise UserError(
+                    f"method.predictive = 'linearised': a layer has no derivative forwards ({reason}); set it to "
+                    "'networks'"
+                ) from error

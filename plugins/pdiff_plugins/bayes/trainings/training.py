@@ -25,11 +25,11 @@ from pdiff.running.device import placed
 from pdiff.running.progress import Progress, Step
 from pdiff.training.loop import epoch_length, epoch_order, train
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.adapters.layers import adapted, in_training
+from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.bayes.trainings.options import Settings
 from pdiff_plugins.collectors.seeds.collector import Seeds
 from pdiff_plugins.collectors.seeds.network import Network, NotTogether
-from pdiff_plugins.collectors.seeds.starts import independent
+from pdiff_plugins.collectors.seeds.starts import begins, independent
 from pdiff_plugins.collectors.seeds.training import SMALLEST_BLOCK, Examples, JointTraining, changes, converged
 
 BLOCK = 16
@@ -65,11 +65,12 @@ class Trainings:
         self.layout, self.task, self.split, self.ctx = zoo.layout, objective.task, objective.split, ctx
         self.base = copy.deepcopy(objective.model).to(ctx.device)
         self.base.load_state_dict(zoo.anchor)
-        self.begins = "nothing" if start == "new" and not adapted(self.base) else "one"  # adapters are of the base
+        self.begins = "one"
         self.start: Callable[[int], nn.Module] = lambda run: self.base
         if start == "new":
             asked, instead = "method.start = 'new'", "method.start = 'base'"
             self.start = independent(self.base, self.layout, bench, ctx, asked, instead)
+            self.begins = begins(self.base, self.layout, bench, ctx)
         self.per_epoch = epoch_length(len(self.split), settings.batch_size, self.model())
 
     def seed(self, run: int) -> int:
@@ -97,9 +98,10 @@ class Trainings:
         model = copy.deepcopy(self.base) if run is None else copy.deepcopy(self.start(run)).to(self.ctx.device)
         return in_mode(model, self.layout)
 
-    def facts(self, count: int) -> dict[str, Any]:
-        """Return what so many trainings cost."""
-        return {"examples": count * self.examples, "each": self.examples, "begins": self.begins}
+    def facts(self, count: int, networks: int) -> dict[str, Any]:
+        """Return what so many trainings cost, and how many networks are left of them."""
+        own = {"examples": count * self.examples, "each": self.examples, "networks": networks}
+        return own | {"begins": self.begins}
 
 
 def in_mode(model: nn.Module, layout: Layout) -> nn.Module:
@@ -121,7 +123,7 @@ def one(trainings: Trainings) -> Trained:
     log = plainly(trainings, model, ctx.replace(seed=trainings.seed(0)))
     theta_1D = trainings.layout.vector(model.state_dict())[None]
     converged(finite_rows(theta_1D).tolist(), trainings.settings.lr, ctx, trainings.name, "its lr")
-    return Trained(theta_1D, log, trainings.facts(1))
+    return Trained(theta_1D, log, trainings.facts(1, 1))
 
 
 def several(trainings: Trainings, count: int) -> Trained:
@@ -133,7 +135,7 @@ def several(trainings: Trainings, count: int) -> Trained:
         theta_KD, finite = _in_turn(trainings, count)
     ctx = trainings.ctx
     runs = converged(finite, trainings.settings.lr, ctx, trainings.name, "its lr")
-    return Trained(take(theta_KD, runs, ctx.snapshot.folder), facts=trainings.facts(count))
+    return Trained(take(theta_KD, runs, ctx.snapshot.folder), facts=trainings.facts(count, len(runs)))
 
 
 def _together(trainings: Trainings, count: int) -> tuple[Tensor, list[bool]]:

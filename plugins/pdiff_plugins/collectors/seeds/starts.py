@@ -58,8 +58,25 @@ def _like(model: nn.Module, started: nn.Module, asked: str, instead: str) -> nn.
     return started
 
 
+def begins(model: nn.Module, layout: Layout, bench: Bench, ctx: Context) -> str:
+    """Return what networks that `bench.start` gives begin from, as `Generator.facts` has it: `nothing`, or `one`.
+
+    `model` holds the anchor: what is not selected is the base network's, as is what adapters are added to.
+    """
+    of_base = adapted(model) or _kept(model, bench.build(derive(ctx.seed, "run", 0)), layout)
+    return "one" if of_base else "nothing"
+
+
 def _require_all(model: nn.Module, started: nn.Module, layout: Layout, asked: str, instead: str) -> None:
-    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently.
+    """Raise UserError where an entry is not selected: one anchor cannot hold it for runs that begin differently."""
+    if key := _kept(model, started, layout):
+        raise UserError(
+            f"{asked}: {key!r} is not selected, and differs between runs; use selector 'entire', or {instead}"
+        )
+
+
+def _kept(model: nn.Module, started: nn.Module, layout: Layout) -> str | None:
+    """Return the first entry that is not selected, and not the same in all new networks; None where there is none.
 
     Adapters begin differently on one network, whose entries are the same. Others begin with the same statistics, and
     train them.
@@ -70,6 +87,5 @@ def _require_all(model: nn.Module, started: nn.Module, layout: Layout, asked: st
             continue
         if key not in statistics and value.equal(begun[key].to(value.device)):
             continue
-        raise UserError(
-            f"{asked}: {key!r} is not selected, and differs between runs; use selector 'entire', or {instead}"
-        )
+        return key
+    return None
