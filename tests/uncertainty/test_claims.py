@@ -61,18 +61,13 @@ def test_what_is_said_beside_a_lone_network_is_corrected_and_as_beside_every_oth
     assert {source for source, alone in found.items() if alone["said"]} == {"row 3"}
 
 
-def priced(view: Any, members: dict[str, int]) -> dict[str, Cost]:
-    single = {"deep_ensemble": 1.0} if members == {"deep_ensemble": 1} else {}
-    return {source: Cost((PRICES | single)[source], "as told") for source in view.theta}
-
-
 def evaluated(monkeypatch: pytest.MonkeyPatch, **broken: int) -> dict[str, Any]:
     """Return the scores of a run of which some sources have a network that answers no numbers on an example."""
     known, targets = sources(COUNTS)
     for source, member in broken.items():
         known[source]["test"] = known[source]["test"].clone()
         known[source]["test"][member, 7] = math.nan
-    monkeypatch.setattr(table, "costs", priced)
+    monkeypatch.setattr(table, "costs", lambda view, members=None: {s: Cost(PRICES[s], "as told") for s in view.theta})
     scores = Uncertainty(members=8).evaluate(view(known, targets, names={"lone 2x": "lone"}), CTX)
     is_json(json.loads(json.dumps(scores)), "scores")
     networks = {source: {"uncertainty": row} for source, row in scores.pop("networks").items()}
@@ -107,7 +102,7 @@ def test_a_deep_ensemble_with_a_broken_network_measures_nothing(monkeypatch: pyt
 def test_where_memory_is_short_networks_are_drawn_all_the_same(monkeypatch: pytest.MonkeyPatch, selection: str) -> None:
     """A single ensemble of many classes passed for one network, and its interval left out what networks differ by."""
     known, targets = sources({"posterior": 8, "soup": 1})
-    monkeypatch.setattr(table, "costs", lambda view, members: {})
+    monkeypatch.setattr(table, "costs", lambda view, members=None: {})
     told = []
     for module, name, value in (
         (rows, "NUMBERS", rows.NUMBERS),
@@ -129,7 +124,7 @@ def test_where_no_error_tells_a_temperature_there_is_none(monkeypatch: pytest.Mo
     sure_MEK = known["soup"]["validation"].clone()
     sure_MEK[0, torch.arange(200), targets["validation"]] += 2 * margin
     known["soup"]["validation"] = sure_MEK.log_softmax(dim=2)
-    monkeypatch.setattr(table, "costs", lambda view, members: {})
+    monkeypatch.setattr(table, "costs", lambda view, members=None: {})
     scores = Uncertainty(members=8).evaluate(view(known, targets), CTX)
     assert scores["networks"]["soup"]["temperature"] == 1 != scores["networks"]["posterior"]["temperature"]
     assert scores["networks"]["soup"]["nll"] == pytest.approx(scores["networks"]["soup"]["calibrated_nll"], rel=1e-6)

@@ -156,8 +156,11 @@ def test_of_networks_trained_one_by_one_those_of_a_row_cost(data: DatasetSplits,
     assert known["together"].trainings == 2 + 4
 
 
-def test_where_only_shorter_networks_are_trained_a_training_is_as_long_as_is_usual(data: DatasetSplits) -> None:
-    short = DeepEnsemble(count=2, trainings=0.5)
+def test_a_training_is_a_whole_one_whatever_comes_first(data: DatasetSplits) -> None:
+    """A shorter deep ensemble that came first made all costs a multiple of what they are."""
+    short, whole = (DeepEnsemble(count=2, trainings=factor) for factor in (0.5, 1))
+    known = costs(viewed(data, TRAIN, COLLECTED, {"deep_ensemble 0.5x": short, "deep_ensemble": whole}))
+    assert known["deep_ensemble 0.5x"].trainings == 1 and known["deep_ensemble"].trainings == 2
     alone = costs(viewed(data, TRAIN, COLLECTED, {"deep_ensemble 0.5x": short, "base": Base()}))
     assert alone["deep_ensemble 0.5x"].trainings == 1 and alone["base"].trainings == 1
     new = costs(viewed(data, Train(), COLLECTED, {"d": DeepEnsemble(count=2, trainings=0.5, epochs=4, lr=0.01)}))

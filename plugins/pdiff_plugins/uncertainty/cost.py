@@ -27,9 +27,9 @@ class Cost(NamedTuple):
 def costs(view: View, members: Mapping[str, int] | None = None) -> dict[str, Cost]:
     """Return the cost of each source's networks; of those trained one by one of so many members alone.
 
-    A training is what one network of the deep ensemble reads, where there is such a row of networks trained for as long
-    as [train] says, else what the base network read: examples, each as often as it moved the network. Evaluating
-    networks, to choose among them, counts nothing.
+    A training is what one network of the deep ensemble reads, where there is such a row of whole trainings, else what
+    the base network read: examples, each as often as it moved the network. Evaluating networks, to choose among them,
+    counts nothing.
     """
     setup, train = view.recipe, len(view.bench.examples("train"))
     base = setup.train.epochs * train
@@ -87,11 +87,7 @@ def seconds(scores: Mapping[str, Any]) -> dict[str, float]:
 
     def own(source: str) -> float:
         row = given[source]
-        share = (
-            row["uncertainty"]["members"] / (facts[source].get("networks") or row["count"])
-            if "each" in facts[source]
-            else 1.0
-        )
+        share = row["uncertainty"]["members"] / row["count"] if "each" in facts[source] else 1.0
         return float(took.get(f"fit {source}", 0.0) * share)
 
     return {

@@ -55,10 +55,9 @@ class Table:
         networks = {source: row.told for source, row in rows.items()}
         for source, row in rows.items():
             networks[source] |= self._worth(source, row, curve) | _told_cost(known.get(source)) | others[source]
-        known = {source: cost for source, cost in known.items() if source in rows}
         if curve is not None:
             known = {single: costs(self.view, {self.options.ensemble: 1})[self.options.ensemble]} | known
-        lone = self._lone(known, single)
+        lone = self._lone({s: cost for s, cost in known.items() if s in rows or s == single}, single)
         beside = {"beside": {single: deep[1] | _told_cost(known[single])}} if deep else {}
         whole = self._whole(rows, score_SE, curve, networks, lone, single)
         for source, alone in besides(networks, lone, score_SE, whole["gains"], self.view.method).items():
