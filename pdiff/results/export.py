@@ -43,24 +43,26 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises UserError where what is there holds files that the new one does not.
     """
-    part = path.parent / f".{path.name}.part"
+    part, old = (path.parent / f".{path.name}.{what}" for what in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
     make_folder(part)
     try:
         yield part
         if path.exists():
-            _clear(path, {file.name for file in part.iterdir()})
+            _require_no_more(path, {file.name for file in part.iterdir()})
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)  # a folder that is taken away file by file is half a folder where that is interrupted
         os.replace(part, path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _clear(path: Path, names: set[str]) -> None:
-    """Take away a folder of which a new one is about to take the place. Raises UserError where more is in it."""
+def _require_no_more(path: Path, names: set[str]) -> None:
+    """Raise UserError where a folder of which a new one is about to take the place holds more than that."""
     if not path.is_dir() or (more := next((file.name for file in path.iterdir() if file.name not in names), None)):
         what = f"holds {more}, which would be lost" if path.is_dir() else "is a file"
         raise UserError(f"{path}: {what}; choose another name for --to")
-    shutil.rmtree(path)
 
 
 State = Callable[[Tensor], Mapping[str, Tensor]]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,3 +193,23 @@ def test_a_folder_that_is_there_stays_unless_it_is_replaced(tmp_path: Path) -> N
     assert (folder / "notes.txt").is_file() and [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(UserError, match="without an example of its inputs"):
         Ensemble(ensemble.members, Classification()).export(tmp_path / "other")
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted while the old one was taken away, half of it stayed at its place, and the new one was lost."""
+    ensemble = Ensemble(members(MlpMini()), Classification(), example=torch.randn(2, *IMAGE))
+    folder, taken = ensemble.export(tmp_path / "out"), shutil.rmtree
+
+    def interrupted(path: Path, **options: Any) -> None:
+        if Path(path).exists() and not Path(path).name.endswith(".part"):
+            next(Path(path).iterdir()).unlink()
+            raise KeyboardInterrupt
+        taken(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Ensemble(ensemble.members[:2], Classification(), example=torch.randn(2, *IMAGE)).export(folder, overwrite=True)
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "ensemble.json", "ensemble.py", "members.safetensors", "network.py",
+    }  # fmt: skip
+    assert json.loads((folder / "ensemble.json").read_text())["members"] in (2, 3)

@@ -87,7 +87,8 @@ def seconds(scores: Mapping[str, Any]) -> dict[str, float]:
 
     def own(source: str) -> float:
         row = given[source]
-        share = row["uncertainty"]["members"] / row["count"] if "each" in facts[source] else 1.0
+        trained = facts[source].get("networks") or row["count"]
+        share = row["uncertainty"]["members"] / trained if "each" in facts[source] else 1.0
         return float(took.get(f"fit {source}", 0.0) * share)
 
     return {
