@@ -66,17 +66,19 @@ class Ensemble(nn.Module):
         `x`: inputs as the splits have them, or raw ones for a raw ensemble: arrays, tensors, a tuple or a dict of such.
         Raises UserError where they are none, or the networks cannot take them.
         """
-        told = self.uncertainty(x, batch_size)
+        told = self.uncertainty(x, batch_size, 1.0)
         return told["mean" if "mean" in told else "probabilities"]
 
     @torch.no_grad()
-    def uncertainty(self, x: Any, batch_size: int = 256, temperature: float = 1.0) -> dict[str, Any]:
+    def uncertainty(self, x: Any, batch_size: int = 256, temperature: float | None = None) -> dict[str, Any]:
         """Return what `predict` does, and how sure the members are of it, `[E]` or `[E, ...]`, by name.
 
         Of classes `probabilities`, their `entropy`, and the `mutual_information` of class and member, in nats: what of
         the entropy comes from members that disagree. Of several labels the same of each. Elsewhere `mean` and
-        `deviation`, the standard deviation over members. See `pdiff.exporting.ensemble.uncertainty`.
+        `deviation`, the standard deviation over members. See `pdiff.exporting.ensemble.uncertainty`. `temperature`: of
+        the probabilities and their entropy; left out, the one that the run's scores know of such an ensemble, or 1.
         """
+        temperature = temperature or self.about.get("temperature") or 1.0
         several = isinstance(self._example, tuple)
         x = (tuple(x) if several else _array(x)) if isinstance(x, list) else x
         arrays = not any(isinstance(value, Tensor) for value in leaves(x))

@@ -80,11 +80,10 @@ def dotted(loc: tuple[Any, ...]) -> str:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that an annotation names, alone or inside a tuple."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+    """Return the model that an annotation names, alone, inside a tuple, or beside what is no table."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := _model_of(inner))), None)
 
 
 def _known_keys(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> list[str]:
@@ -108,6 +107,7 @@ def _model_at(loc: tuple[Any, ...], raw: Any, top: type[BaseModel]) -> type[Base
         model = _model_of(about.annotation)
         if issubclass(model, Component):
             default = about.default.table() if isinstance(about.default, Component) else {}
+            raw = {"name": raw} if isinstance(raw, str) else raw
             model, values = registry().find(model.kind, merge(default, raw)["name"])
             raw = merge(values, raw)
     return model  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from pdiff.components import Evaluator, Figure, Finding, Page
+from pdiff.errors import did_you_mean
 from pdiff_plugins.uncertainty.foreign.entries import Entry, Kind, foreseen
 from pdiff_plugins.uncertainty.scores import SourceUncertainty, UncertaintyScores
 
@@ -83,6 +84,11 @@ class Uncertainty(Evaluator):
                 f"{ahead.key}: uncertainty says what a lone network does at the same cost, and the recipe trains none; "
                 "add a [[baseline]] with name = 'deep_ensemble', or with name = 'lone' and trainings = [1, 2]"
             )
+        labels = [label for method in (recipe.method, *recipe.baseline) for label in method.variants()]
+        for option in ("ensemble", "reference"):
+            asked = getattr(self, option)
+            if asked not in (type(self).model_fields[option].default, *labels):
+                ahead.lacks(f"{ahead.key}.{option} = {asked!r}: no such row{did_you_mean(asked, labels)}")
         foreseen(self.foreign, ahead, self.corruptions)
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:

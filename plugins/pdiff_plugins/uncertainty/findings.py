@@ -115,6 +115,12 @@ def notes(scores: Mapping[str, Any]) -> Iterator[str]:
             f"ensembles of {', '.join(unknown)} are right in all examples that a temperature could be fitted on, and "
             "keep 1: their calibrated numbers are those that they give"
         )
+    lucky = [source for source in whole["lone"] if given.get(source, {}).get("equivalent_text", "").startswith(">")]
+    if lucky:
+        yield (
+            f"a lone network is worth as much ({', '.join(lucky)}): the deep ensemble's networks are not at the end of "
+            "their training, or that one was lucky; equivalents are not to be relied on"
+        )
     dear = [source for source in whole["no_lone"] if source != whole["references"].get("ensemble")]
     if dear:
         yield f"no lone network was trained for as much as {', '.join(dear)} cost"
