@@ -134,7 +134,7 @@ def export(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write networks as ordinary state dicts, which the architecture loads with strict=True, or an ensemble."""
+    """Write networks as ordinary state dicts, or an ensemble."""
     from pdiff.cli.text import print_lines
     from pdiff.results.export import in_name
 

@@ -43,7 +43,8 @@ def uncertainty(kind: str, answers: Tensor, temperature: float = 1.0) -> dict[st
     mutual information is that of the members as they are.
     """
     if kind == "outputs":
-        return {"mean": answers.mean(dim=0), "deviation": answers.std(dim=0, correction=0)}
+        mean = answers.mean(dim=0)
+        return {"mean": mean, "deviation": (answers - mean).square().mean(dim=0).sqrt()}
     mean, entropy = average(kind, answers), _entropy_of_classes if kind == "classes" else _entropy_of_labels
     told = (mean / temperature).log_softmax(dim=1) if kind == "classes" else mean / temperature
     return {

@@ -34,7 +34,7 @@ def predict(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Let an ensemble of a run say what examples are, and how sure it is. Writes CSV and JSON."""
+    """Say what an ensemble makes of new examples."""
     from pdiff.cli.text import console, print_lines, print_table, starting
 
     with starting(f"opening {run}"):

@@ -20,6 +20,7 @@ from pdiff_plugins.bayes.hmc import diagnostics
 from pdiff_plugins.bayes.hmc.sampler import Chains, StepSize, transition
 from pdiff_plugins.bayes.hmc.target import Target, check, deviations
 from pdiff_plugins.collectors.seeds.starts import begins
+from pdiff_plugins.maths.median import median
 
 if TYPE_CHECKING:
     from pdiff_plugins.bayes.hmc.method import Hmc
@@ -184,8 +185,8 @@ def _agreement(run: _Run, bench: Bench) -> dict[str, Any]:
     rhat_Q, ess_Q = diagnostics.both(known[0].flatten(1).unflatten(0, run.theta_CSD.shape[:2]))
     rhat_1, ess_1 = diagnostics.both(run.potential_CS[..., None])
     return {
-        "rhat": {"largest": float(rhat_Q.max()), "q95": _quantile(rhat_Q, 0.95), "median": float(rhat_Q.median())},
-        "ess": {"smallest": float(ess_Q.min()), "q05": float(ess_Q.quantile(0.05)), "median": float(ess_Q.median())},
+        "rhat": {"largest": float(rhat_Q.max()), "q95": _quantile(rhat_Q, 0.95), "median": median(rhat_Q)},
+        "ess": {"smallest": float(ess_Q.min()), "q05": float(ess_Q.quantile(0.05)), "median": median(ess_Q)},
         "rhat_log_posterior": float(rhat_1), "ess_log_posterior": float(ess_1), "quantities": len(rhat_Q),
     }  # fmt: skip
 
