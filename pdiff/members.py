@@ -25,8 +25,10 @@ def answering(pipeline: Pipeline, source: str) -> Generator | None:
     return None if given is None else generator
 
 
-def check_average(pipeline: Pipeline, source: str) -> None:
-    """Raise UserError where networks of a source stand for no ensemble."""
+def check_average(pipeline: Pipeline, source: str, count: int) -> None:
+    """Raise UserError where so many networks of a source stand for no ensemble."""
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"ensemble({count!r}): an ensemble of no networks; give a whole number of at least 1")
     about = pipeline.about(source) if isinstance(pipeline.recipe.task, Family) else None
     if about and any(other != about[0] for other in about):
         raise UserError(

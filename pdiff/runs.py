@@ -119,11 +119,7 @@ class Run:
         With `raw` it takes examples as they are before `preprocess`. Raises UserError where that is not known, and of
         networks of which each is for a task of its own.
         """
-        if not isinstance(count, int) or count < 1:
-            raise UserError(
-                f"ensemble({count!r}): of so many networks there is none; give a whole number of at least 1"
-            )
-        check_average(self.pipeline, source := self._source(source))
+        check_average(self.pipeline, source := self._source(source), count)
         networks, example = self.networks(count, source), self.pipeline.data.example()
         calm = None if self.drawn_with else temperature(self.scores, source, len(networks))
         about = told(self.pipeline, source, calm)
