@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +33,18 @@ def test_a_sweep_by_submitit_leaves_no_pickle(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("mean original") == 1 and "1 worker, engine submitit" in done.stdout
     assert not list((tmp_path / "runs").rglob("*.pkl"))
+
+
+def test_jobs_of_submitit_end_where_interrupts_are_ignored(tmp_path: Path) -> None:
+    """A sweep in the background left them running, and their worker at work, when it was stopped."""
+    pytest.importorskip("submitit")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as after `nohup` or `&`
+    try:
+        job = Submitit(cluster="local").open(tmp_path).start(["sleep", "3600"], 0, {})
+        job.stop()
+        assert job.job.done() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +63,8 @@ class Jobs(Launcher):
 
     def start(self, command: Sequence[str], number: int, env: Mapping[str, str]) -> Job:
         try:
-            job = self.executor.submit(run, list(command), dict(env))
+            with _interruptible():
+                job = self.executor.submit(run, list(command), dict(env))
         except Exception as error:  # submitit's own, of several kinds
             why_not = " ".join(str(error).split())[:300]
             raise UserError(f"--engine submitit: a job was refused ({why_not}); mend the engine's options") from None
@@ -69,6 +73,23 @@ class Jobs(Launcher):
     def close(self) -> None:
         for path in (self.folder / "submitit").glob("*.pkl"):
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let programs that are started meanwhile hear SIGINT, also where this one ignores it, as after `nohup` or `&`.
+
+    submitit ends its local jobs by that alone. A program inherits that a signal is ignored, and no handler.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Submitted(Job):
