@@ -99,8 +99,18 @@ class Ensemble(nn.Module):
         members = ({key: value[m] for key, value in self.own.items()} for m in range(self.about["members"]))
         return torch.stack([self.network.member(self.shared | own, *values) for own in members])
 
-    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        return (*inputs, *(named[name] for name in (self.about["inputs"] or ())[len(inputs) :]))
+    def _in_order(self, inputs: tuple[Any, ...], named: dict[str, Any], raw: bool = False) -> tuple[Any, ...]:
+        """Return inputs in the network's order. Raises ValueError where it takes others; raw ones are any tensors."""
+        names, takes = self.about["inputs"] or [], self.about["takes"]
+        rest = names[len(inputs) :]
+        taken = (*inputs, *(named[name] for name in rest if name in named))
+        given = [described(value) for value in taken]
+        sound = all(isinstance(value, Tensor) for value in taken) if raw else given == takes
+        if not sound or {*named} != {*rest}:
+            advice = f", by name: {', '.join(names)}" if names else ""
+            advice += "; raw images go to uncertainty(images, raw=True)" if self.plain else ""
+            raise ValueError(f"given {' and '.join(given) or 'nothing'}; give tensors of {' and '.join(takes)}{advice}")
+        return taken
 
     def preprocess(self, examples: Tensor) -> Tensor:
         """Return the networks' inputs of raw examples: of images `[B, C, H, W]`, uint8, or floats of 0..1."""
@@ -119,10 +129,18 @@ class Ensemble(nn.Module):
         """
         temperature = self.about["temperature"] if calibrated and self.about["temperature"] else 1.0
         parts = []
-        for batch in zip(*(value.split(batch_size) for value in self._in_order(inputs, named)), strict=True):
+        for batch in zip(*(value.split(batch_size) for value in self._in_order(inputs, named, raw)), strict=True):
             answers = self.answers(*((self.preprocess(*batch),) if raw else batch))
             parts.append(uncertainty(self.about["kind"], answers, temperature))
         return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def described(value: Any) -> str:
+    """Return of what numbers a tensor is, and in what shape, for any number of examples."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    shape = ", ".join(["B", *map(str, value.shape[1:])])
+    return f"{'floats' if value.is_floating_point() else 'whole numbers'} [{shape}]"
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -81,6 +81,7 @@ def write(
     plain: tuple[str, dict[str, Any]] | None = preprocess.plain() if hasattr(preprocess, "plain") else None  # type: ignore[union-attr,operator]
     told = {
         "kind": kind, "members": len(members), "inputs": list(example) if isinstance(example, dict) else None,
+        "takes": [template.described(value) for value in leaves(example)],
         "input_shape": each(lambda value: list(value.shape[1:]), example), "classes": None, "temperature": None,
         **about, "preprocess": plain[1] if plain else None, "torch": torch.__version__,
     }  # fmt: skip

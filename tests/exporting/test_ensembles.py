@@ -125,6 +125,29 @@ def test_a_folder_answers_as_the_ensemble_where_pdiff_is_not(tmp_path: Path) -> 
     assert (tmp_path / "mlp" / "preprocess.py").is_file()
 
 
+def test_what_a_folder_does_not_take_is_told_in_a_sentence(tmp_path: Path) -> None:
+    from pdiff.exporting.ensemble import Ensemble as Plain
+
+    grey, preprocess = torch.randn(5, 1, 16, 16), Preprocess(Transform(16, (0.5,), (0.2,), channels=1))
+    written(members(MlpMini(), (1, 16, 16)), Classification(), tmp_path / "grey", grey, preprocess=preprocess)
+    plain, images = Plain(tmp_path / "grey"), torch.zeros(4, 1, 20, 13, dtype=torch.uint8)
+    takes = r"give tensors of floats \[B, 1, 16, 16\]; raw images go to uncertainty\(images, raw=True\)$"
+    for wrong, given in ((grey[:, 0], r"floats \[B, 16, 16\]"), (grey.numpy(), "a ndarray"),
+                         (grey.expand(-1, 3, -1, -1), r"floats \[B, 3, 16, 16\]"),
+                         (grey.byte(), r"whole numbers \[B, 1, 16, 16\]")):  # fmt: skip
+        for asked in (plain, plain.uncertainty):
+            with pytest.raises(ValueError, match=f"^given {given}; {takes}"):
+                asked(wrong)
+    with pytest.raises(ValueError, match=f"^given floats .* and floats .*; {takes}"):
+        plain(grey, grey)
+    with pytest.raises(ValueError, match=f"^given a ndarray; {takes}"):
+        plain.uncertainty(images.numpy(), raw=True)
+    for wrong in (images[:, 0], images.expand(-1, 3, -1, -1)):
+        with pytest.raises(ValueError, match=r"^images have the shape \[4, .*; give \[B, 1, height, width\]$"):
+            plain.uncertainty(wrong, raw=True)
+    assert torch.allclose(plain.double()(grey.double()), plain.float()(grey).double(), atol=1e-5)
+
+
 @pytest.mark.slow
 class Placed(nn.Module):
     """Members share no number, and yet something that they go on from: places."""

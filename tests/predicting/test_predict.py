@@ -211,6 +211,10 @@ def test_files_that_are_there_stay_unless_they_are_replaced(run, pictures: Path,
     with pytest.raises(UserError, match=r"predictions-a\.csv: is there already"):
         predict_to(str(run.folder), asked, str(tmp_path))
     assert predict_to(str(run.folder), asked, str(tmp_path), overwrite=True)[1] == paths
+    one = [Asked(pictures / "a" / "digit0.png"), Asked(pictures / "b" / "digit9.png"), Asked(tmp_path / "digit0.npy")]
+    np.save(one[2].path, grey()[:1].numpy())
+    names = {path.name for asked in one for path in predict_to(str(run.folder), asked, str(tmp_path / "own"))[1]}
+    assert {"predictions-digit0.png.csv", "predictions-digit0.npy.csv"} < names and len(names) == 6
 
 
 class Answering(Method):

@@ -15,7 +15,12 @@ from torch import Tensor
 def preprocess(
     images_BCHW: Tensor, size: int, resize: int, mean: Sequence[float], std: Sequence[float], channels: int
 ) -> Tensor:
-    """Return inputs `[B, C, S, S]` of images of any one size: uint8 of 0..255, or floats of 0..1; see `centre`."""
+    """Return inputs `[B, C, S, S]` of images of any one size: uint8 of 0..255, or floats of 0..1; see `centre`.
+
+    Raises ValueError for other shapes.
+    """
+    if images_BCHW.ndim != 4 or images_BCHW.shape[1] not in (1, channels):
+        raise ValueError(f"images have the shape {list(images_BCHW.shape)}; give [B, {channels}, height, width]")
     images = images_BCHW * 255.0 if images_BCHW.is_floating_point() else images_BCHW
     return normalised(evaluated(images, size, resize), mean, std, channels)
 

@@ -152,10 +152,10 @@ class Preprocess(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return inputs `[B, C, S, S]`. Images are uint8 of 0..255, or floats of 0..1. Raises UserError for others."""
-        channels = self.transform.channels
-        if images_BCHW.ndim != 4 or images_BCHW.shape[1] not in (1, channels):
-            raise UserError(f"images have the shape {list(images_BCHW.shape)}; give [B, {channels}, height, width]")
-        return plain.preprocess(images_BCHW, **self.options)
+        try:
+            return plain.preprocess(images_BCHW, **self.options)
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -30,8 +30,8 @@ WIDEST = 9
 
 def paths_in(folder: Path, path: Path) -> list[Path]:
     """Return the two files of what is said of a path."""
-    stem = path.resolve().name if path.is_dir() else path.stem
-    return [folder / f"predictions-{stem}{suffix}" for suffix in (".csv", ".json")]
+    name = path.resolve().name if path.is_dir() else path.name
+    return [folder / f"predictions-{name}{suffix}" for suffix in (".csv", ".json")]
 
 
 @dataclass(frozen=True)
