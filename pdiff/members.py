@@ -42,14 +42,14 @@ def check_average(pipeline: Pipeline, source: str, count: int) -> None:
         )
 
 
-def temperature(scores: Mapping[str, Any], source: str, count: int) -> float | None:
+def temperatures(scores: Mapping[str, Any], source: str) -> dict[int, float]:
     """Return by what to divide logarithms of probabilities of so many members of a source so that they are calibrated.
 
-    It is the score `temperature`, where an evaluator gave it for ensembles of so many `members`.
+    These are the scores `temperature` that evaluators gave for ensembles of so many `members`.
     """
     evaluated = [of for of in scores["networks"].get(source, {}).values() if isinstance(of, Mapping)]
-    known = (of.get("temperature") for of in evaluated if of.get("members") == count)
-    return next((float(value) for value in known if value), None)
+    known = [of for of in evaluated if of.get("members") and of.get("temperature")]
+    return {of["members"]: float(of["temperature"]) for of in known}
 
 
 def told(pipeline: Pipeline, source: str, temperature: float | None) -> dict[str, Any]:

@@ -43,7 +43,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.mapped": (
         "COLUMNS", "LARGE", "Touched", "finite_rows", "mean_of", "release", "rows", "sync", "take", "windows",
     ),
-    "pdiff.members": ("answering", "temperature"),
+    "pdiff.members": ("answering", "temperatures"),
     "pdiff.networks": ("build_network", "entry_of", "handed", "load_into", "load_weights", "once"),
     "pdiff.objective": ("Objective",),
     "pdiff.plugins.discovery": ("registry",),

@@ -24,7 +24,7 @@ from pdiff.ensembles import Ensemble
 from pdiff.errors import Faults, UserError, did_you_mean
 from pdiff.files import write_json
 from pdiff.folders import check_format, write_folders
-from pdiff.members import check_average, temperature, told
+from pdiff.members import check_average, temperatures, told
 from pdiff.plugins.discovery import registry
 from pdiff.plugins.listing import default_evaluator
 from pdiff.recipe.faults import faults
@@ -121,8 +121,8 @@ class Run:
         """
         check_average(self.pipeline, source := self._source(source), count)
         networks, example = self.networks(count, source), self.pipeline.data.example()
-        calm = None if self.drawn_with else temperature(self.scores, source, len(networks))
-        about = told(self.pipeline, source, calm)
+        temperature = None if self.drawn_with else temperatures(self.scores, source).get(len(networks))
+        about = told(self.pipeline, source, temperature)
         return Ensemble(networks, self.recipe.task, self.preprocess, raw, example, about)
 
     def predict(self, x: Any, source: str = "", count: int = 16, raw: bool = False) -> Any:

@@ -82,6 +82,34 @@ original = { best = 90.0 }
 similarity = { oo = 0.5 }
 """
 
+SMALL = """
+seed = 3
+[dataset]
+name = "digits"
+[task]
+name = "classification"
+[architecture]
+name = "mlp_mini"
+hidden = [8]
+[selector]
+name = "entire"
+[train]
+epochs = 2
+[collect]
+name = "trajectory"
+count = 20
+lr = 3e-3
+[method]
+name = "gaussian"
+[[baseline]]
+name = "soup"
+[sample]
+count = 6
+[[evaluate]]
+name = "accuracy"
+"""
+"""TINY by the quickest method, with fewer checkpoints and networks."""
+
 
 def pdiff_command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the program in a fresh process, as a user does."""

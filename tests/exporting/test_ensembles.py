@@ -148,7 +148,6 @@ def test_what_a_folder_does_not_take_is_told_in_a_sentence(tmp_path: Path) -> No
     assert torch.allclose(plain.double()(grey.double()), plain.float()(grey).double(), atol=1e-5)
 
 
-@pytest.mark.slow
 class Placed(nn.Module):
     """Members share no number, and yet something that they go on from: places."""
 
@@ -167,6 +166,7 @@ def test_members_that_share_no_number_share_what_is_counted(tmp_path: Path) -> N
     check_fresh(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_answers_as_well(tmp_path: Path) -> None:
     lite = TimmModel(model="efficientnet_lite0", weights="")
     written(members(lite, (3, 32, 32), own=4), Classification(), tmp_path / "lite", torch.randn(5, 3, 32, 32))

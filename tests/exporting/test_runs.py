@@ -10,32 +10,7 @@ import torch
 
 import pdiff
 from pdiff.exporting.ensemble import Ensemble
-from tests.helpers import call, mistake
-
-RECIPE = """
-seed = 3
-[dataset]
-name = "digits"
-[task]
-name = "classification"
-[architecture]
-name = "mlp_mini"
-hidden = [8]
-[selector]
-{selector}
-[train]
-epochs = 1
-[collect]
-name = "trajectory"
-count = 6
-lr = 0.01
-[method]
-name = "gaussian"
-[sample]
-count = 4
-[[evaluate]]
-name = "accuracy"
-"""
+from tests.helpers import SMALL, call, mistake
 
 
 @pytest.mark.parametrize(
@@ -44,7 +19,7 @@ name = "accuracy"
     ids=["last layer", "adapters"],
 )
 def test_a_run_writes_its_best_networks_as_one_folder(here: Path, selector: str) -> None:
-    Path("mine.toml").write_text(RECIPE.format(selector=selector))
+    Path("mine.toml").write_text(SMALL.replace('name = "entire"', selector))
     run = pdiff.run("mine.toml", quiet=True)
     (folder,) = (
         Path(line.split(": an ensemble")[0]) for line in call("export", "mine", "--ensemble", "3").splitlines()

@@ -25,39 +25,13 @@ from pdiff.runs import Run
 from pdiff.testing import tiny_run
 from pdiff_plugins.predicting import register_commands
 from pdiff_plugins.predicting.predicting import Asked, predict, predict_to
-
-RECIPE = """
-seed = 3
-[dataset]
-name = "digits"
-[task]
-name = "classification"
-[architecture]
-name = "mlp_mini"
-hidden = [8]
-[selector]
-name = "entire"
-[train]
-epochs = 2
-[collect]
-name = "trajectory"
-count = 20
-lr = 3e-3
-[method]
-name = "gaussian"
-[[baseline]]
-name = "soup"
-[sample]
-count = 6
-[[evaluate]]
-name = "accuracy"
-"""
+from tests.helpers import SMALL
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("digits")
-    (folder / "digits.toml").write_text(RECIPE)
+    (folder / "digits.toml").write_text(SMALL)
     return pdiff.run(folder / "digits.toml", out=folder / "runs", quiet=True)
 
 

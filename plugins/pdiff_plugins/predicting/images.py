@@ -16,6 +16,7 @@ from pdiff.checkpoints.names import natural
 from pdiff.errors import UserError
 from pdiff_plugins.images.on_disk import FileDataset
 from pdiff_plugins.images.splits import UNREADABLE, Decoder, FileSplit
+from pdiff_plugins.predicting.arrays import DEPTHS
 
 if TYPE_CHECKING:
     from pdiff.api import Run
@@ -62,7 +63,7 @@ def _preparing(run: Run, path: Path) -> Callable[[list[Path]], Tensor]:
             return split.batch(torch.arange(len(files)), CPU).inputs
 
         return as_evaluated
-    if preprocess is None or len(shape) != 3 or shape[0] not in (1, 3):
+    if preprocess is None or len(shape) != 3 or shape[0] not in DEPTHS:
         raise UserError(
             f"{path}: dataset {dataset.name} does not say how inputs are made of images; give arrays as its splits "
             f"have them, each {shape}, in a .npz"

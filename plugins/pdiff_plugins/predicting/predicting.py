@@ -14,7 +14,7 @@ from pdiff.api import Run, open_run
 from pdiff.data import Inputs, TensorSplit, leaves
 from pdiff.errors import UserError
 from pdiff.exporting.ensemble import uncertainty
-from pdiff.members import answering, temperature
+from pdiff.members import answering, temperatures
 from pdiff.results.export import check_new
 from pdiff_plugins.predicting.examples import examples_at
 from pdiff_plugins.predicting.told import Told, paths_in
@@ -62,7 +62,8 @@ def predict(run: Run, asked: Asked) -> Told:
             "for the likeliest classes alone, as --top 5, or for fewer examples at a time"
         )
     count, answers = _members(run, source, asked.members)
-    divided = temperature(run.scores, source, count) if asked.calibrated and not run.drawn_with else None
+    known = temperatures(run.scores, source)
+    divided = known.get(count) if asked.calibrated and not run.drawn_with else None
     wide = sum(leaf[0].numel() for leaf in leaves(run.pipeline.data.example()))
     parts = []
     with run.pipeline.progress.step("predict", len(examples.names)) as step:
@@ -81,7 +82,7 @@ def predict(run: Run, asked: Asked) -> Told:
         f"{count} network{'s' * (count > 1)} of {source}" + (", which has no more" if count < asked.members else ""),
     ]
     if asked.calibrated and values.get("entropy", torch.empty(0, 0)).ndim == 1:
-        said.append(_calibration(run, source, divided, count))
+        said.append(_calibration(divided, next(iter(known), 0), count))
     return Told(examples.names, values, run.pipeline.data.names, about, said, asked.top)
 
 
@@ -90,11 +91,10 @@ def _sound(values: Mapping[str, Tensor]) -> list[bool]:
     return torch.isfinite(first.reshape(len(first), -1)).all(dim=1).tolist()
 
 
-def _calibration(run: Run, source: str, divided: float | None, count: int) -> str:
+def _calibration(divided: float | None, known: int, count: int) -> str:
+    """Return a line on what calibrates so many members; `known`: of how many a temperature is known, 0: of none."""
     if divided:
         return f"probabilities are calibrated by the temperature {divided:.4g} of the run's scores"
-    given = [of for of in run.scores["networks"].get(source, {}).values() if isinstance(of, Mapping)]
-    known = next((of["members"] for of in given if of.get("temperature")), 0)
     return (
         f"probabilities are not calibrated: the run's scores hold no temperature of {count} "
         f"network{'s' * (count > 1)} of this source; "

@@ -90,7 +90,7 @@ class Told:
         cells: dict[str, Any] = {}
         for key, value in row.items():
             if key == "probabilities" and self.top and self.kind == "classes":
-                for place, (name, probability) in list(enumerate(value.items(), 1))[1:]:
+                for place, (name, probability) in enumerate([*value.items()][1:], 2):
                     cells |= {f"class {place}": name, f"probability {place}": probability}
             elif key == "probabilities":
                 cells |= {f"p {name}": probability for name, probability in value.items()}
