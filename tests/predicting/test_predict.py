@@ -14,18 +14,14 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from typer.testing import CliRunner
 
 import pdiff
-from pdiff.cli import build
 from pdiff.components import Generator, Method
 from pdiff.errors import UserError
-from pdiff.plugins.discovery import registry
 from pdiff.runs import Run
 from pdiff.testing import tiny_run
-from pdiff_plugins.predicting import register_commands
 from pdiff_plugins.predicting.predicting import Asked, predict, predict_to
-from tests.helpers import SMALL
+from tests.helpers import SMALL, call
 
 
 @pytest.fixture(scope="module")
@@ -227,14 +223,8 @@ def test_members_that_are_no_networks_are_asked_as_well(tmp_path: Path, monkeypa
 
 
 def test_the_command(run, pictures: Path) -> None:
-    app = build()
-    if "predicting" not in {plugin.name for plugin in registry().plugins}:
-        register_commands(app)  # where the package was installed before it had this plugin
-    result = CliRunner().invoke(
-        app, ["predict", str(run.folder), str(pictures), "--source", "soup"], catch_exceptions=False
-    )
-    lines = result.output.splitlines()
-    assert result.exit_code == 0 and lines[0].split()[:4] == ["example", "class", "probability", "entropy"]
+    lines = call("predict", str(run.folder), str(pictures), "--source", "soup").splitlines()
+    assert lines[0].split()[:4] == ["example", "class", "probability", "entropy"]
     assert len(lines) > 13 and "and 2 more" in lines and lines[-1].endswith(f"predictions-{pictures.name}.json")
     assert Path(lines[-1]).parent == run.folder
 
