@@ -93,6 +93,11 @@ class Laplace(Method):
             settings.setdefault(" ".join(filter(None, words)), self.model_copy(update=own))
         return settings
 
+    @property
+    def linearised(self) -> bool:
+        """Whether answers are of the linearised network, not of the networks drawn; in a last layer both are one."""
+        return self.predictive == ("linearised",) and self.weights != ("last_layer",)
+
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         """Raises UserError where the library, classes or such parameters are missing."""
         if importlib.util.find_spec("laplace") is None:

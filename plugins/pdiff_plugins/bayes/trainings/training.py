@@ -6,7 +6,6 @@ K networks, D selected parameters, E examples.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +23,7 @@ from pdiff.mapped import finite_rows, sync, take
 from pdiff.running.device import placed
 from pdiff.running.progress import Progress, Step
 from pdiff.training.loop import epoch_length, epoch_order, train
+from pdiff.training.optimizers import SCHEDULES
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.bayes.trainings.options import Settings
@@ -79,9 +79,7 @@ class Trainings:
 
     def factor(self, step: int) -> float:
         """Return the factor on the learning rate, which falls epoch by epoch."""
-        if self.settings.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step // self.per_epoch) / self.settings.epochs))
+        return SCHEDULES[self.settings.schedule](self.settings.epochs)(step // self.per_epoch)
 
     @property
     def steps(self) -> int:
