@@ -22,7 +22,7 @@ from pdiff.errors import UserError
 from pdiff.mapped import finite_rows, sync, take
 from pdiff.running.device import placed
 from pdiff.running.progress import Progress, Step
-from pdiff.training.loop import epoch_length, epoch_order, train
+from pdiff.training.loop import Diverged, epoch_length, epoch_order, train
 from pdiff.training.optimizers import SCHEDULES
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.adapters.layers import in_training
@@ -189,9 +189,7 @@ def _finite(trainings: Trainings, model: nn.Module, ctx: Context) -> bool:
     """Train a network in place, and return whether it did not diverge."""
     try:
         plainly(trainings, model, ctx)
-    except UserError as error:
-        if "the loss is not finite" not in str(error):
-            raise
+    except Diverged:
         return False
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
