@@ -78,7 +78,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "pdiff.training.capture": ("Step", "captured"),
     "pdiff.training.loop": (
-        "Observer", "ahead", "enough_for_batch_norm", "epoch_length", "epoch_order", "threads_for", "train",
+        "Diverged", "Observer", "ahead", "enough_for_batch_norm", "epoch_length", "epoch_order", "threads_for", "train",
     ),
     "pdiff.training.optimizers": ("SCHEDULES", "optimizer_for"),
     "pdiff.view": ("ORIGINAL", "Setup", "View"),

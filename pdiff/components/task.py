@@ -73,6 +73,11 @@ class Task(Component):
         """Return log-probabilities of classes `[B, K]`, as `targets` number them; None where there are no classes."""
         return None
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether it has `log_probabilities` of its own, as far as can be said before there are networks."""
+        return type(self).log_probabilities is not Task.log_probabilities
+
     def log_density(self, predictions: Tensor, targets: Tensor, known: tuple[Tensor, Tensor]) -> Tensor | None:
         """Return each network's log-density of each target, `[M, E]`; None where targets are no quantities.
 

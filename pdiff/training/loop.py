@@ -35,6 +35,10 @@ ALONE = "Expected more than 1 value per channel when training"
 """What torch says where BatchNorm is to take the spread of one number."""
 
 
+class Diverged(UserError):
+    """The loss is not finite."""
+
+
 class Observer(Protocol):
     """Sees every step, and keeps something that must survive a kill."""
 
@@ -83,7 +87,8 @@ def train(
             itself: several ranks may then share a step out.
 
     Raises:
-        UserError: when the loss is not finite, or a step holds too few examples for BatchNorm.
+        Diverged: when the loss is not finite.
+        UserError: when a step holds too few examples for BatchNorm.
     """
     shares = shares_for(module, ctx, by_rows)
     loop = _Loop(module, ctx, lr, optimizer, weight_decay, ema, observer, identity=[what, steps, optimizer, bool(ema)])
@@ -212,7 +217,7 @@ class _Loop:
         mean = float(torch.stack(self.pending).double().mean())
         if not math.isfinite(mean):
             more = "" if self.ctx.precision == "float32" else ", or run.precision = 'float32'"
-            raise UserError(f"{what}: the loss is not finite at step {step}; try a lower lr (it was {lr:.3g}){more}")
+            raise Diverged(f"{what}: the loss is not finite at step {step}; try a lower lr (it was {lr:.3g}){more}")
         self.log.append({"step": step, "loss": mean, "lr": lr})
         self.pending = []
 

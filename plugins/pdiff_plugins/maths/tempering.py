@@ -1,4 +1,4 @@
-"""One temperature for each ensemble, of the largest likelihood.
+"""Temperature scaling: one temperature for each ensemble, of the largest likelihood.
 
 R ensembles, E examples, K classes."""
 

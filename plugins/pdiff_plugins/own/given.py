@@ -142,10 +142,9 @@ def _with_defaults(tables: dict[str, Any], data: Any) -> dict[str, Any]:
 def _has_classes(task: Any) -> bool:
     """Whether a task gives probabilities of classes."""
     try:
-        made = Task.model_validate(task)
+        return Task.model_validate(task).has_classes
     except ValidationError:  # told of where the whole recipe is validated
         return True
-    return type(made).log_probabilities is not Task.log_probabilities
 
 
 def _some_targets(data: Any) -> Tensor | None:

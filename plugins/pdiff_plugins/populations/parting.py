@@ -30,14 +30,12 @@ class Untraceable(Exception):
 
 
 @contextmanager
-def _slowly() -> Iterator[None]:
+def without_fastpath() -> Iterator[None]:
     """Let attention be what its layers say, not one operation that does all of them."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of attributes that a network sets while it runs
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
@@ -47,7 +45,8 @@ def traced(model: nn.Module, arguments: Sequence[Any], named: Mapping[str, Any] 
 
     It runs the author's code on symbols, which can fail in any way.
     """
-    with _slowly():
+    with without_fastpath(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of attributes that a network sets while it runs
         return torch.export.export(model, tuple(arguments), dict(named or {}), strict=False).run_decompositions({})
 
 

@@ -99,14 +99,12 @@ class Posterior(Method):
         return self
 
     def foresee(self, ahead: Ahead) -> None:
-        from pdiff.components import Task
-
         if isinstance(ahead.recipe.task, Family):
             ahead.lacks(
                 f"{ahead.key}: posterior trains all networks for one thing, and of task {ahead.recipe.task.name} each "
                 "has its own; leave it out, or use 'hypernetwork'"
             )
-        elif self.together and self.steps and type(ahead.recipe.task).log_probabilities is Task.log_probabilities:
+        elif self.together and self.steps and not ahead.recipe.task.has_classes:
             ahead.lacks(
                 f"{ahead.key}: task {ahead.recipe.task.name} gives no class probabilities to take an ensemble of; set "
                 "together = 0, or leave posterior out"

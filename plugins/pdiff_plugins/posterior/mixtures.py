@@ -146,12 +146,12 @@ def fit(method: Posterior, zoo: Zoo, bench: Bench, ctx: Context) -> Mixtures:
     check_axes(method, gaussians)
     if method.steps:
         log = _train(method, gaussians.to(ctx.device), checkpoints, bench.objective, ctx)
-    basis_KN, facts = checkpoints.basis_KN, facts_of(method, together_in(method, gaussians))
+    basis_KN, facts = checkpoints.basis_KN, facts_of(method, networks_of_step(method, gaussians))
     with torch.no_grad():
         return Mixtures(zoo, gaussians.centres.cpu() @ basis_KN, gaussians.factors.cpu() @ basis_KN, log, facts)
 
 
-def together_in(method: Posterior, gaussians: LowRank) -> int:
+def networks_of_step(method: Posterior, gaussians: LowRank) -> int:
     """Return how many networks a step has: where all would be the same, one."""
     single = len(gaussians.centres) == 1 and not gaussians.factors.shape[1]
     return 1 if single else method.networks
@@ -160,7 +160,7 @@ def together_in(method: Posterior, gaussians: LowRank) -> int:
 def _train(
     method: Posterior, gaussians: LowRank, checkpoints: Checkpoints, objective: Objective, ctx: Context
 ) -> list[dict[str, float]]:
-    count = together_in(method, gaussians)
+    count = networks_of_step(method, gaussians)
     losses = Losses(checkpoints, objective, method.together, count, ctx)
     volume = Volume(checkpoints, ctx.device) if method.volume else None
 

@@ -69,11 +69,9 @@ class Uncertainty(Evaluator):
     corruptions: tuple[Kind, ...] = Field((), description="of the test split, each in five strengths")
 
     def foresee(self, ahead: Ahead) -> None:
-        from pdiff.components import Task
-
         super().foresee(ahead)
         recipe = ahead.recipe
-        if type(recipe.task).log_probabilities is Task.log_probabilities:
+        if not recipe.task.has_classes:
             ahead.lacks(
                 f"{ahead.key}: uncertainty is of classes' probabilities, and task {recipe.task.name} has none; take "
                 "the evaluator away"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +17,7 @@ from pdiff.context import Context
 from pdiff.data import DatasetSplits, TensorSplit
 from pdiff.engine.bench import RunBench
 from pdiff.errors import UserError
-from pdiff.running.progress import Progress, Step
+from pdiff.running.snapshot import Snapshot
 from pdiff.testing import TinyNet, bench_of, tiny_splits
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.bayes.hmc import target
@@ -30,6 +28,7 @@ from pdiff_plugins.conditions.families.shifts import Shifts
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import ConvNetMini, HyperCnn, Mlp
 from pdiff_plugins.tasks.regression import Regression
+from tests.bayes.trainings.helpers import Killed, Killer
 from tests.helpers import TINY
 
 CTX = Context(seed=0, threads=1)
@@ -147,36 +146,16 @@ def test_networks_are_of_all_chains_in_turn() -> None:
     assert sorted(draws.sample(99, bench, CTX)[:, 0].tolist()) == list(range(40))
 
 
-class _Stopping(Progress):
-    """Stops the run as a kill does, after so many trajectories."""
-
-    def __init__(self, after: int):
-        self.after = after
-
-    @contextlib.contextmanager
-    def step(self, what: str, total: int, done: int = 0) -> Iterator[Step]:
-        yield _StoppingStep(self.after if what == "hmc" else total + 1)
-
-
-class _StoppingStep(Step):
-    def __init__(self, left: int):
-        self.left = left
-
-    def advance(self, count: int = 1, **values: float) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise KeyboardInterrupt
-
-
+@pytest.mark.usefixtures("saved_at_every_step")
 @pytest.mark.parametrize("after", [3, 9])
 def test_the_same_again_and_after_a_kill(tmp_path: Any, after: int) -> None:
     bench = bench_for(Mlp(hidden=(5,)), tiny_splits())
     whole = fitted_by(bench)
-    snapshot = type(CTX.snapshot)(tmp_path, every_s=0.0)
-    snapshot.due = lambda: True  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        fitted_by(bench, CTX.replace(snapshot=snapshot, progress=_Stopping(after)))
-    again = fitted_by(bench, CTX.replace(snapshot=snapshot, progress=_Stopping(15 - after)))
+    ctx, last = CTX.replace(snapshot=Snapshot(tmp_path)), Killer(15 - after)
+    with pytest.raises(Killed):
+        fitted_by(bench, ctx.replace(progress=Killer(5 + after)))  # 5 of the descent
+    again = fitted_by(bench, ctx.replace(progress=last))
+    assert last.begun == [(15, after)], "it went on where it was killed"
     assert again.theta_CSD.equal(whole.theta_CSD) and again.facts == whole.facts and again.log == whole.log
     assert not fitted_by(bench, CTX.replace(seed=1)).theta_CSD.equal(whole.theta_CSD)
 

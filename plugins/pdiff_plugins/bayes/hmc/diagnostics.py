@@ -24,29 +24,30 @@ SHIFT, SPREAD = 3 / 8, 1 / 4
 
 
 def both(draws_CSQ: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (R-hat, effective sample size) of each quantity, `[Q]`, some quantities at a time."""
-    parts = [(rhat(part_CSQ), ess(part_CSQ)) for part_CSQ in draws_CSQ.split(AT_ONCE, dim=2)]
+    """Return (rank-normalised R-hat, effective sample size of the bulk) of each quantity, `[Q]` in float64.
+
+    Of one that never changes they are 1 and the number of draws. Raises ValueError where chains have fewer than four
+    draws.
+    """
+    parts = [_both(part_CSQ) for part_CSQ in draws_CSQ.split(AT_ONCE, dim=2)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def rhat(draws_CSQ: Tensor) -> Tensor:
-    """Return the rank-normalised R-hat of each quantity, `[Q]` in float64; 1 where it never changes.
-
-    Raises ValueError where chains have fewer than four draws.
-    """
-    halves_HSQ = _halves(draws_CSQ)
-    median_Q = _median(halves_HSQ.flatten(0, 1))
-    folded_HSQ = (halves_HSQ - median_Q).abs()
-    return torch.maximum(_plain_rhat(_scores(halves_HSQ)), _plain_rhat(_scores(folded_HSQ)))
+    """Return the rank-normalised R-hat of each quantity alone; see `both`."""
+    return both(draws_CSQ)[0]
 
 
 def ess(draws_CSQ: Tensor) -> Tensor:
-    """Return the effective sample size of each quantity's bulk, `[Q]` in float64; the number of draws where it never
-    changes.
+    """Return the effective sample size of each quantity's bulk alone; see `both`."""
+    return both(draws_CSQ)[1]
 
-    Raises ValueError where chains have fewer than four draws.
-    """
-    return _ess(_scores(_halves(draws_CSQ)))
+
+def _both(draws_CSQ: Tensor) -> tuple[Tensor, Tensor]:
+    halves_HSQ = _halves(draws_CSQ)
+    score_HSQ = _scores(halves_HSQ)
+    folded_HSQ = (halves_HSQ - _median(halves_HSQ.flatten(0, 1))).abs()
+    return torch.maximum(_plain_rhat(score_HSQ), _plain_rhat(_scores(folded_HSQ))), _ess(score_HSQ)
 
 
 def _halves(draws_CSQ: Tensor) -> Tensor:

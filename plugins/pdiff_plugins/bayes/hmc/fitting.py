@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RATE = 0.02
 """Of Adam before the warm-up, in deviations of the prior; it falls to 0."""
 LONGEST, LONGEST_WARM = 1000, 250
-"""Steps of a trajectory at most, however small they are, and in the warm-up, where some sizes are far too small."""
+"""Leapfrog steps of a trajectory at most, however small; and in the warm-up, where some sizes are far too small."""
 GOOD = 1.05
 """R-hat up to which chains count as one distribution."""
 MANY = 0.01

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Family, Generator, Method, Task
+from pdiff.components import Family, Generator, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ class Hmc(Method):
             ahead.lacks(
                 f"{ahead.key}: hmc draws networks for one thing, and of task {task.name} each has its own; leave it out"
             )
-        if type(task).log_probabilities is Task.log_probabilities:
+        if not task.has_classes:
             ahead.lacks(f"{ahead.key}: hmc needs classes' likelihood, and task {task.name} has none; leave hmc out")
         if getattr(task, "label_smoothing", 0):
             ahead.lacks(

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo of several chains at once, and the adaption of its step size.
+"""Hamiltonian Monte Carlo of several chains at once, and the adaptation of their step size.
 
 Neal 2011, "MCMC using Hamiltonian dynamics" (arXiv 1206.1901), sections 2.3 and 3; Hoffman and Gelman 2014, "The
 No-U-Turn Sampler" (arXiv 1111.4246), section 3.2. C chains, D coordinates.
@@ -18,7 +18,7 @@ Potential = Callable[[Tensor], tuple[Tensor, Tensor]]
 DIVERGED = 1000.0
 """Error of the energy from which a trajectory counts as divergent, as in Stan."""
 GAMMA, OFFSET, KAPPA = 0.05, 10, 0.75
-"""Of dual averaging, as in Hoffman and Gelman 2014."""
+"""gamma, t_0 and kappa of dual averaging, as in Hoffman and Gelman 2014."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class StepSize:
     target: float
     count: int = 0
     lack: float = 0.0
-    """Mean of what acceptance lacks."""
+    """H-bar: the mean of what acceptance lacks."""
     log_step: float = 0.0
     log_mean: float = 0.0
 

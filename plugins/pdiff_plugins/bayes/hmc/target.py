@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 from torch.utils import _pytree as pytree
 
 from pdiff.components import Family
-from pdiff.data import Batch, Split
+from pdiff.data import evaluation_batches
 from pdiff.errors import UserError
 from pdiff.objective import Objective
 from pdiff.zoo import Layout
@@ -47,7 +47,7 @@ class Target:
         self.objective, self.deviation_D = objective, deviation_D.to(device)
         self.batches, self.graphs = list[list[Tensor]](), dict[int, Graph]()
         begin_CD = torch.zeros(chains, len(deviation_D), device=device)
-        for batch in batches(objective.split, device):
+        for batch in evaluation_batches(objective.split, EXAMPLES, device):
             inputs, form = pytree.tree_flatten(batch.inputs)
             classes = self._row(self.theta(begin_CD[0]), batch.inputs).shape[1]
             places_BK = one_hot(batch.targets.long(), classes).float().T.contiguous().T
@@ -104,11 +104,6 @@ def joint_layers(cpu: bool) -> Iterator[None]:
         for mode in (JointLayers, ExamplesInnermost) if cpu else ():
             modes.enter_context(mode())
         yield
-
-
-def batches(split: Split, device: torch.device) -> list[Batch]:
-    """Return all examples, as they are evaluated, some thousand at a time."""
-    return [split.batch(index_B, device) for index_B in torch.arange(len(split)).split(EXAMPLES)]
 
 
 def deviations(layout: Layout, deviation: float, by_inputs: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Likelihoods of ensembles, plain and after one temperature. E examples, K classes."""
+"""Likelihoods of ensembles, plain and after temperature scaling. E examples, K classes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.data import Split
+from pdiff.data import Batch, Split, evaluation_batches
 from pdiff.errors import UserError
 from pdiff_plugins.bayes.laplace.varied import WHERE, Logits, plain_attention
 
@@ -34,10 +34,8 @@ class Loader:
     def __init__(self, split: Split, size: int, device: torch.device):
         self.dataset, self.size, self.device = split, size, device
 
-    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
-        for index in torch.arange(len(self.dataset)).split(self.size):
-            inputs, targets = self.dataset.batch(index, self.device)
-            yield inputs, targets
+    def __iter__(self) -> Iterator[Batch]:
+        return evaluation_batches(self.dataset, self.size, self.device)
 
 
 class Curvature:
@@ -112,11 +110,12 @@ def _tensors(curvature: Any, structure: str) -> Iterator[tuple[str, Tensor]]:
     if structure == "diag":
         yield "diagonal", curvature
         return
-    blocks: Any = [*zip(curvature.eigenvectors, curvature.eigenvalues, strict=True)] if structure == "kron" else None
-    if blocks is None:
-        values, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)
-        blocks = [([vectors], [values.clamp_min(0)])]
-    for block, both in enumerate(blocks):
+    if structure == "kron":
+        vectors, values = curvature.eigenvectors, curvature.eigenvalues
+    else:  # one block, of one factor
+        values_P, vectors_PP = torch.linalg.eigh((curvature + curvature.T) / 2)
+        vectors, values = [[vectors_PP]], [[values_P.clamp_min(0)]]
+    for block, both in enumerate(zip(vectors, values, strict=True)):
         for kind, factors in zip(("vectors", "values"), both, strict=True):
             for place, factor in enumerate(factors):
                 yield f"{kind}.{block}.{place}", factor

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from pdiff.components import Generator, Method, Task
+from pdiff.components import Generator, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class Dropout(Method):
 
     def foresee(self, ahead: Ahead) -> None:
         task = ahead.recipe.task
-        if type(task).log_probabilities is Task.log_probabilities:
+        if not task.has_classes:
             ahead.lacks(
                 f"{ahead.key}: passes of dropout answer by classes' probabilities, and task {task.name} has none; "
                 "leave it out"

@@ -33,11 +33,13 @@ Answers = Callable[[Any], Tensor]
 class Approximation(Generator):
     """A Gaussian over some entries of a network."""
 
-    def __init__(self, zoo: Zoo, begin_D: Tensor, entries: list[int], curvature: Curvature, prior: float, exact: bool):
-        """`exact`: answers are those of the networks drawn."""
+    def __init__(
+        self, zoo: Zoo, begin_D: Tensor, entries: list[int], curvature: Curvature, prior: float, linearised: bool
+    ):
+        """`linearised`: see `Laplace.linearised`."""
         super().__init__()
         self.zoo, self.begin_D, self.numbers = zoo, begin_D, entries
-        self.curvature, self.prior, self.exact = curvature, prior, exact
+        self.curvature, self.prior, self.linearised = curvature, prior, linearised
 
     @property
     def entries(self) -> list[Entry]:
@@ -51,7 +53,7 @@ class Approximation(Generator):
         return theta_MD
 
     def answers(self, examples: Split, count: int, bench: Bench, ctx: Context) -> Tensor | None:
-        if self.exact:
+        if not self.linearised:
             return None
         delta_MP = torch.stack([*self.curvature.draws(count, self.prior, ctx.generator("sample"))]).to(ctx.device)
         varied = self.varied(bench.objective, ctx.device)
@@ -81,12 +83,8 @@ def moved(begin_D: Tensor, entries: list[Entry], delta_P: Tensor) -> Tensor:
 
 def answered(answers: Answers, split: Split, ctx: Context) -> Tensor:
     """Return log-probabilities `[M, E, K]` of a split, on the CPU."""
-    return torch.cat([answers(batch.inputs).float().cpu() for batch in batches(split, ctx)], dim=1)
-
-
-def batches(split: Split, ctx: Context) -> Any:
-    """Return a split's batches, as large as is usual of such examples, whatever a run asks of its evaluations."""
-    return evaluation_batches(split, 0, ctx.device)
+    batches = evaluation_batches(split, 0, ctx.device)  # as large as is usual, whatever a run asks of its evaluations
+    return torch.cat([answers(batch.inputs).float().cpu() for batch in batches], dim=1)
 
 
 def fit(method: Laplace, zoo: Zoo, bench: Bench, ctx: Context) -> Approximation:
@@ -112,8 +110,7 @@ def fit(method: Laplace, zoo: Zoo, bench: Bench, ctx: Context) -> Approximation:
     keys = [zoo.layout.entries[number].key for number in numbers]
     with threads_for(model, ctx.threads):
         curvature, evidence_G = curvature_of(model, keys, structure, objective.split, method.grid, ctx.device)
-        exact = method.predictive == ("networks",) or weights == "last_layer"
-        fitted = Approximation(zoo, begin_D, numbers, curvature, method.grid[0], exact)
+        fitted = Approximation(zoo, begin_D, numbers, curvature, method.grid[0], method.linearised)
         told = _chosen(method, fitted, bench, evidence_G, ctx)
     examples = len(objective.split) * model(inputs).shape[1]
     begins = "one" if method.begin == "base" else "checkpoints"
@@ -128,12 +125,12 @@ def fit(method: Laplace, zoo: Zoo, bench: Bench, ctx: Context) -> Approximation:
 def _chosen(method: Laplace, fitted: Approximation, bench: Bench, evidence_G: list[float], ctx: Context) -> Any:
     """Set the prior's precision; return it with the likelihoods of the grid, and of the plain network."""
     split = some(bench.examples(""), method.examples, ctx.generator("examples"))
-    varied, linear = fitted.varied(bench.objective, ctx.device), method.predictive == ("linearised",)
-    last = method.weights == ("last_layer",)  # of which networks are linear, and these in one pass
+    varied = fitted.varied(bench.objective, ctx.device)
+    linear = method.linearised or method.weights == ("last_layer",)  # in which networks are, and all in one pass
 
     def of(prior: float) -> tuple[float, float]:
         draws = fitted.curvature.draws(method.members, prior, ctx.generator("prior"))
-        if linear or last:
+        if linear:
             delta_MP = torch.stack([*draws]).to(ctx.device)
             return _likelihoods(lambda inputs: varied.linearised(delta_MP, inputs), split, ctx)
         theta_MD = torch.stack([moved(fitted.begin_D, fitted.entries, delta_P) for delta_P in draws])
@@ -179,6 +176,5 @@ def _worse(label: str, method: Laplace, told: dict[str, Any]) -> str:
 
 def load(method: Laplace, tensors: dict[str, Tensor], zoo: Zoo) -> Approximation:
     """Rebuild what `fit` returned."""
-    exact = method.predictive == ("networks",) or method.weights == ("last_layer",)
     curvature, numbers = Curvature(below(tensors, "curvature.")), tensors["entries"].tolist()
-    return Approximation(zoo, tensors["begin"], numbers, curvature, float(tensors["prior"]), exact)
+    return Approximation(zoo, tensors["begin"], numbers, curvature, float(tensors["prior"]), method.linearised)

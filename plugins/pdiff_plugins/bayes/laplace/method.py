@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat
 
-from pdiff.components import Family, Generator, Method, Task
+from pdiff.components import Family, Generator, Method
 from pdiff.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Laplace(Method):
                 f"{ahead.key}: laplace takes the curvature of one loss, and of task {task.name} each network has its "
                 "own; leave it out"
             )
-        if type(task).log_probabilities is Task.log_probabilities:
+        if not task.has_classes:
             ahead.lacks(f"{ahead.key}: laplace needs classes' likelihood, and task {task.name} has none; leave it out")
 
     def variants(self) -> dict[str, Method]:
@@ -92,6 +92,11 @@ class Laplace(Method):
             words += [self.begin * (self.begin != "base"), self.prior * (self.prior != "selection")]
             settings.setdefault(" ".join(filter(None, words)), self.model_copy(update=own))
         return settings
+
+    @property
+    def linearised(self) -> bool:
+        """Whether answers are of the linearised network, not of the networks drawn; in a last layer both are one."""
+        return self.predictive == ("linearised",) and self.weights != ("last_layer",)
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         """Raises UserError where the library, classes or such parameters are missing."""

@@ -18,6 +18,7 @@ from pdiff.components import Task
 from pdiff.errors import UserError
 from pdiff.objective import Objective
 from pdiff.zoo import Entry, Layout
+from pdiff_plugins.populations.parting import without_fastpath
 
 FACTORED = (nn.Linear, nn.Conv2d)
 """Layers whose Kronecker factors the library knows."""
@@ -29,13 +30,8 @@ AT_ONCE = 16
 @contextmanager
 def plain_attention() -> Iterator[None]:
     """Within it attention is computed by what has derivatives forwards, and of many at once; fused ones have none."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    with without_fastpath(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 class Logits(nn.Module):

@@ -6,7 +6,6 @@ K networks, D selected parameters, E examples.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,8 @@ from pdiff.errors import UserError
 from pdiff.mapped import finite_rows, sync, take
 from pdiff.running.device import placed
 from pdiff.running.progress import Progress, Step
-from pdiff.training.loop import epoch_length, epoch_order, train
+from pdiff.training.loop import Diverged, epoch_length, epoch_order, train
+from pdiff.training.optimizers import SCHEDULES
 from pdiff.zoo import Layout, Zoo
 from pdiff_plugins.adapters.layers import in_training
 from pdiff_plugins.bayes.trainings.options import Settings
@@ -79,9 +79,7 @@ class Trainings:
 
     def factor(self, step: int) -> float:
         """Return the factor on the learning rate, which falls epoch by epoch."""
-        if self.settings.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step // self.per_epoch) / self.settings.epochs))
+        return SCHEDULES[self.settings.schedule](self.settings.epochs)(step // self.per_epoch)
 
     @property
     def steps(self) -> int:
@@ -191,9 +189,7 @@ def _finite(trainings: Trainings, model: nn.Module, ctx: Context) -> bool:
     """Train a network in place, and return whether it did not diverge."""
     try:
         plainly(trainings, model, ctx)
-    except UserError as error:
-        if "the loss is not finite" not in str(error):
-            raise
+    except Diverged:
         return False
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())
 

@@ -19,7 +19,6 @@ from pdiff.files import below
 from pdiff.mapped import LARGE, Touched
 from pdiff.running.memory import free_bytes
 from pdiff.training.loop import threads_for, train
-from pdiff.training.optimizers import SCHEDULES
 from pdiff.zoo import Zoo, about
 from pdiff_plugins.adapters.products.loss import Products
 from pdiff_plugins.batches import at_most
@@ -30,6 +29,7 @@ from pdiff_plugins.conditions.generated.teachers import Tasks, Teacher, Weights
 from pdiff_plugins.latent.space import curve, normalised
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
+from pdiff_plugins.maths.schedules import rising_cosine
 
 SMALL = 1_000_000
 """Weights below which many networks at once are computed the quickest by one thread, however large what writes them."""
@@ -105,10 +105,7 @@ def fit(method: ByTask, zoo: Zoo, bench: Bench, ctx: Context) -> Written:
 
 def _rising(method: ByTask) -> str | Callable[[int], float]:
     """Return the cosine, which rises at first where that is asked for."""
-    if not method.warmup:
-        return "cosine"
-    cosine = SCHEDULES["cosine"](method.steps)
-    return lambda step: min(1.0, (step + 1) / method.warmup) * cosine(step)
+    return rising_cosine(method.warmup - 1, method.steps) if method.warmup else "cosine"
 
 
 def _told(method: ByTask, zoo: Zoo, bench: Bench) -> Tensor:
