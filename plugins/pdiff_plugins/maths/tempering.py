@@ -12,7 +12,7 @@ LEAST, MOST = 0.05, 20.0
 STEPS = 100
 CLOSE = 1e-10
 """Change of the logarithm of the inverse temperature at which the search ends."""
-AT_ONCE = 2**22
+AT_ONCE = 2**20
 """Numbers held in float64 at a time."""
 
 
