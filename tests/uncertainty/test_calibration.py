@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
+from pdiff_plugins.maths import tempering
 from pdiff_plugins.maths.tempering import LEAST, temperatures, tempered
 from pdiff_plugins.uncertainty.calibration import Calibration
 from pdiff_plugins.uncertainty.measures import likelihoods
@@ -32,6 +33,14 @@ def test_it_is_what_a_search_finds_for_each_ensemble() -> None:
 
         best = minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-10})
         assert float(found) == pytest.approx(1 / best.x, rel=1e-4)
+
+
+def test_many_are_found_as_each_by_itself_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were there left again for the middle of their interval, until the slowest came, forty steps later."""
+    logp_REK, targets_E = answers(60, 200, 5)
+    alone = torch.cat([temperatures(logp_1EK, targets_E) for logp_1EK in logp_REK.split(1)])
+    monkeypatch.setattr(tempering, "STEPS", 10)
+    assert torch.allclose(temperatures(logp_REK, targets_E), alone, rtol=1e-12)
 
 
 def test_what_is_always_right_has_no_temperature_and_what_is_hardly_wrong_stays_within_bounds() -> None:

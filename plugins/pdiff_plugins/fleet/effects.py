@@ -97,7 +97,7 @@ def over(
     import torch
 
     prefix = f"{by}: " if by else ""
-    known = [below(load_tensors(path), prefix) if by else load_tensors(path) for path in files if path.is_file()]
+    known = [below(load_tensors(path), prefix) for path in files if path.is_file()]
     whole = len(known) == len(means) and all(f"of {name}" in each for each in known for name in (method, source))
     if len(means) == 1:
         told = known[0].get(f"over {source}") if known else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,27 @@ class Difference:
         if not self.error:
             return float(self.mean == 0)
         return 2 * float(stdtr(min(self.freedom, 1e9), -abs(self.mean) / self.error))
+
+
+class Gain(TypedDict):
+    """What one row has more than another, with its interval of 95 %, as scores have it."""
+
+    mean: Annotated[float, "the difference"]
+    low: Annotated[float, "lower end of the interval"]
+    high: Annotated[float, "upper end of the interval"]
+    error: Annotated[float, "standard error: what is drawn anew is crossed random effects"]
+    freedom: Annotated[float, "degrees of freedom of the error"]
+    chance: Annotated[float, "probability of so large a difference where there is none"]
+    said: Annotated[str, "better, worse, or empty where it may be chance (Holm's correction over all compared)"]
+
+
+def gain_of(gain: Difference, told: bool) -> Gain:
+    """Return a difference as scores have it; `told`: whether it is claimed."""
+    low, high = gain.interval()
+    return {
+        "mean": gain.mean, "low": low, "high": high, "error": gain.error, "freedom": min(gain.freedom, 1e9),
+        "chance": gain.chance, "said": ("better" if gain.mean > 0 else "worse") if told and gain.mean else "",
+    }  # fmt: skip
 
 
 def difference(a_ME: Tensor, b_NE: Tensor) -> Difference:

@@ -11,8 +11,8 @@ LEAST, MOST = 0.05, 20.0
 """Temperatures that are tried."""
 STEPS = 100
 CLOSE = 1e-10
-"""Width of the interval of the logarithm of the inverse temperature at which the search ends."""
-AT_ONCE = 2**22
+"""Change of the logarithm of the inverse temperature at which the search ends."""
+AT_ONCE = 2**20
 """Numbers held in float64 at a time."""
 
 
@@ -52,7 +52,8 @@ def _fitted(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
         low_R, high_R = torch.where(slope_R < 0, inverse_R, low_R), torch.where(slope_R < 0, high_R, inverse_R)
         newton_R = inverse_R - slope_R / curve_R.clamp_min(1e-30)
         inside_R = (newton_R > low_R) & (newton_R < high_R)
-        next_R = torch.where(inside_R, newton_R, (low_R * high_R).sqrt())
+        done_R = (newton_R - inverse_R).abs() < CLOSE * inverse_R  # the minimum found is an end of its interval
+        next_R = torch.where(inside_R | done_R, newton_R, (low_R * high_R).sqrt())
         moved_R = (next_R.log() - inverse_R.log()).abs()
         inverse_R = next_R
         if float(moved_R.max()) < CLOSE:

@@ -82,8 +82,12 @@ class Panel:
         """Return the members' log-probabilities, `[M, E, K]`."""
         return torch.cat(list(self.blocks(split)), dim=1)
 
+    def means(self, split: Split) -> Tensor:
+        """Return the log-probabilities of the ensembles, `[R, E, K]`."""
+        return torch.cat([mixed(logp_MeK, self.weights()) for logp_MeK in self.blocks(split)], dim=1)
+
     def answers(self, split: Split, weight_RM: Tensor | None = None) -> Answers:
-        """Return what ensembles answer; by default those of the panel."""
+        """Return what ensembles answer, by default those of the panel, and what their members' entropy is."""
         weight_RM = self.weights() if weight_RM is None else weight_RM
         parts = [
             (mixed(logp_MeK, weight_RM), weight_RM.double() @ entropy(logp_MeK)) for logp_MeK in self.blocks(split)

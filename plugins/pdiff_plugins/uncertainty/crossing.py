@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pdiff_plugins.maths.crossed import Difference, difference, holm
+from pdiff_plugins.maths.crossed import difference, gain_of, holm
 
 if TYPE_CHECKING:
     from pdiff_plugins.uncertainty.scores import Gain
@@ -41,17 +41,7 @@ def gains(score_SE: Mapping[str, Tensor], method: str, networks: Mapping[str, in
     others = {name: gain for name, gain in others.items() if math.isfinite(gain.mean + gain.error)}
     told = dict(zip(others, holm([gain.chance for gain in others.values()]), strict=True))
     ordered = sorted(others.items(), key=lambda pair: pair[1].mean)
-    return {name: gain_of(gain, told[name], networks.get(name, 1)) for name, gain in ordered}
-
-
-def gain_of(gain: Difference, told: bool, networks: int) -> Gain:
-    """Return a difference as scores have it; `told`: whether it is claimed."""
-    low, high = gain.interval()
-    return {
-        "mean": gain.mean, "low": low, "high": high, "error": gain.error, "freedom": min(gain.freedom, 1e9),
-        "chance": gain.chance, "networks": networks,
-        "said": ("better" if gain.mean > 0 else "worse") if told and gain.mean else "",
-    }  # fmt: skip
+    return {name: {**gain_of(gain, told[name]), "networks": networks.get(name, 1)} for name, gain in ordered}
 
 
 def grouped(score_E: Tensor) -> list[float]:

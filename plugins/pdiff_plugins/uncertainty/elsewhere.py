@@ -80,7 +80,7 @@ def _told(row: Row, split: Split) -> dict[str, float]:
 
 
 def _harmed(row: Row, split: Split) -> dict[str, float]:
-    logp_REK, targets_E = row.panel.answers(split).logp_REK, split.targets.long()
+    logp_REK, targets_E = row.panel.means(split), split.targets.long()
     calm_REK = tempered(logp_REK, row.temperature_RE)
     return {
         "accuracy": float(right(logp_REK, targets_E).double().mean()),

@@ -18,9 +18,8 @@ def likelihoods(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
 
 def brier(logp_REK: Tensor, targets_E: Tensor) -> Tensor:
     """Return Brier's score, `[R]`: the squared distance of probabilities from what is so, 0 to 2."""
-    p_REK = logp_REK.double().exp()
-    right_RE = p_REK.gather(2, targets_E.long().expand(len(p_REK), -1)[..., None])[..., 0]
-    return (p_REK.square().sum(dim=2) - 2 * right_RE + 1).mean(dim=1)
+    square_RE = logp_REK.double().exp().square().sum(dim=2)
+    return (square_RE - 2 * likelihoods(logp_REK, targets_E).exp() + 1).mean(dim=1)
 
 
 def right(logp_REK: Tensor, targets_E: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Rows:
             half_E = order_E % 2 == 0
         self.calibration = Calibration(self.targets_E, self.known.targets.long(), half_E)
         reference = self.panel(options.reference) if options.reference in view.theta else None
-        self.reference_EK = None if reference is None else reference.answers(self.test).logp_REK.exp().mean(dim=0).log()
+        self.reference_EK = None if reference is None else reference.means(self.test).exp().mean(dim=0).log()
         if self.reference_EK is not None and not self.reference_EK.isfinite().all():
             self.reference_EK = None
         self.no_temperature: list[str] = []
@@ -91,9 +91,13 @@ class Rows:
         score_SE = score_RE
         if asked.size > 1:
             score_SE = pseudo(score_RE, self._without(asked, without_MEK, temperature_RE))
-        told = {"members": asked.size, "ensembles": asked.count, "temperature": float(temperature_RE.mean())}
-        told |= self._scores(answers.logp_REK, calm_REK) | self._answers(answers, source)
-        return Row(told, score_SE, asked, temperature_RE, entropy(answers.logp_REK), answers.information_RE)
+        entropy_RE, information_RE = entropy(answers.logp_REK), answers.information_RE
+        told = {
+            "members": asked.size, "ensembles": asked.count, "temperature": float(temperature_RE.mean()),
+            "entropy": float(entropy_RE.mean()), "information": float(information_RE.mean()),
+        }  # fmt: skip
+        told |= self._scores(answers.logp_REK, calm_REK) | self._chosen(answers.logp_REK, source)
+        return Row(told, score_SE, asked, temperature_RE, entropy_RE, information_RE)
 
     def _asked(self, asked: Panel) -> tuple[Answers, Tensor | None]:
         """Return the ensembles' answers, and those without one of their members, where there is room for them."""
@@ -106,7 +110,7 @@ class Rows:
         return ours, both.logp_REK[asked.count :]
 
     def _known(self, asked: Panel, answers: Answers) -> Tensor:
-        return answers.logp_REK if self.calibration.half_E is not None else asked.answers(self.known).logp_REK
+        return answers.logp_REK if self.calibration.half_E is not None else asked.means(self.known)
 
     def _without(self, asked: Panel, without_MEK: Tensor | None, temperature_RE: Tensor) -> Tensor:
         """Return the calibrated log-likelihoods `[M, E]` of ensembles without one of their members."""
@@ -133,16 +137,15 @@ class Rows:
             }
         return scores
 
-    def _answers(self, answers: Answers, source: str) -> dict[str, Any]:
-        """Return what is said of uncertainty by itself: how well it tells right from wrong, how much members differ."""
-        chosen = selective(answers.logp_REK, self.targets_E, (*COVERAGES, *DRAWN))
+    def _chosen(self, logp_REK: Tensor, source: str) -> dict[str, Any]:
+        """Return how well probabilities tell right from wrong, and how near they are to the reference's."""
+        chosen = selective(logp_REK, self.targets_E, (*COVERAGES, *DRAWN))
         told = {
             "selective": {f"{c:g}": share for c, share in zip(COVERAGES, chosen.accuracy_C, strict=False)},
             "risk": [1 - share for share in chosen.accuracy_C[len(COVERAGES) :]], "risk_area": chosen.area,
-            "entropy": float(entropy(answers.logp_REK).mean()), "information": float(answers.information_RE.mean()),
         }  # fmt: skip
         if self.reference_EK is not None and source != self.options.reference:
-            near = agreement(answers.logp_REK, self.reference_EK)
+            near = agreement(logp_REK, self.reference_EK)
             told |= {"agreement": near.top, "variation": near.variation}
         return told
 

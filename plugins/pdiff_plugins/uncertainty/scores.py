@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired, TypedDict
 
+from pdiff_plugins.maths import crossed
 
-class Gain(TypedDict):
-    """Calibrated log-likelihood of the method less that of another row on the test split, with its interval of 95 %."""
 
-    mean: Annotated[float, "the difference, per example in nats"]
-    low: Annotated[float, "lower end of the interval"]
-    high: Annotated[float, "upper end of the interval"]
-    error: Annotated[float, "standard error: networks and examples as crossed random effects"]
-    freedom: Annotated[float, "degrees of freedom of the error"]
-    chance: Annotated[float, "probability of so large a difference where there is none"]
+class Gain(crossed.Gain):
+    """Calibrated log-likelihood of the method less that of another row, per test example in nats.
+
+    Networks and examples are drawn anew; Holm's correction is over all rows.
+    """
+
     networks: Annotated[int, "of the other row; 1: the claim is about that network"]
-    said: Annotated[str, "better, worse, or empty where it may be chance (Holm's correction over all rows)"]
 
 
 class Lone(Gain):

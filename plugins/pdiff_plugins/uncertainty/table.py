@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pdiff_plugins.maths.crossed import difference, holm
+from pdiff_plugins.maths.crossed import difference, gain_of, holm
 from pdiff_plugins.uncertainty.cost import Cost, costs
-from pdiff_plugins.uncertainty.crossing import gain_of, gains, grouped
+from pdiff_plugins.uncertainty.crossing import gains, grouped
 from pdiff_plugins.uncertainty.elsewhere import elsewhere
 from pdiff_plugins.uncertainty.equivalent import Curve, Equivalent
 from pdiff_plugins.uncertainty.rows import DRAWN, Row, Rows
@@ -147,7 +147,10 @@ def besides(
     if method in names:
         claimed[method] = bool(gains[names[method]]["said"])
     return {
-        source: {"name": name, "cost": lone[name]} | gain_of(found[source], claimed[source], len(score_SE[name]))
+        source: {
+            "name": name, "cost": lone[name], "networks": len(score_SE[name]),
+            **gain_of(found[source], claimed[source]),
+        }
         for source, name in names.items()
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from pdiff.results.scores import Spread
+from pdiff_plugins.maths.crossed import Gain
 
 
 class Samples(TypedDict):
@@ -37,18 +38,6 @@ class SourceConditions(RowConditions):
     samples: NotRequired[Annotated[Samples, "several samples of one condition; absent where all are the same"]]
     gate: Annotated[float | None, "mean score of the tasks' own networks once its codec has had them"]
     leave_one_out: NotRequired[Annotated[float, "error of learnt networks left out, as a share of their variance"]]
-
-
-class Gain(TypedDict):
-    """Score of the method less that of another row, with its interval of 95 %; tasks and examples are drawn anew."""
-
-    mean: Annotated[float, "the difference"]
-    low: Annotated[float, "lower end of the interval"]
-    high: Annotated[float, "upper end of the interval"]
-    error: Annotated[float, "standard error: tasks, with their networks, and examples as crossed random effects"]
-    freedom: Annotated[float, "degrees of freedom of the error"]
-    chance: Annotated[float, "probability of so large a difference where there is none"]
-    said: Annotated[str, "better, worse, or empty where it cannot be told; by Holm's correction over all controls"]
 
 
 class Copies(TypedDict):
@@ -91,7 +80,9 @@ class ConditionScores(TypedDict):
     distances: Annotated[dict[str, list[float]], "by part, each task's distance from the nearest one learnt"]
     asked: Annotated[dict[str, list[dict[str, Any]]], "by part, what each task is about"]
     beside: Annotated[dict[str, RowConditions], "ways without a generated network, by name"]
-    gains: Annotated[dict[str, Gain], "of the method over every other row on the judged tasks, the strongest first"]
+    gains: Annotated[dict[str, Gain], "score of the method less that of every other row on the judged tasks, the "
+                                      "strongest first; tasks, with their networks, and examples are drawn anew, and "
+                                      "Holm's correction is over all controls"]  # fmt: skip
     hard_gains: Annotated[dict[str, Gain], "the same on hard tasks"]
     groups: Annotated[dict[str, list[float]], "by row, mean scores on groups of examples, over the judged tasks"]
     examples: Annotated[str, "digest of the examples' targets"]

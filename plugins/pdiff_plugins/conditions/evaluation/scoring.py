@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.view import View
     from pdiff_plugins.conditions.evaluation.evaluator import OfTasks
-    from pdiff_plugins.conditions.evaluation.scores import Common, Copies, Gain, RowConditions, SourceConditions
+    from pdiff_plugins.conditions.evaluation.scores import Common, Copies, RowConditions, SourceConditions
+    from pdiff_plugins.maths.crossed import Gain
 
 
 def scores_of(options: OfTasks, view: View, ctx: Context) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pdiff.results.scores import Unit
 from pdiff.view import ORIGINAL
 from pdiff_plugins.conditions.evaluation.judging import Judged
-from pdiff_plugins.conditions.evaluation.scores import Common, Copies, Gain
+from pdiff_plugins.conditions.evaluation.scores import Common, Copies
 from pdiff_plugins.conditions.evaluation.tasks import HARD, LEARNT
-from pdiff_plugins.maths.crossed import Difference, holm
+from pdiff_plugins.maths.crossed import Difference, Gain, gain_of, holm
 
 LITTLE = 0.005
 """What twice the steps may add to networks that are trained to their end."""
@@ -64,15 +64,6 @@ def gains(judged: Mapping[str, Judged], method: str) -> dict[str, Gain]:
     told = dict(zip(controls, holm(list(controls.values())), strict=True))
     ordered = sorted(others.items(), key=lambda pair: pair[1].mean)
     return {row: gain_of(gain, told.get(row, gain.chance <= 0.05)) for row, gain in ordered}
-
-
-def gain_of(gain: Difference, told: bool) -> Gain:
-    """Return a difference as scores have it; `told`: whether it is claimed."""
-    low, high = gain.interval()
-    return {
-        "mean": gain.mean, "low": low, "high": high, "error": gain.error, "freedom": gain.freedom,
-        "chance": gain.chance, "said": ("better" if gain.mean > 0 else "worse") if told and gain.mean else "",
-    }  # fmt: skip
 
 
 def alone(gain: Difference) -> Gain:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +10,8 @@ from torch import Tensor
 
 from pdiff.components import Dataset
 from pdiff.context import Context
-from pdiff.data import Batch, Chosen, Split, evaluation_batches, some
+from pdiff.data import Chosen, Split, TensorSplit, evaluation_batches, some
 from pdiff.errors import UserError
-from pdiff.running.device import sent
 from pdiff.view import View
 from pdiff_plugins.images.dataset import ImageDataset
 from pdiff_plugins.images.splits import Transform
@@ -62,20 +60,16 @@ def _left_out(own: ImageDataset, ctx: Context) -> Split:
 def _brought(entry: Dataset, wanted: Transform, ctx: Context) -> Split:
     """Return the test images of an image set as a network reads them: its own side and normalisation do not count."""
     options = {"image_size": wanted.size, "resize": wanted.resize, "mean": (0.0,), "std": (1.0,)}
-    images = _with(entry, options)
-    return Pictures(images.load(ctx).test, _known(images).transform(), as_they_are, wanted)
+    dataset = _with(entry, options)
+    images = image_set(dataset)
+    assert images is not None
+    return Pictures(dataset.load(ctx).test, images.transform(), as_they_are, wanted)
 
 
 def _with(entry: Dataset, options: Mapping[str, Any]) -> Dataset:
     if isinstance(entry, Part):
         return entry.model_copy(update={"of": _with(entry.of, options)})
     return entry.model_copy(update=options)
-
-
-def _known(dataset: Dataset) -> ImageDataset:
-    images = image_set(dataset)
-    assert images is not None
-    return images
 
 
 def _alike(entry: Dataset, view: View, ctx: Context) -> Split:
@@ -97,33 +91,14 @@ def _first(split: Split) -> Tensor:
     return inputs
 
 
-@dataclass(frozen=True)
-class NoiseSplit:
-    """Normal noise in the place of inputs, with the mean and deviation that these have at each place."""
-
-    of: Split
-    mean: Tensor
-    deviation: Tensor
-
-    @property
-    def targets(self) -> Tensor:
-        return self.of.targets
-
-    def __len__(self) -> int:
-        return len(self.of)
-
-    def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
-        """Return the examples `index`; see `pdiff.data.Split`."""
-        shape = self.mean.shape
-        noise = drawn("noise", index, index, lambda _, g: torch.randn(shape, generator=g))
-        return Batch(sent(self.mean + self.deviation * noise, device), sent(self.targets[index], device))
-
-
 def _noise_like(test: Split, dataset: Dataset) -> Split:
+    """Return normal noise in the place of inputs, with the mean and deviation that these have at each place."""
     if not _first(test).is_floating_point():
         raise UserError(f"foreign, noise: examples of dataset {dataset.name} are whole numbers; take this away")
     inputs = torch.cat([batch.inputs.double() for batch in evaluation_batches(test, 0, torch.device("cpu"))])
-    return NoiseSplit(test, inputs.mean(0).float(), inputs.std(0, correction=0).float())
+    mean, deviation, number_E = inputs.mean(0).float(), inputs.std(0, correction=0).float(), torch.arange(len(test))
+    noise = drawn("noise", number_E, number_E, lambda _, g: torch.randn(mean.shape, generator=g))
+    return TensorSplit(mean + deviation * noise, test.targets)
 
 
 def _shuffled(x_BCSS: Tensor, numbers_B: Tensor) -> Tensor:
