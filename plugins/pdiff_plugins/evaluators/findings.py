@@ -17,8 +17,8 @@ CLOSE = 0.001
 """Mean scores that differ by no more (0.1 points, or so much of the originals' mean) are called equal: fewer test
 examples than anyone should bet on."""
 ELSEWHERE = (
-    "the {what} were made elsewhere: what was trained on examples of the {split} split, or of the test split, looks "
-    "better there than it is, and this run cannot know"
+    "the {what} were made elsewhere: what was trained on examples of the {splits} looks better there than it is, and "
+    "this run cannot know"
 )
 
 PRODUCTS = (
@@ -36,7 +36,8 @@ def of_score(scores: Scores) -> Iterator[Finding]:
     yield Finding(_best(scores, networks))
     yield from (Finding(note, note=True) for note in _degenerate(scores, networks))
     if made := scores.get("elsewhere"):
-        yield Finding(ELSEWHERE.format(what=" and ".join(made), split=scores["selection"]), note=True)
+        splits = " or the ".join(f"{split} split" for split in dict.fromkeys((scores["selection"], "test")))
+        yield Finding(ELSEWHERE.format(what=" and ".join(made), splits=splits), note=True)
 
 
 def of_overlap(scores: Scores) -> Iterator[Finding]:
