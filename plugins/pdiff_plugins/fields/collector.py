@@ -6,22 +6,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff.components import Collector, Task
+from pdiff.components import IF_SET, Collector, Family, Task
 from pdiff.errors import UserError
+from pdiff_plugins.fields.family import OfShapes
 from pdiff_plugins.fields.task import FieldTask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
+    from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.data import DatasetSplits, Split
+    from pdiff.data import About, DatasetSplits, Split
     from pdiff.zoo import Layout, Zoo
     from pdiff_plugins.fields.shapes.plane import Near
 
 
 class Fields(Collector):
-    """One network per training shape, all fitted together.
+    """One network per training shape, or per scene, all fitted together.
+
+    Of a task whose networks are shapes that the dataset describes, `learnt` are what methods learn from; those held out
+    are fitted alike, and no method sees them.
 
     What the selector leaves out is shared by all networks and trained with them (an auto-decoder): with the biases
     selected, shapes differ in their biases alone. Where they start matters more than anything else: networks that
@@ -29,8 +36,20 @@ class Fields(Collector):
     """
 
     name = "fields"
+    of_families: ClassVar[bool] = True
     source: ClassVar[str] = "HyperDiffusion, arXiv 2303.17015, section 3.1 and the authors' code (first_weights)"
     shapes: int = Field(0, ge=0, description="the first so many shapes of the train split; 0: all")
+    learnt: int = Field(
+        0, ge=0, json_schema_extra=IF_SET, description="described shapes that methods learn from; 0: all that are left"
+    )
+    held_out: int = Field(0, ge=0, json_schema_extra=IF_SET, description="described shapes that are held out")
+    hard: int = Field(
+        0, ge=0, json_schema_extra=IF_SET, description="of those that the dataset calls hard, so many are held out, too"
+    )
+    block: int = Field(
+        0, ge=0, json_schema_extra=IF_SET,
+        description="networks that are fitted at a time, for speed; 0: all, as are those that share parameters",
+    )  # fmt: skip
     steps: int = Field(400, gt=0, description="steps of Adam")
     lr: float = Field(1e-2, gt=0, description="largest learning rate, reached after 30 % of the steps (OneCycle)")
     points: int = Field(256, gt=0, description="random points per step")
@@ -55,25 +74,47 @@ class Fields(Collector):
             return None
         return (self.shapes + (self.start in ("mean", "first"))) * self.steps * min(self.points, train)
 
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        task = ahead.recipe.task
+        if isinstance(task, Family) and not isinstance(task, OfShapes):
+            ahead.lacks(
+                f"{ahead.key}: fields fits networks that are shapes, and those of task {task.name} are none; use the "
+                "collector 'tasks'"
+            )
+        kept = [option for option in ("learnt", "held_out", "hard") if getattr(self, option)]
+        if kept and not isinstance(task, Family):
+            ahead.lacks(
+                f"{ahead.key}: {', '.join(kept)}: task {task.name} asks all networks one thing; leave that out, or "
+                "take a task such as 'shape' or 'radiance'"
+            )
+        if self.shapes and isinstance(task, Family):
+            ahead.lacks(f"{ahead.key}.shapes: of task {task.name} say learnt and held_out instead")
+
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
     ) -> Zoo:
         """See `Collector.collect`. Raises UserError where the data set holds no fields."""
+        ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
+        if isinstance(task, OfShapes):
+            from pdiff_plugins.fields.described import collect
+
+            return collect(self, model, data, task, layout, bench, ctx)
+        if not isinstance(task, FieldTask):
+            raise UserError(f"collect fields: task {task.name} knows no inside of a shape; set task.name = 'field'")
         from pdiff.zoo import Zoo
         from pdiff_plugins.fields.fitting import fit, quality
 
-        targets_PS = self._targets(data.train, task)
-        if not isinstance(task, FieldTask):
-            raise UserError(f"collect fields: task {task.name} knows no inside of a shape; set task.name = 'field'")
-        ctx = ctx.replace(precision="float32")  # bfloat16 has too few digits for the phase of a sine
-        starts_SD = self._starts(model, data.train, targets_PS, task, layout, bench, ctx)
-        near = self._near(data.train, targets_PS.shape[1])
-        theta_SD = fit(self, model, starts_SD, data.train, targets_PS, task, layout, ctx, near)
-        state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-        anchor = state | layout.tensors(starts_SD[0])
-        rows = self._rows(quality(model, theta_SD, data.train, targets_PS, task, layout, ctx), data.train)
+        targets_PS, split = self._targets(data.train, task), data.train
+        near = self._near(split, targets_PS.shape[1])
+        count = targets_PS.shape[1]
+        starts_SD = self.starts(
+            model, split, targets_PS, self._near(split, 1), task, layout, bench, ctx, count
+        )
+        theta_SD = fit(self, model, starts_SD, split, targets_PS, task, layout, ctx, near)
+        rows = self._rows(quality(model, theta_SD, split, targets_PS, task, layout, ctx), split)
         ctx.progress.say(_said(rows))
-        return Zoo(theta_SD, layout, {key: value.clone() for key, value in anchor.items()}, rows)
+        return Zoo(theta_SD, layout, anchor(model, layout, starts_SD[0]), rows)
 
     def _targets(self, split: Split, task: Task) -> Tensor:
         """Return what the shapes are at the points, `[P, S]`."""
@@ -95,22 +136,25 @@ class Fields(Collector):
         near = getattr(split, "near", None)
         return near[:shapes] if near and self.near else None
 
-    def _starts(
-        self, model: nn.Module, split: Split, targets_PS: Tensor, task: Task, layout: Layout, bench: Bench, ctx: Context
-    ) -> Tensor:
-        """Return where each network starts, theta_SD; the model takes what is fitted first."""
+    def starts(
+        self, model: nn.Module, split: Split, targets_PS: Tensor, near: Near | None, task: Task, layout: Layout,
+        bench: Bench, ctx: Context, count: int,
+    ) -> Tensor:  # fmt: skip
+        """Return where each of so many networks starts, theta_SD; the model takes what is fitted first.
+
+        `targets_PS` of the shapes that may be known, and `near`, the points close to the first.
+        """
         import torch
 
         from pdiff.context import derive
         from pdiff_plugins.fields.fitting import fit
 
-        count = targets_PS.shape[1]
         if self.start == "independent":
             seeds = [derive(ctx.seed, "shape", number) for number in range(count)]
             return torch.stack([layout.vector(bench.build(seed).state_dict()) for seed in seeds])
         start_1D = layout.vector(model.state_dict())[None]
         mean_P1 = targets_PS.mean(dim=1, keepdim=True)  # no surface, and no points close to it
-        ones = {"mean": (mean_P1, None), "first": (targets_PS[:, :1], self._near(split, 1))}
+        ones = {"mean": (mean_P1, None), "first": (targets_PS[:, :1], near)}
         if self.start in ones:
             one_P1, near = ones[self.start]
             start_1D = fit(self, model, start_1D, split, one_P1, task, layout, ctx.scope(self.start), near)
@@ -120,6 +164,12 @@ class Fields(Collector):
         labels = getattr(split, "labels", None)
         rows = [{"run": number, "step": self.steps, "metrics": values} for number, values in enumerate(metrics)]
         return rows if labels is None else [row | {"label": int(labels[row["run"]])} for row in rows]
+
+
+def anchor(model: nn.Module, layout: Layout, start_D: Tensor) -> dict[str, Tensor]:
+    """Return the network that a zoo is around: what is shared, and where the selected entries started."""
+    state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+    return {key: value.clone() for key, value in (state | layout.tensors(start_D)).items()}
 
 
 def _said(rows: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from pdiff.components import Family
 from pdiff.context import Context
 from pdiff.data import Batch, Split
 from pdiff.networks import entry_of, once
@@ -39,24 +40,25 @@ class Stack(nn.Module):
         self.template, self.places = template, once(template, layout.keys)
 
     def losses(self, batch: Batch) -> Tensor:
-        """Return each network's loss on its own shape `[S]`, from targets `[B, S]`.
+        """Return each network's loss on its own shape `[S]`, from targets `[B, S, ...]`.
 
         Inputs are `[B, C]`, the same points for all, or `[S, B, C]`, of each network its own.
         """
+        asked = isinstance(self.task, Family)  # which takes the targets of one shape; else they are all shapes'
 
         def one(entries: dict[str, Tensor], inputs_BC: Tensor, targets_B: Tensor) -> Tensor:
-            return self.task.loss(self._field(entries), Batch(inputs_BC, targets_B[:, None]))
+            return self.task.loss(self._field(entries), Batch(inputs_BC, targets_B if asked else targets_B[:, None]))
 
         axis = 0 if batch.inputs.ndim == 3 else None
         return vmap(one, in_dims=(0, axis, 1))(self.layout.tensors(self.theta_SD), batch.inputs, batch.targets)
 
     def fields(self, inputs: Tensor) -> Tensor:
-        """Return each network's prediction at the points, `[S, B]`."""
+        """Return each network's predictions `[S, B, ...]` at points `[B, C]`, or at its own, `[S, B, C]`."""
 
-        def one(entries: dict[str, Tensor]) -> Tensor:
-            return self.task.predict(self._field(entries), inputs)
+        def one(entries: dict[str, Tensor], inputs_BC: Tensor) -> Tensor:
+            return self.task.predict(self._field(entries), inputs_BC)
 
-        return vmap(one)(self.layout.tensors(self.theta_SD))
+        return vmap(one, in_dims=(0, 0 if inputs.ndim == 3 else None))(self.layout.tensors(self.theta_SD), inputs)
 
     def _field(self, entries: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         entries = {key: entries[key].to(entry_of(self.template, key).dtype) for key in self.places}
@@ -70,14 +72,19 @@ def fit(
     """Return theta_SD of networks fitted to the shapes; `model` takes the shared parameters.
 
     With `near`, a step also has points close to each network's own shape. The loss is summed over networks, so that
-    none depends on how many others there are: each rank fits its own, unless they share parameters.
+    none depends on how many others there are: each rank fits its own, block by block, unless they share parameters.
     """
 
     def of(mine: slice) -> Tensor:
         return _fit(settings, model, starts_SD, split, targets_PS, task, layout, ctx, near, mine)
 
+    def in_blocks(mine: slice) -> Tensor:
+        rows = range(len(starts_SD))[mine]
+        size = settings.block or max(1, len(rows))
+        return torch.cat([of(slice(at, min(at + size, rows.stop))) for at in range(rows.start, rows.stop, size)])
+
     shares = any(key not in layout.keys for key, _ in model.named_parameters())
-    return of(slice(None)) if shares else by_rows(len(starts_SD), of)
+    return of(slice(None)) if shares else by_rows(len(starts_SD), in_blocks)
 
 
 def _fit(
@@ -96,7 +103,7 @@ def _fit(
         index = torch.randperm(len(split), generator=generator)[: settings.points]
         batch = Batch(split.batch(index, torch.device("cpu"), generator).inputs, targets_PS[index])
         batch = with_own(batch, near, settings.near, generator) if near else batch
-        return batch.inputs[mine] if near else batch.inputs, batch.targets[:, mine]
+        return batch.inputs[mine] if batch.inputs.ndim == 3 else batch.inputs, batch.targets[:, mine]
 
     def loss(*batch: Tensor) -> Tensor:
         return stack.losses(Batch(*batch)).sum() + pull * (stack.theta_SD - starts_SD).square().sum()

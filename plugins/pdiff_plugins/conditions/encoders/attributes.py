@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pdiff.bench import Bench
     from pdiff.context import Context
 
-OTHERS = ("classes", "draw", "examples", "text", "texts")
+OTHERS = ("classes", "draw", "examples", "hard", "label", "shape", "text", "texts", "wordings")
 """What a row may be about beside its factors."""
 Rows = Sequence[Mapping[str, Any]]
 
