@@ -23,11 +23,11 @@ class Scenes3d(Dataset):
     words by name (`kind`, `red`, `kind_2`, ...), and as an English sentence with six others that mean the same. Things
     lean to the left or right and lie left or right as seen along y, from where y is below zero.
 
-    In `levels` a sentence determines the scene: colours are ten that have a name, sizes and heights have a word for each
-    level, things stand upright or lean by 30 degrees, and no two scenes are alike. Without, it determines kinds and
-    places alone: of a colour it says which of the ten is nearest, of size and height in which quarter of the range for
-    the kind they are, and of the lean in which third, so that many scenes share a sentence, and the numbers alone say
-    which one is meant.
+    In `levels` a sentence determines the scene: colours are ten that have a name, sizes and heights have a word for
+    each level, things stand upright or lean by 30 degrees, and no two scenes are alike (though the lean of a ball that
+    is nearly as high as wide is hard to see). Without, it determines kinds and places alone: of a colour it says which
+    of the ten is nearest, of size and height in which quarter of the range for the kind they are, and of the lean in
+    which third, so that many scenes share a sentence, and the numbers alone say which one is meant.
     """
 
     name = "scenes3d"

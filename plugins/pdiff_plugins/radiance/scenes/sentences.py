@@ -44,7 +44,7 @@ PHRASES = (
 RELATIONS = {
     "left": (
         "{a} to the left of {b}", "{b} to the right of {a}", "{a} left of {b}", "on the left {a}, on the right {b}",
-        "{b}, and to its left {a}", "{a}, and to its right {b}", "next to each other: first {a}, then {b}, from the left",
+        "{b}, and to its left {a}", "{a}, and to its right {b}", "from left to right: {a}, then {b}",
     ),
     "above": (
         "{a} above {b}", "{b} below {a}", "{a} over {b}", "at the top {a}, at the bottom {b}", "{b}, and above it {a}",

@@ -1,7 +1,9 @@
 """Solids in one colour: signed distances and shades of ellipsoids, boxes and tori. P points of any shape; z is up.
 
-Coordinates are tensors of their own, x, y and z, since sums over a last dimension of three are slow. Distances are of
-boxes exact, of the others so to first order at the surface.
+Coordinates are tensors of their own, x, y and z, since sums over a last dimension of three are slow. Distances are
+exact, those of ellipsoids to first order at the surface. A torus whose height is not its tube's width is stretched: its
+tube, cut across, is a circle that was pulled apart. Shades are as soft as surfaces are: edges are shaded as if rounded, and
+what is inside fades towards the middle.
 """
 
 from __future__ import annotations
@@ -61,10 +63,17 @@ class Thing:
         x, y, z = self.turned(torch.eye(3, dtype=torch.float64)[axis]).tolist()
         if self.kind == "box":
             return self.size * (abs(x) + abs(y)) + self.height * abs(z)
-        flat, ring, tube = math.hypot(x, y), 0.0, self.size
-        if self.kind == "torus":
-            ring, tube = RING * self.size, TUBE * self.size
-        return ring * flat + math.hypot(tube * flat, self.height * z)
+        flat = math.hypot(x, y)
+        if self.kind == "ball":
+            return math.hypot(self.size * flat, self.height * z)
+        radius, wide, high = self.tube
+        return (RING * self.size + wide) * flat + high * abs(z) + radius
+
+    @property
+    def tube(self) -> tuple[float, float, float]:
+        """Of a torus: the radius of its tube, and half of how far that is pulled apart across and upwards."""
+        radius = min(TUBE * self.size, self.height)
+        return radius, TUBE * self.size - radius, self.height - radius
 
     def distance(self, points_P3: Tensor) -> Tensor:
         """Return signed distances `[P]`, below zero inside."""
@@ -80,22 +89,25 @@ class Thing:
     def _ball(self, own: Point, light: list[float]) -> tuple[Tensor, Tensor]:
         x, y, z = own
         across, up = self.size**-2, self.height**-2
-        flat_P, high_P = (x * x + y * y) * across, z * z * up
-        distance_P, steep_P = _rounded(flat_P, high_P, across, up)
+        flat_P, high_P = (x * x + y * y).mul_(across), (z * z).mul_(up)
+        near_P = (flat_P + high_P).sqrt_().clamp_min_(TINY)
+        steep_P = flat_P.mul_(across).add_(high_P, alpha=up).sqrt_().clamp_min_(TINY)
         towards_P = (light[0] * across) * x + (light[1] * across) * y + (light[2] * up) * z
-        return distance_P, towards_P.div_(steep_P)
+        fading_P = (near_P * (SHARPNESS * min(self.size, self.height))).tanh_().div_(steep_P)
+        return (near_P - 1).mul_(near_P).div_(steep_P), towards_P.mul_(fading_P)
 
     def _torus(self, own: Point, light: list[float]) -> tuple[Tensor, Tensor]:
         x, y, z = own
-        across, up = (TUBE * self.size) ** -2, self.height**-2
+        radius, wide, high = self.tube
         far_P = (x * x + y * y).sqrt_().clamp_min_(TINY)
-        beyond_P = far_P - RING * self.size
-        distance_P, steep_P = _rounded(beyond_P * beyond_P * across, z * z * up, across, up)
-        sideways_P = (light[0] * x + light[1] * y).div_(far_P).mul_(beyond_P)
-        return distance_P, (sideways_P.mul_(across).add_(z, alpha=light[2] * up)).div_(steep_P)
+        across_P, up_P = far_P - RING * self.size, z
+        across_P, up_P = across_P - across_P.clamp(-wide, wide), up_P - up_P.clamp(-high, high)
+        steep_P = (across_P * across_P).addcmul_(up_P, up_P).sqrt_()
+        towards_P = (light[0] * x + light[1] * y).div_(far_P).mul_(across_P).add_(up_P, alpha=light[2])
+        fading_P = (steep_P * SHARPNESS).tanh_().div_(steep_P.clamp_min(TINY))
+        return steep_P - radius, towards_P.mul_(fading_P)
 
     def _box(self, own: Point, light: list[float]) -> tuple[Tensor, Tensor]:
-        """Its edges are shaded as if they were rounded, as soft as its surface is."""
         beyond = [
             axis_P.abs().sub_(half) for axis_P, half in zip(own, (self.size, self.size, self.height), strict=True)
         ]
@@ -109,18 +121,8 @@ class Thing:
         for axis_P, beyond_P, share in zip(own, beyond, light, strict=True):
             weight_P = beyond_P.sub_(most_P).mul_(SHARPNESS).exp_()
             square_P.addcmul_(weight_P, weight_P)
-            towards_P.add_(torch.copysign(weight_P, axis_P), alpha=share)
+            towards_P.addcmul_(weight_P, (axis_P * SHARPNESS).tanh_(), value=share)
         return distance_P, towards_P.div_(square_P.sqrt_())
-
-
-def _rounded(flat_P: Tensor, high_P: Tensor, across: float, up: float) -> tuple[Tensor, Tensor]:
-    """Return distances to an ellipse, and the lengths of its slopes; from squares in its own units (Quilez).
-
-    `across` and `up` are its semi-axes to the power of -2.
-    """
-    near_P = (flat_P + high_P).sqrt_().clamp_min_(TINY)
-    steep_P = (flat_P * across).add_(high_P, alpha=up).sqrt_().clamp_min_(TINY)
-    return (near_P - 1).mul_(near_P).div_(steep_P), steep_P
 
 
 def density(distance_P: Tensor) -> Tensor:
