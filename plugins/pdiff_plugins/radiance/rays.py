@@ -117,4 +117,4 @@ def parts(rays_B7: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def pictures(values: Any, shape: tuple[int, int, int]) -> Tensor:
     """Return colours `[M, E, 3]` of rays as pictures `[M, V, H, W, 3]`."""
-    return values.unflatten(1, shape)  # type: ignore[no-any-return]
+    return values.unflatten(1, shape)

@@ -2,8 +2,8 @@
 
 Coordinates are tensors of their own, x, y and z, since sums over a last dimension of three are slow. Distances are
 exact, those of ellipsoids to first order at the surface. A torus whose height is not its tube's width is stretched: its
-tube, cut across, is a circle that was pulled apart. Shades are as soft as surfaces are: edges are shaded as if rounded, and
-what is inside fades towards the middle.
+tube, cut across, is a circle that was pulled apart. Shades are as soft as surfaces are: edges are shaded as if rounded,
+and what is inside fades towards the middle.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ SHARPNESS, DENSITY = 25.0, 20.0
 AMBIENT = 0.65
 """Share of light from everywhere; the rest comes from `LIGHT`, and what faces away is as much darker."""
 LIGHT = (0.40, -0.50, 0.77)
-RING, TUBE = 0.74, 0.26
-"""Radii of a torus, as shares of its size: its hole is nearly half as wide as it is."""
+RING, TUBE = 0.78, 0.22
+"""Radii of a torus, as shares of its size: its hole is more than half as wide as it is."""
 TINY = 1e-6
 Point = tuple[Tensor, Tensor, Tensor]
 

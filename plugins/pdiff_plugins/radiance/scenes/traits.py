@@ -15,9 +15,9 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 """Colours that have a name: in `levels`, the only ones."""
 DARKEST = 0.1
 """Least red, green and blue of other colours."""
-SIZES = {1: (0.34, 0.56), 2: (0.18, 0.27)}
-HEIGHTS = {1: (0.20, 0.54), 2: (0.12, 0.28)}
-LOWER = {1: (0.12, 0.30), 2: (0.08, 0.17)}
+SIZES = {1: (0.32, 0.50), 2: (0.17, 0.25)}
+HEIGHTS = {1: (0.18, 0.47), 2: (0.11, 0.26)}
+LOWER = {1: (0.09, 0.20), 2: (0.06, 0.13)}
 """Least and most half width and half height by the number of things, and half height of tori, which are lower: so all
 that there is lies in the unit ball."""
 LEAN, LEANS = 35.0, (-30.0, 0.0, 30.0)

@@ -27,7 +27,7 @@ LOWEST, HIGHEST = 0.15, 1.05
 """Elevations of cameras, in radians."""
 PHASES = {"train": 0.0, "validation": 0.37, "test": 0.71}
 """Where the first camera of a split stands, in turns."""
-STEP, COUNTED = 0.055, 8
+STEP, COUNTED = 0.06, 16
 """Length of a ray's parts near a thing, at most, and what their number is a multiple of: ten times as many differ by
 less than 0.01 in colour, since nothing is sharper than 1 / `solids.SHARPNESS`."""
 MARGIN = 0.35
