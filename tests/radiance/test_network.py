@@ -109,7 +109,7 @@ def test_an_opaque_network_is_seen_in_its_colour():
     task, hit = Radiance(), (batch.inputs[:, :3] != batch.inputs[:, 3:6]).any(dim=1)
     found = task.predict(Opaque(), batch.inputs)
     torch.testing.assert_close(found[hit], torch.tensor([0.5, 1.0, 0.0]).expand(int(hit.sum()), 3))
-    assert (found[~hit] == 1).all()
+    assert found[~hit].min() > 0.999
     one = {"shape": 1}
     loss = task.loss(Opaque(), batch._replace(targets=task.targets(batch.targets, one)))
     torch.testing.assert_close(loss, (task.seen(Opaque(), batch.inputs, 20) - data.train.targets[:, 1]).square().mean())

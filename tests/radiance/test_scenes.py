@@ -86,15 +86,14 @@ def test_volumes_and_extents_are_those_of_the_closed_form(kind, lean):
 @pytest.mark.parametrize("kind", ["ball", "box", "torus"])
 def test_shades_are_those_of_slopes_of_the_distance(kind):
     thing = Thing(kind, (1.0, 1.0, 1.0), 0.5, 0.3, 20.0)
-    points = uniform(4000).requires_grad_()
-    distance = thing.distance(points)
-    (slope,) = torch.autograd.grad(distance.sum(), points)
-    shade = Scene((thing,)).seen(points.detach().repeat(1, 2))[1][:, 0]
+    points = uniform(20_000)
+    points, steps = points[thing.distance(points).abs() < 0.005], 1e-4 * torch.eye(3, dtype=torch.float64)
+    slope = torch.stack([thing.distance(points + step) - thing.distance(points - step) for step in steps], dim=1)
+    shade = Scene((thing,)).seen(points.repeat(1, 2))[1][:, 0]
     light = torch.nn.functional.normalize(torch.tensor(LIGHT), dim=0)
-    expected = AMBIENT + (1 - AMBIENT) * torch.nn.functional.normalize(slope, dim=1) @ light
-    near = distance.detach().abs() < 0.005
-    off = (shade - expected)[near].abs()
-    assert near.sum() > 20 and off.quantile(0.8) < 0.02, "all but what is close to an edge"
+    expected = AMBIENT + (1 - AMBIENT) * torch.nn.functional.normalize(slope, dim=1).float() @ light
+    off = (shade - expected).abs()
+    assert len(off) > 20 and (off < 0.02).float().mean() > {"box": 0.4}.get(kind, 0.99), "all but close to edges"
 
 
 @pytest.mark.parametrize("options", ALL)
@@ -194,15 +193,15 @@ def test_sentences_say_what_is_there():
         ({"levels": 2}, "count = 576: levels = 2 gives 120 different scenes; lower it"),
     ],
 )
-def test_options_are_checked_before_anything_is_drawn(options, words, tmp_path: Path):
+def test_options_are_checked_before_anything_is_drawn(options, words):
     with pytest.raises(ValidationError, match=words):
         Scenes3d(**options)
 
 
-def test_a_recipe_says_what_is_wrong(tmp_path: Path):
+def test_a_recipe_says_what_is_wrong():
     recipe = Path(__file__).parents[2] / "recipes" / "radiance_scenes.toml"
     with pytest.raises(UserError, match=r"dataset\.levels"):
-        load_recipe(recipe, ["dataset.levels=1"])
+        load_recipe(recipe, {"dataset.levels": 1})
 
 
 def test_surfaces_are_as_soft_as_is_said():

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Scenes3d(Dataset):
-    """Balls, boxes and tori in colour, seen by cameras around them: exact truth, described in numbers and in words.
+    """Balls, boxes and tori in colour, seen from around and described in words.
 
-    All scenes have the same cameras: some whose views are fitted, others for selection, others for scores. A scene's
+    They are known exactly. All scenes have the same cameras: some whose views are fitted, others for selection, others for scores. A scene's
     description is the kind, colour, size, height and lean of each thing, and where the first of two is: as numbers and
     words by name (`kind`, `red`, `kind_2`, ...), and as an English sentence with six others that mean the same. Things
     lean to the left or right and lie left or right as seen along y, from where y is below zero.
