@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Scenes3d(Dataset):
     """Balls, boxes and tori in colour, seen from around and described in words.
 
-    They are known exactly. All scenes have the same cameras: some whose views are fitted, others for selection, others for scores. A scene's
-    description is the kind, colour, size, height and lean of each thing, and where the first of two is: as numbers and
-    words by name (`kind`, `red`, `kind_2`, ...), and as an English sentence with six others that mean the same. Things
-    lean to the left or right and lie left or right as seen along y, from where y is below zero.
+    They are known exactly. All scenes have the same cameras: some whose views are fitted, others for selection, others
+    for scores. A scene's description is the kind, colour, size, height and lean of each thing, and where the first of
+    two is: as numbers and words by name (`kind`, `red`, `kind_2`, ...), and as an English sentence with six others that
+    mean the same. Things lean to the left or right and lie left or right as seen along y, from where y is below zero.
 
     In `levels` a sentence determines the scene: colours are ten that have a name, sizes and heights have a word for
     each level, things stand upright or lean by 30 degrees, and no two scenes are alike (though the lean of a ball that
