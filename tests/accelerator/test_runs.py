@@ -15,7 +15,7 @@ from pdiff_plugins.populations import chooser
 from tests.accelerator.helpers import clean
 from tests.accelerator.modes import pretended
 from tests.coco import small_coco
-from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SOLIDS, pixel_splits
+from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SCENES, SOLIDS, pixel_splits
 
 PDIFF = {
     "method": {"name": "pdiff", "codec": {"name": "pca", "latent": 4}, "steps": 8, "timesteps": 8, "batch_size": 5}
@@ -94,6 +94,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "orders": OF_TASKS | {"task": {"name": "orders"}, "encoder": {"name": "features", "by": "inputs"}},
     "field": FIELDS | PDIFF | {
         "evaluate": [{"name": "fields"}, {"name": "renderings", "samples": 2, "films": 1, "frames": 3, "sides": (4,)}],
+    },
+    "radiance": SCENES | PDIFF | {
+        "baseline": [{"name": "hypernetwork", "steps": 4, "tasks": 4}, {"name": "kernel"}],
+        "evaluate": [{"name": "conditions", "tasks": 2, "samples": 2, "adapt": (), "rival_steps": 0}],
     },
     "solids": SOLIDS | {"evaluate": [{"name": "fields"}]},
     "generation": DRAWING | SHORT | PDIFF | {"evaluate": [{"name": "frechet", "images": 2}]},

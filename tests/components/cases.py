@@ -83,6 +83,13 @@ SOLIDS = FIELDS | {
     "method": {"name": "copy"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
+SCENES = FIELDS | {
+    "dataset": {"name": "scenes3d", "count": 12, "side": 6, "views": 2, "unseen": 1},
+    "task": {"name": "radiance", "samples": 4, "fine": 6}, "architecture": {"name": "radiance_mlp", "width": 4},
+    "collect": {"name": "fields", "learnt": 9, "held_out": 3, "steps": 5, "points": 16, "near": 0},
+    "encoder": {"name": "attributes", "numbers": ("red", "green", "blue", "size", "height")},
+}  # fmt: skip
+"""A run in which networks are scenes in colour."""
 ADAPTED = {
     "dataset": DIGITS, "task": {"name": "shifts", "order": ["whole"], "blur": [0], "contrast": [1]},
     "architecture": {"name": "strided_cnn", "channels": (4, 4)}, "selector": {"name": "lora", "rank": 1},
@@ -110,6 +117,8 @@ EXTRAS = {
 FIELD_TASK = KINDS["task"].model_validate({"name": "field"})
 FIELD = {"architecture": KINDS["architecture"].model_validate(FIELDS["architecture"]),
          "data": KINDS["dataset"].model_validate(FIELDS["dataset"]).load(Context(seed=0))}  # fmt: skip
+SCENE = {"architecture": KINDS["architecture"].model_validate(SCENES["architecture"]),
+         "data": KINDS["dataset"].model_validate(SCENES["dataset"]).load(Context(seed=0))}  # fmt: skip
 OF_SUBSETS = {"task": KINDS["task"].model_validate({"name": "subsets"}),
               "data": replace(tiny_splits(), outputs=2, classes=3)}  # fmt: skip
 CONDITIONED = replace(tiny_zoo(), condition_NC=torch.eye(6).repeat(10, 1))
@@ -120,6 +129,8 @@ CASES: dict[str, dict[str, Any]] = {
         "resnet20": {"input_shape": (1, 16, 16), "outputs": 7}, "timm_model": {"model": "test_resnet"}, "resnet18": {},
         "ddpm_unet": TINY_UNET | {"input_shape": (3, 16, 16), "outputs": 3},
         **{name: {"input_shape": (2,), "outputs": 1} for name in ("siren", "relu_pe", "hyperdiffusion_mlp")},
+        **{name: {"input_shape": (7,), "outputs": 4} for name in ("radiance_mlp", "tiny_nerf")},
+        "shap_e": {"input_shape": (7,), "outputs": 12},
         "python": {"target": "tests.own.code:Net", "input_shape": (2,), "outputs": 3},
         "digit_features": {"width": 8, "input_shape": (1, 8, 8), "outputs": 8},
     },
@@ -129,7 +140,8 @@ CASES: dict[str, dict[str, Any]] = {
                 "docstrings": {"tokens": "words", "per_class": 60},
                 "embedded": {"of": DIGITS, "architecture": {"name": "mlp"}, "steps": 3},
                 "digit_fields": {"side": 8}, "shapes2d": {"count": 9, "test_count": 3}, "cartpole": {},
-                "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8}},
+                "shapes3d": {"count": 9, "test_count": 3, "resolution": 8, "near": 8},
+                "scenes3d": {"count": 4, "side": 6, "views": 2, "unseen": 1, "objects": 2, "poses": True}},
     "task": {
         "classification": {"label_smoothing": 0.1}, "field": FIELD, "python": {"target": "tests.own.code:loss"},
         "orders": {"ways": 2},
@@ -138,6 +150,7 @@ CASES: dict[str, dict[str, Any]] = {
         "regression": {"data": rows(lambda x: x.sin(), 2)},
         "generation": GENERATION | {"data": noise_splits(), "architecture": DdpmUnet(**TINY_UNET)},
         "subsets": {"data": tiny_splits(outputs=4)}, "shifts": {"data": tiny_splits((1, 4, 4))},
+        "radiance": {"samples": 4, "fine": 6} | SCENE,
         "segmentation": {"classes": 3, "data": pixel_splits(), "architecture": FcnTiny(widths=(4, 8))},
         "control": {"steps": 4, "horizon": 3, "data": Cartpole().load(Context(seed=0)), "architecture": Mlp()},
     },

@@ -27,6 +27,7 @@ from tests.populations.helpers import InPlace, networks, plain, predict
 
 CTX = Context(seed=0, batch_size=5)
 FIELDS = {"siren": (2,), "relu_pe": (2,), "hyperdiffusion_mlp": (3,)}
+FIELDS |= dict.fromkeys(("radiance_mlp", "tiny_nerf", "shap_e"), (7,))
 SHAPES = {
     "hyper_cnn": (1, 28, 28),
     "mlp_mini": (1, 16, 16),

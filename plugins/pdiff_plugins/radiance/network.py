@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RadianceMlp(Architecture):
-    """Perceptron from a point in space, and where it is looked at from, to colour and density.
+    """Perceptron from a point, and where it is seen from, to colour and density.
 
     As it is it has 2,084 weights. `tiny_nerf` is that of the NeRF authors' small notebook, 481,796 weights; `shap_e`
     has the sizes of Shap-E's networks, 369,164 weights, of which Shap-E generates the 220,416 of `hidden.0` to

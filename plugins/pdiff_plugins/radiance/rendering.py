@@ -22,7 +22,9 @@ def weights(density_BN: Tensor, length_B: Tensor) -> Tensor:
     A part of optical depth d takes 1 - exp(-d) of what light has come through all parts before it.
     """
     depth_BN = density_BN * length_B[:, None]
-    before_BN = depth_BN.cumsum(dim=1) - depth_BN
+    # A product, since on CUDA cumsum has no kernel that repeats bit by bit.
+    earlier_NN = depth_BN.new_ones(depth_BN.shape[1], depth_BN.shape[1]).triu(1)
+    before_BN = depth_BN @ earlier_NN
     return -torch.expm1(-depth_BN) * torch.exp(-before_BN)
 
 
