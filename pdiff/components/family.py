@@ -31,7 +31,10 @@ class Family(Task):
     """
 
     same_inputs: ClassVar[bool] = True
-    """Whether tasks differ in the targets alone, and have all examples of a split in their order."""
+    """Whether tasks differ in the targets alone, and have all examples of a split in their order.
+
+    Where that depends on the dataset, `alike` says it, and this is what is so of most.
+    """
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
@@ -50,6 +53,18 @@ class Family(Task):
 
     def check(self, about: About, data: DatasetSplits) -> None:
         """Raise UserError where what a network is about, as others wrote it, is no task; nothing, unless overridden."""
+
+    def alike(self, inputs: Inputs) -> bool:
+        """Return whether all tasks have these inputs of the dataset alike; as `same_inputs`, unless overridden."""
+        return self.same_inputs
+
+    def together(self, split: Split) -> bool:
+        """Return whether all tasks have the inputs of a split of the dataset alike."""
+        if not len(split):
+            return self.same_inputs
+        import torch
+
+        return self.alike(split.batch(torch.zeros(1, dtype=torch.int64), torch.device("cpu")).inputs)
 
     def inputs(self, inputs: Inputs, about: About) -> Inputs:
         """Return the inputs of examples as one task has them, on their device; as they are, unless overridden."""

@@ -10,7 +10,7 @@ from pdiff_plugins.fields.siren import waves
 
 
 class RadianceNet(nn.Module):
-    """Perceptron of points and unit directions `[P, 6]`, what more there is being left unread, to `[P, outputs]`."""
+    """Perceptron of points and unit directions `[..., 6]`, and more that is left unread, to `[..., outputs]`."""
 
     def __init__(
         self, hidden: int, width: int, outputs: int, frequencies: int, activation: str, again_at: int,
@@ -30,11 +30,11 @@ class RadianceNet(nn.Module):
         self.out = nn.Linear(width, outputs)
 
     def forward(self, x_P6: Tensor) -> Tensor:
-        point_PF = h_PW = waves(x_P6[:, :3], self.frequencies)
+        point_PF = h_PW = waves(x_P6[..., :3], self.frequencies)
         for number, layer in enumerate(self.hidden):
             if number and number == self.again_at:
-                h_PW = torch.cat([h_PW, point_PF], dim=1)
+                h_PW = torch.cat([h_PW, point_PF], dim=-1)
             if number and number == self.direction_at:
-                h_PW = torch.cat([h_PW, waves(x_P6[:, 3:6], self.direction_frequencies)], dim=1)
+                h_PW = torch.cat([h_PW, waves(x_P6[..., 3:6], self.direction_frequencies)], dim=-1)
             h_PW = self.activation(layer(h_PW))
         return self.out(h_PW)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.components import Task
-    from pdiff.data import About, Batch
+    from pdiff.data import Batch
 
 OUTPUTS = 4
 """Of a network at a point: logits of red, green and blue, and what density is made of."""
@@ -45,16 +45,12 @@ class Radiance(OfShapes):
         return OUTPUTS
 
     def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
-        given = model(inputs)
+        given = model(inputs.flatten(0, -2))
         if getattr(given, "ndim", 0) != 2 or given.shape[1] < OUTPUTS:
             raise UserError(
                 f"task radiance: a network gives {list(getattr(given, 'shape', ()))} for points; it takes [points, 4], "
                 "three logits of colour and a density; take architecture.name = 'radiance_mlp'"
             )
-
-    def inputs(self, inputs: Any, about: About) -> Any:
-        """See `Family.inputs`: the scene's own rays, where scenes have cameras of their own."""
-        return inputs if inputs.ndim == 2 else inputs[:, about["shape"]]
 
     def field(self, model: Any, points_P6: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities `[P]` and colours `[P, 3]` at points with directions; see `rendering.Field`."""
@@ -64,10 +60,14 @@ class Radiance(OfShapes):
         return self.density * softplus(out[:, 3] - SHIFT), out[:, :3].sigmoid()
 
     def seen(self, model: Any, rays_B7: Tensor, samples: int = 0) -> Tensor:
-        """Return the colours of rays, `[B, 3]`; of so many samples, by default `fine`."""
+        """Return the colours of rays, `[B, 3]`; of so many samples, by default `fine`.
+
+        Of rays of each of several scenes, `[B, S, 7]`, which a network of none is shown, `[B, S, 3]`.
+        """
         from pdiff_plugins.radiance.rendering import rendered
 
-        return rendered(lambda points_P6: self.field(model, points_P6), rays_B7, samples or self.fine)
+        colours = rendered(lambda points_P6: self.field(model, points_P6), rays_B7.flatten(0, -2), samples or self.fine)
+        return colours.unflatten(0, rays_B7.shape[:-1])
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         return (self.seen(model, batch.inputs, self.samples) - batch.targets).square().mean()
