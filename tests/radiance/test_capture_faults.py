@@ -47,8 +47,8 @@ def test_all_faults_of_a_folder_are_named_at_once(tmp_path):
         ("s1/transforms.json: frames[2].transform_matrix: ", "give a 4x4 matrix"),
         ("s1/transforms.json: frames[3].transform_matrix: missing", "give a 4x4 matrix"),
         ("s1/transforms.json: frames[4].file_path: missing", "name the picture"),
-        ("s1/transforms.json: frames[5]: w = 9, and 5.png has 8 x 8 pixels", "give the picture's own size"),
-        ("s1/transforms.json: frames[6].transform_matrix: its 3x3 part is no rotation (is mirrored)", "camera to world"),
+        ("s1/transforms.json: frames[5]: w = 9, and 5.png has 8 x 8 pixels", "the lens in their pixels"),
+        ("s1/transforms.json: frames[6].transform_matrix: its 3x3 part is no rotation (is mirrored)", "give"),
         ("s2/transforms.json: fl_x: missing, as is camera_angle_x", "give the focal length, in pixels"),
         ("s3/description.json: text = 3", "give a number or words"),
         ("s3/description.json: tags = ['a']", "give a number or words"),
@@ -68,6 +68,7 @@ def test_all_faults_of_a_folder_are_named_at_once(tmp_path):
         ({"k1": "much"}, "k1 = 'much': is no number; mend it"),
         ({"fl_x": -3}, "fl_x = -3: gives no focal length above 0; mend it"),
         ({"camera_angle_x": 7.0}, "camera_angle_x = 7.0: gives no focal length above 0; mend it"),
+        ({"h": 7}, "h = 7, and its pictures have 8 x 8 pixels; give the size of the pictures that are there"),
         ({"frames": []}, "frames: none; give a list of frames"),
     ],
 )

@@ -13,6 +13,8 @@ from pdiff_plugins.radiance.captures.scene import Lens
 
 Straight = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ROUNDS = 100
+SETTLED = 1e-9
+"""Tangents by which the last round moves."""
 WITHIN = 1e-2
 """Pixels by which what is found may miss."""
 
@@ -48,7 +50,9 @@ def straight(lens: Lens, file: Path) -> Straight | None:
         x, y = across, down
         for _ in range(ROUNDS):
             radial, (more_x, more_y) = _radial(x, y, lens), _tangential(x, y, lens)
-            x, y = (across - more_x) / radial, (down - more_y) / radial
+            before, x, y = torch.stack([x, y]), (across - more_x) / radial, (down - more_y) / radial
+            if not (torch.stack([x, y]) - before).abs().max() > SETTLED:
+                break
         again_x, again_y = bent(x, y, lens)
         miss = torch.maximum((again_x - across).abs() * lens.focal[0], (again_y - down).abs() * lens.focal[1]).max()
         if not miss < WITHIN:

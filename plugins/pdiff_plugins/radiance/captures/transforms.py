@@ -21,6 +21,8 @@ from pdiff_plugins.radiance.captures.scene import Lens, Pose, View
 ENDINGS = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 STRAIGHT = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL", "PERSPECTIVE")
 NAMED = {"train": "train_filenames", "validation": "val_filenames", "test": "test_filenames"}
+FOCALS = {axis: (f"fl_{axis}", f"camera_angle_{axis}", f"{axis}_fov") for axis in "xy"}
+"""Keys of focal lengths, the first that is there counts: in pixels, as an angle, as an angle in degrees."""
 BENDS = ("k1", "k2", "p1", "p2", "k3")
 PLACING = ("scale", "offset", "aabb_scale")
 SKEW = 1e-2
@@ -150,41 +152,35 @@ def _lens(path: Path, key: str, frame: Mapping[str, Any], given: Mapping[str, An
         raise UserError(f"{file}: no readable picture ({' '.join(str(error).split())[:120]}); replace it") from None
     for name, size in (("w", width), ("h", height)):
         if name in said and round(_number(path, name, said)) != size:
+            where, what = (f"{key}: ", f"{file.name} has") if name in frame else ("", "its pictures have")
             raise UserError(
-                f"{path}: {key}: {name} = {said[name]}, and {file.name} has {width} x {height} pixels; give the "
-                "picture's own size, and the lens in its pixels"
+                f"{path}: {where}{name} = {said[name]}, and {what} {width} x {height} pixels; give the size of "
+                "the pictures that are there, and the lens in their pixels"
             )
-    across = _focal(path, said, "x", width)
-    down = _focal(path, said, "y", height)
+    focals = frame if any(key in frame for keys in FOCALS.values() for key in keys) else given
+    across, down = _focal(path, focals, "x", width), _focal(path, focals, "y", height)
     if across is None and down is None:
         raise UserError(f"{path}: fl_x: missing, as is camera_angle_x; give the focal length, in pixels")
     focal = (across or down or 0.0, down or across or 0.0)
     centre = (_number(path, "cx", said, width / 2), _number(path, "cy", said, height / 2))
     if _number(path, "k4", said, 0.0):
-        raise UserError(
-            f"{path}: k4 = {said['k4']}: lenses are read as k1, k2, p1, p2 and k3 say; undistort the pictures"
-        )
+        raise UserError(f"{path}: k4 = {said['k4']}: lenses have k1, k2, p1, p2 and k3 here; undistort the pictures")
     k1, k2, p1, p2, k3 = (_number(path, name, said, 0.0) for name in BENDS)
     return Lens(width, height, focal, centre, (k1, k2, p1, p2, k3))
 
 
 def _focal(path: Path, said: Mapping[str, Any], axis: str, size: int) -> float | None:
     """Return a focal length in pixels; None where nothing is said of it."""
-    if (key := f"fl_{axis}") in said:
-        focal = _number(path, key, said)
-    elif (key := f"camera_angle_{axis}") in said:
-        focal = _of_angle(_number(path, key, said), size)
-    elif (key := f"{axis}_fov") in said:
-        focal = _of_angle(math.radians(_number(path, key, said)), size)
-    else:
+    key = next((key for key in FOCALS[axis] if key in said), None)
+    if key is None:
         return None
-    if not focal > 0:
+    number = _number(path, key, said)
+    if not key.startswith("fl"):
+        angle = math.radians(number) if key.endswith("fov") else number
+        number = size / 2 / math.tan(angle / 2) if 0 < angle < math.pi else 0.0
+    if not number > 0:
         raise UserError(f"{path}: {key} = {said[key]}: gives no focal length above 0; mend it")
-    return focal
-
-
-def _of_angle(angle: float, size: int) -> float:
-    return size / 2 / math.tan(angle / 2) if 0 < angle < math.pi else -1.0
+    return number
 
 
 def _number(path: Path, key: str, said: Mapping[str, Any], default: float | None = None) -> float:
