@@ -31,10 +31,7 @@ class Family(Task):
     """
 
     same_inputs: ClassVar[bool] = True
-    """Whether tasks differ in the targets alone, and have all examples of a split in their order.
-
-    Where that depends on the dataset, `alike` says it, and this is what is so of most.
-    """
+    """Whether tasks differ in the targets alone, and have all examples of a split in their order; see `alike`."""
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
@@ -59,12 +56,10 @@ class Family(Task):
         return self.same_inputs
 
     def together(self, split: Split) -> bool:
-        """Return whether all tasks have the inputs of a split of the dataset alike."""
-        if not len(split):
-            return self.same_inputs
+        """Return whether all tasks have the inputs of a split of the dataset alike; of one without examples, False."""
         import torch
 
-        return self.alike(split.batch(torch.zeros(1, dtype=torch.int64), torch.device("cpu")).inputs)
+        return len(split) > 0 and self.alike(split.batch(torch.tensor([0]), torch.device("cpu")).inputs)
 
     def inputs(self, inputs: Inputs, about: About) -> Inputs:
         """Return the inputs of examples as one task has them, on their device; as they are, unless overridden."""

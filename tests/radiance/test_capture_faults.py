@@ -136,3 +136,14 @@ def test_a_picture_of_unknown_scale_is_refused(tmp_path):
     edit(tmp_path / "s", lambda given: given["frames"][2].update(file_path="images/2.tiff"))
     with pytest.raises(UserError, match=r"2.tiff: no readable picture \(pixels of 32 bits, of no known scale"):
         load(tmp_path / "s")
+
+
+def test_what_takes_much_memory_is_noted(tmp_path, monkeypatch):
+    write(tmp_path / "s", views=4)
+    dataset = PosedImages(root="s", side=6)
+    ahead = Ahead(SimpleNamespace(dataset=dataset), "dataset", tmp_path, True, None)
+    dataset.foresee(ahead)
+    assert not ahead.said
+    monkeypatch.setattr("pdiff_plugins.radiance.captures.dataset.LARGE_GIB", 4 * 36 * 36 / 2**30 - 1e-9)
+    dataset.foresee(ahead)
+    assert ahead.what("notes") == ["dataset: 144 pixels are rays of 0.0 GiB in memory; side makes them fewer"]

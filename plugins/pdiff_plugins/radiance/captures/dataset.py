@@ -17,16 +17,21 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
 
+RAY_BYTES = 36
+"""Of a ray and its colour."""
+LARGE_GIB = 4
+"""From which on a note says so."""
+
 
 class PosedImages(Dataset):
-    """Your own captures: pictures and where their cameras stood, as instant-ngp, nerfstudio and Blender write them.
+    """Your own captures: pictures of scenes, and where their cameras stood.
 
-    A folder that holds transforms.json, or transforms_train.json with _val and _test beside it, is one scene; else each
-    of its subfolders is. A scene is called what its folder is called, unless description.json (an object: text, label,
-    further numbers and words) or caption.txt (a sentence in each line) stands in it. Views for scores and for selection
-    are those that the files name; where they name none, every `hold`-th view is for scores and the one behind it for
-    selection, by the pictures' names; where they name one of the two, it is for scores, and every `hold`-th of the
-    others is for selection.
+    They are read as instant-ngp, nerfstudio and Blender write them. A folder that holds transforms.json, or
+    transforms_train.json with _val and _test beside it, is one scene; else each of its subfolders is. A scene is called
+    what its folder is called, unless description.json (an object: text, label, further numbers and words) or
+    caption.txt (a sentence in each line) stands in it. Views for scores and for selection are those that the files
+    name; where they name none, every `hold`-th view is for scores and the one behind it for selection, by the pictures'
+    names; where they name one of the two, it is for scores, and every `hold`-th of the others is for selection.
 
     A scene is what lies within the ball of radius 1 about the origin; what is seen behind it, such as a room's walls,
     is taken for what is in it, and fits badly: cut it out (transparent is white), or set `near` and `far`, which look
@@ -86,7 +91,11 @@ class PosedImages(Dataset):
         """See `Component.foresee`. Raises Faults with a line for all that is wrong with the files."""
         from pdiff_plugins.radiance.captures.placing import ready
 
-        ready(self, folder_below(ahead.data_root, self.root))
+        scenes = ready(self, folder_below(ahead.data_root, self.root))
+        lenses = [view.lens.resized(self.side) for scene in scenes for views in scene.views.values() for view in views]
+        rays = sum(lens.width * lens.height for lens in lenses)
+        if (size := RAY_BYTES * rays / 2**30) > LARGE_GIB:
+            ahead.note(f"{ahead.key}: {rays:,} pixels are rays of {size:.1f} GiB in memory; side makes them fewer")
 
     def load(self, ctx: Context) -> DatasetSplits:
         """See `Dataset.load`. Raises Faults with a line for all that is wrong with the files."""
