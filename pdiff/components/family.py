@@ -31,7 +31,7 @@ class Family(Task):
     """
 
     same_inputs: ClassVar[bool] = True
-    """Whether tasks differ in the targets alone, and have all examples of a split in their order."""
+    """Whether tasks differ in the targets alone, and have all examples of a split in their order; see `alike`."""
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
@@ -50,6 +50,16 @@ class Family(Task):
 
     def check(self, about: About, data: DatasetSplits) -> None:
         """Raise UserError where what a network is about, as others wrote it, is no task; nothing, unless overridden."""
+
+    def alike(self, inputs: Inputs) -> bool:
+        """Return whether all tasks have these inputs of the dataset alike; as `same_inputs`, unless overridden."""
+        return self.same_inputs
+
+    def together(self, split: Split) -> bool:
+        """Return whether all tasks have the inputs of a split of the dataset alike; of one without examples, False."""
+        import torch
+
+        return len(split) > 0 and self.alike(split.batch(torch.tensor([0]), torch.device("cpu")).inputs)
 
     def inputs(self, inputs: Inputs, about: About) -> Inputs:
         """Return the inputs of examples as one task has them, on their device; as they are, unless overridden."""

@@ -29,7 +29,7 @@ def answers(
     for row, task in enumerate(about):
         if family.asks(task):
             rows_of.setdefault(json.dumps(task, sort_keys=True), []).append(row)
-    whole = predict(theta_MD, split) if family.same_inputs else None
+    whole = predict(theta_MD, split) if family.together(split) else None
     for rows in rows_of.values():
         asked = family.asked(split, about[rows[0]])
         yield rows, predict(theta_MD[rows], asked) if whole is None else whole[rows], asked.targets
@@ -46,6 +46,6 @@ def scores(family: Family, theta_MD: Tensor, about: Sequence[About], split: Spli
 def scores_on_all(family: Family, theta_MD: Tensor, tasks: Sequence[About], split: Split, predict: Predict) -> Tensor:
     """Return each network's mean score over tasks, `[M]` in float64: of networks that are of none."""
     asked = [family.asked(split, task) for task in tasks]
-    whole = predict(theta_MD, split) if family.same_inputs else None
+    whole = predict(theta_MD, split) if family.together(split) else None
     each = [family.score(predict(theta_MD, one) if whole is None else whole, one.targets) for one in asked]
     return torch.stack(each).mean(dim=0)

@@ -266,9 +266,11 @@ DEFINITION_ONLY = {
         "moved",
     ): "moves fields alone; tests/backbones/test_probes.py has what it promises",
     ("dataset", "mesh_folder"): "needs files, an extra; tests/fields/test_mesh_folder.py writes such",
+    ("dataset", "posed_images"): "needs files; tests/radiance/test_captures.py writes such",
 }
 OPTIONS = {
     ("dataset", "image_folder"): {"root": "images"}, ("dataset", "mesh_folder"): {"root": "meshes"},
+    ("dataset", "posed_images"): {"root": "captures"},
     ("transform", "moved"): {"copies": 1}, ("dataset", "text_folder"): {"root": "texts"},
     ("dataset", "arrays"): {"path": "data.npz", "predict": "classes"},
     ("dataset", "csv"): {"path": "table.csv", "target": "y", "predict": "classes"},

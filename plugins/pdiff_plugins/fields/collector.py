@@ -26,7 +26,8 @@ class Fields(Collector):
     """One network per training shape, or per scene, all fitted together.
 
     Of a task whose networks are shapes that the dataset describes, `learnt` are what methods learn from; those held out
-    are fitted alike, and no method sees them.
+    are fitted alike, and no method sees them. Where there is one shape alone, such as a capture of one's own, `copies`
+    are the networks that methods learn from: they start a little apart, and each is fitted to it.
 
     What the selector leaves out is shared by all networks and trained with them (an auto-decoder): with the biases
     selected, shapes differ in their biases alone. Where they start matters more than anything else: networks that
@@ -44,6 +45,14 @@ class Fields(Collector):
     hard: int = Field(
         0, ge=0, json_schema_extra=IF_SET, description="of those that the dataset calls hard, so many are held out, too"
     )
+    copies: int = Field(
+        1, gt=0, json_schema_extra=IF_SET,
+        description="networks of each described shape; several are the networks that one shape may have",
+    )  # fmt: skip
+    apart: float = Field(
+        0.1, gt=0, json_schema_extra=IF_SET,
+        description="how far from where networks start each of several copies does, in standard deviations of a tensor",
+    )  # fmt: skip
     block: int = Field(
         0, ge=0, json_schema_extra=IF_SET,
         description="networks that are fitted at a time, for speed; 0: all, as are those that share parameters",
@@ -85,6 +94,7 @@ class Fields(Collector):
                 "collector 'tasks'"
             )
         kept = [option for option in ("learnt", "held_out", "hard") if getattr(self, option)]
+        kept += ["copies"] if self.copies > 1 else []
         if kept and not isinstance(task, Family):
             ahead.lacks(
                 f"{ahead.key}: {', '.join(kept)}: task {task.name} asks all networks one thing; leave that out, or "

@@ -40,6 +40,8 @@ class OfShapes(Family):
         numbered = [{SHAPE: number, **about} for number, about in enumerate(described)]
         hard = [about for about in numbered if about.get("hard")]
         plain = [about for about in numbered if not about.get("hard")]
+        if len(numbered) == 1 and not counts.get("held out") and not counts.get("hard"):
+            return {"learnt": numbered, "held out": [], "hard": []}
         return dealt(self.name, plain, hard, counts, generator, "this dataset names none")
 
     def check(self, about: About, data: DatasetSplits) -> None:
@@ -58,9 +60,13 @@ class OfShapes(Family):
         wordings = about.get(WORDINGS)
         return {**about, "text": wordings[number % len(wordings)]} if wordings else about
 
+    def alike(self, inputs: Any) -> bool:
+        """See `Family.alike`: not where shapes are seen at examples of their own."""
+        return bool(inputs.ndim == 2)
+
     def inputs(self, inputs: Any, about: About) -> Any:
-        """See `Family.inputs`: the shape's own examples, where each has its own."""
-        return inputs if inputs.ndim == 2 else inputs[:, about[SHAPE]]
+        """See `Family.inputs`: the shape's own examples, where it has such."""
+        return inputs if self.alike(inputs) else inputs[:, about[SHAPE]]
 
     def targets(self, targets: Tensor, about: About) -> Tensor:
         """See `Family.targets`: those of the network's own shape, `[E, ...]`."""

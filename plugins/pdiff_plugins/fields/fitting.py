@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 RISE = 0.3
 """Share of the steps in which the rate rises, as torch's OneCycleLR has it."""
 
+MANY = 2**20
+"""Examples from which on it takes longer to shuffle them than to take a step."""
+
 
 class Stack(nn.Module):
     """Networks that differ in the selected entries; the template's other parameters are shared and trained too."""
@@ -107,7 +110,7 @@ def _fit(
     pull = settings.anchor if settings.start != "independent" else 0.0
 
     def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        index = torch.randperm(len(split), generator=generator)[: settings.points]
+        index = drawn(len(split), settings.points, generator)
         batch = Batch(split.batch(index, torch.device("cpu"), generator).inputs, targets_PS[index])
         batch = with_own(batch, near, settings.near, generator) if near else batch
         return batch.inputs[mine] if batch.inputs.ndim == 3 else batch.inputs, batch.targets[:, mine]
@@ -120,6 +123,13 @@ def _fit(
         schedule=warm_one_cycle(settings.steps, RISE), draw=draw,
     )  # fmt: skip
     return stack.theta_SD.detach().cpu()
+
+
+def drawn(examples: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return the numbers of so many examples, at random; each once, but of very many, where few would be equal."""
+    if examples > MANY:
+        return torch.randint(examples, (count,), generator=generator)
+    return torch.randperm(examples, generator=generator)[:count]
 
 
 def with_own(batch: Batch, near: Near, count: int, generator: torch.Generator) -> Batch:

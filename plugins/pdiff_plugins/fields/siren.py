@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def waves(x_BC: Tensor, frequencies: int) -> Tensor:
     """Return the coordinates, and sines and cosines of 2^k pi times them (Mildenhall et al. 2020, eq. 4)."""
     phases = [2**k * math.pi * x_BC for k in range(frequencies)]
-    return torch.cat([x_BC, *(wave for phase in phases for wave in (phase.sin(), phase.cos()))], dim=1)
+    return torch.cat([x_BC, *(wave for phase in phases for wave in (phase.sin(), phase.cos()))], dim=-1)
 
 
 class FieldNet(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pdiff import hookimpl
+from pdiff_plugins.radiance.captures.dataset import PosedImages
 from pdiff_plugins.radiance.network import RadianceMlp
 from pdiff_plugins.radiance.scenes.dataset import Scenes3d
 from pdiff_plugins.radiance.task import Radiance
@@ -18,6 +19,7 @@ def register_architectures(register: Any) -> None:
 @hookimpl
 def register_datasets(register: Any) -> None:
     register(Scenes3d)
+    register(PosedImages)
 
 
 @hookimpl

@@ -56,7 +56,7 @@ class RadianceMlp(Architecture):
         """See `Architecture.build`. Raises UserError where inputs are no rays, or a layer is not there."""
         from pdiff_plugins.radiance.net import RadianceNet
 
-        if len(input_shape) != 1 or input_shape[0] < 6:
+        if len(input_shape) not in (1, 2) or input_shape[-1] < 6:  # two: a ray of each scene
             raise UserError(
                 f"architecture {self.name}: sees points along rays, not inputs of shape {list(input_shape)}; use a "
                 "data set of scenes, such as scenes3d"

@@ -7,9 +7,9 @@ of its parts samples lie, 0..1, which is drawn in training: `[B, 7]`. A segment 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -40,6 +40,12 @@ class RaySplit:
     def __len__(self) -> int:
         return len(self.segments)
 
+    def of_own(self, scenes: int) -> RaySplit:
+        """Return the same with rays for each of so many scenes, `[E, S, 6]`."""
+        if self.segments.ndim == 3:
+            return self
+        return replace(self, segments=self.segments[:, None].expand(-1, scenes, -1))
+
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the rays `index`; see `pdiff.data.Split`. Samples lie in the middles of their parts, or anywhere."""
         segments = self.segments[index]
@@ -64,14 +70,18 @@ def camera(azimuth: float, elevation: float, distance: float) -> Tensor:
 
 
 def rays(
-    pose_34: Tensor, height: int, width: int, focal: tuple[float, float], centre: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
+    pose_34: Tensor, height: int, width: int, focal: tuple[float, float], centre: tuple[float, float],
+    straight: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return where rays through the middles of pixels begin, `[3]`, and their unit directions `[H * W, 3]`.
 
-    `focal` and `centre` are (x, y) in pixels, of a pinhole camera that looks along its own -z.
+    `focal` and `centre` are (x, y) in pixels, of a pinhole camera that looks along its own -z; `straight` undoes what a
+    lens has bent, of tangents of angles to the right and down, `[H, W]`.
     """
     row_HW, column_HW = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     across, down = (column_HW - centre[0]) / focal[0], (row_HW - centre[1]) / focal[1]
+    if straight:
+        across, down = straight(across, down)
     own_P3 = torch.stack([across, -down, -torch.ones_like(across)], dim=-1).flatten(0, 1)
     direction_P3 = own_P3 @ pose_34[:, :3].T
     return pose_34[:, 3], direction_P3 / direction_P3.norm(dim=1, keepdim=True)
@@ -115,6 +125,6 @@ def parts(rays_B7: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
     return points_BN3, along_B3 / length_B[:, None], length_B / samples
 
 
-def pictures(colours_ME3: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return colours of rays as pictures `[M, V, H, W, 3]`."""
-    return colours_ME3.unflatten(1, shape)
+def pictures(values: Any, shape: tuple[int, int, int]) -> Tensor:
+    """Return colours `[M, E, 3]` of rays as pictures `[M, V, H, W, 3]`."""
+    return values.unflatten(1, shape)  # type: ignore[no-any-return]

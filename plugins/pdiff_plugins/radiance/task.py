@@ -45,7 +45,7 @@ class Radiance(OfShapes):
         return OUTPUTS
 
     def check_network(self, model: Any, inputs: Any, outputs: int) -> None:
-        given = model(inputs)
+        given = model(inputs.flatten(0, -2))
         if getattr(given, "ndim", 0) != 2 or given.shape[1] < OUTPUTS:
             raise UserError(
                 f"task radiance: a network gives {list(getattr(given, 'shape', ()))} for points; it takes [points, 4], "
@@ -60,10 +60,14 @@ class Radiance(OfShapes):
         return self.density * softplus(out[:, 3] - SHIFT), out[:, :3].sigmoid()
 
     def seen(self, model: Any, rays_B7: Tensor, samples: int = 0) -> Tensor:
-        """Return the colours of rays, `[B, 3]`; of so many samples, by default `fine`."""
+        """Return the colours of rays, `[B, 3]`; of so many samples, by default `fine`.
+
+        Of rays of each of several scenes, `[B, S, 7]`, which a network of none is shown, `[B, S, 3]`.
+        """
         from pdiff_plugins.radiance.rendering import rendered
 
-        return rendered(lambda points_P6: self.field(model, points_P6), rays_B7, samples or self.fine)
+        colours = rendered(lambda points_P6: self.field(model, points_P6), rays_B7.flatten(0, -2), samples or self.fine)
+        return colours.unflatten(0, rays_B7.shape[:-1])
 
     def loss(self, model: Any, batch: Batch) -> Tensor:
         return (self.seen(model, batch.inputs, self.samples) - batch.targets).square().mean()

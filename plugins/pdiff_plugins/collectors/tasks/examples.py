@@ -36,7 +36,7 @@ class TaskExamples:
     def _targets(self) -> Tensor | None:
         """Return all targets of all runs, where tasks differ in them alone and they are not too many."""
         ready, count = self.examples.ready, len(self.abouts)
-        if ready is None or not self.family.same_inputs or count * ready.targets.nbytes > READY_BYTES:
+        if ready is None or not self.family.alike(ready.inputs) or count * ready.targets.nbytes > READY_BYTES:
             return None
         return torch.stack([self.family.targets(ready.targets, about) for about in self.abouts])
 
@@ -78,7 +78,7 @@ def alike(inputs: Any, count: int) -> Any:
 def shared(family: Family, batch: Batch, abouts: Sequence[About]) -> Batch:
     """Return what each task makes of the same examples, `[G, B, ...]`; inputs that all have alike are a view."""
     targets = torch.stack([family.targets(batch.targets, about) for about in abouts])
-    if family.same_inputs:
+    if family.alike(batch.inputs):
         return Batch(alike(batch.inputs, len(abouts)), targets)
     inputs = [family.inputs(batch.inputs, about) for about in abouts]
     return Batch(each(lambda *values: torch.stack(values), *inputs), targets)

@@ -85,7 +85,7 @@ class Judge:
     @property
     def together(self) -> bool:
         """Whether all networks can be run at once."""
-        return not isinstance(self.task, Family) or self.task.same_inputs
+        return not isinstance(self.task, Family) or self.task.together(self.drawn)
 
     @property
     def whole(self) -> bool:
