@@ -12,7 +12,7 @@ from torch import Tensor
 from pdiff.components import PARTS
 from pdiff.data import Batch, Split, evaluation_batches
 from pdiff.zoo import Zoo
-from pdiff_plugins.fields.collector import anchor
+from pdiff_plugins.fields.collector import anchor, check_range
 from pdiff_plugins.fields.fitting import Stack, fit
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def collect(
     learnt, kept = parts["learnt"], [about for part in PARTS[1:] for about in parts[part]]
     every = OfSeveral(data.train, family, [*learnt, *kept])
     targets, near = every.targets, _near(options, data.train, every.abouts)
+    check_range(targets, family)
     first = OfSeveral(data.train, family, learnt)
     starts_SD = options.starts(
         model, first, targets[:, : len(learnt)], near[:1] if near else None, family, layout, bench, ctx, len(targets[0])
