@@ -12,14 +12,12 @@ from pdiff_plugins.fields.family import OfShapes
 from pdiff_plugins.fields.task import FieldTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.data import About, DatasetSplits, Split
+    from pdiff.data import DatasetSplits, Split
     from pdiff.zoo import Layout, Zoo
     from pdiff_plugins.fields.shapes.plane import Near
 
@@ -108,9 +106,7 @@ class Fields(Collector):
         targets_PS, split = self._targets(data.train, task), data.train
         near = self._near(split, targets_PS.shape[1])
         count = targets_PS.shape[1]
-        starts_SD = self.starts(
-            model, split, targets_PS, self._near(split, 1), task, layout, bench, ctx, count
-        )
+        starts_SD = self.starts(model, split, targets_PS, self._near(split, 1), task, layout, bench, ctx, count)
         theta_SD = fit(self, model, starts_SD, split, targets_PS, task, layout, ctx, near)
         rows = self._rows(quality(model, theta_SD, split, targets_PS, task, layout, ctx), split)
         ctx.progress.say(_said(rows))

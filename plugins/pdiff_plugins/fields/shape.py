@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdiff.errors import UserError
@@ -28,7 +29,7 @@ class Shape(OfShapes, FieldTask):
     source: ClassVar[str] = "HyperDiffusion, arXiv 2303.17015, section 3.1"
 
     def tasks(
-        self, counts: dict[str, int], data: DatasetSplits, generator: torch.Generator
+        self, counts: Mapping[str, int], data: DatasetSplits, generator: torch.Generator
     ) -> dict[str, list[dict[str, Any]]]:
         """See `Family.tasks`. Raises UserError where splits have other shapes than those that are described."""
         parts = super().tasks(counts, data, generator)
