@@ -30,7 +30,7 @@ EXTRA = "pip install 'neural-pdiff[fields3d]'"
 
 
 class Shapes3d(Dataset):
-    """Random tables, tori and mugs, with exact signed distance, described in numbers and in words.
+    """Random tables, tori and mugs: exact signed distance, numbers and words.
 
     Inside, where two parts of a table or a mug overlap, the distance is only a lower bound; outside it is exact. A
     shape's description is its kind, width, depth, height, thickness and handle, and English sentences.
