@@ -121,9 +121,9 @@ def test_what_cannot_be_asked_is_said_before_a_run(data):
 RECIPE = """
 [dataset]
 name = "shapes3d"
-count = 40
+count = 24
 test_count = 0
-resolution = 10
+resolution = 9
 near = 64
 turned = false
 [task]
@@ -135,9 +135,9 @@ width = 8
 name = "entire"
 [collect]
 name = "fields"
-learnt = 30
-held_out = 8
-steps = 80
+learnt = 16
+held_out = 6
+steps = 60
 lr = 3e-2
 points = 64
 near = 64
@@ -188,7 +188,7 @@ def run(tmp_path_factory):
 
 def test_shapes_asked_for_are_compared_with_those_held_out(run):
     scores, networks = run.scores["fields"], run.scores["networks"]
-    assert scores["count"] == 8
+    assert scores["count"] == 6
     assert networks["nearest"]["fields"]["copies"] == 1 and networks["original"]["fields"]["copies"] is None
     assert networks["nearest"]["conditions"]["held_out"] > networks["nearest"]["conditions"]["shuffled"]
     assert set(run.scores["renderings"]["sides"]) == {"8"}

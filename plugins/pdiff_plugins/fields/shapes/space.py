@@ -46,7 +46,9 @@ class Shapes3d(Dataset):
         "occupancy", description="occupancy in 0..1, or signed distance (then task.values = 'distance')"
     )
     sharpness: float = Field(25.0, gt=0, description="slope of the occupancy at the surface")
-    validation: float = Field(0.05, ge=0, lt=1, description="share of the train shapes held out for selection")
+    validation: float = Field(
+        0.05, ge=0, lt=1, description="share of the train shapes held out for selection; read with test_count alone"
+    )
     test_count: int = Field(
         200, ge=0,
         description="so many of the shapes are the test split; 0: each split has all shapes, at points of its own, as "
