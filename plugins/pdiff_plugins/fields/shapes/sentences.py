@@ -15,8 +15,8 @@ PAIRS = {
 PARTS = {"table": ("legs", "legs", ("thin", "thick")), "mug": ("handle", "a {} handle", ("small", "big"))}
 """Of some families a size that is said behind the name: which, of what part, and the words."""
 OTHERS = {
-    "narrow": "slim", "wide": "broad", "low": "short", "tall": "high", "small": "little", "large": "big", "big": "large",
-    "thin": "slender", "thick": "stout", "table": "desk", "ring": "torus", "mug": "cup", "very": "really",
+    "narrow": "slim", "wide": "broad", "low": "short", "tall": "high", "small": "little", "large": "big",
+    "big": "large", "thin": "slender", "thick": "stout", "table": "desk", "ring": "torus", "mug": "cup", "very": "really",
 }  # fmt: skip
 """Other words for the same."""
 
