@@ -16,7 +16,8 @@ PARTS = {"table": ("legs", "legs", ("thin", "thick")), "mug": ("handle", "a {} h
 """Of some families a size that is said behind the name: which, of what part, and the words."""
 OTHERS = {
     "narrow": "slim", "wide": "broad", "low": "short", "tall": "high", "small": "little", "large": "big",
-    "big": "large", "thin": "slender", "thick": "stout", "table": "desk", "ring": "torus", "mug": "cup", "very": "really",
+    "big": "large", "thin": "slender", "thick": "stout", "table": "desk", "ring": "torus", "mug": "cup",
+    "very": "really",
 }  # fmt: skip
 """Other words for the same."""
 
