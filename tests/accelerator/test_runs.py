@@ -15,7 +15,7 @@ from pdiff_plugins.populations import chooser
 from tests.accelerator.helpers import clean
 from tests.accelerator.modes import pretended
 from tests.coco import small_coco
-from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SCENES, SOLIDS, pixel_splits
+from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SCENES, SHAPES, SOLIDS, pixel_splits
 
 PDIFF = {
     "method": {"name": "pdiff", "codec": {"name": "pca", "latent": 4}, "steps": 8, "timesteps": 8, "batch_size": 5}
@@ -100,6 +100,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "evaluate": [{"name": "conditions", "tasks": 2, "samples": 2, "adapt": (), "rival_steps": 0}],
     },
     "solids": SOLIDS | {"evaluate": [{"name": "fields"}]},
+    "shape": SHAPES | PDIFF | {
+        "baseline": [{"name": "hypernetwork", "steps": 4, "tasks": 4}, {"name": "kernel"}],
+        "evaluate": [{"name": "conditions", "tasks": 4, "adapt": (), "rival_steps": 0}, {"name": "fields"}],
+    },
     "generation": DRAWING | SHORT | PDIFF | {"evaluate": [{"name": "frechet", "images": 2}]},
     "control": SHORT | PDIFF | {
         "dataset": {"name": "cartpole"}, "task": {"name": "control", "steps": 4, "horizon": 3},

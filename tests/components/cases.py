@@ -90,6 +90,12 @@ SCENES = FIELDS | {
     "encoder": {"name": "attributes", "numbers": ("red", "green", "blue", "size", "height")},
 }  # fmt: skip
 """A run in which networks are scenes in colour."""
+SHAPES = SOLIDS | {
+    "dataset": {"name": "shapes3d", "count": 24, "test_count": 0, "resolution": 8, "near": 8},
+    "task": {"name": "shape"}, "encoder": {"name": "label"}, "method": {"name": "neighbours"},
+    "collect": {"name": "fields", "learnt": 12, "held_out": 6, "steps": 5, "points": 16, "near": 8},
+}  # fmt: skip
+"""A run in which networks are shapes of their own, asked for by label."""
 ADAPTED = {
     "dataset": DIGITS, "task": {"name": "shifts", "order": ["whole"], "blur": [0], "contrast": [1]},
     "architecture": {"name": "strided_cnn", "channels": (4, 4)}, "selector": {"name": "lora", "rank": 1},
@@ -145,6 +151,8 @@ CASES: dict[str, dict[str, Any]] = {
     "task": {
         "classification": {"label_smoothing": 0.1}, "field": FIELD, "python": {"target": "tests.own.code:loss"},
         "orders": {"ways": 2},
+        "shape": {"data": KINDS["dataset"].model_validate(SHAPES["dataset"]).load(Context(seed=0)),
+                  "architecture": FIELD["architecture"]},
         "binary": {"data": rows(lambda x: (x[:, 0] > 0).long(), 1)},
         "multilabel": {"data": rows(lambda x: (x > 0).to(torch.int8), 2)},
         "regression": {"data": rows(lambda x: x.sin(), 2)},

@@ -18,6 +18,7 @@ from pdiff.zoo import Layout
 from pdiff_plugins.collectors.folder.collector import Folder
 from pdiff_plugins.fields.network import Siren
 from pdiff_plugins.fields.shapes import solids as field_solids
+from pdiff_plugins.fields.shapes.families import labels, solids
 from pdiff_plugins.fields.shapes.polygons import grid
 from pdiff_plugins.fields.shapes.space import Shapes3d
 from pdiff_plugins.fields.shapes.winding import winding_number
@@ -66,8 +67,8 @@ def test_distances_are_those_to_the_nearest_point_of_the_other_side(distance, in
 
 def test_unions_are_exact_outside_and_a_bound_inside():
     pytest.importorskip("skimage")
-    shapes, families = field_solids.solids(6, torch.Generator().manual_seed(0))
-    assert families.tolist() == [0, 1, 2, 0, 1, 2]
+    shapes, told = solids(6, torch.Generator().manual_seed(0))
+    assert labels(told).tolist() == [0, 1, 2, 0, 1, 2]
     probes = 1.9 * uniform(400, 3) - 0.95
     for solid in shapes[:3]:
         values = solid(grid(40, 3))

@@ -48,6 +48,7 @@ class Distance(Evaluator):
     source: ClassVar[str] = (
         "Generative Modeling of Weights: Generalization or Memorization?, arXiv 2506.07998, section 4"
     )
+    of_families: ClassVar[bool] = True
     first_columns: ClassVar[tuple[str, ...]] = ("ratio",)
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (("ratio", "ratio", ".3g"), ("repeats", "repeats", ".0%"))
     legend: ClassVar[str] = (

@@ -10,6 +10,7 @@ from pdiff_plugins.fields.evaluation.evaluator import ShapeMetrics
 from pdiff_plugins.fields.evaluation.renderings import Renderings
 from pdiff_plugins.fields.moves import Moved
 from pdiff_plugins.fields.network import Siren
+from pdiff_plugins.fields.shape import Shape
 from pdiff_plugins.fields.shapes.folder import MeshFolder
 from pdiff_plugins.fields.shapes.plane import DigitFields, Shapes2d
 from pdiff_plugins.fields.shapes.space import Shapes3d
@@ -33,6 +34,7 @@ def register_datasets(register: Any) -> None:
 @hookimpl
 def register_tasks(register: Any) -> None:
     register(FieldTask)
+    register(Shape)
 
 
 @hookimpl
@@ -58,7 +60,7 @@ def register_reports(register: Any) -> None:
 
 @hookimpl
 def render_samples(recipe: Any, theta_MD: Any, bench: Any, folder: Any) -> None:
-    if recipe.task.name == FieldTask.name:
+    if isinstance(recipe.task, FieldTask):
         from pdiff.files import write_bytes
         from pdiff_plugins.fields.command import picture
 

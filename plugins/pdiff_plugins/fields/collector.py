@@ -134,11 +134,7 @@ class Fields(Collector):
                 f"collect fields: targets of shape {list(targets_PS.shape)} are no fields ([points, shapes]); "
                 "use a data set of fields, such as digit_fields"
             )
-        if getattr(task, "values", "") == "occupancy" and (targets_PS.min() < 0 or targets_PS.max() > 1):
-            raise UserError(
-                f"task.values = 'occupancy': the data set's targets reach {float(targets_PS.min()):.3g} to "
-                f"{float(targets_PS.max()):.3g}, not 0 to 1; use values = 'distance', or dataset.target = 'occupancy'"
-            )
+        check_range(targets_PS, task)
         return targets_PS[:, : self.shapes or None]
 
     def _near(self, split: Split, shapes: int) -> Near | None:
@@ -174,6 +170,15 @@ class Fields(Collector):
         labels = getattr(split, "labels", None)
         rows = [{"run": number, "step": self.steps, "metrics": values} for number, values in enumerate(metrics)]
         return rows if labels is None else [row | {"label": int(labels[row["run"]])} for row in rows]
+
+
+def check_range(targets_PS: Tensor, task: Task) -> None:
+    """Raise UserError where shapes are no occupancy, and the task takes such."""
+    if getattr(task, "values", "") == "occupancy" and (targets_PS.min() < 0 or targets_PS.max() > 1):
+        raise UserError(
+            f"task.values = 'occupancy': the data set's targets reach {float(targets_PS.min()):.3g} to "
+            f"{float(targets_PS.max()):.3g}, not 0 to 1; use values = 'distance', or dataset.target = 'occupancy'"
+        )
 
 
 def anchor(model: nn.Module, layout: Layout, start_D: Tensor) -> dict[str, Tensor]:

@@ -56,9 +56,10 @@ def picture(recipe: Setup, theta_MD: Tensor, bench: Bench, side: int) -> bytes:
     from torch.nn import functional
 
     from pdiff_plugins.fields.evaluation.pictures import Renderer, mosaic
+    from pdiff_plugins.fields.task import FieldTask
 
-    if recipe.task.name != "field":
-        raise UserError(f"render: is for runs of task field, this one is of {recipe.task.name}")
+    if not isinstance(recipe.task, FieldTask):
+        raise UserError(f"render: is for runs of tasks field and shape, this one is of {recipe.task.name}")
     shapes_MHW = Renderer(recipe, bench)(theta_MD, side)
     columns = min(12, len(theta_MD))
     missing = -len(shapes_MHW) % columns

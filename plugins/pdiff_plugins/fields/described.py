@@ -13,7 +13,7 @@ from pdiff.components import PARTS
 from pdiff.data import Batch, Split, evaluation_batches
 from pdiff.errors import UserError
 from pdiff.zoo import Zoo
-from pdiff_plugins.fields.collector import anchor
+from pdiff_plugins.fields.collector import anchor, check_range
 from pdiff_plugins.fields.fitting import Stack, fit
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class OfSeveral:
         batch = self.of.batch(index, device, augment)
         if self.family.alike(batch.inputs):
             return batch
-        return batch._replace(inputs=torch.stack([self.family.inputs(batch.inputs, about) for about in self.abouts]))
+        inputs = [self.family.inputs(batch.inputs, about) for about in self.abouts]
+        return batch._replace(inputs=torch.stack(inputs))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def collect(
     learnt, kept = parts["learnt"], [about for part in PARTS[1:] for about in parts[part]]
     every = OfSeveral(data.train, family, [*learnt, *kept])
     targets, near = every.targets, _near(options, data.train, every.abouts)
+    check_range(targets, family)
     first, known = _first(options, data.train, family, learnt, targets[:, : len(learnt)])
     starts_SD = options.starts(
         model, first, known, near[:1] if near else None, family, layout, bench, ctx, len(targets[0])

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pdiff.components import Task
+from pdiff.components import Family, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff.data import Batch
 
 
@@ -70,6 +71,13 @@ class FieldTask(Task):
 
         inside_MP, shapes_SP = self.inside(predictions), self.inside(targets.T)
         return inside_MP != shapes_SP[iou(inside_MP, shapes_SP).argmax(dim=1)]
+
+
+def foresee_fields(ahead: Ahead) -> None:
+    """Say where what draws or compares shapes is asked about a family whose networks are none."""
+    task = ahead.recipe.task
+    if isinstance(task, Family) and not isinstance(task, FieldTask):
+        ahead.lacks(f"{ahead.key}: is for tasks field and shape, found {task.name}; leave it out")
 
 
 def as_fields(task: Task) -> FieldTask:

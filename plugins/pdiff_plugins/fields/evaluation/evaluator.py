@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NotRequired, TypedDi
 
 from pydantic import Field
 
-from pdiff.components import Evaluator, Finding
+from pdiff.components import Evaluator, Family, Finding
 from pdiff.errors import UserError
 from pdiff.results.scores import given_by
 from pdiff.view import ORIGINAL
 from pdiff_plugins.fields.evaluation import findings
 from pdiff_plugins.fields.shapes.space import require
+from pdiff_plugins.fields.task import FieldTask, foresee_fields
 
 if TYPE_CHECKING:
     from pdiff.components import Ahead
@@ -53,6 +54,10 @@ class ShapeMetrics(Evaluator):
     the training shapes. Beside it stands what as many training shapes, drawn at random, give: the best that can be
     asked for. Copies are shapes nearer to a training shape than a quarter of what test shapes are in the median.
 
+    Where each network has a shape of its own (task `shape`), training shapes are those learnt and test shapes those
+    held out; methods that take conditions are asked for those held out, once each. What draws them well then lies next
+    to them, and its 1-NNA is below 0.5.
+
     In the plane the distance is the root mean squared difference at the points. In space it is the Chamfer distance
     (squared) between points of the surfaces, the nearest training shape is the one with the largest IoU, and copies are
     told by IoU among what networks draw. A network without surface counts as infinitely far from every shape: 24 in the
@@ -65,6 +70,7 @@ class ShapeMetrics(Evaluator):
         "Achlioptas et al. 2018, arXiv 1707.02392; Yang et al. 2019, arXiv 1906.12320; Kynkäänniemi et al. 2019, "
         "arXiv 1904.06991"
     )
+    of_families: ClassVar[bool] = True
     first_columns: ClassVar[tuple[str, ...]] = ("1-NNA", "coverage", "copies")
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("precision", "precision", ".2f"), ("recall", "recall", ".2f"), ("1-NNA", "one_nna", ".3f"),
@@ -85,14 +91,19 @@ class ShapeMetrics(Evaluator):
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
+        foresee_fields(ahead)
+        if isinstance(ahead.recipe.task, Family) and not getattr(ahead.recipe.collect, "held_out", 1):
+            ahead.lacks(f"{ahead.key}: compares drawn shapes with those held out; set collect.held_out, such as 50")
         if getattr(ahead.recipe.dataset, "dim", 2) == 3:
             require("skimage", "evaluate fields")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields."""
+        from pdiff_plugins.fields.evaluation.sets import drawn
+
         judge = self._judge(view, ctx)
         real = judge.real()
-        networks = {source: judge.source(view.predictions(source, "test")) for source in view.theta}
+        networks = {source: judge.source(drawn(view, source, ctx)) for source in view.theta}
         networks[ORIGINAL]["copies"] = None  # they are of the training shapes
         return {"networks": networks, "real": real, "count": judge.count}
 
@@ -108,8 +119,10 @@ class ShapeMetrics(Evaluator):
         from pdiff_plugins.fields.evaluation.judges import Plane, Space
         from pdiff_plugins.fields.evaluation.pictures import dimensions
 
-        if view.recipe.task.name != "field" or view.targets("test").ndim != 2:
-            raise UserError(f"evaluate fields: is for task field, found {view.recipe.task.name}; leave it out")
+        if not isinstance(view.recipe.task, FieldTask) or view.targets("test").ndim != 2:
+            raise UserError(
+                f"evaluate fields: is for tasks field and shape, found {view.recipe.task.name}; leave it out"
+            )
         if dimensions(view.recipe.dataset) == 3:
             return Space(view, ctx, self.surface_points, self.compared)
         return Plane(view, ctx)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pdiff.view import ORIGINAL
 from pdiff_plugins.fields.evaluation.metrics import COPY, compared, metrics, nearest
+from pdiff_plugins.fields.evaluation.sets import real
 from pdiff_plugins.fields.surfaces.chamfer import FARTHEST, chamfer
 from pdiff_plugins.fields.surfaces.meshes import surface, surface_points
 from pdiff_plugins.fields.task import as_fields
@@ -25,7 +26,7 @@ class Plane:
 
     def __init__(self, view: View, ctx: Context):
         self.inside = as_fields(view.recipe.task).inside
-        self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
+        self.train_TP, self.test_RP = real(view)
         self.real_median = median(nearest(self.test_RP, self.train_TP)[0])
         self.count, self.ctx = len(self.test_RP), ctx
 
@@ -56,7 +57,7 @@ class Space:
 
     def __init__(self, view: View, ctx: Context, points: int, most: int):
         self.task, self.ctx, self.points, self.most = as_fields(view.recipe.task), ctx, points, most
-        self.train_TP, self.test_RP = view.targets("train").T, view.targets("test").T
+        self.train_TP, self.test_RP = real(view)
         self.inside_TP = self.task.inside(self.train_TP)
         self.originals_NP = self.task.inside(view.predictions(ORIGINAL, "test"))
         among_NN = iou(self.originals_NP, self.originals_NP).fill_diagonal_(0)

@@ -9,10 +9,12 @@ from pydantic import Field
 
 from pdiff.components import Evaluator, Figure
 from pdiff.errors import UserError
+from pdiff_plugins.fields.task import FieldTask, foresee_fields
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.view import View
     from pdiff_plugins.fields.evaluation.pictures import Renderer
@@ -50,6 +52,7 @@ class Renderings(Evaluator):
     """
 
     name = "renderings"
+    of_families: ClassVar[bool] = True
     run_scores: ClassVar[type] = Pictures
     samples: int = Field(16, gt=1, description="samples shown beside their nearest training shapes")
     films: int = Field(4, gt=0, description="samples followed from noise")
@@ -59,13 +62,19 @@ class Renderings(Evaluator):
         (), description="sides at which one sample is drawn; none: 8, 32, 128 and 512, in space 12, 24, 48 and 96"
     )
 
+    def foresee(self, ahead: Ahead) -> None:
+        super().foresee(ahead)
+        foresee_fields(ahead)
+
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         """See `Evaluator.evaluate`. Raises UserError where the run has no fields known on a grid."""
         from pdiff_plugins.drawing.kept import text
         from pdiff_plugins.fields.evaluation.pictures import LARGE, Renderer, mosaic
 
-        if view.recipe.task.name != "field":
-            raise UserError(f"evaluate renderings: is for task field, found {view.recipe.task.name}; leave it out")
+        if not isinstance(view.recipe.task, FieldTask):
+            raise UserError(
+                f"evaluate renderings: is for tasks field and shape, found {view.recipe.task.name}; leave it out"
+            )
         draw, theta_MD = Renderer(view.recipe, view.bench), view.theta[view.method]
         if not _is_grid(view.targets("train"), draw.dim):
             raise UserError("evaluate renderings: draws fields that are known on a square or cube; leave it out")
@@ -114,8 +123,9 @@ class Renderings(Evaluator):
         from pdiff_plugins.drawing.kept import text
         from pdiff_plugins.fields.evaluation.metrics import nearest
         from pdiff_plugins.fields.evaluation.pictures import mosaic
+        from pdiff_plugins.fields.evaluation.sets import learnt
 
-        train_TP = view.targets("train").T
+        train_TP = learnt(view)
         drawn_MP = draw.values(theta_MD, round(train_TP.shape[1] ** (1 / draw.dim)))
         _, index_M = nearest(drawn_MP, train_TP)
         return text(mosaic(torch.stack([draw.drawn(drawn_MP), draw.drawn(train_TP[index_M])])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.context import Context
-    from pdiff.data import Batch, DatasetSplits
+    from pdiff.data import About, Batch, DatasetSplits
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class FieldSplit:
     """`[S]`, the class of each shape."""
     near: Near | None = None
     """Further points, of each shape its own: in space most of the others lie far from any surface."""
+    abouts: Sequence[About] = ()
+    """What each shape is, where that is described (see `OfShapes`)."""
 
     def __len__(self) -> int:
         """Return the number of points; none where there is no shape."""
@@ -60,7 +63,7 @@ class FieldSplit:
 
 def cut(
     points_PC: Tensor, targets_PS: Tensor, labels_S: Tensor, tests: int, share: float, ctx: Context,
-    near: Near | None = None,
+    near: Near | None = None, abouts: Sequence[About] = (),
 ) -> DatasetSplits:  # fmt: skip
     """Return the splits: the last `tests` shapes are test, a share of the others, drawn by the seed, validation.
 
@@ -78,10 +81,24 @@ def cut(
         raise UserError(f"dataset: {taken}; lower its test, test_count or validation, or have more shapes")
 
     def split(index: Tensor) -> FieldSplit:
-        return FieldSplit(points_PC, targets_PS[:, index].contiguous(), labels_S[index], near[index] if near else None)
+        told = [abouts[number] for number in index.tolist()] if abouts else ()
+        own = near[index] if near else None
+        return FieldSplit(points_PC, targets_PS[:, index].contiguous(), labels_S[index], own, told)
 
     test = torch.arange(end, len(labels_S))
     return DatasetSplits(split(train), split(validation), split(test), (points_PC.shape[1],), 1)
+
+
+def whole(
+    points_PC: Tensor, others: tuple[Tensor, Tensor], known: Callable[[Tensor], Tensor], labels_S: Tensor,
+    abouts: Sequence[About], near: Near | None,
+) -> DatasetSplits:  # fmt: skip
+    """Return splits that have all shapes each, at points of their own; `known` says what shapes are at points."""
+    from pdiff.data import DatasetSplits
+
+    train = FieldSplit(points_PC, known(points_PC), labels_S, near, abouts)
+    validation, test = (FieldSplit(points, known(points), labels_S, None, abouts) for points in others)
+    return DatasetSplits(train, validation, test, (points_PC.shape[1],), 1)
 
 
 class DigitFields(Dataset):

@@ -1,4 +1,4 @@
-"""Solids as signed distances: primitives in closed form, and three families made of them. P points; z is up.
+"""Solids as signed distances: primitives in closed form, and what is made of them. P points; z is up.
 
 Distances are below zero inside, in the units of the coordinates, and exact to rounding (float32), with one exception:
 inside a union, where its parts overlap, the magnitude is only a lower bound of the distance to the surface.
@@ -51,10 +51,8 @@ def cup(points_P3: Tensor, radius: float, half: float, wall: float) -> Tensor:
     return polygon_distance(torch.stack([points_P3[:, :2].norm(dim=1), points_P3[:, 2]], dim=1), torch.tensor(u))
 
 
-def table(random: Random) -> Solid:
-    """Return a table: a top and four legs near its corners."""
-    x, y, z = random.between(0.55, 0.75), random.between(0.4, 0.6), random.between(0.45, 0.65)
-    top, leg, inset = random.between(0.08, 0.11), random.between(0.1, 0.13), random.between(0, 0.05)
+def table(x: float, y: float, z: float, top: float, leg: float, inset: float) -> Solid:
+    """Return a table: a top and four legs near its corners. All sizes are halves, but the inset."""
 
     def distance(points_P3: Tensor) -> Tensor:
         folded_P3 = torch.cat([points_P3[:, :2].abs(), points_P3[:, 2:]], dim=1)  # four legs are one, seen in mirrors
@@ -65,16 +63,8 @@ def table(random: Random) -> Solid:
     return distance
 
 
-def ring(random: Random) -> Solid:
-    """Return a torus."""
-    radius, tube = random.between(0.45, 0.62), random.between(0.15, 0.26)
-    return lambda points_P3: torus(points_P3, radius, tube)
-
-
-def mug(random: Random) -> Solid:
+def mug(radius: float, half: float, wall: float, ring: float, tube: float) -> Solid:
     """Return a mug: a cup, and an arc as its handle."""
-    radius, half, wall = random.between(0.38, 0.5), random.between(0.45, 0.62), random.between(0.12, 0.15)
-    ring, tube = half * random.between(0.5, 0.65), wall * random.between(0.8, 0.95)
     left = -0.5 * ring
 
     def distance(points_P3: Tensor) -> Tensor:
@@ -85,17 +75,7 @@ def mug(random: Random) -> Solid:
     return distance
 
 
-FAMILIES = (table, ring, mug)
-
-
-def solids(count: int, generator: torch.Generator) -> tuple[list[Solid], Tensor]:
-    """Return random solids within -1..1, and their families `[count]`: 0 table, 1 torus, 2 mug."""
-    random = Random(generator)
-    placed = [_placed(FAMILIES[number % 3](random), random) for number in range(count)]
-    return placed, torch.arange(count) % 3
-
-
-def _placed(solid: Solid, random: Random) -> Solid:
+def turned(solid: Solid, random: Random) -> Solid:
     """Return the solid turned a little: up to 10 degrees about the z axis, up to 5 about the x axis."""
     turn = _turn(random.between(-10, 10), 0, 1) @ _turn(random.between(-5, 5), 1, 2)
     return lambda points_P3: solid(points_P3 @ turn)

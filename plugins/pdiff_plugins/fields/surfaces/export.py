@@ -38,10 +38,10 @@ class Meshes(Report):
         from pdiff_plugins.fields.surfaces.meshes import surface
         from pdiff_plugins.fields.task import FieldTask
 
-        if view.recipe.task.name != "field" or dimensions(view.recipe.dataset) != 3:
+        task = view.recipe.task
+        if not isinstance(task, FieldTask) or dimensions(view.recipe.dataset) != 3:
             raise UserError("report meshes: writes shapes in space, and this run has none; leave it out")
-        task, draw = view.recipe.task, Renderer(view.recipe, view.bench)
-        assert isinstance(task, FieldTask)
+        draw = Renderer(view.recipe, view.bench)
         values_MP = draw.values(view.theta[view.method][: self.samples], self.side)
         (out / "meshes").mkdir(parents=True, exist_ok=True)
         paths = []
