@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import pdiff
 from pdiff.cli import build
-from pdiff_plugins.fields import figures as figures_fields
+from pdiff_plugins.fields.figures import networks as figures_fields
 
 RECIPE = """
 [dataset]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pdiff.data import About
     from pdiff.view import View
 
-AZIMUTH, ELEVATION = math.radians(-60), math.radians(28)
+AZIMUTH, ELEVATION = math.radians(-60), math.radians(36)
 DISTANCE, FIELD = 3.2, 0.7
 """Of the camera from the origin, and the angle of its field of view, which holds the whole unit ball."""
 RAYS, POINTS = 128, 2**15

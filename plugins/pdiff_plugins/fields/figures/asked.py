@@ -18,6 +18,8 @@ LETTERS = 22
 """Of a sentence in a line below a picture."""
 LABEL = 0.42
 """Inches of height for the sentence below a picture."""
+GAP = 0.09
+"""Inches between rows."""
 TITLES = 1.7
 """Inches of width for what rows are."""
 
@@ -29,7 +31,7 @@ def unseen(view: View, looks: object) -> Drawing:
         return None
     titles, picture = shown["rows"], np.asarray(opened(shown["picture"]))
     share = 1 - TITLES / WIDTH
-    chart = figure(WIDTH * share * picture.shape[0] / picture.shape[1] + 0.1)
+    chart = figure(WIDTH * share * picture.shape[0] / picture.shape[1] + GAP * len(titles))
     grid = chart.subplots(len(titles), 1, squeeze=False).ravel()
     for axes, title, row in zip(grid, titles, np.array_split(picture, len(titles)), strict=True):
         show(axes, row)
