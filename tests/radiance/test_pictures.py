@@ -42,7 +42,9 @@ def test_what_is_higher_stands_higher_and_turning_shows_the_other_side():
     up = ball(place=(0, 0, 0.5), radius=0.2)
     aside = ball(place=(-0.5 * math.sin(AZIMUTH), 0.5 * math.cos(AZIMUTH), 0), radius=0.2)  # right of the first camera
     turned_MT = renderer().turned(torch.stack([up, aside]), SIDE, 4)
-    assert turned_MT.shape == (2, 4, SIDE, SIDE, 3) and torch.equal(turned_MT[:, 0], renderer()(torch.stack([up, aside]), SIDE))
+    assert turned_MT.shape == (2, 4, SIDE, SIDE, 3) and torch.equal(
+        turned_MT[:, 0], renderer()(torch.stack([up, aside]), SIDE)
+    )
     rows, columns = zip(*(middle(turned_MT[0, turn])[:2] for turn in range(4)), strict=True)
     assert max(rows) < 17 and max(columns) - min(columns) < 0.5
     right, _, left, _ = (middle(turned_MT[1, turn])[1] for turn in range(4))
@@ -81,7 +83,14 @@ def test_a_gif_has_all_frames_in_their_colours_and_has_no_end(tmp_path):
     assert seen == [((255, 0, 0), 50), ((0, 255, 0), 60), ((0, 0, 255), 70)]
 
 
-TEXTS = ("a tall red torus", "a tall blue torus", "a flat red ball", "a tall red ball", "one box seen here", "a red box")
+TEXTS = (
+    "a tall red torus",
+    "a tall blue torus",
+    "a flat red ball",
+    "a tall red ball",
+    "one box seen here",
+    "a red box",
+)
 
 
 def test_each_word_is_replaced_by_others_that_texts_have_in_its_place():
@@ -115,6 +124,7 @@ def test_networks_of_varied_sentences_are_those_that_were_asked_for():
 
 
 # A whole run
+
 
 def test_the_report_shows_scenes_in_colour(drawn):
     made = {path.name for path in (drawn.folder / "figures").iterdir()}

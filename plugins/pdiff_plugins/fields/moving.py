@@ -49,7 +49,9 @@ def mp4(frames: Sequence[np.ndarray], time: int, loops: int = 1) -> bytes:
             "-framerate", f"{1000 / time:g}", "-i", "-", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white",
             "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path),
         ]  # fmt: skip
-        done = subprocess.run(command, input=b"".join(frame.tobytes() for frame in colours * loops), capture_output=True)
+        done = subprocess.run(
+            command, input=b"".join(frame.tobytes() for frame in colours * loops), capture_output=True
+        )
         if done.returncode or not path.is_file():
             said = " ".join(done.stderr.decode(errors="replace").split())[-160:]
             raise UserError(f"ffmpeg: could not make an MP4 ({said or done.returncode}); take a GIF")

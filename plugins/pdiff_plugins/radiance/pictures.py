@@ -25,6 +25,8 @@ DISTANCE, FIELD = 3.2, 0.7
 """Of the camera from the origin, and the angle of its field of view, which holds the whole unit ball."""
 RAYS, POINTS = 128, 2**15
 """At a time of all networks; points, of one."""
+HAZE = 0.5
+"""Density up to which nothing is a surface: of so much all around, a third of what lies behind is seen through."""
 FEW, SMALL = 3, 16
 """Views, and pixels along their sides, by which scenes that have cameras of their own are compared."""
 
@@ -39,7 +41,7 @@ class SceneRenderer:
     """Draws networks that are scenes in colour, before white. See `fields.evaluation.pictures.Renderer`."""
 
     dim, colour = 3, True
-    sides = (16, 32, 64, 128)
+    sides: tuple[int, ...] = (16, 32, 64, 128)
 
     def __init__(self, task: Scene, bench: Bench):
         self.task, self.bench = task, bench
@@ -100,9 +102,7 @@ class SceneRenderer:
         assert isinstance(split, RaySplit)
         _, height, width = split.shape
         count = height * width
-        return replace(
-            split, segments=split.segments[:count], targets=split.targets[:count], shape=(1, height, width)
-        )
+        return replace(split, segments=split.segments[:count], targets=split.targets[:count], shape=(1, height, width))
 
     @torch.no_grad()
     def meshes(self, theta_MD: Tensor, side: int, level: float) -> Iterator[Mesh]:
@@ -111,8 +111,8 @@ class SceneRenderer:
         outside_P = points_P3.norm(dim=1) > 1
         for theta_1D in theta_MD.split(1):
             density_P = self._at(theta_1D, points_P3, -points_P3)[0].masked_fill(outside_P, 0)
-            mesh = surface(level * float(density_P.max()) - density_P)
-            yield self._coloured(mesh, theta_1D) if len(mesh) else NOTHING
+            most = float(density_P.max())
+            yield self._coloured(surface(level * most - density_P), theta_1D) if most > HAZE else NOTHING
 
     def _coloured(self, mesh: Mesh, theta_1D: Tensor) -> Mesh:
         inward_V3 = torch.from_numpy(-mesh.normals).float()

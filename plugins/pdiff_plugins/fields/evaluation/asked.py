@@ -107,7 +107,7 @@ def varied(sentence: str, texts: Sequence[str], others: int = OTHERS, places: in
     spoken = sentence.split()
     alike: list[dict[str, int]] = [{} for _ in spoken]
     often = Counter[tuple[int, str]]()
-    for told in (text.split() for text in texts):
+    for told in (each.split() for each in texts):
         if len(told) != len(spoken):
             continue
         same = [a == b for a, b in zip(spoken, told, strict=True)]

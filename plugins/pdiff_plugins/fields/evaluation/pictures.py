@@ -1,4 +1,4 @@
-"""Pictures of networks that are shapes or scenes. M networks, F frames, H = W the side in pixels; W3 where in colour."""
+"""Pictures of networks that are shapes or scenes. M networks, F frames, R rows, C columns, H = W the side in pixels."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class FieldRenderer:
 
     def __init__(self, task: Shapes, recipe: Setup, bench: Bench):
         self.dim, self.task, self.bench = dimensions(recipe.dataset), task, bench
-        self.sides = {2: (8, 32, 128, 512), 3: (12, 24, 48, 96)}[self.dim]
+        self.sides: tuple[int, ...] = {2: (8, 32, 128, 512), 3: (12, 24, 48, 96)}[self.dim]
 
     def __call__(self, theta_MD: Tensor, side: int, panel: int = PANEL) -> Tensor:
         """See `Renderer`: dark where the shape is, or its surface in space."""

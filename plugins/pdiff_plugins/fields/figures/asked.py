@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pdiff_plugins.drawing.kept import opened
-from pdiff_plugins.drawing.style import FAINT, VERMILLION, WIDTH, Drawing, figure
+from pdiff_plugins.drawing.style import INK, VERMILLION, WIDTH, Drawing, figure
 from pdiff_plugins.fields.figures.networks import kept, rows_of, show
 
 if TYPE_CHECKING:
@@ -18,10 +18,8 @@ LETTERS = 22
 """Of a sentence in a line below a picture."""
 LABEL = 0.42
 """Inches of height for the sentence below a picture."""
-GAP = 0.09
-"""Inches between rows."""
-TITLES = 1.7
-"""Inches of width for what rows are."""
+TITLE = 0.3
+"""Inches of height for what a row is."""
 
 
 def unseen(view: View, looks: object) -> Drawing:
@@ -30,12 +28,12 @@ def unseen(view: View, looks: object) -> Drawing:
     if not shown:
         return None
     titles, picture = shown["rows"], np.asarray(opened(shown["picture"]))
-    share = 1 - TITLES / WIDTH
-    chart = figure(WIDTH * share * picture.shape[0] / picture.shape[1] + GAP * len(titles))
+    size = WIDTH * picture.shape[0] / picture.shape[1] / len(titles)
+    chart = figure(len(titles) * (size + TITLE))
     grid = chart.subplots(len(titles), 1, squeeze=False).ravel()
     for axes, title, row in zip(grid, titles, np.array_split(picture, len(titles)), strict=True):
         show(axes, row)
-        axes.text(-0.01, 0.5, title, transform=axes.transAxes, ha="right", va="center", fontsize=8.5)
+        axes.set_title(title)
     what = "scenes" if kept(view, "colour") else "shapes"
     rival = f" {titles[3].split(': ')[0]} is the best of the plain ways." if len(titles) > 3 else ""
     where = "the first view that no network was fitted to" if kept(view, "colour") else "the points that were given"
@@ -57,14 +55,16 @@ def words(view: View, looks: object) -> Drawing:
     chart = figure(len(sentences) * (size + LABEL), WIDTH)
     grid = chart.subplots(len(sentences), columns, squeeze=False)
     for axes_row, told_row, pixels_row in zip(grid, sentences, np.array_split(picture, len(sentences)), strict=True):
-        for axes, pixels in zip(axes_row, np.array_split(pixels_row, columns, axis=1), strict=True):
+        for number, pixels in enumerate(np.array_split(pixels_row, columns, axis=1)):
+            axes = axes_row[number]
             axes.set_axis_off()
-            number = list(axes_row).index(axes)
             if number < len(told_row):
                 show(axes, pixels)
-                colour = VERMILLION if number else FAINT
-                axes.set_title(textwrap.fill(told_row[number], LETTERS), y=-0.02, va="top", fontsize=6.5, color=colour,
-                               fontweight="normal", loc="center")  # fmt: skip
+                axes.set_anchor("N")
+                axes.text(
+                    0.5, -0.04, textwrap.fill(told_row[number], LETTERS), transform=axes.transAxes, ha="center",
+                    va="top", fontsize=6.5, color=VERMILLION if number else INK,
+                )  # fmt: skip
     return chart, (
         f"What {view.method} gives for one sentence (left, in every row), and for others in which one word is "
         "replaced, a row for each word that texts of the zoo have others for. The sentence is the first held-out "

@@ -6,7 +6,7 @@ V vertices, S shapes, P points of a grid.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,5 +98,5 @@ def write(mesh: Mesh, path: Path) -> None:
 
     colours = None if path.suffix == ".obj" else mesh.colours
     made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
-    data = made.export(file_type=path.suffix.removeprefix("."))
-    write_bytes(path, data if isinstance(data, bytes) else data.encode())
+    data: Any = made.export(file_type=path.suffix.removeprefix("."))  # text of an .obj, bytes of the others
+    write_bytes(path, data.encode() if isinstance(data, str) else data)
