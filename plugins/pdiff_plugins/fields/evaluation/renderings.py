@@ -64,7 +64,7 @@ class Pictures(TypedDict):
 
 
 class Renderings(Evaluator):
-    """What the method's networks draw: on their way from noise, at any size, from all around.
+    """What the method's networks draw: from noise on, at any size, from all around.
 
     Shapes in space are drawn as meshes, from marching cubes; what has no surface leaves its picture empty. Scenes in
     colour are rendered.
