@@ -19,6 +19,7 @@ from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.fields import command as field_commands
 from pdiff_plugins.latent.pdiff import PDiff
+from pdiff_plugins.latent.priors import FlowMatching
 from pdiff_plugins.maths import diffusion
 from tests.reports.helpers import said
 
@@ -45,6 +46,26 @@ def test_a_film_ends_in_the_sample_and_in_its_prediction():
     assert signal_F == sorted(signal_F) and signal_F[-1] == 1
     assert torch.equal(noisy_FMD[-1], generator.sample(4, bench, ctx)) and torch.equal(clean_FMD[-1], noisy_FMD[-1])
     assert not torch.equal(clean_FMD[0], noisy_FMD[0])
+
+
+def test_a_film_of_a_flow_ends_in_the_sample_and_begins_where_the_sample_does():
+    zoo, ctx = tiny_zoo(), Context(seed=3, progress=Progress())
+    method, bench = (
+        FlowMatching(codec=Pca(latent=4), denoiser=MlpDenoiser(width=64, depth=1), steps=5, sampling_steps=20),
+        Points(zoo),
+    )
+    generator = method.fit(zoo, bench, ctx)
+    signal_F, noisy_FMD, clean_FMD = generator.film(4, 5, ctx)
+    assert signal_F[0] == 0 and signal_F[-1] == 1 and signal_F == sorted(signal_F) and len(signal_F) == 5
+    assert torch.equal(noisy_FMD[0], generator.path(4, 2, ctx)[1][0])
+    assert torch.equal(noisy_FMD[-1], generator.sample(4, bench, ctx)) and torch.equal(clean_FMD[-1], noisy_FMD[-1])
+    assert not torch.equal(clean_FMD[0], noisy_FMD[0])
+
+
+def test_shapes_in_the_plane_do_not_turn(run):
+    for asked in (["--turntable"], ["--views", "3"]):
+        refused = CliRunner().invoke(build(), ["render", str(run.folder), "-n", "1", *asked])
+        assert str(refused.exception) == f"{' '.join(asked)}: shapes in the plane have no other side; leave it out"
 
 
 # A whole run

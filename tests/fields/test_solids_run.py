@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import pdiff
 from pdiff.cli import build
-from pdiff_plugins.fields import figures as figures_fields
+from pdiff_plugins.fields.figures import networks as figures_fields
 
 RECIPE = """
 [dataset]
@@ -49,6 +49,7 @@ name = "renderings"
 samples = 3
 films = 2
 frames = 3
+turns = 3
 side = 10
 sides = [8, 12]
 [[report]]
@@ -80,6 +81,8 @@ def test_pictures_of_solids_are_panels_of_one_size(run):
         made, caption = draw(view, None)
         assert made.axes and caption
     assert figures_fields.resolutions(view, None)[0].axes[1].get_title() == "12 x 12 x 12"
+    turned, caption = figures_fields.turntable(view, None)
+    assert turned[:4] == b"GIF8" and "from all around" in caption
     animated, _ = figures_fields.film_animated(view, None)
     assert animated[:4] == b"GIF8"
 
@@ -102,3 +105,15 @@ def test_solids_of_a_label_are_drawn_from_a_finished_run(run):
     (picture,) = run.folder.glob("render-3-draw-1-label-2-8.png")
     with Image.open(picture) as image:
         assert image.size == (3 * 162, 162)
+
+
+def test_solids_turn(run, tmp_path):
+    from PIL import Image
+
+    to = tmp_path / "turn.gif"
+    result = CliRunner().invoke(
+        build(), ["render", str(run.folder), "-n", "1", "--side", "8", "--turntable", "--to", str(to)]
+    )
+    assert result.exit_code == 0, result.output
+    with Image.open(to) as film:
+        assert film.n_frames > 3 and film.size == (162, 162) and film.info["loop"] == 0

@@ -122,12 +122,18 @@ def figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def png(made: Figure) -> bytes:
-    """Return the figure as PNG of 256 colours, without date and version: small, and the same bytes each time."""
+    """Return the figure as PNG, without date and version: small, and the same bytes each time.
+
+    Charts have 256 colours; pictures in colour keep theirs.
+    """
     from PIL import Image
 
     file, small = io.BytesIO(), io.BytesIO()
     made.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     with Image.open(file) as image:
+        if any(getattr(shown.get_array(), "ndim", 0) == 3 for axes in made.axes for shown in axes.images):
+            image.convert("RGB").save(small, "png", optimize=True)
+            return small.getvalue()
         # Maximum coverage keeps rare colours, as that of a single marker; the median cut merges them with others.
         few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(small, "png", optimize=True)

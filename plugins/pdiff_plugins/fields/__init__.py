@@ -60,7 +60,7 @@ def register_reports(register: Any) -> None:
 
 @hookimpl
 def render_samples(recipe: Any, theta_MD: Any, bench: Any, folder: Any) -> None:
-    if isinstance(recipe.task, FieldTask):
+    if hasattr(recipe.task, "renderer"):
         from pdiff.files import write_bytes
         from pdiff_plugins.fields.command import picture
 

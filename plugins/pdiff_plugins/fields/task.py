@@ -11,8 +11,11 @@ from pdiff.components import Family, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.data import Batch
+    from pdiff.view import Setup
+    from pdiff_plugins.fields.evaluation.pictures import Renderer
 
 
 EDGE = 40.0
@@ -60,6 +63,12 @@ class FieldTask(Task):
     def occupancy(self, values: Tensor) -> Tensor:
         """Return how much of a point is inside, 0..1, for pictures."""
         return values if self.values == "occupancy" else (-EDGE * values).sigmoid()
+
+    def renderer(self, recipe: Setup, bench: Bench) -> Renderer:
+        """Return what draws the networks, see `evaluation.pictures.Draws`."""
+        from pdiff_plugins.fields.evaluation.pictures import FieldRenderer
+
+        return FieldRenderer(self, recipe, bench)
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         from pdiff_plugins.maths.overlap import iou

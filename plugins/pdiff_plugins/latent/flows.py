@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,34 @@ class Flow(Generator):
         steps = [round(point * last / (points - 1)) for point in range(points)]
         return [step / last for step in steps], self.space.decoded([states[step] for step in steps], ctx)
 
+    def film(self, count: int, frames: int, ctx: Context) -> tuple[list[float], Tensor, Tensor]:
+        steps, condition_LC = self.method.sampling_steps, self._asked(count, ctx)
+        states, stops = self._states(condition_LC, ctx), frames_of(steps, frames)
+        clean = [self._clean(states[stop], stop / steps, condition_LC, ctx) for stop in stops]
+        ways = ([averaged(z_LZ, self.method.mean_of) for z_LZ in way] for way in ([states[s] for s in stops], clean))
+        noisy_FMD, clean_FMD = (self.space.decoded(way, ctx) for way in ways)
+        return [stop / steps for stop in stops], noisy_FMD, clean_FMD
+
+    def _asked(self, count: int, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
+        return asked(self.conditions, self.method, count, condition_MC, ctx).to(ctx.device)
+
     @torch.no_grad()
+    def _clean(self, z_LZ: Tensor, time: float, condition_LC: Tensor, ctx: Context) -> Tensor:
+        """Return where the velocity at a time points to: the latents at time 1, were it to stay as it is."""
+        if time == 1:
+            return z_LZ
+        with threads_for(self.velocity, ctx.threads):
+            return z_LZ + (1 - time) * self._velocity(z_LZ, z_LZ.new_tensor(TIMES * time), condition_LC)
+
     def _follow(self, count: int, ctx: Context, condition_MC: Tensor | None = None) -> list[Tensor]:
         """Return the latents z_MZ at every step, noise first. Raises UserError."""
+        states = self._states(self._asked(count, ctx, condition_MC), ctx)
+        return [averaged(z_LZ, self.method.mean_of) for z_LZ in states]
+
+    @torch.no_grad()
+    def _states(self, condition_LC: Tensor, ctx: Context) -> list[Tensor]:
+        """Return the latents z_LZ of conditions at every step, noise first."""
         steps, velocity = self.method.sampling_steps, self.velocity.to(ctx.device)
-        condition_LC = asked(self.conditions, self.method, count, condition_MC, ctx).to(ctx.device)
         times = [[TIMES * time for time in (step / steps, step / steps + 1 / steps)] for step in range(steps)]
         rows = torch.tensor(times, dtype=torch.float64).to(ctx.device, torch.float32)
         kept = KeptSteps(velocity) if self.conditional else self.kept  # conditions are bound in a step
@@ -61,7 +85,7 @@ class Flow(Generator):
             for times_2 in rows:
                 states.append(update(states[-1], times_2))
                 bar.advance()
-        return [averaged(z_LZ, self.method.mean_of) for z_LZ in states]
+        return states
 
     def _step(self, condition_LC: Tensor, z_LZ: Tensor, times_2: Tensor) -> Tensor:
         """Return the latents one step on, by Euler's or by Heun's method."""
@@ -79,6 +103,12 @@ class Flow(Generator):
     def tensors(self) -> dict[str, Tensor]:
         velocity = {f"velocity.{key}": value for key, value in self.velocity.state_dict().items()}
         return self.space.tensors() | self.conditions.tensors() | velocity
+
+
+def frames_of(steps: int, frames: int) -> list[int]:
+    """Return at most so many steps, from first to last, evenly spaced in the angle between signal and noise."""
+    angles = [math.pi / 2 * (1 - frame / (frames - 1)) for frame in range(frames)]
+    return sorted({round(steps * math.cos(phi) / (math.cos(phi) + math.sin(phi))) for phi in angles})
 
 
 def fit(method: FlowMatching, zoo: Zoo, bench: Bench, ctx: Context) -> Flow:

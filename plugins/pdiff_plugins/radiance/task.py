@@ -12,8 +12,11 @@ from pdiff_plugins.fields.family import OfShapes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pdiff.bench import Bench
     from pdiff.components import Task
-    from pdiff.data import Batch
+    from pdiff.data import About, Batch
+    from pdiff.view import Setup
+    from pdiff_plugins.radiance.pictures import SceneRenderer
 
 OUTPUTS = 4
 """Of a network at a point: logits of red, green and blue, and what density is made of."""
@@ -77,6 +80,12 @@ class Radiance(OfShapes):
 
     def answer(self, model: Any, inputs: Any) -> Tensor:
         return self.seen(model, inputs)
+
+    def renderer(self, recipe: Setup, bench: Bench) -> SceneRenderer:
+        """Return what draws the networks, see `fields.evaluation.pictures.Draws`."""
+        from pdiff_plugins.radiance.pictures import SceneRenderer
+
+        return SceneRenderer(self, bench)
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return psnr(predictions, targets)

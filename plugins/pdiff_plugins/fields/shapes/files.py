@@ -6,11 +6,12 @@ V vertices, S shapes, P points of a grid.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pdiff.errors import Faults, UserError
+from pdiff.files import write_bytes
 from pdiff_plugins.fields.shapes.folder import FILLED
 from pdiff_plugins.fields.shapes.space import require
 from pdiff_plugins.fields.surfaces.meshes import Mesh
@@ -88,8 +89,14 @@ def fitted(vertices_V3: np.ndarray) -> np.ndarray:
 
 
 def write(mesh: Mesh, path: Path) -> None:
-    """Write a mesh; the file's name says how: .ply, .obj, .glb. Raises UserError where trimesh is missing."""
+    """Write a mesh; the file's name says how: .ply, .obj, .glb; an .obj has no colours.
+
+    Raises UserError where trimesh is missing, or the file cannot be written.
+    """
     require("trimesh", "report meshes")
     import trimesh
 
-    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(path)
+    colours = None if path.suffix == ".obj" else mesh.colours
+    made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
+    data: Any = made.export(file_type=path.suffix.removeprefix("."))  # text of an .obj, bytes of the others
+    write_bytes(path, data.encode() if isinstance(data, str) else data)

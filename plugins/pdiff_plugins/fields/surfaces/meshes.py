@@ -22,6 +22,8 @@ class Mesh:
     """`[V, 3]`, float32."""
     faces: np.ndarray
     """`[F, 3]`, seen from outside counterclockwise."""
+    colours: np.ndarray | None = None
+    """Of the vertices, `[V, 3]`, uint8."""
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -31,12 +33,21 @@ class Mesh:
         """The corners of each face, `[F, 3, 3]`."""
         return self.vertices[self.faces]
 
+    @property
+    def normals(self) -> np.ndarray:
+        """The outward normal at each vertex, `[V, 3]`: the mean of its faces', by their areas."""
+        corners_F33 = self.corners.astype(np.float64)
+        face_F3 = np.cross(corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0])
+        sum_V3 = np.zeros((len(self.vertices), 3))
+        np.add.at(sum_V3, self.faces.ravel(), np.repeat(face_F3, 3, axis=0))
+        return sum_V3 / np.linalg.norm(sum_V3, axis=1, keepdims=True).clip(1e-12)
+
 
 NOTHING = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64))
 
 
 def surface(values_P: Tensor) -> Mesh:
-    """Return the surface where values on a cubic grid (see `field_shapes.grid`) change sign; they are < 0 inside.
+    """Return the surface where values on a cubic grid (see `polygons.grid`) change sign; they are < 0 inside.
 
     Marching cubes as in Lewiner et al. 2003. Raises UserError where scikit-image is missing.
     """

@@ -24,14 +24,14 @@ DARKEST, LIGHTEST = 0.12, 0.92
 """Grey of faces in the shade and in the light."""
 
 
-def pictures(meshes: Sequence[Mesh], pixels: int) -> Tensor:
+def pictures(meshes: Sequence[Mesh], pixels: int, azimuth: float = AZIMUTH) -> Tensor:
     """Return a grey picture of each mesh, `[M, pixels, pixels]` (uint8); white where there is nothing."""
     figure = Figure(figsize=(1, len(meshes)), dpi=pixels)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, len(meshes)))
     axes.set_axis_off()
     for number, mesh in enumerate(meshes):
-        corners_F32, grey_F = _faces(mesh)
+        corners_F32, grey_F = _faces(mesh, azimuth)
         places_F32 = (corners_F32 / REACH + 1) / 2 + [0, len(meshes) - 1 - number]
         greys = np.repeat(grey_F[:, None], 3, axis=1)
         corners = cast("Sequence[np.ndarray]", places_F32)  # which the stubs want, and an array is quicker
@@ -41,15 +41,15 @@ def pictures(meshes: Sequence[Mesh], pixels: int) -> Tensor:
     return torch.from_numpy(pixels_HW.copy()).reshape(len(meshes), pixels, pixels)
 
 
-def camera() -> np.ndarray:
+def camera(azimuth: float = AZIMUTH) -> np.ndarray:
     """Return the picture's axes, `[3, 3]`: right, up and towards the viewer, as rows."""
-    ca, sa, ce, se = (f(a) for a in (AZIMUTH, ELEVATION) for f in (math.cos, math.sin))
+    ca, sa, ce, se = (f(a) for a in (azimuth, ELEVATION) for f in (math.cos, math.sin))
     return np.array([[-sa, ca, 0], [-se * ca, -se * sa, ce], [ce * ca, ce * sa, se]])
 
 
-def _faces(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+def _faces(mesh: Mesh, azimuth: float) -> tuple[np.ndarray, np.ndarray]:
     """Return what is seen of a mesh, the farthest first: corners `[F, 3, 2]` in the picture, and greys `[F]`."""
-    corners_F33 = mesh.corners.astype(np.float64) @ camera().T
+    corners_F33 = mesh.corners.astype(np.float64) @ camera(azimuth).T
     normal_F3 = np.cross(corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0])
     length_F = np.linalg.norm(normal_F3, axis=1)
     seen = normal_F3[:, 2] > 1e-9 * length_F.max(initial=0)
