@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pdiff import hookimpl
+from pdiff_plugins.radiance.evaluation.evaluator import Scenes
 from pdiff_plugins.radiance.network import RadianceMlp
 from pdiff_plugins.radiance.scenes.dataset import Scenes3d
 from pdiff_plugins.radiance.task import Radiance
@@ -23,3 +24,8 @@ def register_datasets(register: Any) -> None:
 @hookimpl
 def register_tasks(register: Any) -> None:
     register(Radiance)
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    register(Scenes)
