@@ -44,9 +44,10 @@ class Lpips(nn.Module):
         super().__init__()
         from torchvision.models import alexnet as build
 
-        network = build()
-        network.load_state_dict(dict(alexnet))
-        self.features = network.features.eval()
+        with torch.device("meta"):  # its classifier, 58 million weights, is not read
+            self.features = build().features.eval()
+        own = {key.removeprefix("features."): value for key, value in alexnet.items() if key.startswith("features.")}
+        self.features.load_state_dict(own, assign=True)
         self.heads = [heads[f"lin{number}.model.1.weight"] for number in range(5)]
 
     def forward(self, a_BHWC: Tensor, b_BHWC: Tensor) -> Tensor:
