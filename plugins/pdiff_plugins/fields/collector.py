@@ -12,14 +12,12 @@ from pdiff_plugins.fields.family import OfShapes
 from pdiff_plugins.fields.task import FieldTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
     from pdiff.components import Ahead
     from pdiff.context import Context
-    from pdiff.data import About, DatasetSplits, Split
+    from pdiff.data import DatasetSplits, Split
     from pdiff.zoo import Layout, Zoo
     from pdiff_plugins.fields.shapes.plane import Near
 
@@ -70,9 +68,13 @@ class Fields(Collector):
 
         Nor is it known whether it has points close to shapes, where such are asked for.
         """
-        if not self.shapes or self.near:
+        networks = self.learnt + self.held_out + self.hard if self.learnt else self.shapes
+        if not networks or self.near:
             return None
-        return (self.shapes + (self.start in ("mean", "first"))) * self.steps * min(self.points, train)
+        return (networks + (self.start in ("mean", "first"))) * self.steps * min(self.points, train)
+
+    def expected(self) -> int | None:
+        return self.learnt or self.shapes or None
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
@@ -108,9 +110,7 @@ class Fields(Collector):
         targets_PS, split = self._targets(data.train, task), data.train
         near = self._near(split, targets_PS.shape[1])
         count = targets_PS.shape[1]
-        starts_SD = self.starts(
-            model, split, targets_PS, self._near(split, 1), task, layout, bench, ctx, count
-        )
+        starts_SD = self.starts(model, split, targets_PS, self._near(split, 1), task, layout, bench, ctx, count)
         theta_SD = fit(self, model, starts_SD, split, targets_PS, task, layout, ctx, near)
         rows = self._rows(quality(model, theta_SD, split, targets_PS, task, layout, ctx), split)
         ctx.progress.say(_said(rows))

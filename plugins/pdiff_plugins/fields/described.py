@@ -45,10 +45,11 @@ class OfSeveral:
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the examples `index`: inputs `[B, C]` that all have alike, or `[S, B, C]`; see `Split.batch`."""
-        batch = self.of.batch(index, device, augment)
+        batch: Batch = self.of.batch(index, device, augment)
         if batch.inputs.ndim == 2:
             return batch
-        return batch._replace(inputs=torch.stack([self.family.inputs(batch.inputs, about) for about in self.abouts]))
+        own: list[Tensor] = [self.family.inputs(batch.inputs, about) for about in self.abouts]
+        return batch._replace(inputs=torch.stack(own))
 
 
 def collect(

@@ -58,6 +58,10 @@ class OfShapes(Family):
         wordings = about.get(WORDINGS)
         return {**about, "text": wordings[number % len(wordings)]} if wordings else about
 
+    def inputs(self, inputs: Any, about: About) -> Any:
+        """See `Family.inputs`: the shape's own examples, where each has its own."""
+        return inputs if inputs.ndim == 2 else inputs[:, about[SHAPE]]
+
     def targets(self, targets: Tensor, about: About) -> Tensor:
         """See `Family.targets`: those of the network's own shape, `[E, ...]`."""
         return targets[:, about[SHAPE]]

@@ -81,7 +81,14 @@ def fit(
     def in_blocks(mine: slice) -> Tensor:
         rows = range(len(starts_SD))[mine]
         size = settings.block or max(1, len(rows))
-        return torch.cat([of(slice(at, min(at + size, rows.stop))) for at in range(rows.start, rows.stop, size)])
+        if len(rows) <= size:
+            return of(mine)
+        theta_SD, starts = torch.empty(len(rows), starts_SD.shape[1]), range(rows.start, rows.stop, size)
+        with ctx.progress.step("collect: blocks of networks", len(starts)) as step:
+            for start, into_SD in zip(starts, theta_SD.split(size), strict=True):
+                into_SD.copy_(of(slice(start, start + len(into_SD))))
+                step.advance()
+        return theta_SD
 
     shares = any(key not in layout.keys for key, _ in model.named_parameters())
     return of(slice(None)) if shares else by_rows(len(starts_SD), in_blocks)

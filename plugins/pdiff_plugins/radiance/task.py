@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.components import Task
-    from pdiff.data import About, Batch
+    from pdiff.data import Batch
 
 OUTPUTS = 4
 """Of a network at a point: logits of red, green and blue, and what density is made of."""
@@ -51,10 +51,6 @@ class Radiance(OfShapes):
                 f"task radiance: a network gives {list(getattr(given, 'shape', ()))} for points; it takes [points, 4], "
                 "three logits of colour and a density; take architecture.name = 'radiance_mlp'"
             )
-
-    def inputs(self, inputs: Any, about: About) -> Any:
-        """See `Family.inputs`: the scene's own rays, where scenes have cameras of their own."""
-        return inputs if inputs.ndim == 2 else inputs[:, about["shape"]]
 
     def field(self, model: Any, points_P6: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities `[P]` and colours `[P, 3]` at points with directions; see `rendering.Field`."""
