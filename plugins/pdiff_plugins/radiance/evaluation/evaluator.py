@@ -50,7 +50,6 @@ class RunScenes(TypedDict):
     count: Annotated[int, "scenes held out"]
     missing: Annotated[list[str], "what could not be done, a line each"]
     beside: NotRequired[Annotated[dict[str, SceneScores], "real scenes in place of a source's"]]
-    told: NotRequired[Annotated[bool, "of sets: whether networks of learnt scenes themselves count as copies of these"]]
     gains: NotRequired[Annotated[dict[str, Gain], "SSIM of the method less that of every other source, by scene"]]
 
 
@@ -60,8 +59,8 @@ class Scenes(Evaluator):
     Where conditions leave open which scene it is (a class, or none at all), scenes that sources give are compared as
     sets with the pictures of scenes held out, and with those of scenes that were learnt. Beside them stands what as
     many learnt scenes, drawn at random, give in their place: the best that can be asked for. The distance is the root
-    mean squared difference of colours in the views of the test split. Copies are scenes nearer to a learnt one than a
-    quarter of what scenes held out are in the median.
+    mean squared difference of colours in the views of the test split. Copies are scenes nearer to a learnt one, or
+    to what its network shows, than a quarter of what scenes held out are to learnt ones in the median.
 
     Where conditions say which scene it is, sources are asked for each scene that was held out, and each of its
     pictures is compared by SSIM (Gaussian window of 11 pixels, deviation 1.5), and by LPIPS where its weights are at

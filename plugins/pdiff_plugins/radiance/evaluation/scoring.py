@@ -71,36 +71,39 @@ class Sets:
         self, view: View, learnt: Mapping[int, int], held_out: Sequence[int], asker: Asker | None, ctx: Context
     ):  # fmt: skip
         """`learnt`: scene -> number of its checkpoint; `held_out`: scenes, in the order of theirs."""
-        self.view, self.asker, self.folder = view, asker, ctx.snapshot.folder
+        self.view, self.asker = view, asker
         targets_ESW, rows = view.targets("test"), list(learnt.values())
         self.learnt_TP, self.held_out_RP = (flat(targets_ESW[:, numbers]) for numbers in (list(learnt), held_out))
         self.labels = [about_of(view.zoo.rows[row]).get("label") for row in rows]
         self.usual = median(nearest(self.held_out_RP, self.learnt_TP)[0])
         self.drawn = torch.randperm(len(rows), generator=ctx.generator("real"))[: len(held_out)].tolist()
-        self.rows = [rows[place] for place in self.drawn]
+        networks_TD = take(view.zoo.theta_ND, rows, ctx.snapshot.folder)
+        self.networks_TP = self.view.bench.predict(networks_TD, "test").flatten(1)
 
     def scores(self) -> dict[str, Any]:
         """Return the scores of sources, and of learnt scenes in their place."""
         networks = {source: self.of(self.seen(source)) for source in self.view.theta}
-        told = networks[ORIGINAL]["copies"] > 0.5
         networks[ORIGINAL]["copies"] = None  # they are of the learnt scenes
         for source in networks:
             networks[source]["right_class"] = self.right_class(source)
         real = self.of(self.held_out_RP) | metrics(self.learnt_TP[self.drawn], self.held_out_RP)
         real["right_class"] = self._right(self.held_out_RP)
-        return {"networks": networks, "beside": {REAL: real}, "told": told}
+        return {"networks": networks, "beside": {REAL: real}}
 
     def seen(self, source: str) -> Tensor:
         """Return what a source's scenes look like, `[M, P]`; of the zoo's, those of the learnt scenes drawn."""
-        theta_MD = self.view.theta[source]
         if source == ORIGINAL:
-            theta_MD = take(self.view.zoo.theta_ND, self.rows, self.folder)
-        return self.view.bench.predict(theta_MD, "test").flatten(1)
+            return self.networks_TP[self.drawn]
+        return self.view.bench.predict(self.view.theta[source], "test").flatten(1)
 
     def of(self, scenes_MP: Tensor) -> dict[str, Any]:
-        """Return the scores of a set of scenes."""
+        """Return the scores of a set of scenes.
+
+        A copy is one of a learnt scene, or of what its network shows, which is nearer where networks fit badly.
+        """
         to_learnt_M, _ = nearest(scenes_MP, self.learnt_TP)
-        copies = float((to_learnt_M < COPY * self.usual).double().mean())
+        either_M = torch.minimum(to_learnt_M, nearest(scenes_MP, self.networks_TP)[0])
+        copies = float((either_M < COPY * self.usual).double().mean())
         decibels = -20 * math.log10(max(median(to_learnt_M), 1e-5))
         return metrics(scenes_MP, self.held_out_RP) | {"to_learnt": decibels, "copies": copies}
 
