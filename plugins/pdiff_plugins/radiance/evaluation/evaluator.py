@@ -21,26 +21,24 @@ if TYPE_CHECKING:
 class SceneScores(TypedDict):
     """What a source's scenes are beside those held out.
 
-    As sets, where conditions leave scenes open (None for fewer than five scenes); each by itself, where they say which.
+    As sets, where conditions leave scenes open; each by itself, where they say which it is; the other numbers are None.
     """
 
-    precision: NotRequired[Annotated[float | None, "share of scenes that lie among those held out"]]
-    recall: NotRequired[Annotated[float | None, "share of scenes held out that lie among them"]]
-    one_nna: NotRequired[
-        Annotated[float | None, "share whose nearest other is of their own set; 0.5 where they cannot be told apart"]
+    precision: Annotated[float | None, "share of scenes that lie among those held out; None for fewer than five"]
+    recall: Annotated[float | None, "share of scenes held out that lie among them"]
+    one_nna: Annotated[
+        float | None, "share whose nearest other is of their own set; 0.5 where they cannot be told apart"
     ]
-    coverage: NotRequired[Annotated[float | None, "share of scenes held out that are nearest to some scene"]]
-    mmd: NotRequired[Annotated[float | None, "mean distance of a scene held out to the nearest scene, of colours"]]
-    to_learnt: NotRequired[Annotated[float, "median PSNR to the nearest learnt scene, in decibels"]]
-    copies: NotRequired[
-        Annotated[float | None, "share that nearly equal a learnt scene; None of the networks of these"]
+    coverage: Annotated[float | None, "share of scenes held out that are nearest to some scene"]
+    mmd: Annotated[float | None, "mean distance of a scene held out to the nearest scene, of colours"]
+    to_learnt: Annotated[float | None, "median PSNR to the nearest learnt scene, in decibels"]
+    copies: Annotated[float | None, "share that nearly equal a learnt scene; None of the networks of these"]
+    right_class: Annotated[
+        float | None, "share, asked for labels, whose nearest learnt scene has the label; None: not asked"
     ]
-    right_class: NotRequired[
-        Annotated[float | None, "share, asked for labels, whose nearest learnt scene has the label; None: not asked"]
-    ]
-    ssim: NotRequired[Annotated[float | None, "mean over scenes and views; None of pictures smaller than its window"]]
-    ssim_views: NotRequired[Annotated[list[float], "mean SSIM of each view"]]
-    lpips: NotRequired[Annotated[float | None, "mean over scenes and views; None without its weights"]]
+    ssim: Annotated[float | None, "mean over scenes and views; None of pictures smaller than its window"]
+    ssim_views: Annotated[list[float] | None, "mean SSIM of each view"]
+    lpips: Annotated[float | None, "mean over scenes and views; None without its weights"]
 
 
 class RunScenes(TypedDict):

@@ -28,9 +28,21 @@ if TYPE_CHECKING:
     from pdiff.view import View
     from pdiff.zoo import Zoo
 
+GIVEN = (
+    "precision", "recall", "one_nna", "coverage", "mmd", "to_learnt", "copies", "right_class", "ssim", "ssim_views",
+    "lpips",
+)  # fmt: skip
+"""Of each source; None where it is not told."""
+
 
 def scores_of(view: View, weights: str, ctx: Context) -> dict[str, Any]:
     """Return what the evaluator gives; `weights`: the folder of those of LPIPS."""
+    result = _compared(view, weights, ctx)
+    networks = {source: dict.fromkeys(GIVEN) | row for source, row in result["networks"].items()}
+    return result | {"networks": networks}
+
+
+def _compared(view: View, weights: str, ctx: Context) -> dict[str, Any]:
     learnt, held_out = by_scene(view.zoo), by_scene(view.zoo.holdout) if view.zoo.holdout else {}
     held_out = {scene: row for scene, row in held_out.items() if scene not in learnt}
     own_cameras = getattr(view.bench.examples("test"), "segments", torch.empty(0, 0)).ndim == 3
@@ -87,8 +99,8 @@ class Sets:
         for source in networks:
             networks[source]["right_class"] = self.right_class(source)
         real = self.of(self.held_out_RP) | metrics(self.learnt_TP[self.drawn], self.held_out_RP)
-        real["right_class"] = self._right(self.held_out_RP)
-        return {"networks": networks, "beside": {REAL: real}}
+        real |= {"right_class": self._right(self.held_out_RP)}
+        return {"networks": networks, "beside": {REAL: dict.fromkeys(GIVEN) | real}}
 
     def seen(self, source: str) -> Tensor:
         """Return what a source's scenes look like, `[M, P]`; of the zoo's, those of the learnt scenes drawn."""
