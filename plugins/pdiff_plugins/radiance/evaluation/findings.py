@@ -41,10 +41,11 @@ def notes(ours: Mapping[str, Any]) -> Iterator[str]:
 def _set(method: str, row: Mapping[str, Any], real: Mapping[str, Any]) -> str:
     """Say how a set compares with the scenes held out."""
     copies = f"{row['copies']:.0%} are copies" if row["copies"] else "none is a copy"
+    near = f"they lie {row['to_learnt']:.1f} dB from learnt scenes (unseen real ones {real['to_learnt']:.1f} dB)"
     return (
         f"scenes of {method} are told from unseen real ones in {row['one_nna']:.0%} of cases by the nearest scene "
         f"(learnt real ones in {real['one_nna']:.0%}; 50 % is not at all); {row['precision']:.0%} lie among real ones, "
-        f"and {row['recall']:.0%} of the real ones among them; {copies}"
+        f"and {row['recall']:.0%} of the real ones among them; {near}, and {copies}"
     )
 
 
@@ -64,11 +65,11 @@ def _rivals(method: str, networks: Rows, ours: Mapping[str, Any]) -> str:
         return "no control gives a set"
     best, row = min(rest.items(), key=lambda pair: pair[1]["one_nna"])
     by, chance = mine - row["one_nna"], 2 * _error(mine, row["one_nna"], ours["count"])
-    copied = f", of which {row['copies']:.0%} are copies" if row["copies"] else ""
+    copied = f", {row['to_learnt']:.1f} dB from learnt scenes, {row['copies']:.0%} copies"
     if by > chance:
-        return f"{best} does better ({row['one_nna']:.0%}){copied}"
+        return f"{best} does better ({row['one_nna']:.0%}{copied})"
     if by > -chance:
-        return f"it cannot be told from {best} ({row['one_nna']:.0%}){copied}"
+        return f"it cannot be told from {best} ({row['one_nna']:.0%}{copied})"
     return f"no control does as well (the best, {best}: {row['one_nna']:.0%})"
 
 
