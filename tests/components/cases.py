@@ -17,6 +17,7 @@ from pdiff_plugins.generation.networks import DdpmUnet
 from pdiff_plugins.networks.small import Mlp
 from tests.adapters.products.helpers import regauged
 from tests.gpt.helpers import PROMPTED, SHORT_GPT, TRANSFORMER
+from tests.radiance.helpers import SCENES
 
 RUN = {
     "baseline": [{"name": "base"}, {"name": "soup"}, {"name": "constant"}],
@@ -207,6 +208,7 @@ CASES: dict[str, dict[str, Any]] = {
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
                   "frechet": {"images": 2, "run": DRAWING}, "fields": {"run": FIELDS},
+                  "radiance": {"run": SCENES},
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
                   "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},

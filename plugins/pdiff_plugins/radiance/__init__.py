@@ -6,6 +6,7 @@ from typing import Any
 
 from pdiff import hookimpl
 from pdiff_plugins.radiance.captures.dataset import PosedImages
+from pdiff_plugins.radiance.evaluation.evaluator import Scenes
 from pdiff_plugins.radiance.network import RadianceMlp
 from pdiff_plugins.radiance.scenes.dataset import Scenes3d
 from pdiff_plugins.radiance.task import Radiance
@@ -25,3 +26,8 @@ def register_datasets(register: Any) -> None:
 @hookimpl
 def register_tasks(register: Any) -> None:
     register(Radiance)
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    register(Scenes)
