@@ -15,7 +15,8 @@ from pdiff_plugins.populations import chooser
 from tests.accelerator.helpers import clean
 from tests.accelerator.modes import pretended
 from tests.coco import small_coco
-from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SCENES, SHAPES, SOLIDS, pixel_splits
+from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SHAPES, SOLIDS, pixel_splits
+from tests.radiance.helpers import DESCRIBED, SCENES
 
 PDIFF = {
     "method": {"name": "pdiff", "codec": {"name": "pca", "latent": 4}, "steps": 8, "timesteps": 8, "batch_size": 5}
@@ -95,7 +96,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "field": FIELDS | PDIFF | {
         "evaluate": [{"name": "fields"}, {"name": "renderings", "samples": 2, "films": 1, "frames": 3, "sides": (4,)}],
     },
-    "radiance": SCENES | PDIFF | {
+    "radiance": SCENES | DESCRIBED | PDIFF | {
         "baseline": [{"name": "hypernetwork", "steps": 4, "tasks": 4}, {"name": "kernel"}],
         "evaluate": [{"name": "conditions", "tasks": 2, "samples": 2, "adapt": (), "rival_steps": 0}],
     },

@@ -84,13 +84,6 @@ SOLIDS = FIELDS | {
     "method": {"name": "copy"}, "baseline": [],
 }  # fmt: skip
 """A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
-SCENES = FIELDS | {
-    "dataset": {"name": "scenes3d", "count": 12, "side": 6, "views": 2, "unseen": 1},
-    "task": {"name": "radiance", "samples": 4, "fine": 6}, "architecture": {"name": "radiance_mlp", "width": 4},
-    "collect": {"name": "fields", "learnt": 9, "held_out": 3, "steps": 5, "points": 16, "near": 0},
-    "encoder": {"name": "attributes", "numbers": ("red", "green", "blue", "size", "height")},
-}  # fmt: skip
-"""A run in which networks are scenes in colour."""
 SHAPES = SOLIDS | {
     "dataset": {"name": "shapes3d", "count": 24, "test_count": 0, "resolution": 8, "near": 8},
     "task": {"name": "shape"}, "encoder": {"name": "label"}, "method": {"name": "neighbours"},

@@ -50,7 +50,7 @@ class OfSeveral:
         if self.family.alike(batch.inputs):
             return batch
         inputs = [self.family.inputs(batch.inputs, about) for about in self.abouts]
-        return batch._replace(inputs=torch.stack(inputs))  # type: ignore[arg-type]
+        return batch._replace(inputs=torch.stack(inputs))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -125,6 +125,6 @@ def parts(rays_B7: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
     return points_BN3, along_B3 / length_B[:, None], length_B / samples
 
 
-def pictures(values: Any, shape: tuple[int, int, int]) -> Tensor:
-    """Return colours `[M, E, 3]` of rays as pictures `[M, V, H, W, 3]`."""
-    return values.unflatten(1, shape)  # type: ignore[no-any-return]
+def pictures(colours_ME3: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return colours of rays as pictures `[M, V, H, W, 3]`."""
+    return colours_ME3.unflatten(1, shape)

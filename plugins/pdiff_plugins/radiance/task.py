@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pdiff.bench import Bench
     from pdiff.components import Task
-    from pdiff.data import About, Batch
+    from pdiff.data import Batch
     from pdiff.view import Setup
     from pdiff_plugins.radiance.pictures import SceneRenderer
 
