@@ -55,6 +55,10 @@ class Objective:
         return torch.stack(rows)
 
     def outputs(self, theta_MD: Tensor, inputs: Any) -> Tensor:
+        """Return what networks put out, `[M, B, ...]`, all at once; they must give one tensor."""
+        return self._together(lambda network: network(inputs), theta_MD)
+
+    def answers(self, theta_MD: Tensor, inputs: Any) -> Tensor:
         """Return the outputs that count, `[M, B, ...]`, all at once; see `Task.answer`."""
         return self._together(lambda network: self.task.answer(network, inputs), theta_MD)
 

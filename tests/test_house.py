@@ -30,7 +30,7 @@ FLOORS = (  # of the core, from the ground up
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 SPINE = "components context bench view hookspecs plugins/discovery.py recipe engine runs.py api.py"
 """Contracts, discovery, recipe, engine, runs, api."""
-CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 11700, 4100, 350, 300
+CORE_LINES, SPINE_LINES, FILE_LINES, TEST_LINES = 11720, 4120, 350, 300
 """The aim for the core was 5,000. What an evaluator shows (results/shown.py) and the scores that it shows, typed and
 told (results/scores.py), are contracts that have since come to stand in it; so has what lets results survive kills,
 full disks and flipped bits (a writer of tensors, digests, locks, pages: files.py, running/locks.py, running/store.py,
@@ -57,7 +57,8 @@ networks of unseen tasks before it samples any (engine/gate.py), for which what 
 that what a run cost can be counted (components/collector.py, components/method.py); and that an ensemble goes out as a
 folder that needs nothing of pdiff (exporting/), of which half is the file that the folder holds, which ensembles use
 themselves, and that which sources have one, calibrated by what, is decided once (members.py); and that a training whose
-loss is not finite is known by its error's class, by which other trainings can be told from it (training/loop.py)."""
+loss is not finite is known by its error's class, by which other trainings can be told from it (training/loop.py); and that
+tasks may see examples of their own, which only the data can say (components/family.py, populations/asked.py)."""
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from pdiff.networks import build_network
 from pdiff.testing import bench_of
 from pdiff.zoo import Layout, Zoo
 from pdiff.zoo import about as about_of
+from pdiff_plugins.conditions.families.shifts import Shifts
 from pdiff_plugins.fields.collector import Fields
 from pdiff_plugins.fields.described import OfSeveral, _near
 from pdiff_plugins.fields.evaluation.evaluator import ShapeMetrics
@@ -111,7 +112,8 @@ def test_what_cannot_be_asked_is_said_before_a_run(data):
     assert not lines(SOLIDS, Shape()) and not lines(whole, FieldTask(), whole)
     assert "set collect.held_out" in lines(ShapeMetrics(), Shape())[0]
     assert not lines(ShapeMetrics(), Shape(), held_out=2) and not lines(Renderings(), Shape())
-    assert "is for tasks field and shape, found radiance" in lines(Renderings(), Radiance())[0]
+    assert not lines(Renderings(), Radiance())
+    assert "those of task shifts are neither" in lines(Renderings(), Shifts())[0]
     with pytest.raises(UserError, match=r"task 'shape': .* all 8 shapes .* test_count = 0"):
         Shape().tasks({}, Shapes3d(count=12, test_count=3, resolution=8).load(Context(seed=0)), torch.Generator())
     with pytest.raises(UserError, match=r"task.values = 'occupancy': .* not 0 to 1; use values = 'distance'"):

@@ -13,6 +13,7 @@ from PIL import Image
 from pdiff.context import Context
 from pdiff_plugins.radiance.captures.dataset import PosedImages
 from pdiff_plugins.radiance.rays import around, camera
+from pdiff_plugins.radiance.scenes.drawing import Scene
 from pdiff_plugins.radiance.scenes.solids import Thing
 from pdiff_plugins.radiance.scenes.views import cameras, seen
 
@@ -35,7 +36,7 @@ def write(folder, views=10, side=8, thing=THING, phase=0.0, told=None, **placed)
     (folder / "images").mkdir(parents=True)
     azimuths, elevations = cameras(views, phase)
     segments = around(azimuths, elevations, side, DISTANCE, VIEW)
-    colours = seen(thing, segments)
+    colours = seen(Scene((thing,)), segments)
     frames = []
     for number, pixels in enumerate((colours * 255).round().byte().view(views, side, side, 3)):
         Image.fromarray(pixels.numpy()).save(folder / "images" / f"{number}.png")

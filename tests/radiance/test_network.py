@@ -48,7 +48,7 @@ def test_forward_is_that_of_its_layers(name):
     torch.manual_seed(0)
     model, x = preset(name), torch.rand(5, 7) * 2 - 1
     layers = [(layer.weight, layer.bias) for layer in model.hidden]
-    point = h = encoded(x[:, :3], {"radiance_mlp": 4, "tiny_nerf": 6, "shap_e": 15}[name])
+    point = h = encoded(x[:, :3] / 2, {"radiance_mlp": 4, "tiny_nerf": 6, "shap_e": 15}[name])
     for number, (weight, bias) in enumerate(layers):
         if name == "tiny_nerf" and number == 5:
             h = torch.cat([h, point], dim=1)

@@ -71,7 +71,7 @@ class Probes(Codec):
         codec, x_ND = module.to(ctx.device), x_ND.to(ctx.device)
         probes = objective.batch(self.probes, ctx.generator("probes"), ctx.device).inputs
         codec.probes = probes
-        codec.fit(lambda x_BD: objective.outputs(x_BD, probes).flatten(1), x_ND)
+        codec.fit(lambda x_BD: objective.answers(x_BD, probes).flatten(1), x_ND)
         z_NZ = codec.encode_all(x_ND)
         codec.said = lambda x_BD: predictions(x_BD, probes).flatten(1)
 

@@ -60,7 +60,7 @@ class Coded:
     def encode(self, theta_MD: Tensor, bench: Bench, ctx: Context) -> Tensor | None:
         codec = self.codec.to(ctx.device).eval()
         if isinstance(codec, Reading) and codec.read is None:
-            codec.listen(bench.through(self.normaliser.to(ctx.device).decode).objective.outputs, ctx.device)
+            codec.listen(bench.through(self.normaliser.to(ctx.device).decode).objective.answers, ctx.device)
             if codec.read is None:
                 return None
         with threads_for(codec, ctx.threads):
