@@ -57,8 +57,8 @@ networks of unseen tasks before it samples any (engine/gate.py), for which what 
 that what a run cost can be counted (components/collector.py, components/method.py); and that an ensemble goes out as a
 folder that needs nothing of pdiff (exporting/), of which half is the file that the folder holds, which ensembles use
 themselves, and that which sources have one, calibrated by what, is decided once (members.py); and that a training whose
-loss is not finite is known by its error's class, by which other trainings can be told from it (training/loop.py); and that
-tasks may see examples of their own, which only the data can say (components/family.py, populations/asked.py)."""
+loss is not finite is known by its error's class, by which other trainings can be told from it (training/loop.py); and
+that tasks may see examples of their own, which only the data can say (components/family.py, populations/asked.py)."""
 
 
 @functools.cache

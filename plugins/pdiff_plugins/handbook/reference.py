@@ -54,7 +54,8 @@ This page is written by `python -m pdiff_plugins.handbook.reference` from the co
 folder of images), `bring_your_own_checkpoints` (a folder of files),
 `coco_tiny_detection`, `coco_tiny_segmentation`, `digits_generation` (tasks beyond classification), `fields_digits` with
 `fields_digits_independent` and `fields_digits_biases`, `fields_shapes3d`, `shapes3d_text` and
-`hyperdiffusion_mesh_folder` (shapes in space), `radiance_scenes`, `radiance_text` and `radiance_classes` (scenes in colour), `gpt_digits`, `gpt_digits_error`, `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole` (networks on demand), two
+`hyperdiffusion_mesh_folder` (shapes in space), `radiance_scenes`, `radiance_text` and `radiance_classes` (scenes in
+colour), `gpt_digits`, `gpt_digits_error`, `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole` (networks on demand), two
 generators beyond the soup in `recipes/best/`, whole networks of 0.3 to 11 million numbers in `recipes/scale/` (each at
 a rate with something to learn and at one without), networks for tasks that are asked for in `recipes/conditions/`, and
 the whole book in `recipes/paper/`.
