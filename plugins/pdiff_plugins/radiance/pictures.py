@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pdiff.view import View
 
 AZIMUTH, ELEVATION = math.radians(-60), math.radians(36)
-DISTANCE, FIELD = 3.2, 0.7
-"""Of the camera from the origin, and the angle of its field of view, which holds the whole unit ball."""
+DISTANCE, FIELD = 3.2, 0.6
+"""Of the camera from the origin, and the angle of its field of view, which holds what lies within 0.94 of it."""
 RAYS, POINTS = 128, 2**15
 """At a time of all networks; points, of one."""
 HAZE = 0.5

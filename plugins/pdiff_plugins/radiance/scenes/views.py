@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GOLDEN = 0.618034
 """Of a turn, from one camera to the next."""
-DISTANCE, FIELD = 3.2, 0.7
+DISTANCE, FIELD = 3.2, 0.6
 """Of cameras from the origin, and the angle of their field of view."""
 LOWEST, HIGHEST = 0.15, 1.05
 """Elevations of cameras, in radians."""
