@@ -63,9 +63,15 @@ class Attributes(Encoder):
                 raise UserError(f"{key}: no such factor{did_you_mean(key, factors)}; there are: {listed(factors)}")
         for factor in factors:
             if factor not in asked:
-                there = listed(levels(values(known, factor, self.name)))
-                raise UserError(f"{factor}: is not said; say all of {listed(factors)}, such as {factor}=L of: {there}")
+                there = self._there(values(known, factor, self.name), factor)
+                raise UserError(f"{factor}: is not said; say all of {listed(factors)}, such as {factor}={there}")
         return {factor: self._level(asked[factor].strip(), factor, known) for factor in factors}
+
+    def _there(self, given: Sequence[Any], factor: str) -> str:
+        """Say which levels the zoo has of a factor; of one that counts by its size, from where to where."""
+        if factor not in (*self.numbers, *self.angles):
+            return f"L of: {listed(levels(given))}"
+        return f"{given[0]:.3g}; there are {min(given):.3g} to {max(given):.3g}"
 
     def _one_hot(self, given: Sequence[Any], known: Sequence[Any], factor: str) -> Tensor:
         try:
