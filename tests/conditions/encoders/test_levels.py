@@ -78,6 +78,7 @@ def test_factors_are_read_by_name():
 @pytest.mark.parametrize(
     ("asked", "numbers", "words"),
     [({"rotation": "45"}, (), ("noise: is not said", "noise, rotation", "no, yes")),
+     ({"noise": "no"}, ("rotation",), ("rotation: is not said", "such as rotation=0; there are 0 to 90")),
      ({"rotations": "45"}, (), ("rotations: no such factor", "did you mean 'rotation'", "noise, rotation")),
      ({"rotation": "30", "noise": "no"}, (), ("rotation = '30'", "0, 45, 90")),
      ({"rotation": "far", "noise": "no"}, ("rotation",), ("rotation = 'far'", "is not a number")),
