@@ -12,7 +12,9 @@ import pytest
 
 from tests.helpers import TINY
 
-PROGRAM = "import sys; from pdiff.cli import main; sys.argv[0] = 'pdiff'; main()"
+HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""What a shell gives a program that it does not run in the background: there it ignores Control-C, and so do its own."""
+PROGRAM = f"import sys; {HEARD}; from pdiff.cli import main; sys.argv[0] = 'pdiff'; main()"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
