@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import TINY
 
 HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-"""What a shell gives a program that it does not run in the background: there it ignores Control-C, and so do its own."""
+"""As a shell lets a program that it runs before it; those behind it ignore Control-C, and so do their own."""
 PROGRAM = f"import sys; {HEARD}; from pdiff.cli import main; sys.argv[0] = 'pdiff'; main()"
 
 
