@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from pdiff.errors import UserError
+from pdiff_plugins.maths.decibels import psnr
 from pdiff_plugins.radiance.captures.dataset import PosedImages
 from pdiff_plugins.radiance.rays import around
-from pdiff_plugins.radiance.task import psnr
 from tests.radiance.capturing import DISTANCE, FOCAL, VIEW, edit, load, opencv, pose, write
 
 TRAIN, VALIDATION, TEST = [2, 3, 4, 5, 6, 7], [1, 9], [0, 8]

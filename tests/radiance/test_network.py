@@ -11,9 +11,10 @@ from torch.nn.functional import linear, relu, silu
 from pdiff.components import Architecture, Selector
 from pdiff.context import Context
 from pdiff.errors import UserError
+from pdiff_plugins.maths.decibels import psnr
 from pdiff_plugins.radiance.network import RadianceMlp
 from pdiff_plugins.radiance.scenes.dataset import Scenes3d
-from pdiff_plugins.radiance.task import Radiance, psnr
+from pdiff_plugins.radiance.task import Radiance
 
 
 def network(**options):

@@ -13,7 +13,8 @@ from PIL import Image
 from pdiff.context import Context
 from pdiff_plugins.drawing.kept import opened
 from pdiff_plugins.fields.evaluation.asked import varied, words
-from pdiff_plugins.fields.evaluation.pictures import in_rows, learnt, tiled
+from pdiff_plugins.fields.evaluation.pictures import in_rows, tiled
+from pdiff_plugins.fields.evaluation.sets import shapes
 from pdiff_plugins.fields.moving import gif
 from pdiff_plugins.radiance.pictures import AZIMUTH, DISTANCE, ELEVATION, FIELD
 from pdiff_plugins.radiance.rays import around, placed
@@ -159,7 +160,7 @@ def test_the_nearest_scene_is_one_that_was_learnt(drawn):
     view = drawn.pipeline.view(drawn.scores)
     numbers = {row["about"]["shape"] for row in drawn.zoo.rows}
     held = {row["about"]["shape"] for row in drawn.zoo.holdout.rows}
-    assert set(learnt(view, 9)) == numbers and not held & numbers
+    assert set(shapes(view.zoo)) == numbers and not held & numbers
     draw = drawn.recipe.task.renderer(drawn.recipe, drawn.bench)
     _, known_M = draw.beside(view, drawn.zoo.holdout.theta_ND, 8)
     own_N = draw(drawn.zoo.theta_ND, 8)

@@ -76,8 +76,10 @@ def test_colours_are_those_of_a_second_implementation(segments):
 
 def test_samples_lie_at_one_place_of_each_part():
     points, direction, length = parts(torch.tensor([[0.0, 0, 0, 0, 0, 2, 0.25]]), 4)
-    assert points[0, :, 2].tolist() == [0.125, 0.625, 1.125, 1.625] and not points[..., :2].any()
-    assert direction.tolist() == [[0, 0, 1]] and length.tolist() == [0.5]
+    torch.testing.assert_close(points[0, :, 2], torch.tensor([0.125, 0.625, 1.125, 1.625]))
+    torch.testing.assert_close(direction, torch.tensor([[0.0, 0.0, 1.0]]))
+    torch.testing.assert_close(length, torch.tensor([0.5]))
+    assert not points[..., :2].any()
 
 
 @pytest.mark.parametrize(("azimuth", "elevation"), [(0.0, 0.0), (1.0, 0.7), (4.0, -1.2)])

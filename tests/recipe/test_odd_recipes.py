@@ -21,9 +21,9 @@ def refused(tiny, text: str) -> list[str]:
 
 
 def test_recipes_by_chance(tmp_path):
-    tally = recipes.run(Options(count=100, work=tmp_path))
+    tally = recipes.run(Options(count=140, work=tmp_path))
     assert {kind: count.failures for kind, count in tally.counts.items() if count.failed} == {}
-    assert tally.counts["resolved has the same keys"].passed > 3 and tally.tried > 100
+    assert tally.counts["resolved has the same keys"].passed > 5 and tally.tried > 100
 
 
 @pytest.mark.parametrize(

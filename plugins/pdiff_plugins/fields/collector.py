@@ -77,13 +77,14 @@ class Fields(Collector):
 
         Nor is it known whether it has points close to shapes, where such are asked for.
         """
-        networks = self.learnt + self.held_out + self.hard if self.learnt else self.shapes
+        described = self.copies * (self.learnt + self.held_out + self.hard)
+        networks = described if self.learnt else self.shapes
         if not networks or self.near:
             return None
         return (networks + (self.start in ("mean", "first"))) * self.steps * min(self.points, train)
 
     def expected(self) -> int | None:
-        return self.learnt or self.shapes or None
+        return self.copies * self.learnt or self.shapes or None
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)

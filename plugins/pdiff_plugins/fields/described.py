@@ -14,6 +14,7 @@ from pdiff.data import Batch, Split, evaluation_batches
 from pdiff.errors import UserError
 from pdiff.zoo import Zoo
 from pdiff_plugins.fields.collector import anchor, check_range
+from pdiff_plugins.fields.family import SHAPE
 from pdiff_plugins.fields.fitting import Stack, fit
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _near(options: Fields, split: Split, abouts: Sequence[About]) -> Near | None
     near: Near | None = getattr(split, "near", None)
     if near is None or not options.near:
         return None
-    return near[torch.tensor([about["shape"] for about in abouts])]
+    return near[torch.tensor([about[SHAPE] for about in abouts])]
 
 
 @torch.no_grad()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from pdiff_plugins.fields.evaluation.pictures import PANEL, learnt, turns
+from pdiff_plugins.fields.evaluation.pictures import PANEL, turns
+from pdiff_plugins.fields.evaluation.sets import shapes
+from pdiff_plugins.fields.family import SHAPE
 from pdiff_plugins.fields.shapes.polygons import grid
 from pdiff_plugins.fields.surfaces.meshes import NOTHING, Mesh, surface
 from pdiff_plugins.radiance.rays import RaySplit, around
@@ -73,7 +75,7 @@ class SceneRenderer:
         assert isinstance(split, RaySplit)
         if split.segments.ndim == 2:
             drawn_ME3 = self.seen(theta_MD, split.segments)
-            known_NE3 = split.targets[:, learnt(view, split.targets.shape[1])].transpose(0, 1)
+            known_NE3 = split.targets[:, shapes(view.zoo)].transpose(0, 1)
         else:
             drawn_ME3 = self.turned(theta_MD, SMALL, FEW).flatten(1, 3).float()
             known_NE3 = self.turned(view.zoo.theta_ND, SMALL, FEW).flatten(1, 3).float()
@@ -83,7 +85,7 @@ class SceneRenderer:
     def truth(self, view: View, abouts: Sequence[About]) -> Tensor:
         """See `Renderer.truth`: the first view that is kept for scores."""
         split = self._first_view()
-        return torch.cat([to_bytes(split.targets[:, about["shape"]])[None] for about in abouts]).unflatten(
+        return torch.cat([to_bytes(split.targets[:, about[SHAPE]])[None] for about in abouts]).unflatten(
             1, split.shape[1:]
         )
 
@@ -94,7 +96,7 @@ class SceneRenderer:
             colours_ME3 = self.seen(theta_MD, split.segments)
         else:
             each = zip(theta_MD.split(1), abouts, strict=True)
-            colours_ME3 = torch.cat([self.seen(theta_1D, split.segments[:, to["shape"]]) for theta_1D, to in each])
+            colours_ME3 = torch.cat([self.seen(theta_1D, split.segments[:, to[SHAPE]]) for theta_1D, to in each])
         return to_bytes(colours_ME3).unflatten(1, split.shape[1:])
 
     def _first_view(self) -> RaySplit:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 INPUTS = 7
 """Numbers of a ray."""
+MIDDLE = 0.5
+"""Of a part: where samples lie but in training."""
 NEVER_ZERO = 1e-12
+"""Squared length that no ray is shorter than, so that it has a direction."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,8 @@ class RaySplit:
 
     def batch(self, index: Tensor, device: torch.device, augment: torch.Generator | None = None) -> Batch:
         """Return the rays `index`; see `pdiff.data.Split`. Samples lie in the middles of their parts, or anywhere."""
-        segments = self.segments[index]
-        within = torch.rand(len(index), generator=augment) if augment else torch.full((len(index),), 0.5)
-        places = within.view(-1, *[1] * (segments.ndim - 1)).expand(*segments.shape[:-1], 1)
-        return Batch(torch.cat([segments, places], dim=-1), self.targets[index]).to(device)
+        within: float | Tensor = torch.rand(len(index), generator=augment) if augment else MIDDLE
+        return Batch(placed(self.segments[index], within), self.targets[index]).to(device)
 
 
 def camera(azimuth: float, elevation: float, distance: float) -> Tensor:
@@ -111,9 +112,10 @@ def around(azimuths: Sequence[float], elevations: Sequence[float], side: int, di
     )
 
 
-def placed(segments: Tensor, within: float = 0.5) -> Tensor:
-    """Return rays `[..., 7]` with their samples at one place of each part."""
-    return torch.cat([segments, segments.new_full((*segments.shape[:-1], 1), within)], dim=-1)
+def placed(segments: Tensor, within: float | Tensor = MIDDLE) -> Tensor:
+    """Return segments `[B, ..., 6]` as rays `[B, ..., 7]`, their samples at one place of each part, or `[B]` places."""
+    places = torch.as_tensor(within, dtype=segments.dtype).reshape(-1, *[1] * (segments.ndim - 1))
+    return torch.cat([segments, places.expand(*segments.shape[:-1], 1)], dim=-1)
 
 
 def parts(rays_B7: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:

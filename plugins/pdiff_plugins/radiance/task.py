@@ -8,12 +8,12 @@ from pydantic import Field
 
 from pdiff.errors import UserError
 from pdiff_plugins.fields.family import OfShapes
+from pdiff_plugins.maths.decibels import psnr
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
-    from pdiff.components import Task
     from pdiff.data import Batch
     from pdiff.view import Setup
     from pdiff_plugins.radiance.pictures import SceneRenderer
@@ -24,8 +24,6 @@ SHIFT = 1.0
 """Taken from a network's density before the softplus, so that a new network is nearly clear (as in Mip-NeRF)."""
 VISIBLE = 0.1
 """Root mean squared difference of a ray's colour from which it is wrong."""
-CEILING = 1e-10
-"""Least squared error, so that an equal picture has a finite score: 100 dB."""
 
 
 class Radiance(OfShapes):
@@ -92,15 +90,3 @@ class Radiance(OfShapes):
 
     def wrong(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return (predictions - targets).square().mean(dim=-1).sqrt() > VISIBLE
-
-
-def psnr(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Return -10 log10 of the mean squared error of values 0..1, `[M]` in float64; 100 dB at most."""
-    squares_M = (predictions - targets).square().flatten(1).double().mean(dim=1)
-    return -10 * squares_M.clamp_min(CEILING).log10()
-
-
-def as_radiance(task: Task) -> Radiance:
-    """Return the task of a run of radiance fields, which its name says."""
-    assert isinstance(task, Radiance), f"task {task.name} has no scenes in colour"
-    return task

@@ -16,6 +16,7 @@ from pdiff.zoo import about as about_of
 from pdiff_plugins.conditions.controls.control import Control
 from pdiff_plugins.drawing.kept import text
 from pdiff_plugins.fields.evaluation.pictures import in_rows, mosaic
+from pdiff_plugins.maths.decibels import psnr
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -55,7 +56,7 @@ def unseen(view: View, draw: Renderer, ctx: Context, count: int) -> dict[str, An
         theta_HD = sampled(view, source, kept.condition_NC[:MOST], ctx)
         if theta_HD is not None:
             pictures[source] = draw.like_truth(theta_HD, abouts)
-    psnrs = {name: _psnr(drawn_H, truth_H) for name, drawn_H in pictures.items()}
+    psnrs = {name: float(psnr(drawn_H / 255, truth_H / 255).mean()) for name, drawn_H in pictures.items()}
     plain = max((name for name in pictures if name in _plain(view)), key=psnrs.__getitem__, default="")
     shown = [name for name in ("truth", "own networks", view.method, plain) if name in pictures]
     titles = [name if name == "truth" else f"{name}: {psnrs[name]:.1f} dB" for name in shown]
@@ -66,12 +67,6 @@ def _plain(view: View) -> list[str]:
     """Return the plain ways from a condition to a network; without any, all that are asked beside the method."""
     asked = [name for name, made in view.generators.items() if made.conditional and name != view.method]
     return [name for name in asked if isinstance(view.methods[name], Control)] or asked
-
-
-def _psnr(drawn_H: Tensor, truth_H: Tensor) -> float:
-    """Return the mean PSNR of pictures in bytes, in decibels."""
-    squares_H = ((drawn_H.double() - truth_H.double()) / 255).square().flatten(1).mean(dim=1)
-    return float((-10 * squares_H.clamp_min(1e-10).log10()).mean())
 
 
 def words(view: View, draw: Renderer, ctx: Context, side: int) -> dict[str, Any]:

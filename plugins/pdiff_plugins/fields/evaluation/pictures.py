@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pdiff.errors import UserError
 from pdiff_plugins.drawing.kept import png
+from pdiff_plugins.fields.family import SHAPE
 from pdiff_plugins.fields.shapes.plane import FieldSplit
 from pdiff_plugins.fields.shapes.polygons import grid
 
@@ -127,16 +128,16 @@ class FieldRenderer:
     def beside(self, view: View, theta_MD: Tensor, side: int) -> Tensor:
         """See `Renderer.beside`: at the points of the train split. Raises UserError where these are no whole grid."""
         from pdiff_plugins.fields.evaluation.metrics import nearest
+        from pdiff_plugins.fields.evaluation.sets import learnt
 
-        targets_PS = view.targets("train")
-        train_TP = targets_PS.T[learnt(view, targets_PS.shape[1])]
-        drawn_MP = self.values(theta_MD, self._side(targets_PS))
+        train_TP, side = learnt(view), self._side(view.targets("train"))
+        drawn_MP = self.values(theta_MD, side)
         _, index_M = nearest(drawn_MP, train_TP)
         return torch.stack([self.drawn(drawn_MP), self.drawn(train_TP[index_M])])
 
     def truth(self, view: View, abouts: Sequence[About]) -> Tensor:
         """See `Renderer.truth`."""
-        return self.drawn(view.targets("train").T[[about["shape"] for about in abouts]])
+        return self.drawn(view.targets("train").T[[about[SHAPE] for about in abouts]])
 
     def like_truth(self, theta_MD: Tensor, abouts: Sequence[About]) -> Tensor:
         """See `Renderer.like_truth`."""
@@ -167,17 +168,6 @@ def renderer_of(recipe: Setup, bench: Bench, what: str) -> Renderer:
             f"of task {recipe.task.name}"
         )
     return recipe.task.renderer(recipe, bench)
-
-
-def learnt(view: View, count: int) -> list[int]:
-    """Return the numbers of the shapes that methods learn from, of so many that the train split holds.
-
-    Of a dataset that describes its shapes the split also holds those that are held out.
-    """
-    from pdiff.zoo import about
-
-    numbers = [about(row).get("shape") for row in view.zoo.rows]
-    return list(range(count)) if None in numbers else [int(number) for number in numbers]  # type: ignore[arg-type]
 
 
 def turns(count: int) -> list[float]:

@@ -27,13 +27,13 @@ def real(view: View) -> tuple[Tensor, Tensor]:
     test_PS = view.targets("test")
     if not isinstance(view.recipe.task, Family):
         return learnt(view), test_PS.T
-    return learnt(view, "test"), test_PS.T[_shapes(_kept(view))]
+    return learnt(view, "test"), test_PS.T[shapes(_kept(view))]
 
 
 def learnt(view: View, split: str = "train") -> Tensor:
     """Return training shapes `[T, P]` at the points of a split; where each network has one of its own, those."""
     shapes_SP = view.targets(split).T
-    return shapes_SP[_shapes(view.zoo)] if isinstance(view.recipe.task, Family) else shapes_SP
+    return shapes_SP[shapes(view.zoo)] if isinstance(view.recipe.task, Family) else shapes_SP
 
 
 def drawn(view: View, source: str, ctx: Context) -> Tensor:
@@ -59,6 +59,6 @@ def _kept(view: View) -> Zoo:
     return view.zoo.holdout
 
 
-def _shapes(zoo: Zoo) -> list[int]:
+def shapes(zoo: Zoo) -> list[int]:
     """Return the numbers of the shapes that a zoo's networks are, each once."""
     return list(dict.fromkeys(about(row)[SHAPE] for row in zoo.rows))

@@ -22,6 +22,7 @@ from pdiff_plugins.maths.median import median
 from pdiff_plugins.radiance.evaluation.files import files, missing
 from pdiff_plugins.radiance.evaluation.names import REAL
 from pdiff_plugins.radiance.evaluation.similarity import LEAST, WINDOW, lpips_of, ssim
+from pdiff_plugins.radiance.rays import pictures
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -157,7 +158,7 @@ class Pictures:
 
     def as_pictures(self, colours: Sequence[Tensor]) -> Tensor:
         """Return colours `[E, 3]` of rays of each scene as pictures, `[scenes * views, H, W, 3]`."""
-        return torch.stack([colours_E3.unflatten(0, self.shape) for colours_E3 in colours]).flatten(0, 1).cpu()
+        return pictures(torch.stack(list(colours)), self.shape).flatten(0, 1).cpu()
 
     def scores(self) -> dict[str, Any]:
         networks, by_scene = {}, {}
