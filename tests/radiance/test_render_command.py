@@ -36,11 +36,11 @@ def ffmpeg(tmp_path, monkeypatch):
 def test_what_is_asked_for_is_drawn_in_colour(drawn):
     said = call("render", str(drawn.folder), "-n", "2", "--side", "8", *ASKED)
     (path,) = drawn.folder.glob("render-2-draw-1-kind-torus-red-1-*-8.png")
-    assert f"2 networks in {path}" in said.replace("\n", "")
+    assert f"1 network in {path}" in said.replace("\n", "") and "all 2 networks for this are the same one" in said
     asked = drawn.drawing(kind="torus", red="1", green="0", blue="0", size="0.6", height="0.4")
-    assert path.read_bytes() == picture(drawn.recipe, asked.draw(2), drawn.bench, 8)
+    assert path.read_bytes() == picture(drawn.recipe, asked.draw(2)[:1], drawn.bench, 8)
     with Image.open(path) as image:
-        assert image.size == (20, 10) and image.mode == "RGB"
+        assert image.size == (10, 10) and image.mode == "RGB"
 
 
 def test_views_are_a_row_for_each_network_and_its_first_is_the_picture(drawn, tmp_path):

@@ -53,12 +53,25 @@ def render(
     path = Path(to) if to else opened.folder / f"{name}{'.gif' if turntable else '.png'}"
     if to and path.exists() and not overwrite:
         raise UserError(f"--to {to}: is there already; choose another name, or replace it with --overwrite")
-    shown = wanted.pixels(opened.recipe, opened.bench, lambda: opened.draw(count, draw=draw))
+
+    def drawn() -> Tensor:
+        theta_MD = opened.draw(count, draw=draw)
+        return _different(theta_MD) if options else theta_MD
+
+    shown = wanted.pixels(opened.recipe, opened.bench, drawn)
     lines, files = wanted.files(shown, path, both=not to)
+    if len(shown) < count:
+        lines.append(f"all {count} networks for this are the same one")
     make_folder(path.parent)
     for file, data in files.items():
         write_bytes(file, data)
-    print_lines([*(f"{count} networks in {file}" for file in files), *lines])
+    networks = f"{len(shown)} network{'s' if len(shown) > 1 else ''}"
+    print_lines([*(f"{networks} in {file}" for file in files), *lines])
+
+
+def _different(theta_MD: Tensor) -> Tensor:
+    """Return the networks; a single one where all are the same, as they are of a function of what is asked for."""
+    return theta_MD[:1] if bool((theta_MD == theta_MD[:1]).all()) else theta_MD
 
 
 def _asked(option: list[str] | None, text: str | None) -> dict[str, Any]:
