@@ -322,6 +322,36 @@ def register_evaluators(register: Register) -> None:
 
 
 @hookspec
+def register_readers(register: Register) -> None:
+    """Register what tells a property of networks from their weights: subclasses of `pdiff.components.WeightReader`.
+
+    Example:
+        from pdiff import hookimpl
+        from pdiff.components import WeightReader
+
+        class Norm(WeightReader):
+            '''A straight line through the weights' norm.'''
+            name = "norm"
+
+            def fit(self, theta_ND, value_N, bench, ctx):
+                import numpy as np
+                line = np.polyfit(theta_ND.norm(dim=1).double().numpy(), value_N.numpy(), 1)
+                return Line(line)
+
+        class Line:
+            def __init__(self, line):
+                self.line = line
+
+            def read(self, theta_MD, bench):
+                return self.line[0] * theta_MD.norm(dim=1).double() + self.line[1]
+
+        @hookimpl
+        def register_readers(register):
+            register(Norm)
+    """
+
+
+@hookspec
 def register_reports(register: Register) -> None:
     """Register reports: subclasses of `pdiff.components.Report`.
 

@@ -21,8 +21,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.components": (
         "CONTENT", "IF_SET", "KINDS", "NEVER", "PARTS", "Ahead", "Architecture", "Codec", "Collector",
         "Component", "Dataset", "Denoiser", "Encoder", "Engine", "Evaluator", "Family", "Figure", "Finding",
-        "Generator", "Job", "Launcher", "Method", "NoSuchComponent", "Page", "ReadsCheckpoints", "Report", "Rival",
-        "Selector", "Table", "Task", "Tracker", "Train", "Transform", "identity", "merge", "plain",
+        "Generator", "Job", "Launcher", "Method", "NoSuchComponent", "Page", "Readout", "ReadsCheckpoints",
+        "Report", "Rival", "Selector", "Table", "Task", "Tracker", "Train", "Transform", "WeightReader",
+        "identity", "merge", "plain",
     ),
     "pdiff.context": ("Context", "derive"),
     "pdiff.data": (

@@ -29,6 +29,7 @@ from pdiff.components.engine import Engine, Job, Launcher
 from pdiff.components.evaluator import Evaluator
 from pdiff.components.family import PARTS, Family, Rival
 from pdiff.components.method import Generator, Method
+from pdiff.components.reader import Readout, WeightReader
 from pdiff.components.report import Report
 from pdiff.components.selector import Selector
 from pdiff.components.task import Task
@@ -62,6 +63,7 @@ __all__ = [
     "Method",
     "NoSuchComponent",
     "Page",
+    "Readout",
     "ReadsCheckpoints",
     "Report",
     "Rival",
@@ -71,6 +73,7 @@ __all__ = [
     "Tracker",
     "Train",
     "Transform",
+    "WeightReader",
     "identity",
     "merge",
     "plain",
@@ -80,6 +83,6 @@ KINDS: dict[str, type[Component]] = {
     kind.kind: kind
     for kind in (
         Architecture, Dataset, Task, Selector, Collector, Encoder, Transform, Codec, Denoiser, Method, Evaluator,
-        Report, Tracker, Engine,
+        WeightReader, Report, Tracker, Engine,
     )
 }  # fmt: skip

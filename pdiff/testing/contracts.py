@@ -36,6 +36,7 @@ from pdiff.testing.bench import Points, bench_of
 from pdiff.testing.conditions import as_asked, check_encoder
 from pdiff.testing.engines import check_engine
 from pdiff.testing.extending import check_plain, extended
+from pdiff.testing.readers import check_reader
 from pdiff.testing.showing import check_evaluator, check_report, check_tracker
 from pdiff.testing.tiny import TinyNet, TinyTask, tiny_splits, tiny_zoo
 from pdiff.zoo import Layout, Zoo
@@ -345,5 +346,5 @@ CONTRACTS: dict[str, Callable[..., None]] = {
     "architecture": check_architecture, "dataset": check_dataset, "task": check_task, "selector": check_selector,
     "collector": check_collector, "codec": check_codec, "denoiser": check_denoiser, "method": check_method,
     "evaluator": check_evaluator, "report": check_report, "transform": check_transform,
-    "tracker": check_tracker, "engine": check_engine, "encoder": check_encoder,
+    "tracker": check_tracker, "engine": check_engine, "encoder": check_encoder, "reader": check_reader,
 }  # fmt: skip

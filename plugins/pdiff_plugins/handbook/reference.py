@@ -31,8 +31,8 @@ TABLES = {
     "dataset": "[dataset]", "task": "[task]", "architecture": "[architecture]", "selector": "[selector]",
     "collector": "[collect]", "encoder": "[encoder]", "transform": "[[zoo]], [[sample.step]], [[method.augment]]",
     "method": "[method], [[baseline]]", "codec": "[method.codec]",
-    "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "report": "[[report]]",
-    "tracker": "[[run.track]]", "engine": "--engine NAME -o OPTION=VALUE",
+    "denoiser": "[method.denoiser]", "evaluator": "[[evaluate]]", "reader": "[[evaluate.readers]]",
+    "report": "[[report]]", "tracker": "[[run.track]]", "engine": "--engine NAME -o OPTION=VALUE",
 }  # fmt: skip
 assert set(TABLES) == set(KINDS)
 PLAIN: dict[str, type[BaseModel]] = {

@@ -1,0 +1,3 @@
+"""One generator for networks of several widths."""
+
+from __future__ import annotations
