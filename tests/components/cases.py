@@ -164,6 +164,7 @@ CASES: dict[str, dict[str, Any]] = {
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+        "varied": {"count": 3, "steps": (2, 5), "batch_size": 20, "start": "base"},
         "tasks": {"learnt": 3, "held_out": 1, "check": 1, "steps": 5, "batch_size": 20, "lr": 0.01} | OF_SUBSETS,
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
     },
