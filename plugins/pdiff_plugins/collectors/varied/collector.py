@@ -40,7 +40,7 @@ Share = Annotated[FiniteFloat, Field(gt=0, le=1)]
 
 
 class Varied(Collector):
-    """The last checkpoints of many short trainings, each with settings of its own, made together.
+    """The ends of many short trainings, each with settings of its own.
 
     Rates, decays and scales are drawn with uniform logarithms, shares and lengths uniformly; the row of a checkpoint
     says them as its `settings`. A run's share of the training examples are its own, in a new order each time that all
