@@ -1,3 +1,28 @@
 """Weights are read: what a network's score is, told from its weights alone."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from pdiff import hookimpl
+
+
+@hookimpl
+def register_readers(register: Any) -> None:
+    from pdiff_plugins.reading.readers.statistics import Statistics
+
+    register(Statistics)
+
+
+@hookimpl
+def register_evaluators(register: Any) -> None:
+    from pdiff_plugins.reading.evaluator import PredictProperty
+
+    register(PredictProperty)
+
+
+@hookimpl
+def register_commands(app: Any) -> None:
+    from pdiff_plugins.reading.commands import read
+
+    app.command()(read)

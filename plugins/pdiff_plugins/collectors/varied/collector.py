@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pdiff.zoo import Layout, Zoo
 
 
+SETTINGS = ("lr", "weight_decay", "scale", "share", "steps")
+"""What the row of a checkpoint says in its `settings`."""
 Ends = TypeVar("Ends", tuple[float, float], tuple[int, int])
 
 
