@@ -104,6 +104,11 @@ TRAINED_AGAIN = {
     "baseline": [{"name": "deep_ensemble", "count": 4}, {"name": "lone", "trainings": (1, 2)}, {"name": "soup"}],
 }  # fmt: skip
 """A run beside networks that are trained again."""
+READ = TRAINED_AGAIN | {
+    "train": {}, "collect": {"name": "varied", "count": 40, "steps": (1, 40), "lr": (1e-3, 0.1)},
+    "method": {"name": "interpolation"}, "baseline": [],
+}  # fmt: skip
+"""A run whose networks were each trained in another way."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -210,7 +215,9 @@ CASES: dict[str, dict[str, Any]] = {
                                "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},
                   "audit": {"examples": 50, "draws": 20, "run": RUN},
                   "uncertainty": {"members": 3, "reference": "soup", "foreign": ("rotated",), "corruptions": ("blur",),
-                                  "run": TRAINED_AGAIN}},
+                                  "run": TRAINED_AGAIN},
+                  "predict_property": {"run": READ}},
+    "reader": {"statistics": {"trees": 20}},
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
     "engine": {"local": {}, "submitit": {"cluster": "local", "cpus": 1, "memory_gb": 0.5}},

@@ -46,6 +46,8 @@ def tau(a_N: Tensor, b_N: Tensor) -> float | None:
     """Return Kendall's tau-b; None where all of one are equal."""
     from scipy.stats import kendalltau
 
+    if len(a_N) < 2:
+        return None
     found = float(kendalltau(a_N.numpy(), b_N.numpy()).statistic)
     return None if math.isnan(found) else found
 
