@@ -14,7 +14,7 @@ from pdiff.errors import UserError
 from pdiff.objective import Objective
 from pdiff.testing import Points, TinyTask, tiny_splits
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.reading.moments import statistics
+from pdiff_plugins.reading.readers.moments import statistics
 from pdiff_plugins.reading.readers.statistics import Statistics
 from pdiff_plugins.symmetry.align import symmetry_of
 from pdiff_plugins.symmetry.graph import Graph

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdiff.api import open_run
+from pdiff.api import Run, open_run
 from pdiff.checkpoints.names import natural
 from pdiff.checkpoints.opening import ENDINGS
 from pdiff.checkpoints.reading import Reader
 from pdiff.components import WeightReader
 from pdiff.errors import UserError, did_you_mean
-from pdiff.runs import Run
 from pdiff_plugins.reading.evaluator import PredictProperty
 from pdiff_plugins.reading.judging import labelled
 from pdiff_plugins.reading.values import of_zoo

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from pdiff.components import CONTENT, Evaluator, Figure, Finding, WeightReader
-from pdiff.errors import UserError, did_you_mean
-from pdiff.results.runs import SCORES, read_scores
+from pdiff.errors import did_you_mean
+from pdiff.files import read_json
+from pdiff.results.runs import SCORES
 from pdiff.results.summary import SCORE
 from pdiff_plugins.collectors.varied.collector import SETTINGS
 from pdiff_plugins.reading.readers.statistics import Statistics
@@ -58,30 +59,22 @@ class PredictProperty(Evaluator):
     )
 
     def content_of(self, option: str) -> str:
-        """Return what decides the zoo of the run that `transfer` names, a digest."""
-        if not (Path(self.transfer) / SCORES).is_file():
+        """Return what decides the zoo of the run that `transfer` names, a digest; itself where it names none."""
+        file = Path(self.transfer) / SCORES
+        scores = read_json(file) if self.transfer and file.is_file() else None
+        if not isinstance(scores, dict) or not {"stages", "recipe"} <= set(scores):
             return self.transfer
-        scores = read_scores(Path(self.transfer))
         recipe = {key: value for key, value in scores["recipe"].items() if key not in ("run", "report", "evaluate")}
         return hashlib.sha256(json.dumps([scores["stages"], recipe], sort_keys=True).encode()).hexdigest()
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)
-        recipe, known = ahead.recipe, ["score", *ahead.recipe.task.measures]
-        if recipe.collect.name == "varied":
-            known += SETTINGS
-            if self.property not in known:
-                near = did_you_mean(self.property, known)
-                ahead.lacks(f"{ahead.key}.property = {self.property!r}: is none of {', '.join(known)}{near}")
-        if not self.transfer:
-            return
-        if not (Path(self.transfer) / SCORES).is_file():
+        recipe, known = ahead.recipe, ["score", *ahead.recipe.task.measures, *SETTINGS]
+        if recipe.collect.name == "varied" and self.property not in known:
+            near = did_you_mean(self.property, known)
+            ahead.lacks(f"{ahead.key}.property = {self.property!r}: is none of {', '.join(known)}{near}")
+        if self.transfer and self.content_of("transfer") == self.transfer:
             ahead.lacks(f"{ahead.key}.transfer = {self.transfer!r}: no finished run there; name a run's folder")
-            return
-        try:
-            read_scores(Path(self.transfer))
-        except UserError as error:
-            ahead.lacks(f"{ahead.key}.transfer: {error}")
 
     def evaluate(self, view: View, ctx: Context) -> dict[str, Any]:
         from pdiff_plugins.reading.judging import Judge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,23 +14,7 @@ from pdiff_plugins.maths.crossed import Gain, gain_of, holm, paired
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-class Nearness(TypedDict):
-    """How near numbers that were read are to the true ones."""
-
-    r2: Annotated[float | None, "share of the variance that is explained; None where there is none"]
-    tau: Annotated[float | None, "Kendall's tau-b of both orders; None where one is no order"]
-    error: Annotated[float, "mean absolute error"]
-
-
-class Saving(TypedDict):
-    """What evaluating networks in the order of what was read saves."""
-
-    tried: Annotated[int, "networks evaluated in that order until the best is found, of equally good ones the first"]
-    chance: Annotated[float, "the same in a random order, on average"]
-    first: Annotated[float, "true value of the network that comes first"]
-    mean: Annotated[float, "mean over the networks: of one that is chosen at random"]
-    best: Annotated[float, "of the best network"]
+    from pdiff_plugins.reading.scores import Nearness, Saving
 
 
 def nearness(read_N: Tensor, true_N: Tensor) -> Nearness:

@@ -5,7 +5,24 @@ from __future__ import annotations
 from typing import Annotated, NotRequired, TypedDict
 
 from pdiff_plugins.maths import crossed
-from pdiff_plugins.reading.numbers import Nearness, Saving
+
+
+class Nearness(TypedDict):
+    """How near numbers that were read are to the true ones."""
+
+    r2: Annotated[float | None, "share of the variance that is explained; None where there is none"]
+    tau: Annotated[float | None, "Kendall's tau-b of both orders; None where one is no order"]
+    error: Annotated[float, "mean absolute error"]
+
+
+class Saving(TypedDict):
+    """What evaluating networks in the order of what was read saves."""
+
+    tried: Annotated[int, "networks evaluated in that order until the best is found, of equally good ones the first"]
+    chance: Annotated[float, "the same in a random order, on average"]
+    first: Annotated[float, "true value of the network that comes first"]
+    mean: Annotated[float, "mean over the networks: of one that is chosen at random"]
+    best: Annotated[float, "of the best network"]
 
 
 class Gain(crossed.Gain):

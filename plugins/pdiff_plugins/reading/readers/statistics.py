@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from pdiff.components import WeightReader
-from pdiff.components.reader import Readout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
+    from pdiff.components import Readout
     from pdiff.context import Context
 
 
@@ -33,6 +33,6 @@ class Statistics(WeightReader):
 
     def fit(self, theta_ND: Tensor, value_N: Tensor, bench: Bench, ctx: Context) -> Readout:
         """See `WeightReader.fit`."""
-        from pdiff_plugins.reading.moments import StatisticsReadout
+        from pdiff_plugins.reading.readers.moments import StatisticsReadout
 
         return StatisticsReadout(self, theta_ND, value_N, bench, ctx)

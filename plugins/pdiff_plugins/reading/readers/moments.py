@@ -34,7 +34,7 @@ def statistics(theta_MD: Tensor, layout: Layout) -> Tensor:
 
 
 class StatisticsReadout:
-    """See `pdiff.components.reader.Readout`."""
+    """See `pdiff.components.Readout`."""
 
     def __init__(self, options: Statistics, theta_ND: Tensor, value_N: Tensor, bench: Bench, ctx: Context):
         self.options, self.ctx, self.entries = options, ctx, len(bench.objective.layout.entries)
