@@ -28,6 +28,7 @@ SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
 SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
 SHORT_VAE = {"steps": 4, "batch_size": 20}
 SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
+SHORT_READER = {"members": 1, "steps": 3, "batch_size": 20, "width": 16}
 PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
 
 
@@ -216,8 +217,11 @@ CASES: dict[str, dict[str, Any]] = {
                   "audit": {"examples": 50, "draws": 20, "run": RUN},
                   "uncertainty": {"members": 3, "reference": "soup", "foreign": ("rotated",), "corruptions": ("blur",),
                                   "run": TRAINED_AGAIN},
-                  "predict_property": {"run": READ}},
-    "reader": {"statistics": {"trees": 20}},
+                  "predict_property": {"readers": [{"name": "statistics"}], "run": READ}},
+    "reader": {
+        "statistics": {"trees": 20}, "neuron_transformer": SHORT_READER | {"depth": 1},
+        "equivariant": SHORT_READER | {"edge_width": 4}, "probes": SHORT_READER,
+    },
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
     "engine": {"local": {}, "submitit": {"cluster": "local", "cpus": 1, "memory_gb": 0.5}},

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pdiff.runs import Run
-from tests.reading.helpers import finished
+from tests.reading.running import finished
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,12 @@ from pdiff.components import identity
 from pdiff.errors import UserError
 from pdiff.results.shown import Showing
 from pdiff_plugins.reading.evaluator import PredictProperty
-from tests.reading.helpers import finished
+from pdiff_plugins.reading.readers.statistics import Statistics
+from tests.reading.running import finished
 
 NAME = "predict_property"
+SHORT = {"name": NAME, "readers": [{"name": "statistics"}]}
+"""Of all readers the quickest."""
 
 
 def sentences(run, **changes) -> list[str]:
@@ -58,13 +61,13 @@ def test_samples_are_ranked_and_what_that_saves_is_counted(run) -> None:
 
 
 def test_a_setting_is_read_and_does_not_tell_itself(run, tmp_path: Path) -> None:
-    other = finished(run.folder.parent, evaluate=[{"name": NAME, "property": "lr"}])
+    other = finished(run.folder.parent, evaluate=[SHORT | {"property": "lr"}])
     found = other.scores[NAME]
     assert found["values"] == pytest.approx([row["settings"]["lr"] for row in run.zoo.rows], rel=1e-5)
     assert found["controls"]["settings"]["r2"] < 0.5, "without the rate itself"
     assert found["readers"]["statistics"]["r2"] > 0, "weights of quick runs are longer"
     assert "interpolation" not in other.scores["networks"] or NAME not in other.scores["networks"]["interpolation"]
-    measured = finished(run.folder.parent, evaluate=[{"name": NAME, "property": "loss"}])
+    measured = finished(run.folder.parent, evaluate=[SHORT | {"property": "loss"}])
     assert measured.scores[NAME]["lower"] and measured.scores["networks"]["interpolation"][NAME]["tried"] >= 1
 
 
@@ -78,7 +81,7 @@ def test_the_zoo_of_another_run_is_read_and_nothing_of_it_learnt(run, tmp_path: 
     narrow = {"architecture": {"name": "mlp", "hidden": [5]}, "collect": run.recipe.collect.table() | {"count": 30}}
     other = finished(tmp_path, **narrow)
     before = run.scores[NAME]
-    both = finished(run.folder.parent, evaluate=[{"name": NAME, "transfer": str(other.folder)}])
+    both = finished(run.folder.parent, evaluate=[SHORT | {"transfer": str(other.folder)}])
     found = both.scores[NAME]
     carried = found.pop("transfer")
     assert found == before
@@ -89,8 +92,9 @@ def test_the_zoo_of_another_run_is_read_and_nothing_of_it_learnt(run, tmp_path: 
     assert any("of which nothing was learnt, `statistics` has R2" in line for line in sentences(both))
     before = identity(both.recipe.evaluate[0])
     moved = other.folder.rename(tmp_path / "moved")
-    assert identity(PredictProperty(transfer=str(moved))) == before, "where it lies is no part of it"
-    assert identity(PredictProperty(transfer=str(run.folder))) != before
+    ours = [PredictProperty(readers=(Statistics(),), transfer=str(folder)) for folder in (moved, run.folder)]
+    assert identity(ours[0]) == before, "where it lies is no part of it"
+    assert identity(ours[1]) != before
 
 
 def test_what_is_missing_is_said_before_anything_is_trained(tmp_path: Path) -> None:

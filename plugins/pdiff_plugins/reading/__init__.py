@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from pdiff import hookimpl
+from pdiff_plugins.reading.readers.equivariant import Equivariant
+from pdiff_plugins.reading.readers.neuron_transformer import NeuronTransformer
+from pdiff_plugins.reading.readers.probes import ProbeReader
+from pdiff_plugins.reading.readers.statistics import Statistics
 
 
 @hookimpl
 def register_readers(register: Any) -> None:
-    from pdiff_plugins.reading.readers.statistics import Statistics
-
-    register(Statistics)
+    for reader in (Statistics, NeuronTransformer, Equivariant, ProbeReader):
+        register(reader)
 
 
 @hookimpl

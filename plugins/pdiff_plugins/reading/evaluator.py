@@ -16,6 +16,9 @@ from pdiff.files import read_json
 from pdiff.results.runs import SCORES
 from pdiff.results.summary import SCORE
 from pdiff_plugins.collectors.varied.collector import SETTINGS
+from pdiff_plugins.reading.readers.equivariant import Equivariant
+from pdiff_plugins.reading.readers.neuron_transformer import NeuronTransformer
+from pdiff_plugins.reading.readers.probes import ProbeReader
 from pdiff_plugins.reading.readers.statistics import Statistics
 from pdiff_plugins.reading.scores import RunReading, SourceReading
 
@@ -49,7 +52,11 @@ class PredictProperty(Evaluator):
     )
     source_scores: ClassVar[type] = SourceReading
     run_scores: ClassVar[type] = RunReading
-    readers: tuple[WeightReader, ...] = Field((Statistics(),), min_length=1, description="what reads weights")
+    readers: tuple[WeightReader, ...] = Field(
+        (Statistics(), NeuronTransformer(), Equivariant(), ProbeReader()),
+        min_length=1,
+        description="what reads weights",
+    )
     property: str = Field(
         "score", description="what is read: score, a measure of the task, or a name in the settings of the zoo's runs"
     )
