@@ -28,6 +28,7 @@ SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
 SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
 SHORT_VAE = {"steps": 4, "batch_size": 20}
 SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
+SHORT_READER = {"members": 1, "steps": 3, "batch_size": 20, "width": 16}
 PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
 
 
@@ -104,6 +105,11 @@ TRAINED_AGAIN = {
     "baseline": [{"name": "deep_ensemble", "count": 4}, {"name": "lone", "trainings": (1, 2)}, {"name": "soup"}],
 }  # fmt: skip
 """A run beside networks that are trained again."""
+READ = TRAINED_AGAIN | {
+    "train": {}, "collect": {"name": "varied", "count": 40, "steps": (1, 40), "lr": (1e-3, 0.1)},
+    "method": {"name": "interpolation"}, "baseline": [],
+}  # fmt: skip
+"""A run whose networks were each trained in another way."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -164,6 +170,7 @@ CASES: dict[str, dict[str, Any]] = {
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+        "varied": {"count": 3, "steps": (2, 5), "batch_size": 20, "start": "base"},
         "tasks": {"learnt": 3, "held_out": 1, "check": 1, "steps": 5, "batch_size": 20, "lr": 0.01} | OF_SUBSETS,
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
     },
@@ -209,7 +216,12 @@ CASES: dict[str, dict[str, Any]] = {
                                "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},
                   "audit": {"examples": 50, "draws": 20, "run": RUN},
                   "uncertainty": {"members": 3, "reference": "soup", "foreign": ("rotated",), "corruptions": ("blur",),
-                                  "run": TRAINED_AGAIN}},
+                                  "run": TRAINED_AGAIN},
+                  "predict_property": {"readers": [{"name": "statistics"}], "run": READ}},
+    "reader": {
+        "statistics": {"trees": 20}, "neuron_transformer": SHORT_READER | {"depth": 1},
+        "equivariant": SHORT_READER | {"edge_width": 4}, "probes": SHORT_READER,
+    },
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},
     "engine": {"local": {}, "submitit": {"cluster": "local", "cpus": 1, "memory_gb": 0.5}},

@@ -33,6 +33,7 @@ from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
 from pdiff_plugins.collectors.seeds.network import Network, Step
+from pdiff_plugins.collectors.seeds.pace import Own
 
 if TYPE_CHECKING:
     from pdiff.components import Task
@@ -112,7 +113,7 @@ class JointTraining:
     def __init__(
         self, options: TrainedTogether, count: int, saved: Sequence[int], start: Callable[[int], nn.Module],
         model: nn.Module, examples: Batches, task: Task, layout: Layout, ctx: Context, what: str = "collect",
-        factor: Callable[[int], float] | None = None, largest: int = 0,
+        factor: Callable[[int], float] | None = None, largest: int = 0, own: Callable[[int], Own] | None = None,
     ):  # fmt: skip
         """`model` holds what is frozen, and is in the mode of training.
 
@@ -121,13 +122,16 @@ class JointTraining:
             what: names the training, on its bar and in what is told.
             factor: on the rate, by step; None: as the options' schedule has it, step by step.
             largest: networks of a block on a CPU at most, a power of 2; 0: `LARGEST_BLOCK`.
+            own: of a run, also of those that fill the last block, what it has instead of the options' rate, decay and
+                length: at most `options.lr`, and the last saved step. The schedule is then that of its own length.
 
         Raises UserError where the selection holds nothing to train, and NotTogether for complex parameters.
         """
         self.options, self.count, self.saved, self.start, self.ctx = options, count, list(saved), start, ctx
         self.what, self.largest = what, largest or LARGEST_BLOCK
         self.network, self.examples = Network(model, layout, task, ctx, what), examples
-        self.factor = factor or SCHEDULES[options.schedule](self.saved[-1])
+        self.factor = factor or SCHEDULES["constant" if own else options.schedule](self.saved[-1])
+        self.own = own
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()
         blocks = math.ceil(count / self.block_size)

@@ -1,0 +1,1 @@
+"""What tells a property of networks from their weights."""
