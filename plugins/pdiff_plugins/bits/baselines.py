@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Marginals(Baseline):
-    """Every parameter on its own: that of a checkpoint drawn at random, another one for each parameter.
+    """Every parameter on its own, from a checkpoint drawn at random for it.
 
     It knows how often each weight has each value, or is cut, and nothing of which go together.
     """
@@ -39,7 +39,7 @@ class Marginals(Baseline):
 
 
 class Afterwards(Method):
-    """Networks that are rounded or cut afterwards, or otherwise changed by steps, instead of learnt so.
+    """Networks rounded, cut or otherwise changed afterwards, not learnt so.
 
     It collects checkpoints as `collect` says, from the run's base network, learns them by `method`, draws networks and
     lets them go through `steps`. Without `collect` it learns the run's own checkpoints, without `method` it draws some

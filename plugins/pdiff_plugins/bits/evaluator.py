@@ -20,7 +20,7 @@ class Bits(Evaluator):
     """Bits per parameter and bytes of networks, counted from their values.
 
     The weights of a matrix take the bits of the smallest grid, of 2 to 8 bits, on which all of its rows lie exactly, to
-    the last bit of a float, and 32 where there is none; each row's step takes 32. Where weights are cut the mask's
+    the last bit of a float, and 32 where there is none; each row's step takes 16. Where weights are cut the mask's
     entropy is counted: the logarithm of how many masks keep as many. Everything else takes its floats. `bytes` is what
     `pdiff pack` writes, less the file's header.
     """

@@ -51,7 +51,7 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
         )
         yield Finding(f"What {method} scores more than larger networks: {named}")
     yield Finding(
-        "bits: intervals are of 95 %, of other networks from these fits and of other test examples; a step counts 32 "
+        "bits: intervals are of 95 %, of other networks from these fits and of other test examples; a step counts 16 "
         "bits for each row, a mask by its entropy, of which a file takes a bit for each weight",
         note=True,
     )

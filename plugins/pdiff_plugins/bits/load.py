@@ -23,7 +23,7 @@ def load(path: str) -> dict[str, Tensor]:
         size, mask, value = math.prod(shape), state.pop(f"{key}:mask", None), state.pop(f"{key}:values")
         kept = torch.ones(size) == 1 if mask is None else unpack(mask, 1, size) == 1
         if bits < 32:
-            step = state.pop(f"{key}:steps").repeat_interleave(size // shape[0])[kept]
+            step = state.pop(f"{key}:steps").float().repeat_interleave(size // shape[0])[kept]
             value = (unpack(value, bits, len(step)) - 2 ** (bits - 1) + 0.5) * step
         whole = torch.zeros(size).masked_scatter(kept, value).view(shape).to(getattr(torch, dtype))
         state |= dict.fromkeys([key, *also], whole)

@@ -19,6 +19,9 @@ from pdiff.zoo import Entry, Layout
 from pdiff_plugins.bits.exact import FLOAT, grids
 from pdiff_plugins.bits.grid import codes, matrices, rows
 
+STEP = 16
+"""Bits of a step."""
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -41,7 +44,7 @@ class Matrix:
     @property
     def steps_M(self) -> Tensor:
         """Bits of all steps."""
-        return (self.bits_M < FLOAT) * FLOAT * self.entry.shape[0]
+        return (self.bits_M < FLOAT) * STEP * self.entry.shape[0]
 
     @property
     def entropy_M(self) -> Tensor:
@@ -52,7 +55,7 @@ class Matrix:
 
     @property
     def bytes_M(self) -> Tensor:
-        """Bytes in a file: codes end to end, a float32 for each step, a bit of the mask for each weight."""
+        """Bytes in a file: codes end to end, a bfloat16 for each step, a bit of the mask for each weight."""
         return -(-self.kept_M * self.bits_M // 8) + self.steps_M // 8 + self.masked_M * -(-self.size // 8)
 
 
@@ -158,9 +161,9 @@ def _stored(theta_D: Tensor, part: Matrix) -> dict[str, Tensor]:
         stored["mask"] = packed_bits(kept_RL.flatten().long(), 1)
     if bits == FLOAT:
         return stored | {"values": rows_RL[kept_RL]}
-    safe_R = torch.where(part.step_MR[0] > 0, part.step_MR[0], torch.ones_like(part.step_MR[0]))
-    code_K = codes(rows_RL, safe_R, bits)[kept_RL].long() + 2 ** (bits - 1)
-    return stored | {"values": packed_bits(code_K, bits), "steps": part.step_MR[0]}
+    some_R = torch.where(part.step_MR[0] > 0, part.step_MR[0], torch.ones_like(part.step_MR[0]))
+    code_K = codes(rows_RL, some_R, bits)[kept_RL].long() + 2 ** (bits - 1)
+    return stored | {"values": packed_bits(code_K, bits), "steps": part.step_MR[0].to(torch.bfloat16)}
 
 
 def packed_bits(code_K: Tensor, bits: int) -> Tensor:

@@ -10,7 +10,7 @@ from pdiff_plugins.maths import crossed
 class SourceBits(TypedDict):
     """What a source's networks hold: means over networks, of the parameters that are selected."""
 
-    bits: Annotated[float, "per parameter, all counted: codes, steps of 32, the masks' entropy, and what stays floats"]
+    bits: Annotated[float, "per parameter, all counted: codes, steps of 16, the masks' entropy, and what stays floats"]
     bytes: Annotated[float, "of a packed network, without the file's header; a mask takes a bit for each weight there"]
     width: Annotated[float, "bits of a weight that is kept: of the smallest grid on which its matrix lies exactly; 32: none"]  # fmt: skip  # noqa: E501
     kept: Annotated[float, "share of the matrices' weights that is stored"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.zoo import Layout, Zoo
 
+NUMBERS = 2**22
+"""Parameters that are changed at a time."""
+
 
 class Rounded(Transform):
-    """Round the weights of matrices to a grid of few bits, each row with the step by which it loses least.
+    """Round the weights of matrices to a grid of few bits.
 
-    Weights that are zero stay so: they are cut. Biases and norms stay as they are.
+    Each row has the step by which it loses least. Weights that are zero stay so: they are cut. Biases and norms stay as they are.
     """
 
     name = "rounded"
@@ -28,23 +32,15 @@ class Rounded(Transform):
     bits: int = Field(ge=2, le=8, examples=[2], description="of each weight; a step for each row comes on top")
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
-        from pdiff.mapped import Touched
         from pdiff_plugins.bits.grid import rounded
 
-        _require_matrices(zoo.layout, self.name)
-        out_MD = ctx.empty(*theta_MD.shape)
-        touched = Touched(theta_MD, out_MD)
-        for theta_D, into_D in zip(theta_MD, out_MD, strict=True):
-            into_D.copy_(rounded(theta_D[None], zoo.layout, self.bits)[0].where(theta_D != 0, theta_D))
-            touched(theta_D, into_D)
-        touched.end()
-        return out_MD
+        return _changed(theta_MD, zoo.layout, self.name, lambda part_MD: rounded(part_MD, zoo.layout, self.bits), ctx)
 
 
 class Cut(Transform):
-    """Set the smallest weights of each network's matrices to zero, whichever matrix they are in.
+    """Cut the smallest weights of each network: they become zero.
 
-    Biases and norms stay as they are.
+    They are those of its matrices, whichever they are in. Biases and norms stay as they are.
     """
 
     name = "cut"
@@ -52,20 +48,17 @@ class Cut(Transform):
     keep: float = Field(gt=0, lt=1, examples=[0.3], description="share of the weights that remain")
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
-        from pdiff.mapped import Touched
-        from pdiff_plugins.bits.cutting import cut, weights
+        from pdiff_plugins.bits.masks import cut, largest
 
-        _require_matrices(zoo.layout, self.name)
-        weight_W, out_MD = weights(zoo.layout), ctx.empty(*theta_MD.shape)
-        touched = Touched(theta_MD, out_MD)
-        for theta_D, into_D in zip(theta_MD, out_MD, strict=True):
-            into_D.copy_(cut(theta_D, weight_W, self.keep))
-            touched(theta_D, into_D)
-        touched.end()
-        return out_MD
+        def smallest_cut(part_MD: Tensor) -> Tensor:
+            return cut(part_MD, largest(part_MD.abs(), zoo.layout, self.keep))
+
+        return _changed(theta_MD, zoo.layout, self.name, smallest_cut, ctx)
 
 
-def _require_matrices(layout: Layout, name: str) -> None:
+def _changed(theta_MD: Tensor, layout: Layout, name: str, change: Callable[[Tensor], Tensor], ctx: Context) -> Tensor:
+    """Return networks after a change, some at a time. Raises UserError where nothing of them is a matrix."""
+    from pdiff.mapped import Touched
     from pdiff_plugins.bits.grid import matrices
 
     if not matrices(layout):
@@ -73,3 +66,10 @@ def _require_matrices(layout: Layout, name: str) -> None:
             f"sample.step: {name} is of weights of matrices, and the selected entries hold none (biases and norms stay "
             "floats); select whole layers, or leave the step out"
         )
+    out_MD, each = ctx.empty(*theta_MD.shape), max(1, NUMBERS // layout.dim)
+    touched = Touched(theta_MD, out_MD)
+    for part_MD, into_MD in zip(theta_MD.split(each), out_MD.split(each), strict=True):
+        into_MD.copy_(change(part_MD))
+        touched(part_MD, into_MD)
+    touched.end()
+    return out_MD
