@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,12 +95,15 @@ class Counted:
 
 def counted(theta_MD: Tensor, layout: Layout, sizes: Mapping[str, int] | None = None) -> Counted:
     """Return what networks hold. `sizes`: bytes of a number of each entry that is no matrix, 4 where it is not said."""
-    parts = list(of_matrices(theta_MD, layout))
-    whole = torch.zeros(len(theta_MD), dtype=torch.float64)
+    return _counted(list(of_matrices(theta_MD, layout)), len(theta_MD), layout, sizes or {})
+
+
+def _counted(parts: Sequence[Matrix], count: int, layout: Layout, sizes: Mapping[str, int]) -> Counted:
+    whole = torch.zeros(count, dtype=torch.float64)
     stored_M = sum((part.kept_M for part in parts), whole)
     codes_M = sum((part.kept_M * part.bits_M for part in parts), whole)
     packed = {part.entry.key for part in parts}
-    rest = sum((sizes or {}).get(e.key, 4) * (e.stop - e.start) for e in layout.entries if e.key not in packed)
+    rest = sum(sizes.get(e.key, 4) * (e.stop - e.start) for e in layout.entries if e.key not in packed)
     return Counted(
         codes_M, sum((part.steps_M for part in parts), whole), sum((part.entropy_M for part in parts), whole),
         whole + 8 * rest, sum((part.bytes_M for part in parts), whole + rest),
@@ -140,7 +143,7 @@ def pack(theta_D: Tensor, layout: Layout, state: Mapping[str, Tensor], named: st
         for key in (entry.key, *entry.also):
             del tensors[key]
         tensors |= {f"{entry.key}:{what}": value for what, value in stored.items()}
-    count = counted(theta_D[None], layout, sizes(layout, state))
+    count = _counted(parts, 1, layout, sizes(layout, state))
     metadata = {"packed": json.dumps(about, separators=(",", ":"))}
     return Packed(tensors, metadata, int(count.bytes_M), float(count.bits_M) / layout.dim)
 

@@ -24,7 +24,8 @@ NUMBERS = 2**22
 class Rounded(Transform):
     """Round the weights of matrices to a grid of few bits.
 
-    Each row has the step by which it loses least. Weights that are zero stay so: they are cut. Biases and norms stay as they are.
+    Each row has the step by which it loses least. Weights that are zero stay so: they are cut. Biases and norms
+    stay as they are.
     """
 
     name = "rounded"
