@@ -10,6 +10,7 @@ a row.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -100,3 +101,11 @@ def straight_through(rows_RL: Tensor, bits: int) -> Tensor:
     """
     still_RL = rows_RL.detach()
     return nearest(still_RL, gaussian(still_RL, bits), bits) + (rows_RL - still_RL)
+
+
+def seen(tensors: Mapping[str, Tensor], axes: Mapping[str, int], bits: int) -> dict[str, Tensor]:
+    """Return tensors, each `[..., *shape]`, as the loss sees them: matrices, whose axes are counted, on a grid."""
+    return {
+        key: straight_through(value.flatten(1 - axes[key]), bits).view_as(value) if key in axes else value
+        for key, value in tensors.items()
+    }

@@ -58,12 +58,14 @@ class Block:
             self._show(bar, losses_G)
             if self.snapshot.due() or self.step == self.last:
                 self._save()
-        del self.theta_GT, self.buffers, self.optimizer
+        del self.theta_GT, self.cut_GT, self.buffers, self.optimizer
 
     def _begin(self) -> None:
         with self.training.lock:  # building a network seeds torch's global generator
             models = [self.training.start(run) for run in self.numbers]
         self.theta_GT, self.buffers = self.training.network.stacked(models)
+        self.cut_GT = self.training.cut(self.numbers)
+        self._cut()
         self.total_G = torch.zeros(len(models), dtype=torch.float64, device=self.ctx.device)
         self.optimizer = optimizer_for(
             self.options.optimizer, [self.theta_GT], self.options.lr, self.options.weight_decay
@@ -72,6 +74,10 @@ class Block:
             self._restore(self.restored)
         else:
             self._keep()
+
+    def _cut(self) -> None:
+        if self.cut_GT is not None:
+            self.theta_GT.masked_fill_(self.cut_GT, 0.0)
 
     def _set_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -98,6 +104,7 @@ class Block:
         for buffer, new in zip(self.buffers, buffers, strict=True):
             buffer.copy_(new)
         self.optimizer.step()
+        self._cut()
         return losses_G
 
     def _keep(self) -> None:
