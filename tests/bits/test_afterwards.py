@@ -51,6 +51,10 @@ def test_the_smallest_weights_are_cut_over_all_matrices(keep: float) -> None:
     sizes = zoo.theta_ND[:, own].abs()
     for alive_W, size_W in zip(alive, sizes, strict=True):
         assert size_W[alive_W].min() >= size_W[~alive_W].max()
+    each_MD = after("cut", zoo.theta_ND, zoo, keep=keep, each=True)
+    for entry in matrices(zoo.layout):
+        size = entry.stop - entry.start
+        assert (each_MD[:, entry.columns] != 0).sum(dim=1).unique().tolist() == [round(keep * size)]
     assert counted(after("rounded", theta_MD, zoo, bits=3), zoo.layout).kept_M.max() <= keep + 0.01, "zeros stay"
 
 

@@ -41,18 +41,19 @@ class Rounded(Transform):
 class Cut(Transform):
     """Cut the smallest weights of each network: they become zero.
 
-    They are those of its matrices, whichever they are in. Biases and norms stay as they are.
+    They are those of its matrices, of all together or of each. Biases and norms stay as they are.
     """
 
     name = "cut"
     source = "Han et al. 2015, Learning both Weights and Connections, arXiv 1506.02626"
     keep: float = Field(gt=0, lt=1, examples=[0.3], description="share of the weights that remain")
+    each: bool = Field(False, description="that share of every matrix; false: of all together, which costs less")
 
     def samples(self, theta_MD: Tensor, zoo: Zoo, bench: Bench, ctx: Context) -> Tensor:
         from pdiff_plugins.bits.masks import cut, largest
 
         def smallest_cut(part_MD: Tensor) -> Tensor:
-            return cut(part_MD, largest(part_MD.abs(), zoo.layout, self.keep))
+            return cut(part_MD, largest(part_MD.abs(), zoo.layout, self.keep, self.each))
 
         return _changed(theta_MD, zoo.layout, self.name, smallest_cut, ctx)
 
