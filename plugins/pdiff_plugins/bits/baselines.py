@@ -71,8 +71,11 @@ class Afterwards(Method):
     def foresee(self, ahead: Ahead) -> None:
         from dataclasses import replace
 
-        checkpoints = self.collect.expected() if self.collect and not self.zoo else None
-        super().foresee(replace(ahead, checkpoints=checkpoints) if self.collect else ahead)
+        inner = ahead
+        if self.collect:
+            recipe = ahead.recipe.model_copy(update={"collect": self.collect, "zoo": self.zoo})
+            inner = replace(ahead, recipe=recipe, checkpoints=None if self.zoo else self.collect.expected())
+        super().foresee(inner)
         if self.collect and isinstance(ahead.recipe.task, Family):
             ahead.lacks(
                 f"{ahead.key}.collect: checkpoints that a baseline collects are of one task, and of task "
