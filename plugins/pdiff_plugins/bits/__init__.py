@@ -5,28 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from pdiff import hookimpl
+from pdiff_plugins.bits.baselines import Afterwards, Marginals
+from pdiff_plugins.bits.codecs import Quantised, Sparse
+from pdiff_plugins.bits.evaluator import Bits
+from pdiff_plugins.bits.steps import Cut, Rounded
+
+
+@hookimpl
+def register_backbones(register: Any) -> None:
+    for codec in (Quantised, Sparse):
+        register(codec)
 
 
 @hookimpl
 def register_transforms(register: Any) -> None:
-    from pdiff_plugins.bits.steps import Cut, Rounded
-
-    register(Rounded)
-    register(Cut)
+    for transform in (Rounded, Cut):
+        register(transform)
 
 
 @hookimpl
 def register_methods(register: Any) -> None:
-    from pdiff_plugins.bits.baselines import Afterwards, Marginals
-
-    register(Marginals)
-    register(Afterwards)
+    for method in (Marginals, Afterwards):
+        register(method)
 
 
 @hookimpl
 def register_evaluators(register: Any) -> None:
-    from pdiff_plugins.bits.evaluator import Bits
-
     register(Bits)
 
 

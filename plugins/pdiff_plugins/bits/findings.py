@@ -31,18 +31,18 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
         )
         return
     unit, means, gains = unit_of(scores), scored(scores), whole.get("gains", {})
-    said = f"A network of {method} takes {_size(given[method])}, {whole['dense'] / given[method]['bytes']:.1f} times less than in floats"  # noqa: E501
-    if method in means and ORIGINAL in gains and not nothing(scores):
-        said += (
-            f", and scores {unit.text(means[method]['mean'])}; the checkpoints take {_size(given[ORIGINAL])} and score "
-            f"{unit.text(means[ORIGINAL]['mean'])} (difference {_ends(gains[ORIGINAL], unit)})"
-        )
-    yield Finding(said, headline=True)
-    if nothing(scores):
+    factor = whole["dense"] / given[method]["bytes"]
+    said = f"A network of {method} takes {_size(given[method])}, where floats take {factor:.1f} times as much"
+    if method not in means or nothing(scores):
+        yield Finding(said, headline=True)
         return
+    said += f", and scores {unit.text(means[method]['mean'])}"
+    if ORIGINAL in gains:
+        beside = f"the checkpoints, of {_size(given[ORIGINAL])}, {unit.text(means[ORIGINAL]['mean'])}"
+        said += f"; {beside} (difference {_ends(gains[ORIGINAL], unit)})"
     controls = {source: gain for source, gain in gains.items() if source != ORIGINAL and gain["bytes"] <= SAME}
+    yield Finding(f"{said}; {_verdict(controls, method)}", headline=True)
     yield from (Finding(line) for line in _compared(controls, method, unit))
-    yield Finding(_verdict(controls, method))
     larger = {source: gain for source, gain in gains.items() if source != ORIGINAL and gain["bytes"] > SAME}
     if larger:
         named = "; ".join(
@@ -80,12 +80,16 @@ def _compared(controls: Mapping[str, Any], method: str, unit: Unit) -> Iterator[
 def _verdict(controls: Mapping[str, Any], method: str) -> str:
     """Say whether a control does as well, which then is reason enough to do without a generator."""
     if not controls:
-        return f"No other source has networks as small as those of {method}: there is no control for its size"
+        return "no other source has networks as small, so that there is no control"
     ahead = [source for source, gain in controls.items() if gain["said"] == "worse"]
     level = [source for source, gain in controls.items() if not gain["said"]]
     if ahead:
-        return f"A control wins: {' and '.join(ahead[:NAMED])} score more than {method} at no more bytes"
+        return f"a control wins: {_named(ahead)} {'scores' if len(ahead) == 1 else 'score'} more at no more bytes"
     if level:
         does = "does" if len(level) == 1 else "do"
-        return f"{' and '.join(level[:NAMED])} {does} as well as {method} at no more bytes, as far as this run can tell"
-    return f"No control of the same size does as well as {method}"
+        return f"of controls, {_named(level)} {does} as well at no more bytes, as far as this run can tell"
+    return "no control of that size does as well"
+
+
+def _named(sources: list[str]) -> str:
+    return f"{', '.join(sources[:-1])} and {sources[-1]}" if len(sources) > 1 else sources[0]
