@@ -110,6 +110,8 @@ READ = TRAINED_AGAIN | {
     "method": {"name": "interpolation"}, "baseline": [],
 }  # fmt: skip
 """A run whose networks were each trained in another way."""
+ROUNDED = RUN | {"sample": {"count": 6, "baseline_count": 4, "step": {"rounded": 2}}}
+"""A run of networks in two bits."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -183,6 +185,7 @@ CASES: dict[str, dict[str, Any]] = {
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
         "mlp": {"steps": 5, "hidden": 16}, "transformer": {"size": 8, "window": 2, "halo": 1} | SHORT_TRANSFORMER,
+        "quantised": {"codec": {"name": "pca", "latent": 8}}, "sparse": {"codec": {"name": "autoencoder", "steps": 5}},
     },
     "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}, "transformer": TRANSFORMER},
     "method": {
@@ -197,13 +200,15 @@ CASES: dict[str, dict[str, Any]] = {
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
-        "task_arithmetic": {}, "ties": {}, "dare": {},
+        "task_arithmetic": {}, "ties": {}, "dare": {}, "marginals": {},
+        "afterwards": {"method": {"name": "gaussian", "spreads": (1.0, 0.5)}, "steps": {"rounded": 2, "cut": 0.5}},
         "deep_ensemble": {"count": 3, "epochs": 1, "batch_size": 20}, "lone": {"epochs": 1, "trainings": (1.0, 2.0)},
         "laplace": {"weights": ("last_layer", "all"), "structure": ("kron", "diag"), "grid": (9.0, 90.0), "members": 3},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
         "permuted": {"copies": 1}, "temperature": {"factor": 0.5}, "recalibration": {"examples": 30},
+        "rounded": {"bits": 3}, "cut": {"keep": 0.3},
     },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
@@ -214,7 +219,7 @@ CASES: dict[str, dict[str, Any]] = {
                   "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},
                   "adapters": {"tasks": 4, "samples": 2, "adapt": (), "rival_images": 60, "rival_batch": 20,
                                "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},
-                  "audit": {"examples": 50, "draws": 20, "run": RUN},
+                  "bits": {"run": ROUNDED}, "audit": {"examples": 50, "draws": 20, "run": RUN},
                   "uncertainty": {"members": 3, "reference": "soup", "foreign": ("rotated",), "corruptions": ("blur",),
                                   "run": TRAINED_AGAIN},
                   "predict_property": {"readers": [{"name": "statistics"}], "run": READ}},

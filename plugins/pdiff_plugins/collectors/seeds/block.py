@@ -63,12 +63,14 @@ class Block:
             self._show(bar, losses_G)
             if self.snapshot.due() or self.step == self.last:
                 self._save()
-        del self.theta_GT, self.buffers, self.optimizer
+        del self.theta_GT, self.cut_GT, self.buffers, self.optimizer
 
     def _begin(self) -> None:
         with self.training.lock:  # building a network seeds torch's global generator
             models = [self.training.start(run) for run in self.numbers]
         self.theta_GT, self.buffers = self.training.network.stacked(models)
+        self.cut_GT = self.training.cut(self.numbers)
+        self._cut()
         self.total_G = torch.zeros(len(models), dtype=torch.float64, device=self.ctx.device)
         decay = 0.0 if self.pace else self.options.weight_decay
         self.optimizer = optimizer_for(self.options.optimizer, [self.theta_GT], self.options.lr, decay)
@@ -76,6 +78,10 @@ class Block:
             self._restore(self.restored)
         else:
             self._keep()
+
+    def _cut(self) -> None:
+        if self.cut_GT is not None:
+            self.theta_GT.masked_fill_(self.cut_GT, 0.0)
 
     def _set_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -105,6 +111,7 @@ class Block:
             self.pace.step(self.theta_GT, self.optimizer)
         else:
             self.optimizer.step()
+        self._cut()
         return losses_G
 
     def _keep(self) -> None:
