@@ -43,12 +43,12 @@ class PredictProperty(Evaluator):
     name = "predict_property"
     source: ClassVar[str] = "Unterthiner et al. 2020, Predicting Neural Network Accuracy from Weights, arXiv 2002.11448"
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
-        ("tau", "tau", ".2f"), ("first", "first", SCORE), ("tried", "tried", "d"),
+        ("R2", "r2", ".3f"), ("tau", "tau", ".3f"), ("first", "first", SCORE), ("tried", "tried", "d"),
     )  # fmt: skip
-    first_columns: ClassVar[tuple[str, ...]] = ("tau", "tried")
+    first_columns: ClassVar[tuple[str, ...]] = ("R2", "tau", "tried")
     legend: ClassVar[str] = (
-        "tau: Kendall's, of networks ordered by what their weights tell and by what they do; first: what the first in "
-        "the order read does; tried: so many are evaluated in that order until the best is found"
+        "R2, tau: of what weights tell of networks and what they do, explained variance and Kendall's tau; first: what "
+        "the first in the order read does; tried: so many are evaluated in that order until the best is found"
     )
     source_scores: ClassVar[type] = SourceReading
     run_scores: ClassVar[type] = RunReading

@@ -34,7 +34,8 @@ def read_and_true(view: View, looks: Mapping[str, Look]) -> Drawing:
         axes.plot([true_N.min(), true_N.max()], [true_N.min(), true_N.max()], color=FAINT, linewidth=1)
         axes.scatter(true_N, read_N, s=7, alpha=0.5, linewidths=0, color=VERMILLION if name in readers else GREY)
         numbers = [f"{short} {told[key]:.3f}" for short, key in (("R2", "r2"), ("tau", "tau")) if told[key] is not None]
-        axes.set_title(f"{name}: {', '.join(numbers)}")
+        axes.set_title(name)
+        axes.annotate("\n".join(numbers), (0.04, 0.96), xycoords="axes fraction", va="top")
     for axes in panels.flat[len(names) :]:
         axes.set_visible(False)
     for axes in panels[-1]:

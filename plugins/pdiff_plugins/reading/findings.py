@@ -36,9 +36,9 @@ def _what(name: str) -> str:
 
 def _read(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
     if best := found["best"]:
-        others = [name for name in found["readers"] if name != best]
-        least = min(((found["readers"][name]["r2"] or 0.0, name) for name in others), default=None)
-        beside = f"; the other readers' R2 begins at {least[0]:.3f} (`{least[1]}`)" if least else ""
+        others = {name: told["r2"] or 0.0 for name, told in found["readers"].items() if name != best}
+        named = [f"`{name}` {others[name]:.3f}" for name in sorted(others, key=others.__getitem__, reverse=True)]
+        beside = f" (R2 of others: {', '.join(named)})" if named else ""
         yield (
             f"from weights alone `{best}` tells the {what} of {found['judged']} networks that it has not seen, having "
             f"learnt {found['learnt']}: {_numbers(found['readers'][best], unit)}{beside}"
@@ -91,10 +91,13 @@ def _carried(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
     if not readers:
         yield f"{where} no reader can tell the {what}"
         return
-    best = max(readers, key=lambda name: readers[name]["tau"] or 0.0)
+    best = max(readers, key=lambda name: readers[name]["r2"] or 0.0)
     named = [f"`{name}` ({_numbers(control, unit)})" for name, control in controls.items() if name != "constant"]
+    wins = [f"`{name}`" for name, gain in readers[best]["gains"].items() if gain["said"] == "worse"]
     beside = f"; without weights: {_and(named)}" if named else ""
-    yield f"{where} `{best}` has {_numbers(readers[best], unit)}{beside}"
+    yield f"{where} `{best}` has {_numbers(readers[best], unit)}{beside}{f'; {_and(wins)} wins' if wins else ''}"
+    if (here := found["best"]) != best and here in readers:
+        yield f"{where} `{here}`, the best here, has {_numbers(readers[here], unit)}: it carries less far"
     for name, why in transfer["cannot"].items():
         if name not in found["cannot"]:
             yield f"{where} `{name}` tells nothing: {why}"

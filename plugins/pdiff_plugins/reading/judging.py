@@ -15,7 +15,7 @@ from pdiff.view import ORIGINAL
 from pdiff.zoo import Zoo
 from pdiff_plugins.maths.crossed import holm
 from pdiff_plugins.reading.controls import CONTROLS
-from pdiff_plugins.reading.numbers import gains, nearness, saving, tau
+from pdiff_plugins.reading.numbers import gains, nearness, saving
 from pdiff_plugins.reading.values import of_networks, of_zoo
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ class Judge:
             "networks": self._sources(found, best, part, true_N), "property": self.options.property,
             "lower": self.lower, "values": kept(self.value_N), "learnt": len(learnt), "judged": len(judged),
             "apart": apart, "readers": readers, "controls": controls, "cannot": cannot, "best": best,
+            "beside": {f"reader {name}": nearness(told[name], true_N) for name in readers}
+            | {f"control {name}": row for name, row in controls.items()},
             "true": kept(true_N), "read": {name: kept(read_N) for name, read_N in told.items()},
             **({"transfer": self._transfer(found)} if self.options.transfer else {}),
         }  # fmt: skip
@@ -146,8 +148,7 @@ class Judge:
                 true_M = value_M
             read_M = reads(zoo, self.bench)
             rows[source] = {
-                "networks": len(true_M), "tau": tau(read_M, true_M), "error": float((read_M - true_M).abs().mean()),
-                **saving(read_M, true_M, self.lower),
+                "networks": len(true_M), **nearness(read_M, true_M), **saving(read_M, true_M, self.lower),
             }  # fmt: skip
         return rows
 

@@ -49,14 +49,12 @@ class Transfer(TypedDict):
     cannot: Annotated[dict[str, str], "readers and controls that cannot read them, and why"]
 
 
-class SourceReading(Saving):
+class SourceReading(Nearness, Saving):
     """A source's networks in the order of what the best reader tells: evaluations are of the selection split.
 
     Of the checkpoints they are those judged.
     """
 
-    tau: Annotated[float | None, "Kendall's tau-b of read and true values; None where either is one value"]
-    error: Annotated[float, "mean absolute error"]
     networks: Annotated[int, "so many"]
 
 
@@ -73,6 +71,7 @@ class RunReading(TypedDict):
     controls: Annotated[dict[str, Nearness], "by control, which reads no weights"]
     cannot: Annotated[dict[str, str], "readers and controls that cannot read this zoo, and why"]
     best: Annotated[str, "the reader that explains most of the variance; empty where none reads"]
+    beside: Annotated[dict[str, Nearness], "the same numbers, as rows of the table"]
     true: Annotated[list[float], "the property of each network judged"]
     read: Annotated[dict[str, list[float]], "by reader and control, what was read of each network judged"]
     transfer: NotRequired[Annotated[Transfer, "another run's zoo"]]
