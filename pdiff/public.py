@@ -52,7 +52,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("find_recipe", "load_recipe", "parse_override"),
     "pdiff.recipe.tables": ("Recipe",),
-    "pdiff.results.export": ("check_new", "new_files"),
+    "pdiff.results.export": ("check_new", "new_files", "write_networks"),
     "pdiff.results.mirror": ("fetched",),
     "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (
