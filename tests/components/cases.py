@@ -112,6 +112,16 @@ READ = TRAINED_AGAIN | {
 """A run whose networks were each trained in another way."""
 ROUNDED = RUN | {"sample": {"count": 6, "baseline_count": 4, "step": {"rounded": 2}}}
 """A run of networks in two bits."""
+WIDTHS = {
+    "widths": (3, 6), "held_out": (2, 4), "count": 3, "held_out_count": 2, "steps": 4, "lr": 0.01, "batch_size": 20,
+}  # fmt: skip
+SHORT_UNITS = TRANSFORMER | {"steps": 3, "batch_size": 8, "timesteps": 6, "sampling_steps": 2, "warmup": 0}
+OF_WIDTHS = {
+    "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (6,)}, "train": {},
+    "selector": {"name": "entire"}, "encoder": {"name": "width"}, "collect": {"name": "widths"} | WIDTHS,
+    "method": {"name": "units"} | SHORT_UNITS, "baseline": [],
+}  # fmt: skip
+"""A run in which networks have several widths."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -175,12 +185,14 @@ CASES: dict[str, dict[str, Any]] = {
         "varied": {"count": 3, "steps": (2, 5), "batch_size": 20, "start": "base"},
         "tasks": {"learnt": 3, "held_out": 1, "check": 1, "steps": 5, "batch_size": 20, "lr": 0.01} | OF_SUBSETS,
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
+        "widths": WIDTHS | {"architecture": Mlp(hidden=(6,))},
     },
     "encoder": {
         "bits": {"about": CLASSES, "asked": {"condition": "101"}}, "label": {"asked": {"label": "2"}},
         "attributes": {"about": SHIFTS, "asked": {"noise": "yes", "rotation": "60"}, "numbers": ("rotation",)},
         "text": {"about": [{"text": "cat or dog"}, {"texts": ["cat", "dog"]}], "asked": {"text": "frog"}},
         "features": {"about": CLASSES, "asked": {"task": "2,1"}},
+        "width": {"about": [{"width": 4}, {"width": 8}], "asked": {"width": "6"}},
     },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
@@ -197,6 +209,7 @@ CASES: dict[str, dict[str, Any]] = {
         **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
         "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
+        "units": SHORT_UNITS,
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
@@ -216,6 +229,7 @@ CASES: dict[str, dict[str, Any]] = {
                   "radiance": {"run": SCENES},
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
+                  "widths": {"samples": 2, "controls": 2, "steps": 2, "run": OF_WIDTHS},
                   "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},
                   "adapters": {"tasks": 4, "samples": 2, "adapt": (), "rival_images": 60, "rival_batch": 20,
                                "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},

@@ -25,7 +25,7 @@ def narrow(
     """Write new networks of a width without their dead units, as the smaller architecture loads them."""
     from pdiff.api import open_run
     from pdiff.cli.text import console, print_lines
-    from pdiff.results.export import write_networks
+    from pdiff.files import make_folder, save_tensors
     from pdiff_plugins.widths.surgery import narrow as narrowed
     from pdiff_plugins.widths.units import Units
 
@@ -35,8 +35,14 @@ def narrow(
     if more := [key for key in opened.zoo.anchor if key not in opened.zoo.layout.keys]:
         raise UserError(f"narrow: {more[0]!r} is not generated, so that no narrow network is whole; select 'entire'")
     theta_MD = opened.drawing(source, width=width).draw(count, draw=draw, source=source)
-    folder = Path(to) if to else opened.folder / f"narrow-{width}-{count}-draw-{draw}"
-    paths = write_networks(lambda theta_D: narrowed(theta_D, width, units), theta_MD, folder, overwrite)
+    of = f"-{source.replace(' ', '-')}" if source else ""
+    folder = Path(to) if to else opened.folder / f"narrow-{width}{of}-{count}-draw-{draw}"
+    paths = [folder / f"network-{number:04d}.safetensors" for number in range(len(theta_MD))]
+    if to and not overwrite and (there := next((path for path in paths if path.exists()), None)):
+        raise UserError(f"{there}: is there already; choose another folder, or replace it with --overwrite")
+    make_folder(folder)
+    for path, theta_D in zip(paths, theta_MD, strict=True):
+        save_tensors(path, narrowed(theta_D, width, units))
     layers = ", ".join(f"{left} of {size}" for left, size in zip(living, units.sizes, strict=True))
     networks = f"{len(paths)} network{'s' if len(paths) > 1 else ''}"
     print_lines([f"{networks} of width {width} in {folder}; units of the layers: {layers}"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WidthScores(Evaluator):
-    """Whether networks of unseen widths are as good as those that are trained at that width.
+    """Whether networks of unseen widths are as good as those trained there.
 
     Sources that take conditions are asked for every width that was learnt or held out. At those held out, controls
     that need no generator stand beside them: networks of the nearest learnt width above, whose units that are read

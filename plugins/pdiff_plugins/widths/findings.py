@@ -47,15 +47,21 @@ def _headline(source: str, rows: list[Mapping[str, Any]], unit: Unit) -> str:
 
 def _beaten(source: str, rows: list[Mapping[str, Any]]) -> str:
     """Say which controls are better than the source, and which are not told apart from it."""
-    better, open_ = list[str](), list[str]()
+    places: dict[str, dict[str, list[str]]] = {"better": {}, "worse": {}, "": {}}
     for row in rows:
         for name, gain in row["gains"][source].items():
-            if name != "trained" and gain["said"] != "better":
-                (better if gain["said"] == "worse" else open_).append(f"{name} at {row['width']}")
-    if not better and not open_:
-        return "cutting and splitting networks of the nearest learnt widths gives worse ones, also after a few steps"
-    parts = [f"better without a generator: {_listed(better)}"] if better else ["no control is better"]
-    return "; ".join([*parts, *([f"not told apart: {_listed(open_)}"] if open_ else [])])
+            if name != "trained":
+                places[gain["said"]].setdefault(name, []).append(str(row["width"]))
+    parts = [f"worse than it: {_controls(places['better'])}"] if places["better"] else []
+    parts += [
+        f"BETTER without a generator: {_controls(places['worse'])}" if places["worse"] else "no control is better"
+    ]
+    return "; ".join([*parts, *([f"not told apart: {_controls(places[''])}"] if places[""] else [])])
+
+
+def _controls(places: Mapping[str, list[str]]) -> str:
+    """Return controls and the widths at which they are meant."""
+    return ", ".join(f"'{name}' at {_listed(widths)}" for name, widths in places.items())
 
 
 def _at(source: str, row: Mapping[str, Any], steps: int, unit: Unit) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class UnitDiffusion(Method):
-    """Diffusion over the set of hidden units: one generator for networks of many widths.
+    """Diffusion over sets of hidden units: one generator for many widths.
 
     A token is a living hidden unit with all its weights, and one more what belongs to no unit. Tokens have no order,
     as units have none, so that any number of them can be drawn: a width is asked for as a condition, also one that no
