@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,21 @@ from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.objective import Objective
-from pdiff_plugins.reading.learning import Told, learn
+from pdiff_plugins.reading.learning import Options, Told, learn
 from pdiff_plugins.reading.nets.probing import Free, Generated, Prober, Says
-from pdiff_plugins.reading.readers.probes import ProbeReader
 from pdiff_plugins.symmetry.align import example
 
 SAME = "use networks of the same inputs and outputs"
 LEAST = math.exp(-8)
 """Of a probability whose logarithm is taken."""
+
+
+class ProbeOptions(Options, Protocol):
+    """What the reader by probes is told."""
+
+    start: Literal["generated", "examples"]
+    probes: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class ByProbes:
         return self.told.tell([theta_MD.float()], ask)
 
 
-def learn_probes(options: ProbeReader, theta_ND: Tensor, value_N: Tensor, bench: Bench, ctx: Context) -> ByProbes:
+def learn_probes(options: ProbeOptions, theta_ND: Tensor, value_N: Tensor, bench: Bench, ctx: Context) -> ByProbes:
     """Learn probes and what reads their answers. Raises UserError where inputs are no tensor of real numbers."""
     objective, shape, says = bench.objective, input_shape(bench), says_of(bench.objective)
     outputs = _outputs(says, theta_ND, shape, ctx.device)
