@@ -68,11 +68,13 @@ def _saved(scores: Mapping[str, Any], found: Mapping[str, Any], unit: Unit) -> I
     if row := rows.get(scores["method"]):
         order = f"tau {row['tau']:.2f}" if row["tau"] is not None else "all read alike"
         lead, better = abs(row["first"] - row["mean"]), (row["first"] < row["mean"]) == found["lower"]
+        off = row["r2"] is not None and row["r2"] < 0 < (row["tau"] or 0.0)
         yield (
             f"of {row['networks']} networks of {scores['method']}, ordered by what their weights tell ({order}), the "
             f"best is evaluated as number {row['tried']}, in a random order as number {row['chance']:.1f} on average; "
             f"the first, evaluating none, has {unit.text(row['first'])}, {unit.difference(lead)} "
             f"{'better' if better else 'worse'} than one at random (best: {unit.text(row['best'])})"
+            + ("; the values read are no better than their mean, it is their order that counts" if off else "")
         )
     others = [
         f"{source} {row['tried']} of {row['networks']} (at random {row['chance']:.1f})"
