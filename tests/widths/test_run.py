@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 import pdiff
 from pdiff.cli import build
 from pdiff.files import load_tensors
+from pdiff_plugins.maths.crossed import difference
+from pdiff_plugins.widths.asking import pooled
 from pdiff_plugins.widths.findings import findings
 
 RECIPE = """
@@ -108,15 +110,28 @@ def row(trained: float, own: float, said: dict[str, str]) -> dict:
 @pytest.mark.parametrize(
     ("own", "said", "tells"),
     [
-        (0.945, {"cut": "better", "split": "better"}, "at most a point more at each; worse than it: 'cut' at 18"),
-        (0.935, {"cut": "worse", "split": "better"}, "more than a point behind at 18"),
-        (0.945, {"cut": "worse", "split": ""}, "BETTER without a generator: 'cut' at 18; not told apart: 'split'"),
+        (0.945, {"cut": "better", "split": "better"}, "(within a point, or better, at each)"),
+        (0.945, {"cut": "better", "split": "better"}, "worse than it: 'cut' +2.00 points, +1.00 to +3.00, 'split'"),
+        (0.935, {"cut": "worse", "split": "better"}, "(more than a point behind at 18)"),
+        (0.945, {"cut": "worse", "split": ""}, "BETTER without a generator: 'cut' +2.00 points"),
+        (0.945, {"cut": "worse", "split": ""}, "not told apart: 'split' +2.00 points"),
     ],
 )
 def test_a_finding_says_by_itself_where_a_control_wins(own: float, said: dict[str, str], tells: str) -> None:
-    scores = {"at": [row(0.95, own, said)], "steps": 10, "unit": "%"}
+    at = row(0.95, own, said)
+    scores = {"at": [at], "inside": at["gains"], "steps": 10, "unit": "%"}
     headline, *notes = findings(scores, "units", {"units": {"examples": 1200}})
     assert headline.headline and tells in headline.text
     assert "1,200 training examples" in notes[-1].text
     (*_, read) = findings(scores, "units", {})
     assert "no training example" in read.text
+
+
+def test_widths_are_no_noise_of_the_difference_over_widths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    good = [level + 0.1 * torch.randn(30, 50, generator=generator).double() for level in (0.2, 0.9)]
+    whole_ME = pooled(good)
+    assert float(whole_ME.mean()) == pytest.approx(float(torch.cat(good).mean()))
+    assert float(whole_ME.mean(dim=1).std()) < 0.03 < 0.3 < float(torch.cat(good).mean(dim=1).std())
+    gain = difference(whole_ME, whole_ME - 0.05)
+    assert gain.mean == pytest.approx(0.05) and gain.interval()[0] > 0

@@ -15,7 +15,7 @@ from pdiff.results.scores import Unit
 from pdiff.view import ORIGINAL
 from pdiff.zoo import Zoo
 from pdiff.zoo import about as about_of
-from pdiff_plugins.maths.crossed import Difference, difference, gain_of, holm
+from pdiff_plugins.maths.crossed import Difference, Gain, difference, gain_of, holm
 from pdiff_plugins.widths.surgery import cut, split
 from pdiff_plugins.widths.trying import Steps
 from pdiff_plugins.widths.units import Units
@@ -45,26 +45,37 @@ class Asker:
     def scores(self) -> dict[str, Any]:
         """Return what the evaluator gives."""
         at: list[AtWidth] = []
-        differences: list[tuple[AtWidth, str, str, Difference]] = []
+        good: list[dict[str, Tensor]] = []
         with self.ctx.progress.step("widths", len(self.trained)) as bar:
             for width in sorted(self.trained):
-                row, good = self._at(width)
+                row, good_of = self._at(width)
                 at.append(row)
-                differences += [
-                    (row, source, name, difference(good[source], good_ME))
-                    for source in self.sources
-                    for name, good_ME in good.items()
-                    if name not in self.sources
-                ]
+                good.append(good_of)
                 bar.advance()
-        for (row, source, name, gain), told in zip(
-            differences, holm([gain.chance for *_, gain in differences]), strict=True
-        ):
-            row["gains"].setdefault(source, {})[name] = gain_of(gain, told)
-        networks = {source: _means(at, source) for source in (ORIGINAL, *self.sources)}
+        told = [
+            (row["gains"].setdefault(source, {}), name, difference(good_of[source], good_of[name]))
+            for row, good_of in zip(at, good, strict=True)
+            for source in self.sources
+            for name in ("trained", *row["controls"])
+        ]
+        _tell(told)
+        inside = [good_of for row, good_of in zip(at, good, strict=True) if row["part"] == "inside"]
         values = [row["trained"]["mean"] for row in at]
-        unit = Unit.of(values, self.view.recipe.task.unit).name
-        return {"networks": networks, "at": at, "steps": self.options.steps, "unit": unit}
+        return {
+            "networks": {source: _means(at, source) for source in (ORIGINAL, *self.sources)},
+            "at": at, "inside": self._inside(inside), "steps": self.options.steps,
+            "unit": Unit.of(values, self.view.recipe.task.unit).name,
+        }  # fmt: skip
+
+    def _inside(self, good: Sequence[Mapping[str, Tensor]]) -> dict[str, dict[str, Gain]]:
+        """Return, by source, what it scores more over all unseen widths between learnt ones, given those by name."""
+        gains: dict[str, dict[str, Gain]] = {source: {} for source in self.sources}
+        names = [name for name in (good[0] if good else ()) if name not in self.sources]
+        for source in self.sources:
+            own_ME = pooled([good_of[source] for good_of in good])
+            others = {name: pooled([good_of[name] for good_of in good]) for name in names}
+            _tell([(gains[source], name, difference(own_ME, other_ME)) for name, other_ME in others.items()])
+        return gains
 
     def _at(self, width: int) -> tuple[AtWidth, dict[str, Tensor]]:
         """Return what there is at a width, and whether each example is right, `[M, E]`, by name."""
@@ -128,6 +139,23 @@ class Asker:
         task, targets = self.view.recipe.task, self.view.targets("test")
         predictions = self.view.bench.predict(theta_MD, "test")
         return task.score(predictions, targets), (~task.wrong(predictions, targets)).double()
+
+
+def pooled(good: Sequence[Tensor]) -> Tensor:
+    """Return networks of several widths `[M, E]` as one population, in which widths themselves make no difference.
+
+    Each width's mean of an example becomes the mean over widths, as who draws networks again has the same widths.
+    """
+    mean_WE = torch.stack([good_ME.mean(dim=0) for good_ME in good])
+    overall_E = mean_WE.mean(dim=0)
+    return torch.cat([good_ME - mean_E + overall_E for good_ME, mean_E in zip(good, mean_WE, strict=True)])
+
+
+def _tell(differences: Sequence[tuple[dict[str, Gain], str, Difference]]) -> None:
+    """Write differences where they belong, with claims that all of them together allow."""
+    claims = holm([gain.chance for *_, gain in differences])
+    for (into, name, gain), told in zip(differences, claims, strict=True):
+        into[name] = gain_of(gain, told)
 
 
 def rows_of(zoo: Zoo) -> dict[int, Tensor]:

@@ -24,15 +24,16 @@ def findings(scores: Mapping[str, Any], method: str, facts: Mapping[str, Any]) -
     for source in sources:
         inside = [row for row in unseen if row["part"] == "inside"]
         if inside:
-            yield Finding(_headline(source, inside, unit), headline=source == method)
+            yield Finding(_headline(source, inside, scores["inside"][source], unit), headline=source == method)
         for row in unseen:
             yield Finding(_at(source, row, scores["steps"], unit), note=True)
         yield Finding(_read(source, facts.get(source, {})), note=True)
 
 
-def _headline(source: str, rows: list[Mapping[str, Any]], unit: Unit) -> str:
+def _headline(
+    source: str, rows: list[Mapping[str, Any]], gains: Mapping[str, Mapping[str, Any]], unit: Unit
+) -> str:  # fmt: skip
     widths = _listed([str(row["width"]) for row in rows])
-    lacks = [-row["gains"][source]["trained"]["mean"] for row in rows]
     said = (
         f"Asked for widths that it has not seen ({widths}), {source} gives networks that score "
         + _listed([unit.text(row["sources"][source]["mean"]) for row in rows])
@@ -40,28 +41,19 @@ def _headline(source: str, rows: list[Mapping[str, Any]], unit: Unit) -> str:
         + _listed([unit.text(row["trained"]["mean"]) for row in rows])
     )
     if unit.name == "%":
-        far = [str(row["width"]) for row, lack in zip(rows, lacks, strict=True) if lack > CLOSE]
-        said += f"; more than a point behind at {_listed(far)}" if far else ", at most a point more at each"
-    return f"{said}; {_beaten(source, rows)}"
+        far = [str(row["width"]) for row in rows if -row["gains"][source]["trained"]["mean"] > CLOSE]
+        said += f" (more than a point behind at {_listed(far)})" if far else " (within a point, or better, at each)"
+    return f"{said}; over these widths{_gain(gains['trained'], unit)}; {_beaten(gains, unit)}"
 
 
-def _beaten(source: str, rows: list[Mapping[str, Any]]) -> str:
-    """Say which controls are better than the source, and which are not told apart from it."""
-    places: dict[str, dict[str, list[str]]] = {"better": {}, "worse": {}, "": {}}
-    for row in rows:
-        for name, gain in row["gains"][source].items():
-            if name != "trained":
-                places[gain["said"]].setdefault(name, []).append(str(row["width"]))
-    parts = [f"worse than it: {_controls(places['better'])}"] if places["better"] else []
-    parts += [
-        f"BETTER without a generator: {_controls(places['worse'])}" if places["worse"] else "no control is better"
-    ]
-    return "; ".join([*parts, *([f"not told apart: {_controls(places[''])}"] if places[""] else [])])
-
-
-def _controls(places: Mapping[str, list[str]]) -> str:
-    """Return controls and the widths at which they are meant."""
-    return ", ".join(f"'{name}' at {_listed(widths)}" for name, widths in places.items())
+def _beaten(gains: Mapping[str, Mapping[str, Any]], unit: Unit) -> str:
+    """Say which controls are worse than the source, which are better, and which are not told apart from it."""
+    parts = []
+    for said, words in (("better", "worse than it"), ("worse", "BETTER without a generator"), ("", "not told apart")):
+        each = [f"'{name}' {_interval(gain, unit)}" for name, gain in gains.items() if gain["said"] == said]
+        each = [text for text in each if not text.startswith("'trained'")]
+        parts += [f"{words}: {', '.join(each)}"] if each else []
+    return "; ".join(parts)
 
 
 def _at(source: str, row: Mapping[str, Any], steps: int, unit: Unit) -> str:
@@ -76,9 +68,13 @@ def _at(source: str, row: Mapping[str, Any], steps: int, unit: Unit) -> str:
 
 
 def _gain(gain: Mapping[str, Any], unit: Unit) -> str:
-    """Return what the source scores more, with its interval of 95 %."""
+    """Return what the source scores more, with its interval of 95 %, and whether that is told apart from chance."""
+    return f" ({gain['said'] or 'not told apart'}: {_interval(gain, unit)})"
+
+
+def _interval(gain: Mapping[str, Any], unit: Unit) -> str:
     low, high = unit.bare(gain["low"], "+"), unit.bare(gain["high"], "+")
-    return f" ({gain['said'] or 'not told apart'}: {unit.difference(gain['mean'], '+')}, {low} to {high})"
+    return f"{unit.difference(gain['mean'], '+')}, {low} to {high}"
 
 
 def _read(source: str, facts: Mapping[str, Any]) -> str:

@@ -41,5 +41,6 @@ class WidthsRun(TypedDict):
     """What `widths` gives for the run."""
 
     at: Annotated[list[AtWidth], "by width"]
+    inside: Annotated[dict[str, dict[str, Gain]], "by source, the same over all unseen widths between learnt ones"]
     steps: Annotated[int, "training steps of those controls that are trained"]
     unit: Annotated[str, "of the scores"]
