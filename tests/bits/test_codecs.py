@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdiff.components import Ahead
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.testing import Points
@@ -187,3 +190,13 @@ def test_what_is_wrong_is_said() -> None:
     assert "are on no grid of 2 bits" in warned[0] and "no checkpoint has a weight that is zero" in warned[1]
     with pytest.raises(UserError, match=r"quantised takes networks apart .* or take codec 'pca' itself"):
         Quantised().build(dim=49, layout=LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("collect", "right"), [({"bits": 2}, True), ({"bits": 0}, True), ({}, True), ({"bits": 4}, False)]
+)
+def test_bits_that_the_collector_does_not_train_are_said_ahead(collect: dict, right: bool) -> None:
+    ahead = Ahead(SimpleNamespace(collect=SimpleNamespace(**collect)), "method.codec", Path(), False, None)
+    Quantised(bits=2).foresee(ahead)
+    told = "method.codec.bits: it is 2, and collect.bits is 4; write the same"
+    assert ahead.what("lacks") == ([] if right else [told])

@@ -72,7 +72,7 @@ class Quantised(Codec):
 
 
 class Sparse(Codec):
-    """Any codec, of networks that keep few weights: all that it gives has zeros where a mask says so.
+    """Any codec, of networks that keep few weights: all that it gives has a mask.
 
     Beside every weight of a matrix that has zeros in some network stands a coordinate, +1 where it is kept and -1 where
     it is cut, whose sign is taken in what the inner codec gives. The value of a weight that is cut is the mean of those

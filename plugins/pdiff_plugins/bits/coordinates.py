@@ -17,7 +17,6 @@ from torch import Tensor
 from pdiff.bench import Bench
 from pdiff.context import Context
 from pdiff.files import below
-from pdiff.mapped import empty
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.backbones.codec_module import Fitted
 from pdiff_plugins.bits import grid, masks
@@ -68,7 +67,8 @@ class Coordinates:
 
     def zoo(self, zoo: Zoo, ctx: Context | None = None) -> Zoo:
         """Return a zoo's coordinates as a zoo of their layout."""
-        x_NC = empty(len(zoo), self.layout.dim, ctx.snapshot.folder if ctx else None)
+        shape = len(zoo), self.layout.dim
+        x_NC = ctx.empty(*shape) if ctx else torch.empty(*shape)
         done = 0
         for theta_MD in self._some(zoo.theta_ND):
             x_NC[done : done + len(theta_MD)] = self.encode(theta_MD)

@@ -81,7 +81,7 @@ class Seeds(TrainedTogether):
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
         from pdiff_plugins.adapters.layers import in_training
-        from pdiff_plugins.bits.pruning import prune
+        from pdiff_plugins.collectors.seeds.pruning import prune
         from pdiff_plugins.collectors.seeds.starts import starts
         from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
 
