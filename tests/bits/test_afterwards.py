@@ -12,7 +12,8 @@ from pdiff.components import KINDS
 from pdiff.context import Context
 from pdiff.errors import UserError
 from pdiff.files import read_json
-from pdiff.testing import Points, tiny_zoo
+from pdiff.running.snapshot import Snapshot
+from pdiff.testing import Points, TinyNet, TinyTask, bench_of, tiny_splits, tiny_zoo
 from pdiff.zoo import Entry, Layout, Zoo
 from pdiff_plugins.bits.grid import matrices, rounded
 from pdiff_plugins.bits.masks import columns
@@ -135,3 +136,24 @@ def test_what_cannot_be_is_told_before_anything_is_trained(tmp_path: Path) -> No
         with pytest.raises(UserError, match=r".") as caught:
             pdiff.run(tmp_path / "small.toml", set={"baseline": [{"name": "afterwards"} | options]}, quiet=True)
         assert words in str(caught.value)
+
+
+def test_a_fit_that_is_stopped_after_collecting_goes_on_with_the_same_bytes(tmp_path: Path, monkeypatch) -> None:
+    zoo = tiny_zoo()
+    bench = bench_of(zoo, TinyNet(), TinyTask(), tiny_splits())
+    method = component("method", **DENSE, method={"name": "pdiff", "steps": 6, "timesteps": 5, "batch_size": 4})
+    own = type(method.method)
+
+    def fit(folder: str) -> dict[str, torch.Tensor]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return method.fit(zoo, bench, Context(seed=3, snapshot=Snapshot(tmp_path / folder))).tensors()
+
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = fit("whole")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(own, "fit", stopped)
+        fit("stopped")
+    again = fit("stopped")
+    assert whole.keys() == again.keys() and all(again[key].equal(value) for key, value in whole.items())
