@@ -54,19 +54,7 @@ def cut(theta_MD: Tensor, mask_MD: Tensor) -> Tensor:
     return theta_MD.masked_fill(~mask_MD, 0.0)
 
 
-def share(theta_MD: Tensor, layout: Layout) -> Tensor:
-    """Return which share of its matrices' weights each network keeps, float64 `[M]`."""
-    return (theta_MD[:, columns(layout).to(theta_MD.device)] != 0).double().mean(dim=1)
-
-
-def bits(count: int, keeps: int) -> float:
-    """Return log2 of the number of masks that keep so many of so many weights: what naming one costs, in bits."""
-    ways = math.lgamma(count + 1) - math.lgamma(keeps + 1) - math.lgamma(count - keeps + 1)
-    return ways / math.log(2)
-
-
-def overlap(mask_MD: Tensor, other_MD: Tensor, layout: Layout) -> Tensor:
-    """Return of the weights that one mask or the other keeps the share that both keep, float64 `[M]`."""
-    own = columns(layout).to(mask_MD.device)
-    one, other = mask_MD[:, own], other_MD[:, own]
-    return (one & other).sum(dim=1).double() / (one | other).sum(dim=1).clamp_min(1)
+def bits(count: int, keeps_M: Tensor) -> Tensor:
+    """Return log2 of the number of masks that keep so many of `count` weights, float64: what naming one costs."""
+    whole, keeps_M = torch.tensor(count + 1.0, dtype=torch.float64), keeps_M.double()
+    return (whole.lgamma() - (keeps_M + 1).lgamma() - (count - keeps_M + 1).lgamma()) / math.log(2)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pdiff.errors import UserError
 from pdiff.zoo import Entry, Layout
+from pdiff_plugins.bits import masks
 from pdiff_plugins.bits.exact import FLOAT, grids
 from pdiff_plugins.bits.grid import codes, matrices, rows
 
@@ -48,10 +49,8 @@ class Matrix:
 
     @property
     def entropy_M(self) -> Tensor:
-        """Bits that tell one mask from all that keep as many: the logarithm of the binomial, float64."""
-        whole, kept_M = torch.tensor(self.size + 1.0, dtype=torch.float64), self.kept_M.double()
-        among_M = whole.lgamma() - (kept_M + 1).lgamma() - (self.size - kept_M + 1).lgamma()
-        return self.masked_M * among_M / math.log(2)
+        """Bits that tell one mask from all that keep as many, float64."""
+        return self.masked_M * masks.bits(self.size, self.kept_M)
 
     @property
     def bytes_M(self) -> Tensor:
