@@ -52,7 +52,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.plugins.listing": ("check_kind",),
     "pdiff.recipe.loading": ("find_recipe", "load_recipe", "parse_override"),
     "pdiff.recipe.tables": ("Recipe",),
-    "pdiff.results.export": ("check_new", "new_files"),
+    "pdiff.results.export": ("check_new", "new_files", "write_networks"),
     "pdiff.results.mirror": ("fetched",),
     "pdiff.results.runs": ("SCORES",),
     "pdiff.results.scores": (
@@ -72,7 +72,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "pdiff.running.snapshot": ("Snapshot",),
     "pdiff.running.store": ("ABOUT", "DAMAGED", "Stage", "Store"),
     "pdiff.services": ("Absent", "Through"),
-    "pdiff.steps": ("in_turn", "steps_on"),
+    "pdiff.steps": ("in_turn", "listed", "steps_on"),
     "pdiff.testing": (
         "Points", "TinyData", "TinyMethod", "TinyNet", "TinyTask", "bench_of", "check_component", "check_definition",
         "tiny_run", "tiny_splits", "tiny_zoo",

@@ -15,7 +15,8 @@ from pdiff_plugins.populations import chooser
 from tests.accelerator.helpers import clean
 from tests.accelerator.modes import pretended
 from tests.coco import small_coco
-from tests.components.cases import CASES, DIGITS, DRAWING, FIELDS, SHAPES, SOLIDS, pixel_splits
+from tests.components.cases import CASES, pixel_splits
+from tests.components.runs import DIGITS, DRAWING, FIELDS, SHAPES, SOLIDS
 from tests.radiance.helpers import DESCRIBED, SCENES
 
 PDIFF = {

@@ -16,20 +16,32 @@ from pdiff_plugins.control.data import Cartpole
 from pdiff_plugins.generation.networks import DdpmUnet
 from pdiff_plugins.networks.small import Mlp
 from tests.adapters.products.helpers import regauged
+from tests.components.runs import (
+    ADAPTED,
+    DIGITS,
+    DRAWING,
+    FIELDS,
+    GENERATION,
+    LABELLED,
+    OF_WIDTHS,
+    PAPER,
+    READ,
+    ROUNDED,
+    RUN,
+    SHAPES,
+    SHORT_PDIFF,
+    SHORT_READER,
+    SHORT_TRANSFORMER,
+    SHORT_UNITS,
+    SHORT_VAE,
+    SMALL_NETWORK,
+    SOLIDS,
+    TINY_UNET,
+    TRAINED_AGAIN,
+    WIDTHS,
+)
 from tests.gpt.helpers import PROMPTED, SHORT_GPT, TRANSFORMER
 from tests.radiance.helpers import SCENES
-
-RUN = {
-    "baseline": [{"name": "base"}, {"name": "soup"}, {"name": "constant"}],
-    "evaluate": [{"name": name} for name in ("accuracy", "similarity", "distance", "denoising")],
-    "expect": [{"source": "nowhere", "original": {"best": 90.0}}],
-}
-SMALL_NETWORK = {"channels": (8, 8), "kernel": 3}
-SHORT_PDIFF = {"steps": 4, "timesteps": 6, "batch_size": 20}
-SHORT_VAE = {"steps": 4, "batch_size": 20}
-SHORT_TRANSFORMER = TRANSFORMER | {"latent": 4, "steps": 3, "batch_size": 20}
-SHORT_READER = {"members": 1, "steps": 3, "batch_size": 20, "width": 16}
-PAPER = {"codec": {"steps": 3, "batch_size": 20} | SMALL_NETWORK, "denoiser": SMALL_NETWORK}
 
 
 def pixel_splits():
@@ -54,57 +66,12 @@ def gauged(theta_MD, layout):
     return regauged(theta_MD, layout, torch.Generator().manual_seed(0))
 
 
-DIGITS = {"name": "digits", "image_size": 8, "mean": (0.5,), "std": (0.5,)}
-TINY_UNET = {"widths": (4, 8), "groups": 4}
-GENERATION = {"features": {"name": "digit_features"}, "steps": 2}
-DRAWING = {
-    "dataset": {"name": "generation", "images": DIGITS, "examples": 20}, "task": {"name": "generation"} | GENERATION,
-    "architecture": {"name": "ddpm_unet"} | TINY_UNET, "selector": {"name": "names", "include": ("conv_out.*",)},
-}  # fmt: skip
-"""A run in which images are drawn."""
-
-
 def noise_splits():
     """Return splits in which train, too, pairs noise with real images."""
     splits = KINDS["dataset"].model_validate(DRAWING["dataset"]).load(Context(seed=0))
     return DatasetSplits(splits.test, splits.validation, splits.test, splits.input_shape, splits.outputs)
 
 
-FIELDS = {
-    "dataset": {"name": "digit_fields", "side": 8, "test_count": 10}, "task": {"name": "field"}, "train": {},
-    "architecture": {"name": "siren", "width": 4}, "selector": {"name": "entire"},
-    "collect": {"name": "fields", "shapes": 40, "steps": 5, "points": 16}, "method": {"name": "pdiff"} | SHORT_PDIFF,
-    "baseline": [{"name": "soup"}],
-}  # fmt: skip
-"""A run in which networks are shapes."""
-LABELLED = FIELDS | {"encoder": {"name": "label"}, "method": {"name": "neighbours"}}
-"""The same, asked for by label."""
-SOLIDS = FIELDS | {
-    "dataset": {"name": "shapes3d", "count": 30, "test_count": 6, "resolution": 8, "near": 8},
-    "architecture": {"name": "siren"}, "collect": {"name": "fields", "steps": 1, "points": 8, "near": 8},
-    "method": {"name": "copy"}, "baseline": [],
-}  # fmt: skip
-"""A run in which networks are shapes in space, hardly fitted: what a SIREN begins with has a surface."""
-SHAPES = SOLIDS | {
-    "dataset": {"name": "shapes3d", "count": 24, "test_count": 0, "resolution": 8, "near": 8},
-    "task": {"name": "shape"}, "encoder": {"name": "label"}, "method": {"name": "neighbours"},
-    "collect": {"name": "fields", "learnt": 12, "held_out": 6, "steps": 5, "points": 16, "near": 8},
-}  # fmt: skip
-"""A run in which networks are shapes of their own, asked for by label."""
-ADAPTED = {
-    "dataset": DIGITS, "task": {"name": "shifts", "order": ["whole"], "blur": [0], "contrast": [1]},
-    "architecture": {"name": "strided_cnn", "channels": (4, 4)}, "selector": {"name": "lora", "rank": 1},
-    "collect": {"name": "tasks", "learnt": 6, "held_out": 2, "steps": 3, "lr": 0.01, "batch_size": 20,
-                "start": "multitask", "start_steps": 4},
-    "encoder": {"name": "attributes", "angles": ["rotation"]}, "method": {"name": "neighbours"}, "baseline": [],
-}  # fmt: skip
-"""A run in which networks are adapters of one network."""
-TRAINED_AGAIN = {
-    "dataset": {"name": "part", "of": DIGITS, "train": 100, "validation": 60, "test": 60},
-    "task": {"name": "classification"}, "architecture": {"name": "mlp", "hidden": (8,)}, "selector": {"name": "entire"},
-    "baseline": [{"name": "deep_ensemble", "count": 4}, {"name": "lone", "trainings": (1, 2)}, {"name": "soup"}],
-}  # fmt: skip
-"""A run beside networks that are trained again."""
 CLASSES = [{"classes": classes, "draw": draw} for draw in (0, 1) for classes in ([0, 1], [0, 2], [1, 2])]
 SHIFTS = [{"rotation": turn, "noise": noise} for turn in (0, 45, 90) for noise in ("no", "yes")]
 EXTRAS = {
@@ -165,18 +132,22 @@ CASES: dict[str, dict[str, Any]] = {
     "collector": {
         "trajectory": {"lr": 0.01, "count": 5, "batch_size": 20}, "folder": {"path": "checkpoints"},
         "seeds": {"count": 3, "steps": 5, "batch_size": 20, "lr": 0.01, "start": "base"},
+        "varied": {"count": 3, "steps": (2, 5), "batch_size": 20, "start": "base"},
         "tasks": {"learnt": 3, "held_out": 1, "check": 1, "steps": 5, "batch_size": 20, "lr": 0.01} | OF_SUBSETS,
         "fields": {"shapes": 3, "steps": 5, "points": 16, "task": FIELD_TASK} | FIELD,
+        "widths": WIDTHS | {"architecture": Mlp(hidden=(6,))},
     },
     "encoder": {
         "bits": {"about": CLASSES, "asked": {"condition": "101"}}, "label": {"asked": {"label": "2"}},
         "attributes": {"about": SHIFTS, "asked": {"noise": "yes", "rotation": "60"}, "numbers": ("rotation",)},
         "text": {"about": [{"text": "cat or dog"}, {"texts": ["cat", "dog"]}], "asked": {"text": "frog"}},
         "features": {"about": CLASSES, "asked": {"task": "2,1"}},
+        "width": {"about": [{"width": 4}, {"width": 8}], "asked": {"width": "6"}},
     },
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
         "mlp": {"steps": 5, "hidden": 16}, "transformer": {"size": 8, "window": 2, "halo": 1} | SHORT_TRANSFORMER,
+        "quantised": {"codec": {"name": "pca", "latent": 8}}, "sparse": {"codec": {"name": "autoencoder", "steps": 5}},
     },
     "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}, "transformer": TRANSFORMER},
     "method": {
@@ -188,16 +159,19 @@ CASES: dict[str, dict[str, Any]] = {
         **{name: {"codec": SHORT_TRANSFORMER} for name in ("s_kde30", "sane_kde30", "sane_sub")},
         "flow_matching": {"steps": 4, "batch_size": 20, "sampling_steps": 3},
         "vae_paper": SHORT_VAE | {"codec": SMALL_NETWORK},
+        "units": SHORT_UNITS,
         "gpt": SHORT_GPT, **dict.fromkeys(["gpt_mnist", "gpt_cifar10"], SHORT_GPT | {"chunk": 10}),
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
-        "task_arithmetic": {}, "ties": {}, "dare": {},
+        "task_arithmetic": {}, "ties": {}, "dare": {}, "marginals": {},
+        "afterwards": {"method": {"name": "gaussian", "spreads": (1.0, 0.5)}, "steps": {"rounded": 2, "cut": 0.5}},
         "deep_ensemble": {"count": 3, "epochs": 1, "batch_size": 20}, "lone": {"epochs": 1, "trainings": (1.0, 2.0)},
         "laplace": {"weights": ("last_layer", "all"), "structure": ("kron", "diag"), "grid": (9.0, 90.0), "members": 3},
     },
     "transform": {
         "first": {"count": 9}, "largest": {"limit": 100}, "holdout": {"count": 5}, "align": {},
         "permuted": {"copies": 1}, "temperature": {"factor": 0.5}, "recalibration": {"examples": 30},
+        "rounded": {"bits": 3}, "cut": {"keep": 0.3},
     },
     "evaluator": {"accuracy": {}, "similarity": {}, "distance": {}, "denoising": {"networks": 2, "points": 3},
                   "front": {"temperatures": (0.0, 1.0), "networks": 3},
@@ -205,15 +179,17 @@ CASES: dict[str, dict[str, Any]] = {
                   "radiance": {"run": SCENES},
                   "renderings": {"samples": 2, "films": 2, "frames": 3, "sides": (4,), "run": FIELDS},
                   "prompts": {"starts": 2, "prompts": 3, "optimizer_steps": 3, "grid": 3, "run": PROMPTED},
+                  "widths": {"samples": 2, "controls": 2, "steps": 2, "run": OF_WIDTHS},
                   "conditions": {"tasks": 4, "samples": 2, "run": LABELLED},
                   "adapters": {"tasks": 4, "samples": 2, "adapt": (), "rival_images": 60, "rival_batch": 20,
                                "rival_rates": (0.01,), "rival_most": 1, "inversion_steps": 2, "run": ADAPTED},
-                  "audit": {"examples": 50, "draws": 20, "run": RUN},
+                  "bits": {"run": ROUNDED}, "audit": {"examples": 50, "draws": 20, "run": RUN},
                   "uncertainty": {"members": 3, "reference": "soup", "foreign": ("rotated",), "corruptions": ("blur",),
-                                  "run": TRAINED_AGAIN}},
+                                  "run": TRAINED_AGAIN},
+                  "predict_property": {"readers": [{"name": "statistics"}], "run": READ}},
     "reader": {
-        "neuron_transformer": SHORT_READER | {"depth": 1}, "equivariant": SHORT_READER | {"edge_width": 4},
-        "probes": SHORT_READER,
+        "statistics": {"trees": 20}, "neuron_transformer": SHORT_READER | {"depth": 1},
+        "equivariant": SHORT_READER | {"edge_width": 4}, "probes": SHORT_READER,
     },
     "report": {"html": {"run": RUN}, "markdown": {"run": RUN}, "meshes": {"samples": 2, "side": 8, "run": SOLIDS}},
     "tracker": {"tensorboard": {}, "wandb": {"mode": "offline"}, "mlflow": {"tracking_uri": "file:runs"}},

@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from pdiff.context import Context
 from pdiff.data import TensorSplit
 from pdiff.errors import UserError
-from pdiff_plugins.reading.probing import input_shape
+from pdiff_plugins.reading.readers.probing import input_shape
 from pdiff_plugins.symmetry.align import example
 from pdiff_plugins.symmetry.graph import Graph
 from pdiff_plugins.symmetry.permutations import Symmetry

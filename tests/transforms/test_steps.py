@@ -19,7 +19,7 @@ from pdiff.testing import TinyMethod, check_component, tiny_run, tiny_zoo
 from pdiff_plugins.transforms.choice import First, Holdout
 from pdiff_plugins.transforms.recalibration import Recalibration
 from pdiff_plugins.transforms.temperature import Temperature, tempered
-from tests.components.cases import FIELDS
+from tests.components.runs import FIELDS
 from tests.helpers import mistake, pdiff_command
 
 FIRST, COPIES = {"name": "first", "count": 4}, {"name": "permuted", "copies": 1}

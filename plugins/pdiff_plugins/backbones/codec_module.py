@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -84,18 +84,33 @@ class Fitted(Protocol):
         ...
 
 
-Spanned = tuple[Fitted, "Tensor", dict[str, Any]]
-"""A codec that is fitted, the checkpoints' latents z_NZ in float64, and what is kept of them."""
+class Learnt(NamedTuple):
+    """A codec that is fitted, and what it makes of the checkpoints."""
+
+    fitted: Fitted
+    z_NZ: Tensor
+    kept: dict[str, Any]
+    """What is kept of the checkpoints; see `latent.space.reconstruction`."""
+    log: Sequence[dict[str, Any]] = ()
+    """Of its training, where it has one."""
+
+
+@runtime_checkable
+class Around(Protocol):
+    """A fitted codec around another, whose latents are its own."""
+
+    inner: Fitted
 
 
 @runtime_checkable
 class OfZoo(Protocol):
-    """A codec, not its module, that stands on the run's own checkpoints, and needs no module where they are there."""
+    """A codec, not its module, that is fitted to checkpoints as they are, where it can be; else its module is."""
 
-    def on(self, zoo: Zoo, faithful: bool) -> Spanned | None:
+    def on(self, zoo: Zoo, faithful: bool, whole: bool, bench: Bench, ctx: Context) -> Learnt | None:
         """Return it fitted; None: by its module.
 
-        The names of its tensors begin with `span.`.
+        `whole`: the zoo is the run's own, on which it may stand: it is there when the codec is loaded. The names of its
+        tensors begin with `span.`.
         """
         ...
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pdiff.components import Ahead
     from pdiff.context import Context
     from pdiff.zoo import Layout, Zoo
-    from pdiff_plugins.backbones.codec_module import Fitted, Spanned
+    from pdiff_plugins.backbones.codec_module import Fitted, Learnt
 
 
 def _odd(kernel: int) -> int:
@@ -60,11 +60,12 @@ class Pca(Codec):
 
         return PcaModule(dim, self.latent)
 
-    def on(self, zoo: Zoo, faithful: bool) -> Spanned | None:
+    def on(self, zoo: Zoo, faithful: bool, whole: bool, bench: Bench, ctx: Context) -> Learnt | None:
         """See `OfZoo.on`."""
+        from pdiff_plugins.backbones.codec_module import Learnt
         from pdiff_plugins.latent import span
 
-        return span.fit(zoo, self.latent, faithful) if len(zoo) <= zoo.layout.dim else None
+        return Learnt(*span.fit(zoo, self.latent, faithful)) if whole and len(zoo) <= zoo.layout.dim else None
 
     def loaded(self, tensors: dict[str, Tensor], zoo: Zoo, faithful: bool) -> Fitted:
         """See `OfZoo.loaded`."""

@@ -1,12 +1,16 @@
 """The grid of few bits: (c + 1/2) times a step, c a whole number of b bits; each row of a matrix has a step.
 
 Rows are the first axis of an entry of two or more axes: what belongs to one output. All other entries stay as they
-are. Shapes: M networks, D selected parameters, R rows, L numbers of a row.
+are. Steps are numbers of bfloat16, so that every product with half a whole number of 8 bits is a float32 exactly: a
+network on a grid stays there to the bit, and its steps are found again from its values. No grid holds zero: a weight
+that is exactly zero is one that was cut, and stays so. Shapes: M networks, D selected parameters, R rows, L numbers of
+a row.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,8 +22,6 @@ GAUSSIAN = {2: 0.9957, 3: 0.5860, 4: 0.3352, 5: 0.1881, 6: 0.1041, 7: 0.0568, 8:
 
 Max 1960, Quantizing for minimum distortion, table II, to 5 bits; beyond, computed alike.
 """
-EXACT = 1e-5
-"""Of a step, by which a value on the grid may be beside its place for rounding."""
 TRIED = 64
 """Steps tried for a row that is not on a grid."""
 
@@ -45,6 +47,25 @@ def values(codes_RL: Tensor, step_R: Tensor) -> Tensor:
     return (codes_RL + 0.5) * step_R[..., None]
 
 
+def storable(step_R: Tensor) -> Tensor:
+    """Return the steps of bfloat16 that are nearest, of the same type."""
+    return step_R.to(torch.bfloat16).to(step_R.dtype)
+
+
+def nearest(rows_RL: Tensor, step_R: Tensor, bits: int) -> Tensor:
+    """Return the values on a grid that are nearest to rows `[..., R, L]`; zeros stay, and all of a row of step 0."""
+    some_R = torch.where(step_R > 0, step_R, torch.ones_like(step_R))
+    alive_RL = (rows_RL != 0) & (step_R > 0)[..., None]
+    return torch.where(alive_RL, values(codes(rows_RL, some_R, bits), some_R), torch.zeros_like(rows_RL))
+
+
+def gaussian(rows_RL: Tensor, bits: int) -> Tensor:
+    """Return the step `[..., R]` that is best for numbers of a Gaussian as wide as each row's that are not zero."""
+    alive_R = (rows_RL != 0).sum(dim=-1).clamp_min(1)
+    square_R = rows_RL.square().sum(dim=-1, dtype=torch.float64) / alive_R
+    return storable(GAUSSIAN[bits] * square_R.sqrt()).to(rows_RL.dtype)
+
+
 def steps(rows_RL: Tensor, bits: int) -> Tensor:
     """Return the step `[..., R]` by which each row loses least.
 
@@ -53,14 +74,12 @@ def steps(rows_RL: Tensor, bits: int) -> Tensor:
     wide_RL = rows_RL.double()
     most_R = wide_RL.abs().amax(dim=-1)
     halves = torch.arange(2 ** (bits - 1), dtype=torch.float64, device=rows_RL.device) + 0.5
-    spread_R = GAUSSIAN[bits] * wide_RL.square().mean(dim=-1).sqrt()
+    spread_R = gaussian(wide_RL, bits)
     between = torch.linspace(math.log(0.4), math.log(2.5), TRIED, dtype=torch.float64, device=rows_RL.device).exp()
     best_R, error_R = torch.zeros_like(most_R), torch.full_like(most_R, math.inf)
     for step_R in (*(most_R / half for half in halves), *(spread_R * factor for factor in between)):
-        some_R = step_R.clamp_min(torch.finfo(torch.float64).tiny)
-        now_R = (values(codes(wide_RL, some_R, bits), some_R) - wide_RL).abs()
-        lost_R = now_R.square().sum(dim=-1)
-        lost_R = torch.where(now_R.amax(dim=-1) <= EXACT * step_R, torch.zeros_like(lost_R), lost_R)
+        step_R = storable(step_R)
+        lost_R = (nearest(wide_RL, step_R, bits) - wide_RL).square().sum(dim=-1)
         better_R = lost_R < error_R
         best_R, error_R = torch.where(better_R, step_R, best_R), torch.where(better_R, lost_R, error_R)
     return best_R.to(rows_RL.dtype)
@@ -71,9 +90,7 @@ def rounded(theta_MD: Tensor, layout: Layout, bits: int) -> Tensor:
     theta_MD = theta_MD.clone()
     for entry in matrices(layout):
         rows_MRL = rows(theta_MD, entry)
-        step_MR = steps(rows_MRL, bits)
-        safe_MR = torch.where(step_MR > 0, step_MR, torch.ones_like(step_MR))
-        rows_MRL.copy_(values(codes(rows_MRL, safe_MR, bits), safe_MR) * (step_MR > 0)[..., None])
+        rows_MRL.copy_(nearest(rows_MRL, steps(rows_MRL, bits), bits))
     return theta_MD
 
 
@@ -82,7 +99,13 @@ def straight_through(rows_RL: Tensor, bits: int) -> Tensor:
 
     The gradient passes as if nothing were rounded (Bengio et al. 2013, arXiv 1308.3432), within the grid and beyond.
     """
-    with torch.no_grad():
-        step_R = (GAUSSIAN[bits] * rows_RL.square().mean(dim=-1).sqrt()).clamp_min(torch.finfo(rows_RL.dtype).tiny)
-        moved_RL = values(codes(rows_RL, step_R, bits), step_R) - rows_RL
-    return rows_RL + moved_RL
+    still_RL = rows_RL.detach()
+    return nearest(still_RL, gaussian(still_RL, bits), bits) + (rows_RL - still_RL)
+
+
+def seen(tensors: Mapping[str, Tensor], axes: Mapping[str, int], bits: int) -> dict[str, Tensor]:
+    """Return tensors, each `[..., *shape]`, as the loss sees them: matrices, whose axes are counted, on a grid."""
+    return {
+        key: straight_through(value.flatten(1 - axes[key]), bits).view_as(value) if key in axes else value
+        for key, value in tensors.items()
+    }

@@ -12,8 +12,11 @@ from pdiff.components import Collector, Task
 from pdiff.errors import UserError
 from pdiff.mapped import Touched
 from pdiff_plugins.batches import examples_read
+from pdiff_plugins.bits.options import Bits, Keep, require_matrices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from pdiff.bench import Bench
@@ -46,6 +49,8 @@ class Trajectory(Collector):
     every: int = Field(1, gt=0, description="save every so many steps")
     skip_steps: int = Field(0, ge=0, description="steps before the first is saved")
     skip_first_batch: bool = Field(False, description="do not save after the first batch of an epoch, as some cells do")
+    bits: Bits = 0
+    keep: Keep = 1.0
 
     def expected(self) -> int:
         return self.count
@@ -60,7 +65,9 @@ class Trajectory(Collector):
         from pdiff.data import Batch
         from pdiff.training.loop import epoch_length, epoch_order, train
         from pdiff.zoo import Zoo
+        from pdiff_plugins.bits.few import Few
 
+        require_matrices(layout, self.bits, self.keep)
         anchor = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
         for key, parameter in model.named_parameters(remove_duplicate=False):
             parameter.requires_grad_(key in layout.keys)
@@ -69,15 +76,19 @@ class Trajectory(Collector):
         model.train(self.batch_norm == "train")
         per_epoch = epoch_length(len(data.train), self.batch_size, model)
         saved = self.saved_steps(per_epoch)
+        few = Few(model, layout, self.bits, self.keep) if self.bits or self.keep < 1 else None
 
         def draw(step: int, generator: Any) -> Batch:
             index = epoch_order(len(data.train), self.batch_size, step, ctx.seed, per_epoch)
             return data.train.batch(index, ctx.device, generator)
 
         def loss(*batch: Any) -> Tensor:
-            return task.loss(model, Batch(*batch))
+            return task.loss(few or model, Batch(*batch))
 
-        recorder = _Recorder(model, layout, saved, ctx.snapshot)
+        def theta() -> Tensor:
+            return few.theta() if few else layout.joined(model.state_dict())
+
+        recorder = _Recorder(theta, layout, saved, ctx.snapshot)
         train(
             model, loss, steps=saved[-1], ctx=ctx, what="collect", lr=self.lr, optimizer=self.optimizer,
             weight_decay=self.weight_decay, schedule=self._factor(per_epoch), observer=recorder,
@@ -117,15 +128,15 @@ class Trajectory(Collector):
 class _Recorder:
     """Keeps the selected parameters after the steps asked for, in a file; a few on the device, so it seldom waits."""
 
-    def __init__(self, model: nn.Module, layout: Layout, steps: list[int], snapshot: Snapshot):
-        self.model, self.layout, self.steps = model, layout, set(steps)
+    def __init__(self, theta: Callable[[], Tensor], layout: Layout, steps: list[int], snapshot: Snapshot):
+        self.theta, self.steps = theta, set(steps)
         self.theta_ND = snapshot.rows(len(steps), layout.dim)
         self.touched, self.done = Touched(self.theta_ND), 0
         self.near: list[Tensor] = []
 
     def after(self, step: int) -> dict[str, float]:
         if step in self.steps:
-            self.near.append(self.layout.joined(self.model.state_dict()))
+            self.near.append(self.theta())
             last = self.done + len(self.near) == len(self.steps)
             if last or not self.near[0].is_cuda or len(self.near) * self.near[0].nbytes >= NEAR_BYTES:
                 self._fetch()

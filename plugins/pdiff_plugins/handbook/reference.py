@@ -57,8 +57,8 @@ folder of images), `bring_your_own_checkpoints` (a folder of files),
 `hyperdiffusion_mesh_folder` (shapes in space), `radiance_scenes`, `radiance_text` and `radiance_classes` (scenes in
 colour), `gpt_digits`, `gpt_digits_error`, `gpt_mnist`, `gpt_cifar10` and `gpt_cartpole` (networks on demand), two
 generators beyond the soup in `recipes/best/`, whole networks of 0.3 to 11 million numbers in `recipes/scale/` (each at
-a rate with something to learn and at one without), networks for tasks that are asked for in `recipes/conditions/`, and
-the whole book in `recipes/paper/`.
+a rate with something to learn and at one without), networks for tasks that are asked for in `recipes/conditions/`,
+weights that are read, in few bits and of several widths in `recipes/weights/`, and the whole book in `recipes/paper/`.
 """
 
 

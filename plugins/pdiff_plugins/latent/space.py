@@ -20,7 +20,16 @@ from pdiff.running.memory import in_chunks
 from pdiff.running.ranks import exchange, own_rows
 from pdiff.training.loop import threads_for
 from pdiff.zoo import Layout, Zoo
-from pdiff_plugins.backbones.codec_module import Fitted, OfZoo, OneScale, Reading, Saying, Spanned, codec_module
+from pdiff_plugins.backbones.codec_module import (
+    Around,
+    Fitted,
+    Learnt,
+    OfZoo,
+    OneScale,
+    Reading,
+    Saying,
+    codec_module,
+)
 from pdiff_plugins.maths import normalise
 from pdiff_plugins.maths.normalise import Normaliser
 
@@ -91,7 +100,7 @@ class LatentSpace:
     @property
     def codec(self) -> nn.Module | None:
         """The codec's module, where it has one."""
-        return self.fitted.codec if isinstance(self.fitted, Coded) else None
+        return module_of(self.fitted)
 
     def decode(self, z_MZ: Tensor, ctx: Context) -> Tensor:
         """Return theta_MD in the original scale, on the CPU."""
@@ -128,11 +137,21 @@ def fit(
     With `faithful` it is the original's: one mean and deviation per tensor, and latents as the codec gives them.
     `whole`: the zoo is the run's own, which `load` has again; a codec may then stand on it. `whiten`: see `_standard`.
     """
-    codec = method.codec
-    spanned = codec.on(zoo, method.faithful) if whole and isinstance(codec, OfZoo) else None
-    if spanned is not None:
-        return _on_zoo(method, spanned, zoo, bench, ctx, whiten)
-    normaliser = normalise.per_tensor(zoo) if method.faithful else normalise.per_column(zoo)
+    learnt = learn(method.codec, zoo, bench, ctx, method.faithful, whole)
+    fitted, z_NZ = learnt.fitted, learnt.z_NZ.float()
+    facts: dict[str, Any] = {"codec": gate(fitted, learnt.kept, zoo, z_NZ, bench, ctx)}
+    if examples := getattr(method.codec, "examples", 0):  # of a codec that learns from the task
+        facts["examples"] = examples
+    mean_Z, scale_Z = _standard(z_NZ, module_of(fitted), method.faithful, whiten)
+    space = LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), list(learnt.log), facts)
+    return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
+
+
+def learn(codec: Codec, zoo: Zoo, bench: Bench, ctx: Context, faithful: bool, whole: bool) -> Learnt:
+    """Return a codec that is fitted to a zoo, whose networks `bench` serves; for the rest see `fit`."""
+    if isinstance(codec, OfZoo) and (learnt := codec.on(zoo, faithful, whole, bench, ctx)):
+        return learnt
+    normaliser = normalise.per_tensor(zoo) if faithful else normalise.per_column(zoo)
     x_ND = normalised(normaliser, zoo.theta_ND, ctx)
     codec_ctx, through = ctx.scope("codec"), bench.through(normaliser.to(ctx.device).decode)
     torch.manual_seed(codec_ctx.seed)
@@ -141,21 +160,14 @@ def fit(
     module = module.to(ctx.device).eval()
     z_NZ = encode(module, x_ND, ctx.device)
     fitted = Coded(normaliser, module)
-    facts: dict[str, Any] = {"codec": gate(fitted, reconstruction(fitted, x_ND, z_NZ, ctx), zoo, z_NZ, bench, ctx)}
-    if examples := getattr(codec, "examples", 0):  # of a codec that learns from the task
-        facts["examples"] = examples
-    mean_Z, scale_Z = _standard(z_NZ, module, method.faithful, whiten)
-    return LatentSpace(zoo.layout, fitted, mean_Z.cpu(), scale_Z.cpu(), log, facts), (z_NZ - mean_Z) / scale_Z
+    return Learnt(fitted, z_NZ, reconstruction(fitted, x_ND, z_NZ, ctx), log)
 
 
-def _on_zoo(
-    method: WithCodec, spanned: Spanned, zoo: Zoo, bench: Bench, ctx: Context, whiten: bool
-) -> tuple[LatentSpace, Tensor]:
-    fitted, double_NZ, facts = spanned
-    z_NZ = double_NZ.float()
-    mean_Z, scale_Z = _standard(z_NZ, None, method.faithful, whiten)
-    space = LatentSpace(zoo.layout, fitted, mean_Z, scale_Z, [], {"codec": gate(fitted, facts, zoo, z_NZ, bench, ctx)})
-    return space, ((z_NZ - mean_Z) / scale_Z).to(ctx.device)
+def module_of(fitted: Fitted) -> nn.Module | None:
+    """Return the module of a fitted codec, or of the one inside it; None where it has none."""
+    if isinstance(fitted, Around):
+        return module_of(fitted.inner)
+    return fitted.codec if isinstance(fitted, Coded) else None
 
 
 def normalised(normaliser: Normaliser, theta_ND: Tensor, ctx: Context) -> Tensor:
@@ -168,17 +180,20 @@ def normalised(normaliser: Normaliser, theta_ND: Tensor, ctx: Context) -> Tensor
 
 def load(method: WithCodec, tensors: dict[str, Tensor], zoo: Zoo) -> LatentSpace:
     """Rebuild a fitted latent space."""
-    latent, spanned = below(tensors, "latent."), below(tensors, "span.")
-    if spanned:
-        assert isinstance(method.codec, OfZoo)
-        fitted = method.codec.loaded(spanned, zoo, method.faithful)
-        return LatentSpace(zoo.layout, fitted, latent["mean"], latent["scale"])
-    codec = method.codec.build(dim=zoo.layout.dim, layout=zoo.layout)
-    codec.load_state_dict(below(tensors, "codec."))
-    if isinstance(codec, Reading):
-        codec.recall(below(tensors, "reading."))
-    normaliser = normalise.load(zoo.layout, below(tensors, "normaliser."))
-    return LatentSpace(zoo.layout, Coded(normaliser, codec.eval()), latent["mean"], latent["scale"])
+    latent, fitted = below(tensors, "latent."), rebuilt(method.codec, tensors, zoo, method.faithful)
+    return LatentSpace(zoo.layout, fitted, latent["mean"], latent["scale"])
+
+
+def rebuilt(codec: Codec, tensors: dict[str, Tensor], zoo: Zoo, faithful: bool) -> Fitted:
+    """Rebuild a fitted codec from its tensors and the zoo that it was fitted to."""
+    if spanned := below(tensors, "span."):
+        assert isinstance(codec, OfZoo)
+        return codec.loaded(spanned, zoo, faithful)
+    module = codec.build(dim=zoo.layout.dim, layout=zoo.layout)
+    module.load_state_dict(below(tensors, "codec."))
+    if isinstance(module, Reading):
+        module.recall(below(tensors, "reading."))
+    return Coded(normalise.load(zoo.layout, below(tensors, "normaliser.")), module.eval())
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -12,9 +12,12 @@ from pdiff.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdiff.bench import Bench
     from pdiff.components import Ahead
+    from pdiff.context import Context
     from pdiff.zoo import Layout, Zoo
     from pdiff_plugins.adapters.products.span import ProductSpan
+    from pdiff_plugins.backbones.codec_module import Learnt
 
 
 class Products(Codec):
@@ -44,11 +47,12 @@ class Products(Codec):
             "flow_matching and without augment, or take codec 'pca'"
         )
 
-    def on(self, zoo: Zoo, faithful: bool) -> tuple[ProductSpan, Tensor, dict[str, Any]]:
+    def on(self, zoo: Zoo, faithful: bool, whole: bool, bench: Bench, ctx: Context) -> Learnt | None:
         """See `OfZoo.on`."""
         from pdiff_plugins.adapters.products.span import fit
+        from pdiff_plugins.backbones.codec_module import Learnt
 
-        return fit(zoo, self.latent)
+        return Learnt(*fit(zoo, self.latent)) if whole else None
 
     def loaded(self, tensors: dict[str, Tensor], zoo: Zoo, faithful: bool) -> ProductSpan:
         """See `OfZoo.loaded`."""

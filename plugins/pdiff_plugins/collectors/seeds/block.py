@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from pdiff.mapped import sync
 from pdiff.training.capture import captured
 from pdiff.training.optimizers import optimizer_for
+from pdiff_plugins.collectors.seeds.pace import Pace
 
 if TYPE_CHECKING:
     from pdiff_plugins.collectors.seeds.training import JointTraining
@@ -34,6 +35,8 @@ class Block:
         """Those that are asked for; the others only fill the block."""
         rows = slice(first, self.numbers.stop)
         self.theta_GSD, self.losses_GS = training.theta_RSD[rows], training.losses_RS[rows]
+        own = training.own
+        self.pace = Pace([own(run) for run in self.numbers], self.options, self.ctx.device) if own else None
         self.column = {step: column for column, step in enumerate(training.saved)}
         self.snapshot = training.snapshot.scope(str(first))
         self.step, self.since, self.epoch = 0, 0, -1
@@ -51,27 +54,34 @@ class Block:
             if self.training.stopped.is_set():
                 return
             self._set_rate(self.options.lr * self.training.factor(step))
+            if self.pace:
+                self.pace.at(step)
             losses_G = update(*self._batch(step))
-            self.total_G += losses_G
+            self.total_G += losses_G * self.pace.trained_G if self.pace else losses_G
             self.step, self.since = step + 1, self.since + 1
             self._keep()
             self._show(bar, losses_G)
             if self.snapshot.due() or self.step == self.last:
                 self._save()
-        del self.theta_GT, self.buffers, self.optimizer
+        del self.theta_GT, self.cut_GT, self.buffers, self.optimizer
 
     def _begin(self) -> None:
         with self.training.lock:  # building a network seeds torch's global generator
             models = [self.training.start(run) for run in self.numbers]
         self.theta_GT, self.buffers = self.training.network.stacked(models)
+        self.cut_GT = self.training.cut(self.numbers)
+        self._cut()
         self.total_G = torch.zeros(len(models), dtype=torch.float64, device=self.ctx.device)
-        self.optimizer = optimizer_for(
-            self.options.optimizer, [self.theta_GT], self.options.lr, self.options.weight_decay
-        )
+        decay = 0.0 if self.pace else self.options.weight_decay
+        self.optimizer = optimizer_for(self.options.optimizer, [self.theta_GT], self.options.lr, decay)
         if self.restored:
             self._restore(self.restored)
         else:
             self._keep()
+
+    def _cut(self) -> None:
+        if self.cut_GT is not None:
+            self.theta_GT.masked_fill_(self.cut_GT, 0.0)
 
     def _set_rate(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -96,15 +106,20 @@ class Block:
         step = self.training.step_for(batch, self.theta_GT, self.buffers)
         self.theta_GT.grad, losses_G, *buffers = step(self.theta_GT, *tensors, *self.buffers)
         for buffer, new in zip(self.buffers, buffers, strict=True):
-            buffer.copy_(new)
-        self.optimizer.step()
+            buffer.copy_(self.pace.kept(buffer, new) if self.pace else new)
+        if self.pace:
+            self.pace.step(self.theta_GT, self.optimizer)
+        else:
+            self.optimizer.step()
+        self._cut()
         return losses_G
 
     def _keep(self) -> None:
         column = self.column.get(self.step)
         if column is not None:
             self.theta_GSD[:, column] = self.training.network.vectors(self.theta_GT, self.buffers)
-            self.losses_GS[:, column] = (self.total_G / self.since).cpu()  # 0 / 0 at step 0: there is no loss yet
+            steps = self.pace.counted(self.step - self.since, self.step) if self.pace else self.since
+            self.losses_GS[:, column] = self.total_G.cpu() / steps  # 0 / 0 at step 0: there is no loss yet
             self.total_G.zero_()
             self.since = 0
 
@@ -115,7 +130,9 @@ class Block:
             self.shown = self.step
 
     def _identity(self) -> list[Any]:
-        return [*self.theta_GSD.shape, list(self.training.network.shapes), self.training.saved, self.options.identity()]
+        known = [list(self.training.network.shapes), self.training.saved, self.options.identity()]
+        own = [[[*one[:3], *one.others] for one in self.pace.own]] if self.pace else []
+        return [*self.theta_GSD.shape, *known, *own]
 
     def _saved_columns(self) -> int:
         return sum(step <= self.step for step in self.column)

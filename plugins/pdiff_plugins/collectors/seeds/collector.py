@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pdiff.components import Task
 from pdiff.mapped import take
 from pdiff_plugins.batches import examples_read
+from pdiff_plugins.bits.options import Bits, Keep, Masks, Rewind, Rounds, check_rounds, require_matrices
 from pdiff_plugins.collectors.seeds.options import TrainedTogether
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ class Seeds(TrainedTogether):
         "takes everything, or adds adapters; shared: all at one new initialisation; base: all at the base network",
     )
 
+    bits: Bits = 0
+    keep: Keep = 1.0
+    masks: Masks = "shared"
+    rounds: Rounds = 1
+    rewind: Rewind = True
+
+    @model_validator(mode="after")
+    def _cuts(self) -> Seeds:
+        check_rounds(self.keep, self.masks, self.rounds, self.rewind)
+        return self
+
     @model_validator(mode="after")
     def _one_spacing(self) -> Seeds:
         if self.every and self.log_spaced:
@@ -60,7 +72,8 @@ class Seeds(TrainedTogether):
         return self.count * len(self.saved_steps())
 
     def examples(self, train: int) -> int:
-        return self.count * examples_read(train, self.batch_size, self.steps)
+        ahead = 0 if self.keep == 1 else self.rounds * (self.count if self.masks == "own" else 1)
+        return (ahead + self.count) * examples_read(train, self.batch_size, self.steps)
 
     def collect(
         self, model: nn.Module, *, data: DatasetSplits, task: Task, layout: Layout, bench: Bench, ctx: Context
@@ -68,13 +81,19 @@ class Seeds(TrainedTogether):
         """See `Collector.collect`. Runs that diverge are left out. Raises UserError where fewer than two remain."""
         from pdiff.zoo import Zoo
         from pdiff_plugins.adapters.layers import in_training
+        from pdiff_plugins.collectors.seeds.pruning import prune
         from pdiff_plugins.collectors.seeds.starts import starts
         from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
 
+        require_matrices(layout, self.bits, self.keep)
         template, start = starts(self.start, model, layout, bench, ctx)
         anchor = {key: value.detach().cpu().clone() for key, value in template.state_dict().items()}
         examples = Examples(data.train, self, in_training(template), ctx, self.count)
-        training = JointTraining(self, self.count, self.saved_steps(), start, template, examples, task, layout, ctx)
+        training = JointTraining(
+            self, self.count, self.saved_steps(), start, template, examples, task, layout, ctx, bits=self.bits
+        )
+        if self.keep < 1:
+            prune(training, self)
         theta_RSD, losses_RS = training.run()
         runs = finite_runs(training, theta_RSD, losses_RS)
         rows = [

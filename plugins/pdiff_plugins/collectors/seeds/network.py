@@ -22,6 +22,8 @@ from pdiff.running.device import steady_attention
 from pdiff.training.loop import enough_for_batch_norm
 from pdiff.zoo import Layout
 from pdiff_plugins.adapters.layers import CONVOLUTIONS, merged_weights
+from pdiff_plugins.bits.grid import matrices
+from pdiff_plugins.bits.grid import seen as grid_seen
 from pdiff_plugins.collectors.seeds.layers import DECOMPOSED, JointLayers, plain_means
 from pdiff_plugins.networks.activations import layer_outputs
 
@@ -40,8 +42,13 @@ Step = Callable[..., tuple[Tensor, ...]]
 class Network:
     """What networks of one architecture share: the order of their parameters, and what is frozen."""
 
-    def __init__(self, model: nn.Module, layout: Layout, task: Task, ctx: Context, what: str = "collect"):
-        """`model` holds the frozen parameters, is in the mode of training, and is not changed later."""
+    def __init__(
+        self, model: nn.Module, layout: Layout, task: Task, ctx: Context, what: str = "collect", bits: int = 0
+    ):
+        """`model` holds the frozen parameters, is in the mode of training, and is not changed later.
+
+        `bits`: of a matrix's weight, as the loss sees it, and as it is kept; 0: it is as it is.
+        """
         self.model, self.layout, self.task, self.ctx = model.requires_grad_(False), layout, task, ctx
         self.what = what
         self.cpu = ctx.device.type == "cpu"
@@ -50,6 +57,7 @@ class Network:
         self.owner = {name: unique[id(entry)] for name, entry in every}
         self.places = once(model, self.owner)
         selected = {self.owner[key] for key in layout.keys}
+        self.bits, self.axes = bits, {self.owner[entry.key]: len(entry.shape) for entry in matrices(layout)}
         self.shapes = {name: p.shape for name, p in model.named_parameters() if name in selected}
         self.freezes = len(self.shapes) < len(list(model.parameters()))
         self.buffers = [name for name, _ in model.named_buffers()]
@@ -96,9 +104,19 @@ class Network:
             for (name, shape), values in zip(self.shapes.items(), flat, strict=True)
         }
 
+    def seen(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return the trained parameters as the loss sees those of theta `[..., T]`."""
+        parameters = self.parameters(theta)
+        return grid_seen(parameters, self.axes, self.bits) if self.bits else parameters
+
+    def trained(self, theta_GD: Tensor) -> Tensor:
+        """Return of selected numbers those of parameters that are trained, `[G, T]`, on the device."""
+        tensors = {self.owner[key]: value for key, value in self.layout.tensors(theta_GD).items()}
+        return torch.cat([tensors[name].flatten(1) for name in self.shapes], 1).to(self.ctx.device)
+
     def vectors(self, theta_GT: Tensor, buffers: Sequence[Tensor]) -> Tensor:
         """Return the selected parameters `[G, D]`, float32 on the CPU."""
-        tensors = dict(zip(self.buffers, buffers, strict=True)) | self.parameters(theta_GT)
+        tensors = dict(zip(self.buffers, buffers, strict=True)) | self.seen(theta_GT)
         keys = [entry.key for entry in self.layout.entries]
         values = [tensors[self.owner[key]].reshape(len(theta_GT), -1) for key in keys]
         return torch.cat(values, 1).to("cpu", torch.float32)
@@ -137,7 +155,7 @@ class Network:
     def _loss(self, theta_T: Tensor, batch: Batch, buffers: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return one network's loss, and its buffers afterwards."""
         new = {name: buffer.clone() for name, buffer in zip(self.buffers, buffers, strict=True)}
-        tensors = self.parameters(theta_T) | new
+        tensors = self.seen(theta_T) | new
         state = {name: tensors[self.owner[name]] for name in self.places if self.owner[name] in tensors}
         bfloat16 = self.ctx.precision == "bfloat16"
 

@@ -33,6 +33,7 @@ from pdiff.training.loop import epoch_length, epoch_order, threads_for
 from pdiff.training.optimizers import SCHEDULES
 from pdiff_plugins.collectors.seeds.block import Block
 from pdiff_plugins.collectors.seeds.network import Network, Step
+from pdiff_plugins.collectors.seeds.pace import Own
 
 if TYPE_CHECKING:
     from pdiff.components import Task
@@ -112,7 +113,8 @@ class JointTraining:
     def __init__(
         self, options: TrainedTogether, count: int, saved: Sequence[int], start: Callable[[int], nn.Module],
         model: nn.Module, examples: Batches, task: Task, layout: Layout, ctx: Context, what: str = "collect",
-        factor: Callable[[int], float] | None = None, largest: int = 0,
+        factor: Callable[[int], float] | None = None, largest: int = 0, own: Callable[[int], Own] | None = None,
+        bits: int = 0,
     ):  # fmt: skip
         """`model` holds what is frozen, and is in the mode of training.
 
@@ -121,13 +123,19 @@ class JointTraining:
             what: names the training, on its bar and in what is told.
             factor: on the rate, by step; None: as the options' schedule has it, step by step.
             largest: networks of a block on a CPU at most, a power of 2; 0: `LARGEST_BLOCK`.
+            own: of a run, also of those that fill the last block, what it has instead of the options' rate, decay and
+                length: at most `options.lr`, and the last saved step. The schedule is then that of its own length.
+            bits: of a matrix's weight, in the loss and as it is kept; 0: any float.
 
         Raises UserError where the selection holds nothing to train, and NotTogether for complex parameters.
         """
         self.options, self.count, self.saved, self.start, self.ctx = options, count, list(saved), start, ctx
         self.what, self.largest = what, largest or LARGEST_BLOCK
-        self.network, self.examples = Network(model, layout, task, ctx, what), examples
-        self.factor = factor or SCHEDULES[options.schedule](self.saved[-1])
+        self.network, self.examples = Network(model, layout, task, ctx, what, bits), examples
+        self.mask_RD: Tensor | None = None
+        """Which numbers runs keep, bool, or `[1, D]` for all alike; the others are and stay zero."""
+        self.factor = factor or SCHEDULES["constant" if own else options.schedule](self.saved[-1])
+        self.own = own
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.block_size = self._block_size()
         blocks = math.ceil(count / self.block_size)
@@ -176,6 +184,12 @@ class JointTraining:
                 self.stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def cut(self, runs: Sequence[int]) -> Tensor | None:
+        """Return which trained parameters of runs are zero, bool `[G, T]`; None: each is what it is."""
+        if self.mask_RD is None:
+            return None
+        return ~self.network.trained(self.mask_RD[[min(run, len(self.mask_RD) - 1) for run in runs]])
 
     def step_for(self, batch: Batch, theta_GT: Tensor, buffers: list[Tensor]) -> Step:
         """Return the traced step for batches of this length."""

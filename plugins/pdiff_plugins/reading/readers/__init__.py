@@ -1,1 +1,1 @@
-"""The readers."""
+"""What tells a property of networks from their weights."""

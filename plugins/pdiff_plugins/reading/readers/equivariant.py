@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
-    from pdiff.components.reader import Readout
+    from pdiff.components import Readout
     from pdiff.context import Context
 
 

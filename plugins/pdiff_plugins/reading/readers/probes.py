@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pdiff.bench import Bench
-    from pdiff.components.reader import Readout
+    from pdiff.components import Readout
     from pdiff.context import Context
 
 
@@ -42,6 +42,6 @@ class ProbeReader(WeightReader):
 
     def fit(self, theta_ND: Tensor, value_N: Tensor, bench: Bench, ctx: Context) -> Readout:
         """See `WeightReader.fit`. Raises UserError where inputs are no tensor of real numbers, or there are no data."""
-        from pdiff_plugins.reading.probing import learn_probes
+        from pdiff_plugins.reading.readers.probing import learn_probes
 
         return learn_probes(self, theta_ND, value_N, bench, ctx)

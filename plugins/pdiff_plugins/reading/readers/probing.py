@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,10 @@ from pdiff.errors import UserError
 from pdiff.objective import Objective
 from pdiff_plugins.reading.learning import Told, learn
 from pdiff_plugins.reading.nets.probing import Free, Generated, Prober, Says
-from pdiff_plugins.reading.readers.probes import ProbeReader
 from pdiff_plugins.symmetry.align import example
+
+if TYPE_CHECKING:
+    from pdiff_plugins.reading.readers.probes import ProbeReader
 
 SAME = "use networks of the same inputs and outputs"
 LEAST = math.exp(-8)
