@@ -23,10 +23,9 @@ from tests.reading.helpers import fitted, networks, reader
 
 READERS = ("neuron_transformer", "equivariant", "probes")
 SCALED = {"mlp": {"hidden": (6, 5)}, "strided_cnn": {"channels": (3, 4), "hidden": (5,)}}
-RESIDUAL = {"resnet_mini": {"side": 16, "channels": 4, "bottleneck": 3, "blocks": 1, "hidden": 5},
-            "vit_mini": {"side": 16, "dim": 8, "depth": 1, "heads": 2, "head_dim": 4, "mlp_dim": 6}}  # fmt: skip
-"""With LayerNorm, whose eps is not rescaled."""
-CASES = [(name, case) for name in READERS for case in (SCALED | RESIDUAL)]
+RESIDUAL = {"vit_mini": {"side": 16, "dim": 8, "depth": 1, "heads": 2, "head_dim": 4, "mlp_dim": 6}}
+"""With attention, and LayerNorm, whose eps is not rescaled."""
+CASES = [(name, case) for name in READERS for case in (SCALED if name == "probes" else SCALED | RESIDUAL)]
 
 
 @functools.cache
@@ -40,7 +39,7 @@ def learnt(name, architecture):
 
 
 @pytest.mark.parametrize(("name", "architecture"), CASES)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**31))
 def test_a_reordered_and_rescaled_network_reads_the_same(name, architecture, seed):
     readout, theta_ND, bench, symmetry, scaling = learnt(name, architecture)
@@ -76,20 +75,17 @@ def test_a_property_of_the_function_is_learnt(name):
 
 
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("architecture", SCALED)
-def test_networks_of_other_widths_are_read(name, architecture):
-    readout, *_ = learnt(name, architecture)
-    wider = {"mlp": {"hidden": (9, 4)}, "strided_cnn": {"channels": (5, 2), "hidden": (7,)}}[architecture]
-    theta_MD, bench = networks(architecture, **wider)
+def test_networks_of_other_widths_are_read(name):
+    readout, *_ = learnt(name, "strided_cnn")
+    theta_MD, bench = networks("strided_cnn", channels=(5, 2), hidden=(7,))
     value_M = readout.read(theta_MD, bench)
     assert value_M.isfinite().all() and value_M.unique().numel() == len(theta_MD)
 
 
-@pytest.mark.parametrize("name", READERS[:2])
-def test_canonical_scales_are_an_option(name):
+def test_canonical_scales_are_an_option():
     theta_ND, bench = networks("mlp", **SCALED["mlp"])
     scaling = Scaling.in_graph(Graph.of(bench.build(0), example(bench)), bench.objective.layout.keys)
-    readout = fitted(name, theta_ND, bench, balance=False)
+    readout = fitted("equivariant", theta_ND, bench, balance=False)
     rescaled_ND = scaling.scaled(theta_ND, torch.full((len(theta_ND), scaling.units), 0.5), bench.objective.layout)
     assert not torch.allclose(readout.read(rescaled_ND, bench), readout.read(theta_ND, bench), rtol=1e-3)
 
