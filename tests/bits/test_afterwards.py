@@ -82,9 +82,9 @@ def test_marginals_keep_each_weights_frequencies_and_nothing_of_which_go_togethe
 
 def test_labels_say_what_was_done() -> None:
     label = {
-        "zoo": {}, "soup rounded": {"method": {"name": "soup"}, "steps": {"rounded": 2}},
-        "dense zoo": {"collect": SEEDS}, "dense zoo cut": {"collect": SEEDS, "steps": [{"name": "cut", "keep": 0.3}]},
-        "dense pdiff rounded": {"collect": SEEDS, "method": {"name": "pdiff"}, "steps": {"rounded": 2}},
+        "zoo": {}, "soup rounded": {"method": {"name": "soup"}, "step": {"rounded": 2}},
+        "dense zoo": {"collect": SEEDS}, "dense zoo cut": {"collect": SEEDS, "step": [{"name": "cut", "keep": 0.3}]},
+        "dense pdiff rounded": {"collect": SEEDS, "method": {"name": "pdiff"}, "step": {"rounded": 2}},
         "mine": {"collect": SEEDS, "label": "mine"},
     }  # fmt: skip
     for wanted, options in label.items():
@@ -99,8 +99,8 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("afterwards")
     (folder / "small.toml").write_text(SMALL)
     steps = {"rounded": 2}
-    baselines = [DENSE, DENSE | {"steps": steps}, DENSE | {"method": {"name": "soup"}, "steps": steps},
-                 {"name": "afterwards", "method": {"name": "soup"}, "steps": steps}]  # fmt: skip
+    baselines = [DENSE, DENSE | {"step": steps}, DENSE | {"method": {"name": "soup"}, "step": steps},
+                 {"name": "afterwards", "method": {"name": "soup"}, "step": steps}]  # fmt: skip
     options = {"run.out": str(folder / "runs"), "baseline": baselines, "sample.step": steps, "sample.count": 4}
     return pdiff.run(folder / "small.toml", set=options | {"evaluate": [{"name": "accuracy"}]}, quiet=True)
 
@@ -129,9 +129,9 @@ def test_what_cannot_be_is_told_before_anything_is_trained(tmp_path: Path) -> No
     (tmp_path / "small.toml").write_text(SMALL)
     for options, words in (
         ({"zoo": {"align": True}}, "baseline[0].zoo: steps are on what collect makes"),
-        ({"steps": {"align": True}}, "align is no step on samples"),
+        ({"step": {"align": True}}, "align is no step on samples"),
         ({"zoo": {"rounded": 2}}, "rounded is no step on a zoo"),
-        ({"steps": {"rounded": 9}}, "less than or equal to 8"),
+        ({"step": {"rounded": 9}}, "less than or equal to 8"),
     ):
         with pytest.raises(UserError, match=r".") as caught:
             pdiff.run(tmp_path / "small.toml", set={"baseline": [{"name": "afterwards"} | options]}, quiet=True)

@@ -164,7 +164,7 @@ CASES: dict[str, dict[str, Any]] = {
         "gpt_cartpole": SHORT_GPT | {"metric": "loss"},
         **{name: {"zoo": CONDITIONED} for name in ("nearest", "neighbours", "ridge", "kernel", "attribute_directions")},
         "task_arithmetic": {}, "ties": {}, "dare": {}, "marginals": {},
-        "afterwards": {"method": {"name": "gaussian", "spreads": (1.0, 0.5)}, "steps": {"rounded": 2, "cut": 0.5}},
+        "afterwards": {"method": {"name": "gaussian", "spreads": (1.0, 0.5)}, "step": {"rounded": 2, "cut": 0.5}},
         "deep_ensemble": {"count": 3, "epochs": 1, "batch_size": 20}, "lone": {"epochs": 1, "trainings": (1.0, 2.0)},
         "laplace": {"weights": ("last_layer", "all"), "structure": ("kron", "diag"), "grid": (9.0, 90.0), "members": 3},
     },

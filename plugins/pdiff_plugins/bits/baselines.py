@@ -42,28 +42,28 @@ class Afterwards(Method):
     """Networks rounded, cut or otherwise changed afterwards, not learnt so.
 
     It collects checkpoints as `collect` says, from the run's base network, learns them by `method`, draws networks and
-    lets them go through `steps`. Without `collect` it learns the run's own checkpoints, without `method` it draws some
-    of the checkpoints themselves. Several that differ in steps alone fit once.
+    lets them go through `step`. Without `collect` it learns the run's own checkpoints, without `method` it draws some
+    of the checkpoints themselves. Several that differ in `step` alone fit once.
     """
 
     name = "afterwards"
-    sampling: ClassVar[tuple[str, ...]] = ("steps",)
+    sampling: ClassVar[tuple[str, ...]] = ("step",)
     collect: Collector | None = Field(None, description="how checkpoints are made; left out: they are the run's")
     zoo: tuple[Transform, ...] = Field((), description="steps on checkpoints that `collect` made, as in [[zoo]]")
     method: Method | None = Field(None, description="what learns them; left out: they are drawn as they are")
-    steps: tuple[Transform, ...] = Field(
+    step: tuple[Transform, ...] = Field(
         (), description="what drawn networks go through, in this order, as { rounded = 2 } or { cut = 0.3 }"
     )
     label: str = Field("", json_schema_extra=NEVER, description="its name in tables; left out: made of the others")
 
-    _listed = field_validator("zoo", "steps", mode="before")(listed)
+    _listed = field_validator("zoo", "step", mode="before")(listed)
 
     @field_validator("zoo")
     @classmethod
     def _of_zoos(cls, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
         return steps_on("zoo", steps)
 
-    @field_validator("steps")
+    @field_validator("step")
     @classmethod
     def _of_samples(cls, steps: tuple[Transform, ...]) -> tuple[Transform, ...]:
         return steps_on("samples", steps)
@@ -99,7 +99,7 @@ class Afterwards(Method):
             getattr(self.collect, "bits", 0) or getattr(self.collect, "keep", 1.0) < 1.0
         )
         whence = "" if self.collect is None else "dense" if dense else self.collect.name
-        return self.label or " ".join(filter(None, [whence, learnt, *(step.name for step in self.steps)]))
+        return self.label or " ".join(filter(None, [whence, learnt, *(step.name for step in self.step)]))
 
     def fit(self, zoo: Zoo, bench: Bench, ctx: Context) -> Generator:
         from pdiff_plugins.bits.collecting import fitted

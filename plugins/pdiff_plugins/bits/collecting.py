@@ -48,7 +48,7 @@ class Changed(Generator):
     def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
         services = OfZoo(bench, self.zoo) if self.own else bench
         theta_MD = self._drawn(count, services, ctx, condition_MC)
-        for step, step_ctx in in_turn(self.method.steps, ctx.scope("steps")):
+        for step, step_ctx in in_turn(self.method.step, ctx.scope("steps")):
             theta_MD = step.samples(theta_MD, self.zoo, services, step_ctx)
         return theta_MD
 

@@ -22,7 +22,7 @@ def pack(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write networks of few bits, or with weights cut, as packed integers, with a loader that needs no pdiff."""
+    """Write networks of few bits as packed integers."""
     from pdiff.cli.text import console, print_lines, starting
 
     with starting(f"opening {run}"):

@@ -22,7 +22,7 @@ def narrow(
     set: RunOverrides = None,
     out: Out = "runs",
 ) -> None:
-    """Write new networks of a width without their dead units, as the smaller architecture loads them."""
+    """Write new networks of a width as small ones."""
     from pdiff.api import open_run
     from pdiff.cli.text import console, print_lines
     from pdiff.files import make_folder, save_tensors
