@@ -54,8 +54,7 @@ def test_positions_tell_units_apart() -> None:
     assert not out["1.weight"][0, 0].allclose(out["1.weight"][0, 1], atol=1e-3)
 
 
-@pytest.mark.parametrize("architecture", [MLP, CNN], ids=["mlp", "cnn"])
-@pytest.mark.parametrize("task", [0.0, 0.5])
+@pytest.mark.parametrize(("architecture", "task"), [(MLP, 0.0), (CNN, 0.5)])
 def test_samples_of_any_width_have_exactly_its_units(architecture, task: float) -> None:
     zoo = collect(architecture)
     served = bench(architecture, zoo)

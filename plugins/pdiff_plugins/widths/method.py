@@ -26,6 +26,9 @@ class UnitDiffusion(Method):
     as units have none, so that any number of them can be drawn: a width is asked for as a condition, also one that no
     checkpoint has. Parameters of dead units are exactly 0.
 
+    A weight between two hidden layers lies in the token of the unit that reads, in the order of those that are read:
+    networks of several hidden layers have to begin alike (collector `widths`, start = "shared"), with `positions`.
+
     With `task` the denoised networks are also asked to do the task on training examples. It then learns from data as
     well as from checkpoints, as the facts of its fit say.
     """
