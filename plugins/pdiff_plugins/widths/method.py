@@ -30,13 +30,15 @@ class UnitDiffusion(Method):
     networks of several hidden layers have to begin alike (collector `widths`, start = "shared"), with `positions`.
 
     With `task` the denoised networks are also asked to do the task on training examples. It then learns from data as
-    well as from checkpoints, as the facts of its fit say.
+    well as from checkpoints, as the facts of its fit say. `checkpoints = false` leaves the task alone, as a control: a
+    network is made of noise in one step, and of checkpoints nothing is known but how wide each weight's spread is.
     """
 
     name = "units"
     source: ClassVar[str] = "tokens of hidden units: NNiT, arXiv 2603.00180; blocks: DiT, arXiv 2212.09748"
     sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps")
     task: float = Field(0.0, ge=0, description="weight of the task's loss of denoised networks; 0: reads no example")
+    checkpoints: bool = Field(True, description="learn from checkpoints; false: from the task alone")
     task_examples: int = Field(64, gt=0, description="training examples that each denoised network is asked about")
     balance: bool = Field(True, description="bring units to canonical scales first, where they can be rescaled")
     positions: bool = Field(
@@ -66,6 +68,17 @@ class UnitDiffusion(Method):
                 {"s": self.sampling_steps, "t": self.timesteps},
             )
         return self
+
+    @model_validator(mode="after")
+    def _learns(self) -> UnitDiffusion:
+        if not self.checkpoints and not self.task:
+            raise PydanticCustomError("nothing", "checkpoints = false leaves the task to learn from; set task above 0")
+        return self
+
+    def variants(self) -> dict[str, Method]:
+        """Return it by a label that says what it learns from, where that is not checkpoints alone."""
+        more = " and task" if self.task and self.checkpoints else " of task alone" if self.task else ""
+        return {f"{self.name}{more}": self}
 
     def foresee(self, ahead: Ahead) -> None:
         super().foresee(ahead)

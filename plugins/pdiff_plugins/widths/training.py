@@ -73,7 +73,7 @@ class Drawn(Generator):
             return in_chunks(some, torch.cat([z_MD, t_M[:, None]], dim=1), max(1, AT_ONCE // layout.dim))
 
         z_MD = torch.randn(count, layout.dim, generator=generator).to(ctx.device)
-        steps = self.method.sampling_steps
+        steps = self.method.sampling_steps if self.method.checkpoints else 1
         with threads_for(network, ctx.threads), ctx.progress.step(f"width {width}", steps) as bar:
             x_MD, _ = diffusion.sample(
                 denoise, z_MD, schedule_of(self.method), prediction="x0", sampler=self.method.sampler, steps=steps,
@@ -117,6 +117,9 @@ def fit(method: UnitDiffusion, zoo: Zoo, bench: Bench, ctx: Context) -> Drawn:
         width = widths[int(torch.randint(len(widths), (1,), generator=generator))]
         rows_B = rows_of[width][torch.randint(len(rows_of[width]), (method.batch_size,), generator=generator)]
         noisy = diffusion.draw(method.batch_size, zoo.layout.dim, schedule, generator)
+        if not method.checkpoints:  # the end of the chain, where nothing but noise is left
+            t_B, epsilon_BD, signal, noise = noisy
+            noisy = torch.full_like(t_B, schedule.steps - 1), epsilon_BD, 0 * signal, 0 * noise + 1
         shape = (method.batch_size, method.task_examples) if task_loss else (0, 0)
         index_BE = torch.randint(len(bench.objective.split) if task_loss else 1, shape, generator=generator)
         return width, (x_ND[rows_B] - mean_D) / std_D, index_BE, *noisy
@@ -126,7 +129,10 @@ def fit(method: UnitDiffusion, zoo: Zoo, bench: Bench, ctx: Context) -> Drawn:
         x_BD, mask_D = x_BD.to(ctx.device), masks[width]
         out_BD = network(signal * x_BD + noise * epsilon_BD, t_B, width)
         error = ((out_BD - x_BD).square() * mask_D).sum() / (mask_D.sum() * len(x_BD))
-        return error + method.task * task_loss(out_BD, mask_D, index_BE) if task_loss else error
+        if task_loss is None:
+            return error
+        asked = method.task * task_loss(out_BD, mask_D, index_BE)
+        return error + asked if method.checkpoints else asked
 
     log = train(
         network, loss, steps=method.steps, ctx=ctx, what="units", lr=method.lr, weight_decay=method.weight_decay,
