@@ -118,3 +118,21 @@ def test_kinds_of_units_are_learnt_in_any_number() -> None:
     theta_MD = fitted.sample(20, served, Context(seed=2), torch.full((20, 1), 6.0))[:, units.mask(6)]
     assert float((theta_MD.abs() - 1).abs().mean()) < 0.1
     assert 0.2 < float((theta_MD.mean(dim=1) > 0).float().mean()) < 0.8
+
+
+@pytest.mark.parametrize(("checkpoints", "same"), [(True, False), (False, True)])
+def test_the_task_alone_sees_no_checkpoint(checkpoints: bool, same: bool) -> None:
+    zoo, samples = collect(MLP), []
+    method = UnitDiffusion(**SHORT, task=0.5, balance=False, checkpoints=checkpoints)
+    for order in (range(6), (2, 0, 1, 5, 3, 4)):  # within a width
+        one = zoo.subset(list(order))
+        one.condition_NC = torch.tensor([[float(row["about"]["width"])] for row in one.rows])
+        generator = method.fit(one, bench(MLP, one), Context(seed=1))
+        samples.append(generator.sample(4, bench(MLP, one), Context(seed=2), torch.full((4, 1), 5.0)))
+    assert torch.allclose(*samples, atol=1e-6) == same
+    assert float(samples[0].std(dim=0).max()) > 0, "another noise is another network"
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(ValueError, match="set task above 0"):
+        UnitDiffusion(checkpoints=False)

@@ -143,6 +143,8 @@ def fit(method: UnitDiffusion, zoo: Zoo, bench: Bench, ctx: Context) -> Drawn:
     }  # fmt: skip
     if method.task:
         facts["examples"] = method.steps * method.batch_size * method.task_examples
+    if not method.checkpoints:
+        facts["begins"] = "nothing"
     generator = Drawn(method, zoo, units, network, mean_D, std_D, facts)
     generator.log = log
     return generator
