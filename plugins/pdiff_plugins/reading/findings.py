@@ -21,11 +21,11 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
     """Say how well weights are read, whether a control does better, what that saves, and how far it carries."""
     found = scores[NAME]
     unit, what = Unit.of(found["true"]), _what(found["property"])
-    for line in [*_read(found, what, unit), *_beside(found, what, unit), *_saved(scores, found, unit)]:
-        yield Finding(line)
+    yield from (Finding(line, headline=True) for line in _read(found, what, unit))
+    yield from (Finding(line) for line in [*_beside(found, what, unit), *_saved(scores, found, unit)])
     yield from (Finding(line) for line in _carried(found, what, unit))
     if not found["apart"]:
-        yield Finding("all checkpoints are of one run: those judged lie between those learnt, and say little of others")
+        yield Finding("All checkpoints are of one run: those judged lie between those learnt, and say little of others")
     for name, why in found["cannot"].items():
         yield Finding(f"`{name}` is left out: {why}", note=True)
 
@@ -40,7 +40,7 @@ def _read(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
         named = [f"`{name}` {others[name]:.3f}" for name in sorted(others, key=others.__getitem__, reverse=True)]
         beside = f" (R2 of others: {', '.join(named)})" if named else ""
         yield (
-            f"from weights alone `{best}` tells the {what} of {found['judged']} networks that it has not seen, having "
+            f"From weights alone `{best}` tells the {what} of {found['judged']} networks that it has not seen, having "
             f"learnt {found['learnt']}: {_numbers(found['readers'][best], unit)}{beside}"
         )
 
@@ -56,11 +56,11 @@ def _beside(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
         text = f"{WITHOUT[name]} (`{name}`: {_numbers(control, unit)})"
         (wins if said == "worse" else loses if said == "better" else level).append(text)
     if wins:
-        yield f"a control wins: {_and(wins)} tell{'s' * (len(wins) == 1)} the {what} better than weights do"
+        yield f"A control wins: {_and(wins)} tell{'s' * (len(wins) == 1)} the {what} better than weights do"
     if level:
-        yield f"whether weights tell more or less than {_and(level)} cannot be said from so few networks"
+        yield f"Whether weights tell more or less than {_and(level)} cannot be said from so few networks"
     if loses:
-        yield f"weights tell more than {_and(loses)}{'' if wins or level else '; no control wins'}"
+        yield f"Weights tell more than {_and(loses)}{'' if wins or level else '; no control wins'}"
 
 
 def _saved(scores: Mapping[str, Any], found: Mapping[str, Any], unit: Unit) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _saved(scores: Mapping[str, Any], found: Mapping[str, Any], unit: Unit) -> I
         lead, better = abs(row["first"] - row["mean"]), (row["first"] < row["mean"]) == found["lower"]
         off = row["r2"] is not None and row["r2"] < 0 < (row["tau"] or 0.0)
         yield (
-            f"of {row['networks']} networks of {scores['method']}, ordered by what their weights tell ({order}), the "
+            f"Of {row['networks']} networks of {scores['method']}, ordered by what their weights tell ({order}), the "
             f"best is evaluated as number {row['tried']}, in a random order as number {row['chance']:.1f} on average; "
             f"the first, evaluating none, has {unit.text(row['first'])}, {unit.difference(lead)} "
             f"{'better' if better else 'worse'} than one at random (best: {unit.text(row['best'])})"
@@ -81,7 +81,7 @@ def _saved(scores: Mapping[str, Any], found: Mapping[str, Any], unit: Unit) -> I
         for source, row in rows.items() if source != scores["method"]
     ]  # fmt: skip
     if others:
-        yield f"evaluated in that order until the best is found: {', '.join(others)}"
+        yield f"Evaluated in that order until the best is found: {', '.join(others)}"
 
 
 def _carried(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _carried(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
     if not transfer:
         return
     readers, controls = transfer["readers"], transfer["controls"]
-    where = f"on the {transfer['networks']} networks of {transfer['run']}, of which nothing was learnt,"
+    where = f"On the {transfer['networks']} networks of {transfer['run']}, of which nothing was learnt,"
     if not readers:
         yield f"{where} no reader can tell the {what}"
         return
