@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 class UnitAutoencoder(Codec):
-    """Autoencoder with a latent for each hidden unit: reordered units have reordered latents.
+    """Autoencoder with a latent for each hidden unit, whatever their order.
 
-    Units send messages along the weights that tie them, as in reader `equivariant`, and what they then hold is their
-    latent; one more is the whole network's. Back, each weight is made from the latents of the units at its ends, after
-    messages along all of them. Which axes follow which units, the network's graph says. So networks that were trained
-    from starts of their own are learnt as sets of units: each network tells of as many units as it has. It begins as
-    principal components of units. A vector without a network has no units, and only the whole's latent.
+    Reordered units have reordered latents. Units send messages along the weights that tie them, as in reader
+    `equivariant`, and what they then hold is their latent; one more is the whole network's. Back, each weight is made
+    from the latents of the units at its ends, after messages along all of them. Which axes follow which units, the
+    network's graph says. So networks that were trained from starts of their own are learnt as sets of units: each
+    network tells of as many units as it has. It begins as principal components of units. A vector without a network
+    has no units, and only the whole's latent.
     """
 
     name = "equivariant"
@@ -40,14 +41,14 @@ class UnitAutoencoder(Codec):
     latent: int = Field(16, gt=0, description="length of a hidden unit's latent")
     whole: int = Field(16, gt=0, description="length of the whole network's latent")
     balance: bool = Field(False, description="learn networks in canonical scales, in which they come back")
-    width: int = Field(64, gt=0, description="width of a unit's state")
+    width: int = Field(32, gt=0, description="width of a unit's state")
     edge_width: int = Field(16, gt=0, description="width of an edge's state")
-    rounds: int = Field(2, gt=0, description="rounds of messages on the way to the latent, and as many on the way back")
+    rounds: int = Field(1, gt=0, description="rounds of messages on the way to the latent, and as many on the way back")
     steps: int = Field(2000, gt=0, description="training steps")
     lr: float = Field(1e-3, gt=0, description="largest learning rate of AdamW, in one cycle")
-    weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
+    weight_decay: float = Field(1.0, ge=0, description="weight decay of AdamW")
     batch_size: int = Field(32, gt=0, description="checkpoints per step")
-    noise: float = Field(0.1, ge=0, description="deviation of the factor by which training multiplies each number")
+    noise: float = Field(0.3, ge=0, description="deviation of the factor by which training multiplies each number")
 
     def foresee(self, ahead: Ahead) -> None:
         foresee_batch(ahead, self.batch_size)

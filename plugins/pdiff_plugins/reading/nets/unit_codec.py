@@ -32,7 +32,7 @@ class Table:
         columns = zip(units.held, units.columns(), strict=True)
         return cls(
             [held.groups or (units.groups,) for held in units.held],
-            [value if held.groups else value[None] for held, value in columns],
+            [(value if held.groups else value[None]).contiguous() for held, value in columns],
         )
 
     @classmethod
@@ -50,6 +50,24 @@ class Table:
         }
         groups = max(size)
         return [size.get(group, 1) for group in range(groups + 1)]
+
+
+class Product(nn.Module):
+    """The product over an entry's axes of what the latents of the units there say."""
+
+    def __init__(self, of: Groups, lengths: Sequence[int], narrow: int):
+        super().__init__()
+        self.of = of
+        self.ends = nn.ModuleList(nn.Linear(lengths[group], narrow) for group in of)
+
+    def forward(self, latents: Sequence[Tensor]) -> Tensor:
+        """Return `[B, *n, K]`."""
+        product = latents[0].new_ones(())
+        for axis, (end, group) in enumerate(zip(self.ends, self.of, strict=True)):
+            said_BnK = end(latents[group])
+            shape = [said_BnK.shape[1] if other == axis else 1 for other in range(len(self.of))]
+            product = product * said_BnK.reshape(len(said_BnK), *shape, -1)
+        return product
 
 
 class UnitCodec(nn.Module):
@@ -79,9 +97,7 @@ class UnitCodec(nn.Module):
         )  # fmt: skip
         self.read = Messages(self._read(channels), [count for _, count in ties], edges, width, narrow, rounds)
         self.narrow = nn.ModuleList(nn.Linear(width, length) for length in self.lengths)
-        self.ends = nn.ModuleList(
-            nn.ModuleList(nn.Linear(self.lengths[group], narrow) for group in of) for of in edges
-        )  # fmt: skip
+        self.products = nn.ModuleList(Product(of, self.lengths, narrow) for of in edges)
         self.write = Messages(self.lengths, [narrow] * len(ties), edges, width, narrow, rounds)
         self.beside, self.leave = nn.ModuleList(), nn.ModuleList()
         for of, count in zip(table.of, channels, strict=True):
@@ -136,8 +152,7 @@ class UnitCodec(nn.Module):
 
     def decode(self, z_BZ: Tensor) -> Tensor:
         latents = self.latents(z_BZ)
-        ties = [of for of in self.table.of if len(of) > 1]
-        products = [_product(ends, of, latents) for ends, of in zip(self.ends, ties, strict=True)]
+        products = [product(latents) for product in self.products]
         edges, units, whole_BE = self.write(latents, products)
         states, of_ties = [*units, whole_BE[:, None]], iter(zip(products, edges, strict=True))
         parts = []
@@ -149,33 +164,22 @@ class UnitCodec(nn.Module):
     @torch.no_grad()
     def start(self, x_ND: Tensor) -> None:
         """Begin as principal components of each group's units, taken one by one; the rest adds nothing yet."""
-        for leave in self.leave:
-            leave.weight.zero_()
-            leave.bias.zero_()
         alone = [index for index, of in enumerate(self.table.of) if len(of) == 1]
-        for index in set(range(len(self.table.of))) - set(alone):
-            self.beside[index].weight.zero_()
+        for index, of in enumerate(self.table.of):
+            self.get_parameter(f"leave.{index}.weight").zero_()
+            self.get_parameter(f"leave.{index}.bias").zero_()
+            if len(of) > 1:
+                self.get_parameter(f"beside.{index}.weight").zero_()
         for group, length in enumerate(self.lengths):
-            here = [place for place, index in enumerate(alone) if self.table.of[index] == (group,)]
+            here = [index for index in alone if self.table.of[index] == (group,)]
             if not here:
                 continue
-            entries = [x_ND[:, self.table.columns[alone[place]]].flatten(0, 1) for place in here]
-            rows = torch.cat(entries, dim=1)
-            basis_LF = torch.zeros(length, rows.shape[1])
-            found = principal_components(rows, torch.zeros(rows.shape[1], dtype=torch.float64), length)
-            basis_LF[: len(found)] = found
-            self.narrow[group].weight[: len(found)] = 0.0
-            self.narrow[group].bias.zero_()
-            for place, part_LC in zip(here, basis_LF.split([own.shape[1] for own in entries], dim=1), strict=True):
-                self.into[place].weight.copy_(part_LC)
-                self.beside[alone[place]].weight.copy_(part_LC.T)
-
-
-def _product(ends: nn.ModuleList, of: Groups, latents: list[Tensor]) -> Tensor:
-    """Return the product over an entry's axes of what the latents of its units say, `[B, *n, K]`."""
-    product = torch.ones(())
-    for axis, (end, group) in enumerate(zip(ends, of, strict=True)):
-        said_BnK = end(latents[group])
-        shape = [said_BnK.shape[1] if other == axis else 1 for other in range(len(of))]
-        product = said_BnK.reshape(len(said_BnK), *shape, -1) * product.to(said_BnK.device)
-    return product
+            parts = [x_ND[:, self.table.columns[index]].flatten(0, 1) for index in here]
+            rows = torch.cat(parts, dim=1)
+            found_KF = principal_components(rows, torch.zeros(rows.shape[1], dtype=torch.float64), length)
+            basis_LF = nn.functional.pad(found_KF, (0, 0, 0, length - len(found_KF)))
+            self.get_parameter(f"narrow.{group}.weight")[: len(found_KF)] = 0.0
+            self.get_parameter(f"narrow.{group}.bias").zero_()
+            for index, part_LC in zip(here, basis_LF.split([part.shape[1] for part in parts], dim=1), strict=True):
+                self.get_parameter(f"into.{alone.index(index)}.weight").copy_(part_LC)
+                self.get_parameter(f"beside.{index}.weight").copy_(part_LC.T)
