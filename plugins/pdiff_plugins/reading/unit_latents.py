@@ -50,7 +50,7 @@ class OfUnits:
         return self.inner.encode(theta_MD, bench, ctx)
 
     def tensors(self) -> dict[str, Tensor]:
-        own = dict[str, Tensor]()
+        own = {"units.count": torch.tensor(self.table.groups)}
         for index, (of, columns) in enumerate(zip(self.table.of, self.table.columns, strict=True)):
             own |= {f"units.{index}.groups": torch.tensor(of), f"units.{index}.columns": columns.int()}
         return {f"span.{key}": value for key, value in (own | self.inner.tensors()).items()}
@@ -81,7 +81,8 @@ def load(codec: UnitAutoencoder, tensors: dict[str, Tensor], layout: Layout) -> 
     """Rebuild it from what `OfUnits.tensors` gave, without `span.`."""
     count = sum(key.endswith(".groups") for key in tensors)
     of = [tuple(tensors[f"units.{index}.groups"].tolist()) for index in range(count)]
-    table = Table(of, [tensors[f"units.{index}.columns"].long() for index in range(count)])
+    columns = [tensors[f"units.{index}.columns"].long() for index in range(count)]
+    table = Table(int(tensors["units.count"]), of, columns)
     module = codec.of(table)
     module.load_state_dict(below(tensors, "codec."))
     normaliser = normalise.load(layout, below(tensors, "normaliser."))

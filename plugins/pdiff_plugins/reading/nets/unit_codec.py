@@ -23,6 +23,8 @@ from pdiff_plugins.reading.units import Units, log_length
 class Table:
     """Of each entry the groups that its axes follow, and the columns of its numbers, `[*n, C]`, int64."""
 
+    groups: int
+    """How many of units: the next number is the whole's."""
     of: list[Groups]
     columns: list[Tensor]
 
@@ -31,25 +33,23 @@ class Table:
         """Return that of a run's networks."""
         columns = zip(units.held, units.columns(), strict=True)
         return cls(
-            [held.groups or (units.groups,) for held in units.held],
+            units.groups, [held.groups or (units.groups,) for held in units.held],
             [(value if held.groups else value[None]).contiguous() for held, value in columns],
-        )
+        )  # fmt: skip
 
     @classmethod
     def alone(cls, dim: int) -> Table:
         """Return that of a vector that has no units: all of it is the whole's."""
-        return cls([(0,)], [torch.arange(dim)[None]])
+        return cls(0, [(0,)], [torch.arange(dim)[None]])
 
     @property
     def sizes(self) -> list[int]:
-        """How many units each group has, the last the whole's 1."""
-        size = {0: 1} | {
-            group: shape
-            for of, columns in zip(self.of, self.columns, strict=True)
-            for group, shape in zip(of, columns.shape[:-1], strict=True)
-        }
-        groups = max(size)
-        return [size.get(group, 1) for group in range(groups + 1)]
+        """How many units each group has, and last the whole, which has 1."""
+        sizes = [1] * (self.groups + 1)
+        for of, columns in zip(self.of, self.columns, strict=True):
+            for group, size in zip(of, columns.shape[:-1], strict=True):
+                sizes[group] = size
+        return sizes
 
 
 class Product(nn.Module):
