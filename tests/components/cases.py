@@ -147,6 +147,7 @@ CASES: dict[str, dict[str, Any]] = {
     "codec": {
         "identity": {}, "pca": {"latent": 8}, "conv1d": PAPER["codec"], "autoencoder": {"steps": 5, "hidden": 16},
         "mlp": {"steps": 5, "hidden": 16}, "transformer": {"size": 8, "window": 2, "halo": 1} | SHORT_TRANSFORMER,
+        "equivariant": {"steps": 3, "width": 16, "edge_width": 4},
         "quantised": {"codec": {"name": "pca", "latent": 8}}, "sparse": {"codec": {"name": "autoencoder", "steps": 5}},
     },
     "denoiser": {"conv1d": SMALL_NETWORK, "mlp": {"width": 16, "depth": 1}, "transformer": TRANSFORMER},

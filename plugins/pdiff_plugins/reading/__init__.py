@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pdiff import hookimpl
+from pdiff_plugins.reading.codec import UnitAutoencoder
 from pdiff_plugins.reading.readers.equivariant import Equivariant
 from pdiff_plugins.reading.readers.neuron_transformer import NeuronTransformer
 from pdiff_plugins.reading.readers.probes import ProbeReader
@@ -15,6 +16,11 @@ from pdiff_plugins.reading.readers.statistics import Statistics
 def register_readers(register: Any) -> None:
     for reader in (Statistics, NeuronTransformer, Equivariant, ProbeReader):
         register(reader)
+
+
+@hookimpl
+def register_backbones(register: Any) -> None:
+    register(UnitAutoencoder)
 
 
 @hookimpl

@@ -48,7 +48,7 @@ class ByUnits:
     def _units_of(self, bench: Bench) -> Units:
         if bench is self.bench:
             return self.units
-        units = Units(bench, self.options.name, self.options.balance)
+        units = Units(bench, f"reader {self.options.name}", self.options.balance)
         if units.held != self.units.held:
             ours, theirs = dict.fromkeys(self.units.held), dict.fromkeys(units.held)
             other = next(held.key for held in (*theirs, *ours) if held not in ours or held not in theirs)
@@ -65,7 +65,7 @@ def learn_units(
     edges: bool = False,
 ) -> ByUnits:  # fmt: skip
     """Learn from what units hold. Raises UserError where there is no graph, or no unit that can be reordered."""
-    units = Units(bench, options.name, options.balance)
+    units = Units(bench, f"reader {options.name}", options.balance)
     values = _values(units, theta_ND, edges)
     scales = [Scale.of(value, tuple(range(value.dim() - 1))) for value in values]
     sizes = [value.shape[-1] for value in values]

@@ -25,6 +25,7 @@ POINTS = 5
 """Quantiles that are taken, the least and the greatest among them."""
 LEAST = 1e-12
 """Of the mean square of weights whose logarithm is taken."""
+STATISTICS = "read these networks by 'statistics'"
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,20 @@ class Units:
     `held` is the same for networks that differ in the sizes of groups alone.
     """
 
-    def __init__(self, bench: Bench, reader: str, balance: bool):
-        """With `balance` in canonical scales. Raises UserError where there is no graph, or no unit to reorder."""
+    def __init__(self, bench: Bench, key: str, balance: bool, otherwise: str = STATISTICS):
+        """With `balance` in canonical scales. Raises UserError where there is no graph, or no unit to reorder.
+
+        `key` is what is told to whom this happens, and `otherwise` what else can be done.
+        """
         self.layout, model, inputs = bench.objective.layout, bench.build(0), example(bench)
         graph = Graph.of(model, inputs)
         whole = Symmetry.in_graph(graph)
         self.symmetry = whole.within(self.layout.keys)
         if not self.symmetry.sizes:
             why = why_none(whole, self.layout, model)
-            raise UserError(f"reader {reader}: {why}; or read these networks by 'statistics'")
+            raise UserError(f"{key}: {why}; or {otherwise}")
         if not is_exact(model, inputs, self.symmetry):
-            raise UserError(f"reader {reader}: {INEXACT}")
+            raise UserError(f"{key}: {INEXACT}")
         self._factors = {entry.key: self.symmetry.factors(entry.key) for entry in self.layout.entries}
         self.held = tuple(self._held(entry.key, entry.is_complex) for entry in self.layout.entries)
         self.groups = len(self.symmetry.sizes)
@@ -68,12 +72,20 @@ class Units:
 
     def tensors(self, theta_MD: Tensor) -> list[Tensor]:
         """Return each entry of networks, `[M, *units of its groups, C]`, float32 on the CPU."""
-        parts = theta_MD.cpu().float().split(max(1, NUMBERS // self.layout.dim))
-        states = self.layout.tensors(torch.cat([self._balanced(part_MD) for part_MD in parts]))
+        states = self.layout.tensors(self.canonical(theta_MD.cpu().float()))
         return [self._entry(states[held.key], held) for held in self.held]
 
-    def _balanced(self, theta_MD: Tensor) -> Tensor:
-        return self._scaling.balanced(theta_MD, self._longer_U, self.layout) if self._scaling else theta_MD
+    def columns(self) -> list[Tensor]:
+        """Return the column of each of an entry's numbers, `[*units of its groups, C]`, int64."""
+        states = self.layout.tensors(torch.arange(self.layout.dim, dtype=torch.float64)[None])
+        return [self._entry(states[held.key], held)[0].long() for held in self.held]
+
+    def canonical(self, theta_MD: Tensor) -> Tensor:
+        """Return networks on the CPU in canonical scales; without `balance` as they are."""
+        if not self._scaling:
+            return theta_MD
+        parts = theta_MD.split(max(1, NUMBERS // self.layout.dim))
+        return torch.cat([self._scaling.balanced(part_MD, self._longer_U, self.layout) for part_MD in parts])
 
     def _held(self, key: str, is_complex: bool) -> Held:
         fixed = math.prod(size for size, of in self._factors[key] if of is None)

@@ -78,8 +78,8 @@ class Round(nn.Module):
         return after, units, self.whole_step(whole_BE, *(unit_BnE.mean(dim=1) for unit_BnE in units))
 
 
-class MessageNet(nn.Module):
-    """States of units from what they hold, rounds of messages, and one number from the means over units."""
+class Messages(nn.Module):
+    """States of units, edges and the whole from what they hold, and rounds of messages between them."""
 
     def __init__(
         self, read: Sequence[int], channels: Sequence[int], edges: Sequence[Groups], width: int, narrow: int,
@@ -87,22 +87,40 @@ class MessageNet(nn.Module):
     ):  # fmt: skip
         """`read`: numbers of a unit of each group, and last of what belongs to none; `channels`: of each edge."""
         super().__init__()
-        groups = len(read) - 1
         self.enter = nn.ModuleList(nn.Linear(size, width) for size in read)
         self.enter_edges = nn.ModuleList(nn.Linear(size, narrow) for size in channels)
-        self.rounds = nn.ModuleList(Round(groups, edges, width, narrow) for _ in range(rounds))
-        pooled = (1 + groups) * width
+        self.rounds = nn.ModuleList(Round(len(read) - 1, edges, width, narrow) for _ in range(rounds))
+
+    def forward(self, held: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return the states of edges, `[B, *n, K]` each, of units, `[B, n, E]`, and of the whole, `[B, E]`.
+
+        `held` is what the units of each group and, last, the whole hold, `[B, n, F]` each.
+        """
+        *units, whole_B1E = [enter(value) for enter, value in zip(self.enter, held, strict=True)]
+        states = [enter(value) for enter, value in zip(self.enter_edges, edges, strict=True)]
+        whole_BE = whole_B1E[:, 0]
+        for messages in self.rounds:
+            states, units, whole_BE = messages(states, units, whole_BE)
+        return states, units, whole_BE
+
+
+class MessageNet(nn.Module):
+    """One number from the means over units of their states after rounds of messages."""
+
+    def __init__(
+        self, read: Sequence[int], channels: Sequence[int], edges: Sequence[Groups], width: int, narrow: int,
+        rounds: int,
+    ):  # fmt: skip
+        """See `Messages`."""
+        super().__init__()
+        self.held, pooled = len(read), len(read) * width
+        self.messages = Messages(read, channels, edges, width, narrow, rounds)
         self.head = nn.Sequential(
             nn.LayerNorm(pooled), nn.Linear(pooled, 2 * width), nn.GELU(), nn.Linear(2 * width, 1)
         )
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return `[B]` from what the units of each group, and the whole, hold, and the edges."""
-        count = len(self.enter)
-        *units, whole_B1E = [enter(value) for enter, value in zip(self.enter, inputs[:count], strict=True)]
-        edges = [enter(value) for enter, value in zip(self.enter_edges, inputs[count:], strict=True)]
-        whole_BE = whole_B1E[:, 0]
-        for messages in self.rounds:
-            edges, units, whole_BE = messages(edges, units, whole_BE)
+        _, units, whole_BE = self.messages(inputs[: self.held], inputs[self.held :])
         out_B1: Tensor = self.head(torch.cat([whole_BE, *(unit_BnE.mean(dim=1) for unit_BnE in units)], dim=1))
         return out_B1[:, 0]
