@@ -43,9 +43,15 @@ def learnt(name, count=12, faithful=False, **options):
     return theta_ND, bench, codec(**options).on(zoo_of(theta_ND, bench), faithful, True, bench, CTX)
 
 
-def reordered(theta_ND, bench, generator):
+@functools.cache
+def units_of(name):
+    architecture, changes = KINDS_OF_NETWORKS[name]
+    return Units(networks(architecture, **changes)[1], "test", balance=False)
+
+
+def reordered(theta_ND, units, generator):
     """Return the same networks with their units in one other order, and that order of each group."""
-    units, layout = Units(bench, "test", balance=False), bench.objective.layout
+    layout = units.layout
     orders = units.symmetry.random(generator)
     moved = [layout.vector(units.symmetry.permuted(layout.tensors(theta_D), orders)) for theta_D in theta_ND]
     return torch.stack(moved), orders
@@ -55,24 +61,23 @@ def reordered(theta_ND, bench, generator):
 @pytest.mark.parametrize("faithful", [False, True])
 def test_reordered_units_have_reordered_latents(name, faithful):
     theta_ND, bench, (fitted, *_) = learnt(name, faithful=faithful)
-    moved_ND, orders = reordered(theta_ND, bench, torch.Generator().manual_seed(3))
+    units = units_of(name)
+    moved_ND, orders = reordered(theta_ND, units, torch.Generator().manual_seed(3))
     ours_NZ, theirs_NZ = (fitted.encode(theta, bench, CTX) for theta in (theta_ND, moved_ND))
     ours, theirs = (fitted.inner.codec.latents(z_NZ) for z_NZ in (ours_NZ, theirs_NZ))
     assert len(ours) == len(orders) + 1
     for own_NnL, other_NnL, order in zip(ours, theirs, [*orders, torch.zeros(1).long()], strict=True):
         torch.testing.assert_close(own_NnL[:, order], other_NnL, rtol=1e-3, atol=1e-4)
-    layout = bench.objective.layout
     decoded_ND, again_ND = (fitted.decode(z_NZ, CTX) for z_NZ in (ours_NZ, theirs_NZ))
-    symmetry = Units(bench, "test", balance=False).symmetry
-    expected = [layout.vector(symmetry.permuted(layout.tensors(theta_D), orders)) for theta_D in decoded_ND]
-    torch.testing.assert_close(torch.stack(expected), again_ND, rtol=1e-3, atol=1e-4)
+    expected_ND, _ = reordered(decoded_ND, units, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(expected_ND, again_ND, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(decoded_ND, again_ND, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", KINDS_OF_NETWORKS)
 def test_it_comes_back_from_its_tensors(name):
     theta_ND, bench, (fitted, z_NZ, kept, log) = learnt(name)
-    assert z_NZ.shape[1] == kept["latent"] == 4 * sum(Units(bench, "test", False).symmetry.sizes) + 3
+    assert z_NZ.shape[1] == kept["latent"] == 4 * sum(units_of(name).symmetry.sizes) + 3
     assert log[-1]["part"] == "codec" and kept["variance"] > 0
     tensors = stored(fitted.tensors())
     assert all(key.startswith("span.") for key in tensors)
@@ -81,9 +86,8 @@ def test_it_comes_back_from_its_tensors(name):
     assert torch.equal(again.encode(theta_ND, bench, CTX), fitted.encode(theta_ND, bench, CTX))
 
 
-def of_codes(bench, count, generator):
+def of_codes(units, count, generator):
     """Return networks whose weights tell of a code of three numbers for each unit, by fixed random tensors."""
-    units = Units(bench, "test", balance=False)
     codes = [torch.randn(count, size, 3, generator=generator) for size in units.symmetry.sizes]
     theta_ND = 0.1 * torch.randn(count, units.layout.dim, generator=generator)
     for held, columns in zip(units.held, units.columns(), strict=True):
@@ -101,8 +105,8 @@ def test_networks_that_were_not_learnt_are_kept(name):
     """What ties units to units, too: it alone has most of the numbers of convolutions."""
     architecture, changes = KINDS_OF_NETWORKS[name]
     _, bench = networks(architecture, **changes)
-    theta_ND = of_codes(bench, 150, torch.Generator().manual_seed(4))
-    learnt_ND, new_ND, units = theta_ND[:120], theta_ND[120:], Units(bench, "test", balance=False)
+    theta_ND = of_codes(units_of(name), 150, torch.Generator().manual_seed(4))
+    learnt_ND, new_ND, units = theta_ND[:120], theta_ND[120:], units_of(name)
     options = {"steps": 120, "lr": 8e-3, "batch_size": 24, "edge_width": 16, "weight_decay": 0.01, "noise": 0.1}
     fitted, _, kept, log = codec(**options).on(zoo_of(learnt_ND, bench), False, True, bench, CTX)
     assert log[-1]["loss"] < 0.7 * log[0]["loss"] and kept["explained"] > 0.6
