@@ -236,7 +236,7 @@ def test_what_describe_shows_is_a_recipe_table():
 def test_describe_names_what_must_be_given_and_lists_a_kind():
     assert "lr = ...  # required" in invoke("describe", "collector", "trajectory")
     names = invoke("describe", "evaluator").splitlines()
-    assert [line.split()[0] for line in names[1:]][:4] == ["accuracy", "adapters", "audit", "conditions"]
+    assert [line.split()[0] for line in names[1:]][:4] == ["accuracy", "adapters", "audit", "bits"]
     with pytest.raises(UserError, match="no kind 'metod'; did you mean 'method'"):
         invoke("describe", "metod", "pdiff")
     with pytest.raises(UserError, match="no method 'pdif'; did you mean 'pdiff'"):
