@@ -20,9 +20,11 @@ from pdiff.checkpoints.opening import ENDINGS
 from pdiff.checkpoints.reading import Reader
 from pdiff.components import WeightReader
 from pdiff.errors import UserError, did_you_mean
+from pdiff.results.scores import Unit, unit_of
+from pdiff.view import ORIGINAL
 from pdiff_plugins.reading.evaluator import PredictProperty
 from pdiff_plugins.reading.judging import labelled
-from pdiff_plugins.reading.values import of_zoo
+from pdiff_plugins.reading.values import SCORE, of_zoo
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Told:
     property: str
     lower: bool
     """Whether the best value is the lowest."""
+    unit: Unit
+    """How the values are written."""
     said: list[str]
     """Lines for whoever asked: by what, and how near that was to networks that it had not seen."""
 
@@ -77,7 +81,14 @@ def predict_property(
     sound_N = value_N.isfinite()
     readout = chosen.fit(run.zoo.theta_ND[sound_N], value_N[sound_N], run.bench, run.context("read", label))
     lower = run.recipe.task.measures.get(property) == "lower"
-    return Told(names, readout.read(theta_MD, run.bench), label, property, lower, _said(label, property, known, run))
+    unit = unit_of(run.scores) if property == SCORE else Unit("")
+    said = _said(label, property, known, run)
+    drawn = run.scores.get("networks", {}).get(source or run.pipeline.plan.method, {}).get(PredictProperty.name, {})
+    if networks is None and source != ORIGINAL and label == known.get("best") and (drawn.get("r2") or 0.0) < 0:
+        said.append(
+            f"of generated ones it is their order that counts (tau {drawn['tau'] or 0.0:.2f}), not what is read"
+        )
+    return Told(names, readout.read(theta_MD, run.bench), label, property, lower, unit, said)
 
 
 def _reader(name: str, options: PredictProperty, scores: Mapping[str, Any]) -> tuple[str, WeightReader]:

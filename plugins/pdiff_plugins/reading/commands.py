@@ -43,7 +43,8 @@ def read(
     told = predict_property(opened, files or None, reader=reader, property=property, source=source)
     ranked, head = told.ranked(), ["place", "network", told.property.replace("_", " ")]
     rows = [[str(place), name, f"{value:.6g}"] for place, (name, value) in enumerate(ranked, 1)]
-    print_table(head, rows[: top or None])
+    shown = [[place, name, told.unit.text(float(value))] for place, name, value in rows]
+    print_table(head, shown[: top or None])
     more = [f"and {len(rows) - top} more"] if top and len(rows) > top else []
     if to:
         text = io.StringIO()
