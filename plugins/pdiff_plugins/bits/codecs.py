@@ -129,21 +129,23 @@ def _learn(
     codec: Quantised | Sparse, zoo: Zoo, faithful: bool, whole: bool, bench: Bench, ctx: Context, bits: int = 0,
     keep: float = 0.0,
 ) -> Learnt:  # fmt: skip
-    from pdiff_plugins.bits.coordinates import Coordinates, Few
+    from pdiff_plugins.bits.coordinates import Assembled, Coordinates
     from pdiff_plugins.latent.space import learn
 
     coordinates = Coordinates.fitted(zoo, bits, keep)
     through = bench.through(coordinates.between)
     learnt = learn(codec.codec, coordinates.zoo(zoo, ctx), through, ctx, faithful, whole)
-    return learnt._replace(fitted=Few(coordinates, learnt.fitted))
+    return learnt._replace(fitted=Assembled(coordinates, learnt.fitted))
 
 
 def _loaded(
     codec: Quantised | Sparse, tensors: dict[str, Tensor], zoo: Zoo, faithful: bool, bits: int = 0, keep: float = 0.0
 ) -> Fitted:
-    from pdiff_plugins.bits.coordinates import Few, load
+    from pdiff_plugins.bits.coordinates import Assembled, load
     from pdiff_plugins.latent.space import rebuilt
 
     coordinates, inner = load(tensors, zoo.layout, bits, keep)
     stands = any(key.startswith("span.") for key in inner)  # on the checkpoints; else their layout is enough
-    return Few(coordinates, rebuilt(codec.codec, inner, coordinates.zoo(zoo if stands else zoo.subset([0])), faithful))
+    return Assembled(
+        coordinates, rebuilt(codec.codec, inner, coordinates.zoo(zoo if stands else zoo.subset([0])), faithful)
+    )

@@ -26,7 +26,7 @@ ROWS, THETA, ANCHOR, METHOD = "rows", "theta", "anchor.", "method."
 """Names of tensors that a generator keeps: the zoo collected, and what was learnt of it."""
 
 
-class OfZoo(Through):
+class OtherZoo(Through):
     """The services of a run for another zoo of the same networks."""
 
     def __init__(self, bench: Bench, zoo: Zoo):
@@ -46,7 +46,7 @@ class Changed(Generator):
         self.conditional = inner is not None and inner.conditional
 
     def sample(self, count: int, bench: Bench, ctx: Context, condition_MC: Tensor | None = None) -> Tensor:
-        services = OfZoo(bench, self.zoo) if self.own else bench
+        services = OtherZoo(bench, self.zoo) if self.own else bench
         theta_MD = self._drawn(count, services, ctx, condition_MC)
         for step, step_ctx in in_turn(self.method.step, ctx.scope("steps")):
             theta_MD = step.samples(theta_MD, self.zoo, services, step_ctx)
@@ -85,7 +85,7 @@ def fitted(method: Afterwards, zoo: Zoo, bench: Bench, ctx: Context) -> Generato
     own, facts = method.collect is not None, dict[str, Any]()
     if method.collect is not None:
         zoo, facts = _collected(method, method.collect, zoo, bench, ctx.scope("collect")), _cost(method.collect, bench)
-        bench = OfZoo(bench, zoo)
+        bench = OtherZoo(bench, zoo)
     inner = method.method.fit(zoo, bench, ctx.scope("method")) if method.method else None
     if inner:
         facts = inner.facts | facts | {"examples": inner.facts.get("examples", 0) + facts.get("examples", 0)}
@@ -97,7 +97,7 @@ def loaded(method: Afterwards, tensors: Mapping[str, Tensor], zoo: Zoo, bench: B
     own = method.collect is not None
     if own:
         zoo = _restored(tensors, zoo)
-        bench = OfZoo(bench, zoo)
+        bench = OtherZoo(bench, zoo)
     learnt = {key.removeprefix(METHOD): value for key, value in tensors.items() if key.startswith(METHOD)}
     inner = method.method.load(learnt, zoo, bench, ctx.scope("method")) if method.method else None
     return Changed(method, inner, zoo, own, {})
@@ -131,7 +131,7 @@ def _collected(method: Afterwards, collect: Collector, zoo: Zoo, bench: Bench, c
         row["metrics"].setdefault(objective.task.metric, score)
     dense.rows = [row | {"of": number} for number, row in enumerate(dense.rows)]
     for step, step_ctx in in_turn(method.zoo, ctx.scope("zoo")):
-        dense = step.zoo(dense, OfZoo(bench, dense), step_ctx)
+        dense = step.zoo(dense, OtherZoo(bench, dense), step_ctx)
         if len(dense) < 2:
             raise UserError(f"afterwards.zoo: {step.name} leaves {len(dense)} checkpoints; methods need 2 at least")
     return dense

@@ -133,7 +133,7 @@ class Coordinates:
         return masks.largest(size_MD, self.of, self.keep) if self.keep else size_MD > 0
 
 
-class Few:
+class Assembled:
     """A codec that is fitted to coordinates of networks, and what puts them together."""
 
     def __init__(self, coordinates: Coordinates, inner: Fitted):
@@ -160,7 +160,7 @@ class Few:
 
 
 def load(tensors: dict[str, Tensor], layout: Layout, bits: int, keep: float) -> tuple[Coordinates, dict[str, Tensor]]:
-    """Rebuild coordinates from what `Few.tensors` gave, without `span.`; the inner codec's tensors with them."""
+    """Rebuild coordinates from what `Assembled.tensors` gave, without `span.`; the inner codec's tensors with them."""
     cut = [entry.key for entry, own in zip(grid.matrices(layout), tensors["cut"].tolist(), strict=True) if own]
     coordinates = Coordinates(layout, bits, cut, keep)
     coordinates.fill_C = tensors["fill"]

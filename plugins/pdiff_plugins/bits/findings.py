@@ -8,6 +8,7 @@ from typing import Any
 from pdiff.components import Finding
 from pdiff.results.scores import Unit, given_by, scored, unit_of
 from pdiff.view import ORIGINAL
+from pdiff_plugins.evaluators.words import interval, listed
 
 SAME = 1.02
 """How many times the method's bytes another source's networks may take, to be a control at equal size."""
@@ -42,14 +43,14 @@ def findings(scores: Mapping[str, Any]) -> Iterator[Finding]:
     said += f", and scores {unit.text(means[method]['mean'])}"
     if ORIGINAL in gains:
         beside = f"the checkpoints, of {_size(given[ORIGINAL])}, {unit.text(means[ORIGINAL]['mean'])}"
-        said += f"; {beside} (difference {_ends(gains[ORIGINAL], unit)})"
+        said += f"; {beside} (difference {interval(gains[ORIGINAL], unit)})"
     controls = {source: gain for source, gain in gains.items() if source != ORIGINAL and gain["bytes"] <= SAME}
     yield Finding(f"{said}; {_verdict(controls, method)}", headline=True)
     yield from (Finding(line) for line in _compared(controls, method, unit))
     larger = {source: gain for source, gain in gains.items() if source != ORIGINAL and gain["bytes"] > SAME}
     if larger:
         named = "; ".join(
-            f"{source} ({gain['bytes']:.1f} times the bytes, {_ends(gain, unit)})"
+            f"{source} ({gain['bytes']:.1f} times the bytes, {interval(gain, unit)})"
             for source, gain in list(larger.items())[:NAMED]
         )
         yield Finding(f"What {method} scores more than larger networks: {named}")
@@ -64,18 +65,12 @@ def _size(row: Mapping[str, Any]) -> str:
     return f"{row['bytes']:,.0f} bytes ({row['bits']:.2f} bits per parameter)"
 
 
-def _ends(gain: Mapping[str, Any], unit: Unit) -> str:
-    """Return a difference with its interval in words."""
-    low, high = (unit.bare(gain[end], "+") for end in ("low", "high"))
-    return f"{unit.difference(gain['mean'], '+')}, {low} to {high}"
-
-
 def _compared(controls: Mapping[str, Any], method: str, unit: Unit) -> Iterator[str]:
     """Set the method beside each control, a sentence for those that it is better than, worse than, and neither."""
     for said, words in WORDS.items():
         rows = {source: gain for source, gain in controls.items() if gain["said"] == said}
         if rows:
-            named = "; ".join(f"{source} ({_ends(gain, unit)})" for source, gain in list(rows.items())[:NAMED])
+            named = "; ".join(f"{source} ({interval(gain, unit)})" for source, gain in list(rows.items())[:NAMED])
             more = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
             yield f"At no more bytes {method} is {words} {named}{more}"
 
@@ -87,12 +82,8 @@ def _verdict(controls: Mapping[str, Any], method: str) -> str:
     ahead = [source for source, gain in controls.items() if gain["said"] == "worse"]
     level = [source for source, gain in controls.items() if not gain["said"]]
     if ahead:
-        return f"a control wins: {_named(ahead)} {'scores' if len(ahead) == 1 else 'score'} more at no more bytes"
+        return f"a control wins: {listed(ahead)} {'scores' if len(ahead) == 1 else 'score'} more at no more bytes"
     if level:
         does = "does" if len(level) == 1 else "do"
-        return f"of controls, {_named(level)} {does} as well at no more bytes, as far as this run can tell"
+        return f"of controls, {listed(level)} {does} as well at no more bytes, as far as this run can tell"
     return "no control of that size does as well"
-
-
-def _named(sources: list[str]) -> str:
-    return f"{', '.join(sources[:-1])} and {sources[-1]}" if len(sources) > 1 else sources[0]

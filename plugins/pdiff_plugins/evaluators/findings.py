@@ -11,6 +11,7 @@ from pdiff.results.scores import TaskScore, given_by, nothing, scored, unit_of
 from pdiff.results.summary import spread
 from pdiff.view import ORIGINAL
 from pdiff_plugins.evaluators.telling import emptied
+from pdiff_plugins.evaluators.words import listed
 
 Scores = Mapping[str, Any]
 CLOSE = 0.001
@@ -111,7 +112,7 @@ def _against_baselines(scores: Scores, networks: Scores) -> str:
     if equal:
         return (
             f"The score alone is no reason to prefer {method} ({unit.text(mean[method])}): as much or more, to within "
-            f"{unit.difference(close)}, is reached without any generator by {_listed(equal)}"
+            f"{unit.difference(close)}, is reached without any generator by {listed(equal)}"
         )
     nearest = max(baselines, key=lambda source: mean[source])
     return (
@@ -126,7 +127,7 @@ def _best(scores: Scores, networks: Scores) -> str:
     unit = unit_of(scores)
     shown = [f"{source} {unit.text(best[source])}" for source in (scores["method"], ORIGINAL, *rivals)]
     also = ", the last being the best baseline" if rivals else ""
-    return f"The single network chosen on the {scores['selection']} split scores: {_listed(shown)}{also}"
+    return f"The single network chosen on the {scores['selection']} split scores: {listed(shown)}{also}"
 
 
 def _degenerate(scores: Scores, networks: Scores) -> list[str]:
@@ -189,7 +190,7 @@ def _newer(scores: Scores) -> str:
         if score[source]["mean"] >= score[method]["mean"] - close
         and overlap[source]["max"] < overlap[method]["max"] - 0.01
     ]
-    return f"No worse than {method}, and less like the originals: {_listed(ahead)}" if ahead else ""
+    return f"No worse than {method}, and less like the originals: {listed(ahead)}" if ahead else ""
 
 
 def _distance(scores: Scores) -> str:
@@ -251,7 +252,3 @@ def _baselines(scores: Scores) -> list[str]:
 
 def _named(source: str) -> str:
     return "soup, the plain average of the checkpoints" if source == "soup" else source
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import CONTENT, Generator, Method
 from pdiff_plugins.backbones.transformers import check_heads
-from pdiff_plugins.latent.options import Learn
+from pdiff_plugins.latent.options import Learn, check_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,12 +99,7 @@ class Gpt(Method):
                 "prompt asks for {asked}, but metric = {metric} is what networks are asked for; prompt that alone",
                 {"asked": ", ".join(self.prompt), "metric": repr(self.metric)},
             )
-        if self.sampling_steps > self.timesteps:
-            raise PydanticCustomError(
-                "steps",
-                "sampling_steps = {s} is more than timesteps = {t}",
-                {"s": self.sampling_steps, "t": self.timesteps},
-            )
+        check_sampling(self.sampling_steps, self.timesteps)
         if self.start.startswith("init:") and not self.start[5:].isdecimal():
             raise PydanticCustomError("start", "start = {s} has no seed; write init:0", {"s": repr(self.start)})
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 from pdiff.components import IF_SET
 
@@ -31,6 +32,16 @@ StartNoise = Annotated[
     float, Field(ge=0, description="deviation of the noise that sampling begins with; 0: a condition has one sample, "
                  "its middle", json_schema_extra=IF_SET),
 ]  # fmt: skip
+
+
+def check_sampling(sampling_steps: int, timesteps: int) -> None:
+    """Raise PydanticCustomError where a chain is sampled in more steps than it has."""
+    if sampling_steps > timesteps:
+        raise PydanticCustomError(
+            "steps",
+            "sampling_steps = {s} is more than timesteps = {t}",
+            {"s": sampling_steps, "t": timesteps},
+        )
 
 
 class Asked(Protocol):

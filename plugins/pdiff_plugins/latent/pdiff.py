@@ -16,7 +16,7 @@ from pdiff.steps import steps_on
 from pdiff_plugins.backbones.codecs import Pca
 from pdiff_plugins.backbones.denoisers import MlpDenoiser
 from pdiff_plugins.batches import foresee_batch
-from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, Whiten, foresee_conditions
+from pdiff_plugins.latent.options import Guidance, Learn, MeanOf, StartNoise, Whiten, check_sampling, foresee_conditions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,12 +114,7 @@ class PDiff(Method):
                 "predict 'x0' or 'v', or lower beta_end",
                 {"k": self.schedule, "t": self.timesteps, "left": f"{left:.1e}", "p": repr(self.prediction)},
             )
-        if self.sampling_steps > self.timesteps:
-            raise PydanticCustomError(
-                "steps",
-                "sampling_steps = {s} is more than timesteps = {t}",
-                {"s": self.sampling_steps, "t": self.timesteps},
-            )
+        check_sampling(self.sampling_steps, self.timesteps)
         if self.noise != 1 and self.sampler != "ddim":
             raise PydanticCustomError(
                 "noise",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pdiff.components import Finding
 from pdiff.results.scores import Unit, given_by
 from pdiff.view import ORIGINAL
+from pdiff_plugins.evaluators.words import listed
 
 NAME = "predict_property"
 WITHOUT = {
@@ -56,11 +57,11 @@ def _beside(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
         text = f"{WITHOUT[name]} (`{name}`: {_numbers(control, unit)})"
         (wins if said == "worse" else loses if said == "better" else level).append(text)
     if wins:
-        yield f"A control wins: {_and(wins)} tell{'s' * (len(wins) == 1)} the {what} better than weights do"
+        yield f"A control wins: {listed(wins)} tell{'s' * (len(wins) == 1)} the {what} better than weights do"
     if level:
-        yield f"Whether weights tell more or less than {_and(level)} cannot be said from so few networks"
+        yield f"Whether weights tell more or less than {listed(level)} cannot be said from so few networks"
     if loses:
-        yield f"Weights tell more than {_and(loses)}{'' if wins or level else '; no control wins'}"
+        yield f"Weights tell more than {listed(loses)}{'' if wins or level else '; no control wins'}"
 
 
 def _saved(scores: Mapping[str, Any], found: Mapping[str, Any], unit: Unit) -> Iterator[str]:
@@ -96,8 +97,8 @@ def _carried(found: Mapping[str, Any], what: str, unit: Unit) -> Iterator[str]:
     best = max(readers, key=lambda name: readers[name]["r2"] or 0.0)
     named = [f"`{name}` ({_numbers(control, unit)})" for name, control in controls.items() if name != "constant"]
     wins = [f"`{name}`" for name, gain in readers[best]["gains"].items() if gain["said"] == "worse"]
-    beside = f"; without weights: {_and(named)}" if named else ""
-    yield f"{where} `{best}` has {_numbers(readers[best], unit)}{beside}{f'; {_and(wins)} wins' if wins else ''}"
+    beside = f"; without weights: {listed(named)}" if named else ""
+    yield f"{where} `{best}` has {_numbers(readers[best], unit)}{beside}{f'; {listed(wins)} wins' if wins else ''}"
     if (here := found["best"]) != best and here in readers:
         yield f"{where} `{here}`, the best here, has {_numbers(readers[here], unit)}: it carries less far"
     for name, why in transfer["cannot"].items():
@@ -109,7 +110,3 @@ def _numbers(told: Mapping[str, Any], unit: Unit) -> str:
     r2 = "none" if told["r2"] is None else f"{told['r2']:.3f}"
     order = "" if told["tau"] is None else f", tau {told['tau']:.3f}"
     return f"R2 {r2}{order}, mean error {unit.difference(told['error'])}"
-
-
-def _and(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from pdiff.bench import Bench
 from pdiff.errors import UserError
-from pdiff_plugins.symmetry.align import NUMBERS, example
-from pdiff_plugins.symmetry.checks import INEXACT, is_exact, why_none
+from pdiff_plugins.symmetry.align import NUMBERS, example, symmetry_within
 from pdiff_plugins.symmetry.graph import Graph
-from pdiff_plugins.symmetry.permutations import Symmetry
 from pdiff_plugins.symmetry.scaling import Scaling
 
 POINTS = 5
@@ -50,13 +48,10 @@ class Units:
         """
         self.layout, model, inputs = bench.objective.layout, bench.build(0), example(bench)
         graph = Graph.of(model, inputs)
-        whole = Symmetry.in_graph(graph)
-        self.symmetry = whole.within(self.layout.keys)
-        if not self.symmetry.sizes:
-            why = why_none(whole, self.layout, model)
-            raise UserError(f"{key}: {why}; or {otherwise}")
-        if not is_exact(model, inputs, self.symmetry):
-            raise UserError(f"{key}: {INEXACT}")
+        try:
+            self.symmetry = symmetry_within(model, inputs, self.layout, key, graph)
+        except UserError as error:
+            raise UserError(f"{error}; or {otherwise}") from None
         self._factors = {entry.key: self.symmetry.factors(entry.key) for entry in self.layout.entries}
         self.held = tuple(self._held(entry.key, entry.is_complex) for entry in self.layout.entries)
         self.groups = len(self.symmetry.sizes)

@@ -24,9 +24,14 @@ NUMBERS = 2**24
 """Parameters that are held in float64 at a time."""
 
 
-def symmetry_within(model: nn.Module, inputs: Inputs, layout: Layout, key: str) -> Symmetry:
-    """Return the permutations that touch nothing but selected entries. Raises UserError where there are none."""
-    whole = Symmetry.of(model, inputs)
+def symmetry_within(
+    model: nn.Module, inputs: Inputs, layout: Layout, key: str, graph: Graph | None = None
+) -> Symmetry:  # fmt: skip
+    """Return the permutations that touch nothing but selected entries. Raises UserError where there are none.
+
+    `graph`: of the network, where it has been traced already.
+    """
+    whole = Symmetry.in_graph(graph or Graph.of(model, inputs))
     symmetry = whole.within(layout.keys)
     if not symmetry.sizes:
         raise UserError(f"{key}: {why_none(whole, layout, model)}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pdiff.components import Finding
 from pdiff.results.scores import Unit
+from pdiff_plugins.evaluators.words import interval, listed
 
 CLOSE = 0.01
 """Of a score that is a share: what networks may lack to be as good as trained ones."""
@@ -33,16 +34,16 @@ def findings(scores: Mapping[str, Any], method: str, facts: Mapping[str, Any]) -
 def _headline(
     source: str, rows: list[Mapping[str, Any]], gains: Mapping[str, Mapping[str, Any]], unit: Unit
 ) -> str:  # fmt: skip
-    widths = _listed([str(row["width"]) for row in rows])
+    widths = listed([str(row["width"]) for row in rows])
     said = (
         f"Asked for widths that it has not seen ({widths}), {source} gives networks that score "
-        + _listed([unit.text(row["sources"][source]["mean"]) for row in rows])
+        + listed([unit.text(row["sources"][source]["mean"]) for row in rows])
         + "; networks trained there "
-        + _listed([unit.text(row["trained"]["mean"]) for row in rows])
+        + listed([unit.text(row["trained"]["mean"]) for row in rows])
     )
     if unit.name == "%":
         far = [str(row["width"]) for row in rows if -row["gains"][source]["trained"]["mean"] > CLOSE]
-        said += f" (more than a point behind at {_listed(far)})" if far else " (within a point, or better, at each)"
+        said += f" (more than a point behind at {listed(far)})" if far else " (within a point, or better, at each)"
     return f"{said}; over these widths{_gain(gains['trained'], unit)}; {_beaten(gains, unit)}"
 
 
@@ -50,8 +51,8 @@ def _beaten(gains: Mapping[str, Mapping[str, Any]], unit: Unit) -> str:
     """Say which controls are worse than the source, which are better, and which are not told apart from it."""
     parts = []
     for said, words in (("better", "worse than it"), ("worse", "BETTER without a generator"), ("", "not told apart")):
-        each = [f"'{name}' {_interval(gain, unit)}" for name, gain in gains.items() if gain["said"] == said]
-        each = [text for text in each if not text.startswith("'trained'")]
+        controls = {name: gain for name, gain in gains.items() if name != "trained" and gain["said"] == said}
+        each = [f"'{name}' {interval(gain, unit)}" for name, gain in controls.items()]
         parts += [f"{words}: {', '.join(each)}"] if each else []
     return "; ".join(parts)
 
@@ -69,12 +70,7 @@ def _at(source: str, row: Mapping[str, Any], steps: int, unit: Unit) -> str:
 
 def _gain(gain: Mapping[str, Any], unit: Unit) -> str:
     """Return what the source scores more, with its interval of 95 %, and whether that is told apart from chance."""
-    return f" ({gain['said'] or 'not told apart'}: {_interval(gain, unit)})"
-
-
-def _interval(gain: Mapping[str, Any], unit: Unit) -> str:
-    low, high = unit.bare(gain["low"], "+"), unit.bare(gain["high"], "+")
-    return f"{unit.difference(gain['mean'], '+')}, {low} to {high}"
+    return f" ({gain['said'] or 'not told apart'}: {interval(gain, unit)})"
 
 
 def _read(source: str, facts: Mapping[str, Any]) -> str:
@@ -84,7 +80,3 @@ def _read(source: str, facts: Mapping[str, Any]) -> str:
         f"{source} has learnt from data, too: its fit read {facts['examples']:,} training examples, each as often as "
         "it was asked of a denoised network"
     )
-
-
-def _listed(words: list[str]) -> str:
-    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pdiff.components import Generator, Method
 from pdiff_plugins.backbones.transformers import check_heads
+from pdiff_plugins.latent.options import check_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,12 +62,7 @@ class UnitDiffusion(Method):
     @model_validator(mode="after")
     def _sound(self) -> UnitDiffusion:
         check_heads(self.width, self.heads)
-        if self.sampling_steps > self.timesteps:
-            raise PydanticCustomError(
-                "steps",
-                "sampling_steps = {s} is more than timesteps = {t}",
-                {"s": self.sampling_steps, "t": self.timesteps},
-            )
+        check_sampling(self.sampling_steps, self.timesteps)
         return self
 
     @model_validator(mode="after")

@@ -11,14 +11,13 @@ from torch import Tensor
 from pdiff.bench import Bench
 from pdiff.components import Generator
 from pdiff.context import Context
-from pdiff.data import Batch, Split, each
 from pdiff.errors import UserError
 from pdiff.files import below
 from pdiff.running.memory import in_chunks
 from pdiff.training.loop import threads_for, train
 from pdiff.zoo import Zoo
 from pdiff.zoo import about as about_of
-from pdiff_plugins.collectors.seeds.training import ready
+from pdiff_plugins.collectors.seeds.training import batches_of, ready
 from pdiff_plugins.collectors.tasks.joint import TaskLosses
 from pdiff_plugins.gpt.tokens import Kinds, by_neuron
 from pdiff_plugins.maths import diffusion
@@ -210,12 +209,6 @@ def _task_loss(
 
     def loss(x_BD: Tensor, mask_D: Tensor, index_BE: Tensor) -> Tensor:
         theta_BD = layout.from_free(x_BD * std_D + mean_D) * mask_D
-        return losses(theta_BD, batch_of(split, index_BE, ctx.device)).mean()
+        return losses(theta_BD, batches_of(split, index_BE, ctx.device)).mean()
 
     return loss
-
-
-def batch_of(split: Split, index_BE: Tensor, device: torch.device) -> Batch:
-    """Return each network's examples of a split, `[B, E, ...]`, given by their numbers."""
-    flat = split.batch(index_BE.flatten().cpu(), device)
-    return Batch(*each(lambda values: values.unflatten(0, index_BE.shape), tuple(flat)))

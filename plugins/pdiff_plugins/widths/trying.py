@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pdiff_plugins.collectors.seeds.training import batches_of
 from pdiff_plugins.collectors.tasks.joint import TaskLosses
-from pdiff_plugins.widths.training import batch_of
+from pdiff_plugins.maths.descent import adam
 
 if TYPE_CHECKING:
     from pdiff.bench import Bench
@@ -35,10 +36,9 @@ class Steps:
     def _trained(self, theta_MD: Tensor, rate: float, name: str) -> Tensor:
         """All rates see the same examples, each network its own."""
         generator, device = self.ctx.generator("steps", name), self.ctx.device
-        theta_MD = theta_MD.to(device).clone().requires_grad_()
-        adam = torch.optim.Adam([theta_MD], lr=rate)
-        for _ in range(self.steps):
+
+        def gradient(theta_MD: Tensor) -> Tensor:
             index_MB = torch.randint(len(self.split), (len(theta_MD), self.batch_size), generator=generator)
-            theta_MD.grad, _ = self.losses.gradients(theta_MD, batch_of(self.split, index_MB, device))
-            adam.step()
-        return theta_MD.detach().cpu()
+            return self.losses.gradients(theta_MD, batches_of(self.split, index_MB, device))[0]
+
+        return adam(gradient, theta_MD.to(device), self.steps, rate).cpu()

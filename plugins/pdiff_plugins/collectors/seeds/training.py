@@ -95,8 +95,7 @@ class Examples:
             index_GB = sent(index_GB, self.device)
             return Batch(*each(lambda values: values[index_GB], (self.ready.inputs, self.ready.targets)))
         if not self.augment:
-            flat = self.split.batch(index_GB.flatten(), self.device)
-            return Batch(*each(lambda values: values.unflatten(0, index_GB.shape), tuple(flat)))
+            return batches_of(self.split, index_GB, self.device)
         batches: list[Batch] = []
         for index_B, run in zip(index_GB, runs, strict=True):
             if self.runs is not None and run >= self.runs:
@@ -207,6 +206,12 @@ def ready(split: Split, device: torch.device) -> TensorSplit | None:
         return None
     batches = evaluation_batches(split, 1024, device)
     return TensorSplit(*each(lambda *parts: torch.cat(parts), *map(tuple, batches)))
+
+
+def batches_of(split: Split, index_GB: Tensor, device: torch.device) -> Batch:
+    """Return each network's examples of a split, as they are evaluated, `[G, B, ...]`, given by their numbers."""
+    flat = split.batch(index_GB.flatten().cpu(), device)
+    return Batch(*each(lambda values: values.unflatten(0, index_GB.shape), tuple(flat)))
 
 
 def finite_runs(training: JointTraining, theta_RSD: Tensor, losses_RS: Tensor) -> list[int]:

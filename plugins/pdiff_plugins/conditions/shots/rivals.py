@@ -25,6 +25,7 @@ from pdiff_plugins.conditions.encoders.support import drawn, flat
 from pdiff_plugins.conditions.shots.drawing import of_classes
 from pdiff_plugins.conditions.shots.metric import learned_metric
 from pdiff_plugins.conditions.shots.orders import DRAWS, Orders
+from pdiff_plugins.maths.descent import adam, sgd
 
 SGD_STEPS, SGD_RATES = 10, (0.03, 0.1, 0.3, 1.0, 3.0)
 ADAM_STEPS, ADAM_RATES = 50, (0.001, 0.003, 0.01, 0.03)
@@ -179,21 +180,6 @@ class FewShots:
         ways, shape = self.family.ways, index_TS.shape
         targets_S = torch.arange(ways, device=self.ctx.device).repeat_interleave(shape[1] // ways)
         return Batch(each(lambda x: x.unflatten(0, shape), given.inputs), targets_S.expand(shape))
-
-
-def sgd(gradient: Callable[[Tensor], Tensor], theta_TD: Tensor, steps: int, rate: float) -> Tensor:
-    for _ in range(steps):
-        theta_TD = theta_TD - rate * gradient(theta_TD)
-    return theta_TD
-
-
-def adam(gradient: Callable[[Tensor], Tensor], theta_TD: Tensor, steps: int, rate: float) -> Tensor:
-    theta = theta_TD.clone().requires_grad_()
-    optimizer = torch.optim.Adam([theta], rate)
-    for _ in range(steps):
-        theta.grad = gradient(theta.detach())
-        optimizer.step()
-    return theta.detach()
 
 
 def euclid(support_WKF: Tensor, features_EF: Tensor) -> Tensor:
