@@ -20,7 +20,7 @@ from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import Mlp, StridedCnn
 from pdiff_plugins.widths.collector import Widths
 from pdiff_plugins.widths.encoder import Width
-from pdiff_plugins.widths.units import Units
+from pdiff_plugins.widths.units import LivingUnits
 
 MLP, CNN = Mlp(hidden=(8,)), StridedCnn(channels=(4, 8), hidden=(6,))
 NARROW_MLP, NARROW_CNN = Mlp(hidden=(5,)), StridedCnn(channels=(3, 5), hidden=(4,))
@@ -57,9 +57,9 @@ def _alone(architecture: Architecture) -> RunBench:
 
 
 @functools.cache
-def units_of(architecture: Architecture) -> Units:
+def units_of(architecture: Architecture) -> LivingUnits:
     served = bench(architecture)
-    return Units.of(served, served.objective.layout, "test")
+    return LivingUnits.of(served, served.objective.layout, "test")
 
 
 def outputs(architecture: Architecture, theta_MD: Tensor, inputs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pdiff.zoo import Layout
 from pdiff_plugins.images.classification import Classification
 from pdiff_plugins.networks.small import HyperCnn, MlpMini
 from pdiff_plugins.widths.surgery import narrow
-from pdiff_plugins.widths.units import Units
+from pdiff_plugins.widths.units import LivingUnits
 from tests.widths.helpers import CNN, MLP, NARROW, SHAPES, bench, collect, network, options, splits, units_of
 
 
@@ -87,7 +87,7 @@ def test_an_architecture_whose_units_cannot_be_dead_is_refused_in_a_line(archite
     with pytest.raises(UserError, match=says) as told:
         options().collect(model, data=data, task=Classification(), layout=layout, bench=served, ctx=None)  # type: ignore[arg-type]
     assert "\n" not in str(told.value)
-    assert isinstance(Units.of(served, layout, "test"), Units)
+    assert isinstance(LivingUnits.of(served, layout, "test"), LivingUnits)
 
 
 def test_a_width_beyond_the_architecture_is_refused() -> None:

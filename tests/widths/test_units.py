@@ -13,18 +13,18 @@ from pdiff.testing.asserts import stored
 from pdiff_plugins.gpt.tokens import by_neuron
 from pdiff_plugins.widths.encoder import Width
 from pdiff_plugins.widths.method import UnitDiffusion
-from pdiff_plugins.widths.net import UnitTransformer
+from pdiff_plugins.widths.net import UnitDenoiser
 from tests.widths.helpers import CNN, MLP, bench, collect, units_of
 
 SHORT = {"steps": 3, "batch_size": 4, "width": 8, "depth": 1, "heads": 2, "timesteps": 10, "sampling_steps": 3,
          "warmup": 0, "task_examples": 5}  # fmt: skip
 
 
-def moved_net(architecture, positions: bool = False) -> UnitTransformer:
+def moved_net(architecture, positions: bool = False) -> UnitDenoiser:
     """Return a denoiser whose every layer says something."""
     units = units_of(architecture)
     torch.manual_seed(0)
-    net = UnitTransformer(
+    net = UnitDenoiser(
         by_neuron(units.layout, units.symmetry), units.mask, widest=units.widest, timesteps=10, width=8, depth=2,
         heads=2, positions=positions,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from pdiff.zoo import about as about_of
 from pdiff_plugins.maths.crossed import Difference, Gain, difference, gain_of, holm
 from pdiff_plugins.widths.surgery import cut, split
 from pdiff_plugins.widths.trying import Steps
-from pdiff_plugins.widths.units import Units
+from pdiff_plugins.widths.units import LivingUnits
 
 if TYPE_CHECKING:
     from pdiff.context import Context
@@ -37,7 +37,7 @@ class Asker:
         self.sources = [source for source, generator in view.generators.items() if generator.conditional]
         if not self.sources:
             raise UserError("evaluate widths: no method of this run takes a width; use method units, or leave it out")
-        self.units = Units.of(view.bench, view.zoo.layout, "evaluate widths")
+        self.units = LivingUnits.of(view.bench, view.zoo.layout, "evaluate widths")
         self.learnt = rows_of(view.zoo)
         self.trained = self.learnt | (rows_of(view.zoo.holdout) if view.zoo.holdout else {})
         self.steps = Steps(view.bench, ctx, options.steps, options.rates, options.batch_size)

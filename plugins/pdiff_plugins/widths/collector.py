@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pdiff.context import Context
     from pdiff.data import DatasetSplits
     from pdiff.zoo import Layout, Zoo
-    from pdiff_plugins.widths.units import Units
+    from pdiff_plugins.widths.units import LivingUnits
 
 
 class Widths(TrainedTogether):
@@ -76,9 +76,9 @@ class Widths(TrainedTogether):
         from pdiff_plugins.collectors.seeds.starts import starts
         from pdiff_plugins.collectors.seeds.training import Examples, JointTraining, finite_runs
         from pdiff_plugins.symmetry.align import example
-        from pdiff_plugins.widths.units import Units
+        from pdiff_plugins.widths.units import LivingUnits
 
-        units = Units.of(bench, layout, "collect widths")
+        units = LivingUnits.of(bench, layout, "collect widths")
         units.require_dead(bench.build(0), example(bench), "collect widths")
         learnt = [width for width in self.widths for _ in range(self.count)]
         kept = [width for width in self.held_out for _ in range(self.held_out_count)]
@@ -106,7 +106,7 @@ class Widths(TrainedTogether):
         return {"run": run, "step": self.steps, "metrics": metrics, "about": {"width": width}, "part": part}
 
 
-def _narrowed(begin: Callable[[int], nn.Module], widths: list[int], units: Units) -> Callable[[int], nn.Module]:
+def _narrowed(begin: Callable[[int], nn.Module], widths: list[int], units: LivingUnits) -> Callable[[int], nn.Module]:
     """Return what gives the network of its width that a run begins with; runs behind the last only fill a block."""
     import copy
 

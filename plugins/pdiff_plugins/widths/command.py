@@ -27,10 +27,10 @@ def narrow(
     from pdiff.cli.text import console, print_lines
     from pdiff.files import make_folder, save_tensors
     from pdiff_plugins.widths.surgery import narrow as narrowed
-    from pdiff_plugins.widths.units import Units
+    from pdiff_plugins.widths.units import LivingUnits
 
     opened = open_run(run, out=out, set=overrides(set), console=console())
-    units = Units.of(opened.bench, opened.zoo.layout, "narrow")
+    units = LivingUnits.of(opened.bench, opened.zoo.layout, "narrow")
     living = units.living(width)
     if more := [key for key in opened.zoo.anchor if key not in opened.zoo.layout.keys]:
         raise UserError(f"narrow: {more[0]!r} is not generated, so that no narrow network is whole; select 'entire'")

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from pdiff_plugins.backbones.nets.token_denoiser import AdaptiveBlock
 from pdiff_plugins.gpt.net import Waves
 from pdiff_plugins.gpt.tokens import Kinds
 
@@ -25,36 +25,10 @@ Few of the width: what is not learnt lies between what is.
 """
 
 
-class Block(nn.Module):
-    """Attention and two layers, each scaled, shifted and gated by the condition (DiT, arXiv 2212.09748, adaLN-Zero)."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
-        self.attend, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.condition = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.condition.weight)
-        nn.init.zeros_(self.condition.bias)
-
-    def forward(self, h_BTE: Tensor, condition_BE: Tensor) -> Tensor:
-        scale, shift, gate, *second = self.condition(condition_BE)[:, None].chunk(6, dim=-1)
-        h_BTE = h_BTE + gate * self._attention(self.norms[0](h_BTE) * (1 + scale) + shift)
-        scale, shift, gate = second
-        gated: Tensor = h_BTE + gate * self.layers(self.norms[1](h_BTE) * (1 + scale) + shift)
-        return gated
-
-    def _attention(self, h_BTE: Tensor) -> Tensor:
-        parts = self.attend(h_BTE).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        merged: Tensor = self.merge(F.scaled_dot_product_attention(*parts.unbind()).transpose(1, 2).flatten(2))
-        return merged
-
-
-class UnitTransformer(nn.Module):
+class UnitDenoiser(nn.Module):
     """Says what clean parameters noisy ones stand for, of networks of one width; those of dead units are 0.
 
-    A token is a hidden unit: its weights of every entry. Units alike share their layers, so that reordering them
+    A token is a hidden unit: its weights of every entry. LivingUnits alike share their layers, so that reordering them
     reorders what comes; those that others tell apart have positions, as have all of them with `positions`.
     """
 
@@ -74,7 +48,7 @@ class UnitTransformer(nn.Module):
         self.step, self.size = Waves(WAVES, STEP_OCTAVES), Waves(WAVES, WIDTH_OCTAVES)
         seen = 2 * (2 * WAVES + 1)
         self.condition = nn.Sequential(nn.Linear(seen, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(AdaptiveBlock(width, heads) for _ in range(depth))
         self.normalise = nn.LayerNorm(width)
         self.leave = nn.ModuleList(nn.Linear(width, size) for size in sizes)
         for layer in self.leave.children():

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pdiff_plugins.widths.units import Units
+from pdiff_plugins.widths.units import LivingUnits
 
 
-def lengths(theta_D: Tensor, units: Units, group: int) -> Tensor:
+def lengths(theta_D: Tensor, units: LivingUnits, group: int) -> Tensor:
     """Return the norm of what reads each unit of a group, `[U]`."""
     square_U = torch.zeros(units.sizes[group], dtype=torch.float64)
     for entry, axis, read in units.places(group):
@@ -21,7 +21,7 @@ def lengths(theta_D: Tensor, units: Units, group: int) -> Tensor:
     return square_U.sqrt()
 
 
-def cut(theta_MD: Tensor, before: int, after: int, units: Units) -> Tensor:
+def cut(theta_MD: Tensor, before: int, after: int, units: LivingUnits) -> Tensor:
     """Return networks of the width `before` cut to `after`: of each group those units go that are read least.
 
     Those that stay keep their order, and are the first ones.
@@ -39,7 +39,7 @@ def cut(theta_MD: Tensor, before: int, after: int, units: Units) -> Tensor:
     return torch.stack(rows)
 
 
-def split(theta_MD: Tensor, before: int, after: int, units: Units, generator: torch.Generator) -> Tensor:
+def split(theta_MD: Tensor, before: int, after: int, units: LivingUnits, generator: torch.Generator) -> Tensor:
     """Return networks of the width `before` widened to `after`: the units that are read most become two.
 
     Both read as one did, and are read by random shares of its weights that sum to 1: the function stays what it was
@@ -58,7 +58,7 @@ def split(theta_MD: Tensor, before: int, after: int, units: Units, generator: to
     return torch.stack(rows)
 
 
-def _spread(theta_D: Tensor, units: Units, group: int, parents: Tensor, share: Tensor) -> None:
+def _spread(theta_D: Tensor, units: LivingUnits, group: int, parents: Tensor, share: Tensor) -> None:
     """Let the first units of a group be those that `parents` name, in place."""
     for entry, axis, read in units.places(group):
         value = theta_D[entry.columns].view(units.symmetry.shape(entry.key)).movedim(axis, 0)
@@ -66,7 +66,7 @@ def _spread(theta_D: Tensor, units: Units, group: int, parents: Tensor, share: T
         value[: len(parents)] = taken * share.reshape(-1, *[1] * (taken.ndim - 1)) if read else taken
 
 
-def narrow(theta_D: Tensor, width: int, units: Units) -> dict[str, Tensor]:
+def narrow(theta_D: Tensor, width: int, units: LivingUnits) -> dict[str, Tensor]:
     """Return the entries of the narrow network: those of theta_D without its dead units.
 
     They are the state dict of the architecture whose layers have `units.living(width)` units.
@@ -85,6 +85,6 @@ def narrow(theta_D: Tensor, width: int, units: Units) -> dict[str, Tensor]:
     return state
 
 
-def width_of(theta_D: Tensor, units: Units) -> int:
+def width_of(theta_D: Tensor, units: LivingUnits) -> int:
     """Return the least width whose units hold all that is not 0 in a network."""
     return next(width for width in range(1, units.widest + 1) if not theta_D[~units.mask(width)].any())

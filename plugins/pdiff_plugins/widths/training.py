@@ -26,8 +26,8 @@ from pdiff_plugins.symmetry.align import balanced, example
 from pdiff_plugins.symmetry.graph import Graph
 from pdiff_plugins.symmetry.scaling import Scaling
 from pdiff_plugins.widths.method import UnitDiffusion
-from pdiff_plugins.widths.net import UnitTransformer
-from pdiff_plugins.widths.units import Units
+from pdiff_plugins.widths.net import UnitDenoiser
+from pdiff_plugins.widths.units import LivingUnits
 
 AT_ONCE = 2**21
 """Parameters denoised at a time; fixed, because rounding may depend on it."""
@@ -39,7 +39,7 @@ class Drawn(Generator):
     """Fitted diffusion over units. Parameters are shifted by mean_D and divided by std_D, those of a kind alike."""
 
     def __init__(
-        self, method: UnitDiffusion, zoo: Zoo, units: Units, network: UnitTransformer, mean_D: Tensor, std_D: Tensor,
+        self, method: UnitDiffusion, zoo: Zoo, units: LivingUnits, network: UnitDenoiser, mean_D: Tensor, std_D: Tensor,
         facts: dict[str, Any] | None = None,
     ):  # fmt: skip
         super().__init__(facts=facts)
@@ -92,14 +92,14 @@ def schedule_of(method: UnitDiffusion) -> diffusion.Schedule:
     return diffusion.Schedule(kind="cosine", steps=method.timesteps)
 
 
-def widths_of(zoo: Zoo, units: Units) -> Tensor:
+def widths_of(zoo: Zoo, units: LivingUnits) -> Tensor:
     """Return the width of each checkpoint, `[N]`: the widest where a row says none."""
     return torch.tensor([int(about_of(row).get("width", units.widest)) for row in zoo.rows])
 
 
 def fit(method: UnitDiffusion, zoo: Zoo, bench: Bench, ctx: Context) -> Drawn:
     """Train on networks of one width at a time. Raises UserError where units cannot be told, or the dead are not 0."""
-    units = Units.of(bench, zoo.layout, "method units")
+    units = LivingUnits.of(bench, zoo.layout, "method units")
     width_N = widths_of(zoo, units)
     rows_of = {width: (width_N == width).nonzero()[:, 0] for width in width_N.unique().tolist()}
     _require_first(zoo, units, rows_of)
@@ -151,18 +151,18 @@ def fit(method: UnitDiffusion, zoo: Zoo, bench: Bench, ctx: Context) -> Drawn:
 
 def load(method: UnitDiffusion, tensors: dict[str, Tensor], zoo: Zoo, bench: Bench) -> Drawn:
     """Rebuild fitted diffusion over units."""
-    units = Units.of(bench, zoo.layout, "method units")
+    units = LivingUnits.of(bench, zoo.layout, "method units")
     network = _network(method, Kinds.load(below(tensors, "kinds.")), units)
     network.load_state_dict(below(tensors, "network."))
     return Drawn(method, zoo, units, network, tensors["mean"], tensors["std"])
 
 
-def _network(method: UnitDiffusion, kinds: Kinds, units: Units) -> UnitTransformer:
+def _network(method: UnitDiffusion, kinds: Kinds, units: LivingUnits) -> UnitDenoiser:
     sizes = {key: getattr(method, key) for key in ("width", "depth", "heads", "positions", "timesteps")}
-    return UnitTransformer(kinds, units.mask, widest=units.widest, **sizes)
+    return UnitDenoiser(kinds, units.mask, widest=units.widest, **sizes)
 
 
-def _require_first(zoo: Zoo, units: Units, rows_of: dict[int, Tensor]) -> None:
+def _require_first(zoo: Zoo, units: LivingUnits, rows_of: dict[int, Tensor]) -> None:
     """Raise UserError where a network's living units are not the first ones."""
     for width, rows in rows_of.items():
         if bool((zoo.theta_ND[rows] * ~units.mask(width)).any()):
@@ -182,7 +182,7 @@ def _balanced(method: UnitDiffusion, zoo: Zoo, bench: Bench, ctx: Context) -> Te
     return balanced(zoo.theta_ND, scaling, scaling.lengths(zoo.theta_ND[0], zoo.layout), zoo.layout, ctx)
 
 
-def _moments(x_ND: Tensor, kinds: Kinds, units: Units, width_N: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(x_ND: Tensor, kinds: Kinds, units: LivingUnits, width_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the deviation of each parameter over living units, `[D]`: the same of all units of a kind."""
     masks = {width: units.mask(width) for width in width_N.unique().tolist()}
     count_D = sum(int((width_N == width).sum()) * mask_D.double() for width, mask_D in masks.items())

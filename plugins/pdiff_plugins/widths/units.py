@@ -1,4 +1,4 @@
-"""Units: the hidden units of an architecture, and which of them live in a network of a smaller width.
+"""LivingUnits: the hidden units of an architecture, and which of them live in a network of a smaller width.
 
 A narrower network is the widest one with dead units: what they read with, their biases and what reads them are 0. It
 computes the same function, and its gradient at the dead units is exactly 0, so that it trains as the narrow one does.
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Units:
+class LivingUnits:
     """The hidden units of a run's networks, in the groups whose order changes no function."""
 
     layout: Layout
     symmetry: Symmetry
 
     @classmethod
-    def of(cls, bench: Bench, layout: Layout, key: str) -> Units:
+    def of(cls, bench: Bench, layout: Layout, key: str) -> LivingUnits:
         """Find them. Raises UserError, in a line that begins with `key`, where there are none."""
         return cls(layout, symmetry_within(bench.build(0), example(bench), layout, key))
 
@@ -46,7 +46,7 @@ class Units:
 
     @property
     def widest(self) -> int:
-        """Units of the widest layer, which a width counts."""
+        """LivingUnits of the widest layer, which a width counts."""
         return max(self.sizes)
 
     def living(self, width: int) -> list[int]:
