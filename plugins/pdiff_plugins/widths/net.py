@@ -28,7 +28,7 @@ Few of the width: what is not learnt lies between what is.
 class UnitDenoiser(nn.Module):
     """Says what clean parameters noisy ones stand for, of networks of one width; those of dead units are 0.
 
-    A token is a hidden unit: its weights of every entry. LivingUnits alike share their layers, so that reordering them
+    A token is a hidden unit: its weights of every entry. Units alike share their layers, so that reordering them
     reorders what comes; those that others tell apart have positions, as have all of them with `positions`.
     """
 

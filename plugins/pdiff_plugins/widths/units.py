@@ -1,4 +1,4 @@
-"""LivingUnits: the hidden units of an architecture, and which of them live in a network of a smaller width.
+"""Units: the hidden units of an architecture, and which of them live in a network of a smaller width.
 
 A narrower network is the widest one with dead units: what they read with, their biases and what reads them are 0. It
 computes the same function, and its gradient at the dead units is exactly 0, so that it trains as the narrow one does.
@@ -46,7 +46,7 @@ class LivingUnits:
 
     @property
     def widest(self) -> int:
-        """LivingUnits of the widest layer, which a width counts."""
+        """Units of the widest layer, which a width counts."""
         return max(self.sizes)
 
     def living(self, width: int) -> list[int]:
